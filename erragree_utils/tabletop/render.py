@@ -1,7 +1,7 @@
 """A small ray tracer for tabletop scenes: signed-distance objects, shadows, perspective.
 
 Each object is a handful of primitives (:mod:`erragree_utils.tabletop.shapes`) marched inside its
-bounding sphere; the ground and the wall are planes with procedural textures. The kernel is compiled
+bounding box; the ground and the wall are planes with procedural textures. The kernel is compiled
 by numba and releases the GIL, so scenes render in parallel on plain threads.
 
 References
@@ -32,10 +32,12 @@ UNION, SUBTRACT = range(2)
 
 # Row of a primitive: kind, axis, operation, centre (3), size (3), rounding, cos/sin of tilt, colour (3), gloss.
 PRIMITIVE_WIDTH = 16
-# Row of an object: position (3), cos/sin of yaw, scale, centre height and radius of its bounding sphere, rows.
-OBJECT_WIDTH = 10
+# Row of an object: position (3), cos/sin of yaw, scale, lowest and highest corner of its box (6), rows.
+OBJECT_WIDTH = 14
+LOW, HIGH, FIRST, LAST = 6, 9, 12, 13
 NO_HIT = 1e9
-CONTRAST = 0.06  # neighbouring pixels that differ by more are supersampled
+CONTACT = 0.31  # how far, in scene units, an object darkens what is near it
+CONTRAST = 0.09  # neighbouring pixels that differ by more are supersampled
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -116,38 +118,38 @@ def _to_object(obj, x, y, z):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _sphere(obj, ox, oy, oz, dx, dy, dz):
-    """Where a ray enters and leaves the bounding sphere of an object."""
-    cx = ox - obj[0]
-    cy = oy - obj[1] - obj[6] * obj[5]
-    cz = oz - obj[2]
-    radius = obj[7] * obj[5]
-    b = cx * dx + cy * dy + cz * dz
-    disc = b * b - (cx * cx + cy * cy + cz * cz - radius * radius)
-    if disc <= 0.0:
-        return NO_HIT, -NO_HIT
-    root = math.sqrt(disc)
-    return -b - root, -b + root
+def _box(obj, px, py, pz, vx, vy, vz):
+    """Where a ray in object space enters and leaves the bounding box of an object."""
+    near = -NO_HIT
+    far = NO_HIT
+    for k in range(3):
+        p = px if k == 0 else py if k == 1 else pz
+        v = vx if k == 0 else vy if k == 1 else vz
+        if abs(v) < 1e-12:
+            v = 1e-12
+        a = (obj[LOW + k] - p) / v
+        b = (obj[HIGH + k] - p) / v
+        near = max(near, min(a, b))
+        far = min(far, max(a, b))
+    return near, far
 
 
 @njit(cache=True, nogil=True)
 def _march(obj, primitives, ox, oy, oz, dx, dy, dz, limit):
     """First hit of a ray with one object: distance along the ray and primitive row (NO_HIT if none)."""
-    near, far = _sphere(obj, ox, oy, oz, dx, dy, dz)
-    far = min(far, limit)
-    near = max(near, 0.0)
-    if near >= far:
-        return NO_HIT, 0
     scale = obj[5]
     px, py, pz = _to_object(obj, ox - obj[0], oy - obj[1], oz - obj[2])
     vx, vy, vz = _to_object(obj, dx, dy, dz)
     px /= scale
     py /= scale
     pz /= scale
-    t = near / scale
-    stop = far / scale
-    start_row = int(obj[8])
-    stop_row = int(obj[9])
+    near, far = _box(obj, px, py, pz, vx, vy, vz)
+    t = max(near, 0.0)
+    stop = min(far, limit / scale)
+    if t >= stop:
+        return NO_HIT, 0
+    start_row = int(obj[FIRST])
+    stop_row = int(obj[LAST])
     for _ in range(48):
         d, which = _distance(primitives, start_row, stop_row, px + t * vx, py + t * vy, pz + t * vz)
         if d < 0.004:
@@ -164,21 +166,19 @@ def _shadow(objects, primitives, x, y, z, light, own):
     lit = 1.0
     for j in range(objects.shape[0]):
         obj = objects[j]
-        near, far = _sphere(obj, x, y, z, light[0], light[1], light[2])
-        near = max(near, 0.02)
-        if near >= far:
-            continue
         scale = obj[5]
         px, py, pz = _to_object(obj, x - obj[0], y - obj[1], z - obj[2])
         vx, vy, vz = _to_object(obj, light[0], light[1], light[2])
         px /= scale
         py /= scale
         pz /= scale
-        t = max(near / scale, 0.06 if j == own else 0.0)
-        stop = far / scale
+        near, stop = _box(obj, px, py, pz, vx, vy, vz)
+        t = max(near, 0.06 if j == own else 0.02)
+        if t >= stop:
+            continue
         for _ in range(24):
             d, _w = _distance(
-                primitives, int(obj[8]), int(obj[9]), px + t * vx, py + t * vy, pz + t * vz
+                primitives, int(obj[FIRST]), int(obj[LAST]), px + t * vx, py + t * vy, pz + t * vz
             )
             lit = min(lit, 9.0 * d / (t + 0.2))
             if lit < 0.02:
@@ -326,8 +326,8 @@ def _trace(camera, light, planes, pictures, objects, primitives, sx, sy, out):
         px /= scale
         py /= scale
         pz /= scale
-        first = int(obj[8])
-        last = int(obj[9])
+        first = int(obj[FIRST])
+        last = int(obj[LAST])
         gx = 0.0
         gy = 0.0
         gz = 0.0
@@ -351,9 +351,7 @@ def _trace(camera, light, planes, pictures, objects, primitives, sx, sy, out):
         gx /= length
         gy /= length
         gz /= length
-        d, _w = _distance(
-            primitives, first, last, px + 0.12 * gx, py + 0.12 * gy, pz + 0.12 * gz
-        )
+        d, _w = _distance(primitives, first, last, px + 0.12 * gx, py + 0.12 * gy, pz + 0.12 * gz)
         occlusion = min(1.0, 0.45 + 4.6 * max(d, 0.0)) * min(1.0, 0.6 + 0.8 * y)
         for k in range(3):
             out[k] = primitives[row, 12 + k]
@@ -362,15 +360,19 @@ def _trace(camera, light, planes, pictures, objects, primitives, sx, sy, out):
         if what == 2 + j:
             continue
         obj = objects[j]
-        cx = x - obj[0]
-        cy = y - obj[1] - obj[6] * obj[5]
-        cz = z - obj[2]
-        reach = 1.25 * obj[7] * obj[5]
-        if cx * cx + cy * cy + cz * cz < reach * reach:
-            px, py, pz = _to_object(obj, x - obj[0], y - obj[1], z - obj[2])
-            s = obj[5]
-            d, _w = _distance(primitives, int(obj[8]), int(obj[9]), px / s, py / s, pz / s)
-            occlusion *= min(1.0, 0.5 + 1.6 * max(d, 0.0) * s)
+        px, py, pz = _to_object(obj, x - obj[0], y - obj[1], z - obj[2])
+        s = obj[5]
+        px /= s
+        py /= s
+        pz /= s
+        reach = CONTACT / s
+        if (
+            obj[LOW] - reach < px < obj[HIGH] + reach
+            and obj[LOW + 1] - reach < py < obj[HIGH + 1] + reach
+            and obj[LOW + 2] - reach < pz < obj[HIGH + 2] + reach
+        ):
+            d, _w = _distance(primitives, int(obj[FIRST]), int(obj[LAST]), px, py, pz)
+            occlusion *= min(1.0, 0.5 + 0.5 * max(d, 0.0) * s / CONTACT)
 
     facing = nx * light[0] + ny * light[1] + nz * light[2]
     lit = 0.0
@@ -432,9 +434,7 @@ def _render(camera, light, planes, pictures, objects, primitives, size, supersam
                     for b in range(supersample):
                         sy = 1.0 - 2.0 * (i + (a + 0.5) / supersample) / size
                         sx = 2.0 * (j + (b + 0.5) / supersample) / size - 1.0
-                        _trace(
-                            camera, light, planes, pictures, objects, primitives, sx, sy, colour
-                        )
+                        _trace(camera, light, planes, pictures, objects, primitives, sx, sy, colour)
                         total0 += min(max(colour[0], 0.0), 1.0)
                         total1 += min(max(colour[1], 0.0), 1.0)
                         total2 += min(max(colour[2], 0.0), 1.0)

@@ -2,11 +2,10 @@
 
 Training and benchmark never share an object, a combination or a seed:
 
-* *objects*: every kind is held out in two of its eight colours (:func:`is_held_out`). Training
-  scenes use only the other six; benchmark scenes only these two. CLIP must compose "purple" and
-  "mug" to name a purple mug.
-* *combinations*: one quarter of the pairs of kinds (:func:`is_held_out_pair`) occurs in the
-  benchmark alone.
+* *objects*: each kind comes in :data:`shapes.INSTANCES` instances that differ in girth, height,
+  tone of colour and tone of parts; one in four is kept for the benchmark (:func:`is_held_out`).
+* *combinations*: a quarter of the pairs of kinds (:func:`is_held_out_pair`) occurs in the benchmark
+  alone; no training scene, of however many things, shows both.
 * *seeds*: the random streams of the two start from different words (:data:`TRAIN`, :data:`TEST`).
 """
 
@@ -14,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -34,16 +34,24 @@ OPPOSITE = {
     "behind": "in front of",
 }
 
-SMALL_SCALE = 0.78
-FURNITURE_SCALE = 1.45
+SMALL_SCALE = 0.85
+FURNITURE_SCALE = 1.30
+STEPS = {
+    "left of": (-1.0, 0.0),
+    "right of": (1.0, 0.0),
+    "in front of": (0.0, -1.0),
+    "behind": (0.0, 1.0),
+}
+GAP_FURNITURE, GAP_SMALL = 1.65, 1.30  # between centres, in scene units
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One object of a scene: kind and colour, where it stands (scene units) and how."""
+    """One object of a scene: kind, colour and instance, where it stands (scene units) and how."""
 
     kind: str
     colour: str
+    instance: int = 0
     x: float = 0.0
     z: float = 0.0
     y: float = 0.0
@@ -62,9 +70,9 @@ class View:
 
     azimuth: float = 0.0
     elevation: float = 21.0
-    distance: float = 9.6
+    distance: float = 7.9
     look_x: float = 0.0
-    look_y: float = 0.85
+    look_y: float = 0.75
     field_of_view: float = 34.0
 
     def array(self) -> np.ndarray:
@@ -114,11 +122,11 @@ class Scene:
             )  # fmt: skip
         rows, blocks, start = np.zeros((len(self.things), OBJECT_WIDTH)), [], 0
         for row, thing in zip(rows, self.things, strict=True):
-            block = shapes.primitives(thing.kind, thing.colour)
+            block = shapes.primitives(thing.kind, thing.colour, thing.instance)
             yaw = math.radians(thing.yaw)
             row[:] = (
                 thing.x, thing.y, thing.z, math.cos(yaw), math.sin(yaw), thing.scale,
-                *shapes.bounding_sphere(thing.kind), start, start + len(block),
+                *shapes.bounding_box(thing.kind, thing.instance), start, start + len(block),
             )  # fmt: skip
             blocks.append(block)
             start += len(block)
@@ -127,20 +135,15 @@ class Scene:
         return self.view.array(), lamp, planes, pictures, rows, blocks
 
 
-def is_held_out(kind: str, colour: str) -> bool:
-    """Whether this coloured kind is kept for the benchmark (two colours of each kind are)."""
-    return (list(shapes.COLOURS).index(colour) + 3 * shapes.KINDS.index(kind)) % 4 == 0
+def is_held_out(instance: int) -> bool:
+    """Whether this instance of every kind is kept for the benchmark (one in four is)."""
+    return instance % 4 == 0
 
 
 def is_held_out_pair(first: str, second: str) -> bool:
     """Whether this pair of kinds, in either order, is kept for the benchmark (a quarter is)."""
     i, j = sorted((shapes.KINDS.index(first), shapes.KINDS.index(second)))
     return (i + 2 * j) % 4 == 0
-
-
-def colours_of(kind: str, held_out: bool) -> list[str]:
-    """The colours in which a kind occurs in the benchmark (`held_out`) or in training."""
-    return [c for c in shapes.COLOURS if is_held_out(kind, c) == held_out]
 
 
 def arrange(
@@ -162,14 +165,10 @@ def arrange(
             raise ValueError(f"{relation!r} needs furniture, not a {second.kind}")
         height = shapes.SEAT[second.kind] * second.scale if relation == "on" else 0.0
         return replace(first, x=0.0, z=-0.05, y=height), replace(second, x=0.0, z=0.0)
-    steps = {
-        "left of": (-1.0, 0.0), "right of": (1.0, 0.0),
-        "in front of": (0.0, -1.0), "behind": (0.0, 1.0),
-    }  # fmt: skip
-    if relation not in steps:
+    if relation not in STEPS:
         raise ValueError(f"no relation {relation!r}; there are {', '.join(OPPOSITE)}")
-    dx, dz = steps[relation]
-    gap = gap or (1.85 if furniture else 1.5)
+    dx, dz = STEPS[relation]
+    gap = gap or (GAP_FURNITURE if furniture else GAP_SMALL)
     near, far = (gap, 0.0) if furniture else (gap / 2, gap / 2)
     # in depth, a step to the side keeps the thing behind in sight
     side = 0.22 if dz else 0.0
@@ -179,29 +178,123 @@ def arrange(
     )
 
 
-def draw_surrounding(rng: np.random.Generator) -> dict:
-    """A random place, light and view, as keyword arguments of :class:`Scene`."""
+def draw_surrounding(rng: np.random.Generator, place: str | None = None, spread=1.0) -> dict:
+    """A random place (or the one named), light and view, as keyword arguments of :class:`Scene`."""
     view = View(
-        azimuth=rng.uniform(-6, 6),
-        elevation=rng.uniform(18, 25),
-        distance=rng.uniform(9.2, 10.2),
-        look_x=rng.uniform(-0.25, 0.25),
-        look_y=rng.uniform(0.75, 0.95),
+        azimuth=rng.uniform(-6, 6) * spread,
+        elevation=21.5 + rng.uniform(-3, 3) * spread,
+        distance=7.9 + rng.uniform(-0.3, 0.3) * spread,
+        look_x=rng.uniform(-0.15, 0.15) * spread,
+        look_y=0.75 + rng.uniform(-0.1, 0.1) * spread,
     )
     return {
-        "place": str(rng.choice(list(places.PLACES))),
+        "place": place or str(rng.choice(list(places.PLACES))),
         "light": str(rng.choice(list(places.LIGHTS))),
         "view": view,
     }
 
 
 def draw_thing(rng: np.random.Generator, kind: str, held_out: bool) -> Thing:
-    """A thing of this kind in one of the colours of the benchmark or of training."""
-    furniture = kind in shapes.FURNITURE
-    scale = FURNITURE_SCALE if furniture else SMALL_SCALE
+    """A thing of this kind, in any colour, as an instance of the benchmark or of training."""
+    scale = FURNITURE_SCALE if kind in shapes.FURNITURE else SMALL_SCALE
+    instances = [i for i in range(shapes.INSTANCES) if is_held_out(i) == held_out]
     return Thing(
         kind,
-        str(rng.choice(colours_of(kind, held_out))),
+        str(rng.choice(list(shapes.COLOURS))),
+        int(rng.choice(instances)),
         yaw=rng.uniform(-20, 20),
-        scale=scale * rng.uniform(0.93, 1.07),
+        scale=scale * rng.uniform(0.95, 1.05),
     )
+
+
+def draw_kinds(rng: np.random.Generator, pools: tuple[tuple[str, ...], ...], held_out: bool):
+    """Different kinds, one from each pool, whose pairs all belong to the benchmark or to training."""
+    while True:
+        kinds = [str(rng.choice(pool)) for pool in pools]
+        if len(set(kinds)) == len(kinds) and all(
+            is_held_out_pair(a, b) == held_out for a, b in combinations(kinds, 2)
+        ):
+            return kinds
+
+
+def benchmark_set(family: str, rng: np.random.Generator) -> tuple[Scene, ...]:
+    """Four scenes that differ only in the relation of the first thing to the second.
+
+    Parameters
+    ----------
+    family : {"a", "b"}
+        ``"a"``: a small object and a piece of furniture, :data:`RELATIONS_A`;
+        ``"b"``: two small objects, :data:`RELATIONS_B`.
+    rng : numpy.random.Generator
+    """
+    small, furniture = tuple(shapes.SMALL), tuple(shapes.FURNITURE)
+    kinds = draw_kinds(rng, (small, furniture if family == "a" else small), held_out=True)
+    things = [draw_thing(rng, kind, held_out=True) for kind in kinds]
+    surrounding = draw_surrounding(rng)
+    if family == "b":  # two small objects: a step nearer
+        surrounding["view"] = replace(
+            surrounding["view"], distance=surrounding["view"].distance - 1.7
+        )
+    relations = RELATIONS_A if family == "a" else RELATIONS_B
+    return tuple(
+        Scene(arrange(*things, relation), relation=relation, **surrounding)
+        for relation in relations
+    )
+
+
+def training_scene(rng: np.random.Generator, place: str | None = None) -> Scene:
+    """A random scene of one, two or three things, none of which the benchmark shows.
+
+    A quarter of the scenes hold one thing seen from near, six in ten two things in a relation of
+    What'sUp, the rest three things in free places. Distances and views vary more than in the benchmark.
+    """
+    small, furniture = tuple(shapes.SMALL), tuple(shapes.FURNITURE)
+    surrounding = draw_surrounding(rng, place, spread=1.6)
+    roll = rng.random()
+    if roll < 0.25:
+        return _close_up(rng, surrounding, str(rng.choice(shapes.KINDS)))
+    if roll < 0.85:
+        with_furniture = bool(rng.random() < 0.5)
+        pools = (small, furniture if with_furniture else small)
+        relation = str(rng.choice(RELATIONS_A if with_furniture else RELATIONS_B))
+        first, second = (
+            draw_thing(rng, k, held_out=False) for k in draw_kinds(rng, pools, held_out=False)
+        )
+        gap = (GAP_FURNITURE if with_furniture else GAP_SMALL) * rng.uniform(0.9, 1.1)
+        things = arrange(first, second, relation, gap)
+        shift = rng.uniform(-0.2, 0.2, size=2)
+        things = tuple(replace(t, x=t.x + shift[0], z=t.z + shift[1]) for t in things)
+        view = surrounding["view"]
+        if not with_furniture:
+            view = replace(view, distance=view.distance - rng.uniform(0.9, 2.3))
+        return Scene(things, relation=relation, **{**surrounding, "view": view})
+    pools = (small, small, shapes.KINDS)
+    things = [draw_thing(rng, k, held_out=False) for k in draw_kinds(rng, pools, held_out=False)]
+    return Scene(_scatter(rng, things), **surrounding)
+
+
+def _close_up(rng: np.random.Generator, surrounding: dict, kind: str) -> Scene:
+    thing = draw_thing(rng, kind, held_out=False)
+    thing = replace(thing, x=rng.uniform(-0.5, 0.5), z=rng.uniform(-0.4, 0.4))
+    near = rng.uniform(0.5, 1.0) if kind in shapes.SMALL else rng.uniform(0.75, 1.0)
+    view = replace(
+        surrounding["view"],
+        distance=surrounding["view"].distance * near,
+        look_y=surrounding["view"].look_y * (0.4 + 0.6 * near),
+    )
+    return Scene((thing,), **{**surrounding, "view": view})
+
+
+def _scatter(rng: np.random.Generator, things: list[Thing]) -> tuple[Thing, ...]:
+    """Things at random places of the table, far enough from each other not to touch."""
+    reach = [1.1 if t.kind in shapes.FURNITURE else 0.55 for t in things]
+    while True:
+        x = rng.uniform(-1.7, 1.7, len(things))
+        z = rng.uniform(-1.2, 1.2, len(things))
+        if all(
+            math.hypot(x[i] - x[j], z[i] - z[j]) > reach[i] + reach[j]
+            for i, j in combinations(range(len(things)), 2)
+        ):
+            return tuple(
+                replace(t, x=float(a), z=float(b)) for t, a, b in zip(things, x, z, strict=True)
+            )

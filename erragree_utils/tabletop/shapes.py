@@ -1,4 +1,4 @@
-"""Kinds of objects and their colours: each kind is a short list of primitives.
+"""Kinds of objects, their colours and instances: each kind is a short list of primitives.
 
 Objects stand on ``y = 0``, are about one unit tall and look towards the camera (negative z).
 A primitive's colour is ``"main"`` (the colour that captions name), ``"shade"`` (a darker main) or
@@ -97,7 +97,7 @@ SMALL = {
     ],
     "candle": [
         _cone(0, 0.05, 0, 0.05, 0.33, 0.36, "metal"),
-        _cone(0, 0.42, 0, 0.36, 0.15, 0.15),
+        _cone(0, 0.42, 0, 0.36, 0.18, 0.18),
         _rod(0, 0.82, 0, 0.05, 0.015, "ink"),
         _ball(0, 0.95, 0, 0.07, 0.13, 0.07, "flame", gloss=0.9),
     ],
@@ -137,8 +137,8 @@ SMALL = {
         _ball(0.33, 0.73, -0.18, 0.045, colour="ink"),
     ],
     "cactus": [
-        _cone(0, 0.16, 0, 0.16, 0.24, 0.31),
-        _rod(0, 0.68, 0, 0.36, 0.15, "leaf"),
+        _cone(0, 0.20, 0, 0.20, 0.27, 0.37),
+        _rod(0, 0.68, 0, 0.36, 0.16, "leaf"),
         _rod(0.29, 0.62, 0, 0.13, 0.075, "leaf", axis=SIDE),
         _rod(0.38, 0.76, 0, 0.13, 0.08, "leaf"),
         _rod(-0.27, 0.78, 0, 0.11, 0.07, "leaf", axis=SIDE),
@@ -149,6 +149,8 @@ SMALL = {
         _cone(0, 0.48, -0.11, 0.04, 0.35, 0.35, "cream", axis=DEPTH),
         _box(0, 0.58, -0.16, 0.025, 0.13, 0.02, "ink", rounding=0.01),
         _box(0.09, 0.48, -0.16, 0.10, 0.025, 0.02, "ink", rounding=0.01),
+        _ball(-0.22, 0.08, 0, 0.08, colour="metal"),
+        _ball(0.22, 0.08, 0, 0.08, colour="metal"),
         _ball(-0.28, 0.92, 0, 0.13, colour="metal"),
         _ball(0.28, 0.92, 0, 0.13, colour="metal"),
     ],
@@ -202,11 +204,11 @@ SMALL = {
         _ball(0.08, 0.88, -0.20, 0.04, colour="ink"),
     ],
     "rocket": [
-        _cone(0, 0.45, 0, 0.32, 0.20, 0.20),
-        _cone(0, 0.95, 0, 0.20, 0.20, 0.03, "cream"),
+        _cone(0, 0.45, 0, 0.32, 0.24, 0.24),
+        _cone(0, 0.95, 0, 0.20, 0.24, 0.03, "cream"),
         _box(-0.25, 0.20, 0, 0.09, 0.20, 0.03, "metal", tilt=-18),
         _box(0.25, 0.20, 0, 0.09, 0.20, 0.03, "metal", tilt=18),
-        _cone(0, 0.56, -0.18, 0.04, 0.09, 0.09, "glass", axis=DEPTH),
+        _cone(0, 0.56, -0.22, 0.04, 0.10, 0.10, "glass", axis=DEPTH),
         _cone(0, 0.09, 0, 0.07, 0.17, 0.12, "ink"),
     ],
     "bell": [
@@ -220,18 +222,18 @@ SMALL = {
         _ball(0, 0.28, 0, 0.62, 0.28, 0.26),
         _box(0, 0.55, 0, 0.8, 0.25, 0.5, op=SUBTRACT, colour="wood"),
         _rod(0, 0.62, 0, 0.42, 0.03, "wood"),
-        _box(0.20, 0.72, 0, 0.16, 0.24, 0.015, "cream", rounding=0.01, tilt=0),
-        _box(-0.13, 0.62, 0, 0.09, 0.16, 0.015, "cream", rounding=0.01),
+        _box(0.21, 0.74, 0, 0.18, 0.26, 0.015, rounding=0.01),
+        _box(-0.15, 0.64, 0, 0.12, 0.18, 0.015, "cream", rounding=0.01),
     ],
     "robot": [
-        _box(0, 0.46, 0, 0.26, 0.24, 0.20),
-        _box(0, 0.86, 0, 0.20, 0.15, 0.17, "metal"),
+        _box(0, 0.46, 0, 0.31, 0.25, 0.22),
+        _box(0, 0.86, 0, 0.22, 0.15, 0.18, "metal"),
         _ball(-0.08, 0.89, -0.17, 0.05, colour="flame"),
         _ball(0.08, 0.89, -0.17, 0.05, colour="flame"),
         _rod(0, 1.08, 0, 0.09, 0.02, "ink"),
         _ball(0, 1.18, 0, 0.05, colour="flame"),
-        _rod(-0.34, 0.48, 0, 0.16, 0.06, "metal", tilt=-12),
-        _rod(0.34, 0.48, 0, 0.16, 0.06, "metal", tilt=12),
+        _rod(-0.39, 0.48, 0, 0.16, 0.07, "metal", tilt=-12),
+        _rod(0.39, 0.48, 0, 0.16, 0.07, "metal", tilt=12),
         _rod(-0.13, 0.14, 0, 0.09, 0.08, "metal"),
         _rod(0.13, 0.14, 0, 0.09, 0.08, "metal"),
     ],
@@ -246,28 +248,28 @@ SMALL = {
 #: Furniture: large enough for a small object to stand on and under.
 FURNITURE = {
     "chair": [
-        _box(0, 0.62, 0, 0.46, 0.05, 0.44),
-        _box(0, 1.02, 0.40, 0.46, 0.36, 0.04),
-        *_four_legs(0.38, 0.36, 0.60, 0.05),
+        _box(0, 0.74, 0, 0.52, 0.05, 0.46),
+        _box(0, 1.10, 0.42, 0.52, 0.34, 0.04),
+        *_four_legs(0.45, 0.39, 0.72, 0.045),
     ],
     "table": [
-        _cone(0, 0.74, 0, 0.05, 0.80, 0.80),
-        *_four_legs(0.48, 0.48, 0.72, 0.05),
+        _cone(0, 0.78, 0, 0.05, 0.80, 0.80),
+        *_four_legs(0.50, 0.50, 0.76, 0.05),
     ],
     "stool": [
-        _cone(0, 0.72, 0, 0.09, 0.38, 0.42, rounding=0.06),
-        *_four_legs(0.29, 0.29, 0.66, 0.04, "metal"),
-        _torus(0, 0.26, 0, 0.36, 0.025, "metal"),
+        _cone(0, 0.84, 0, 0.08, 0.48, 0.52, rounding=0.06),
+        *_four_legs(0.40, 0.40, 0.78, 0.035, "metal"),
+        _torus(0, 0.10, 0, 0.55, 0.025, "metal"),
     ],
     "bench": [
-        _box(0, 0.62, -0.20, 0.85, 0.04, 0.14),
-        _box(0, 0.62, 0.14, 0.85, 0.04, 0.14),
-        _box(0, 0.90, 0.34, 0.85, 0.07, 0.03),
-        _box(0, 1.10, 0.34, 0.85, 0.07, 0.03),
-        _box(-0.74, 0.58, 0.34, 0.04, 0.58, 0.04, "metal"),
-        _box(0.74, 0.58, 0.34, 0.04, 0.58, 0.04, "metal"),
-        _box(-0.74, 0.30, -0.24, 0.04, 0.30, 0.04, "metal"),
-        _box(0.74, 0.30, -0.24, 0.04, 0.30, 0.04, "metal"),
+        _box(0, 0.74, -0.20, 0.85, 0.04, 0.14),
+        _box(0, 0.74, 0.14, 0.85, 0.04, 0.14),
+        _box(0, 0.98, 0.34, 0.85, 0.07, 0.03),
+        _box(0, 1.18, 0.34, 0.85, 0.07, 0.03),
+        _box(-0.74, 0.62, 0.34, 0.04, 0.62, 0.04, "metal"),
+        _box(0.74, 0.62, 0.34, 0.04, 0.62, 0.04, "metal"),
+        _box(-0.74, 0.36, -0.24, 0.04, 0.36, 0.04, "metal"),
+        _box(0.74, 0.36, -0.24, 0.04, 0.36, 0.04, "metal"),
     ],
     "desk": [
         _box(0, 0.78, 0, 0.86, 0.05, 0.46),
@@ -276,17 +278,23 @@ FURNITURE = {
         _box(0, 0.67, 0.42, 0.76, 0.09, 0.03, "wood"),
     ],
     "bed": [
-        _box(0, 0.68, 0, 0.84, 0.07, 0.50),
-        _box(0.04, 0.80, 0, 0.76, 0.07, 0.46, "cream", rounding=0.06),
-        _box(-0.84, 0.62, 0, 0.05, 0.62, 0.52, "wood"),
-        _box(0.84, 0.46, 0, 0.05, 0.46, 0.52, "wood"),
+        _box(0, 0.80, 0, 0.84, 0.09, 0.50),
+        _box(0.20, 0.92, 0, 0.60, 0.06, 0.46, rounding=0.06),
+        _box(-0.55, 0.94, 0, 0.22, 0.07, 0.36, "cream", rounding=0.06),
+        _box(-0.84, 0.66, 0, 0.05, 0.66, 0.52, "wood"),
+        _box(0.84, 0.50, 0, 0.05, 0.50, 0.52, "wood"),
     ],
 }
 
 #: Height of the surface on which things stand, in the furniture's own units.
-SEAT = {"chair": 0.67, "table": 0.79, "stool": 0.81, "bench": 0.66, "desk": 0.83, "bed": 0.87}
+SEAT = {"chair": 0.79, "table": 0.83, "stool": 0.92, "bench": 0.78, "desk": 0.83, "bed": 0.98}
 
 KINDS = tuple(SMALL) + tuple(FURNITURE)
+
+
+#: Instances of each kind: the same parts, of another build and tone.
+INSTANCES = 32
+_TALLEST = 1.0  # small kinds are shrunk to this height, so that each fits under furniture
 
 
 def linear(rgb):
@@ -294,49 +302,99 @@ def linear(rgb):
     return tuple(c * c for c in rgb)
 
 
-@functools.lru_cache(maxsize=None)
-def primitives(kind: str, colour: str) -> np.ndarray:
+def build(kind: str, instance: int) -> tuple[float, float]:
+    """Girth and height of an instance, as factors on the plain shape; furniture varies in girth only."""
+    rng = np.random.default_rng((0x6B, KINDS.index(kind), instance))
+    girth, height = rng.uniform(0.88, 1.14), rng.uniform(0.88, 1.10)
+    return (rng.uniform(0.92, 1.06), 1.0) if kind in FURNITURE else (girth, height)
+
+
+def _stretch(rows: np.ndarray, girth: float, height: float) -> np.ndarray:
+    """Primitive rows of a wider or taller object; tubes and tilted parts keep round sections."""
+    rows = rows.copy()
+    rows[:, 3:6] *= (girth, height, girth)
+    mean = math.sqrt(girth * height)
+    for row in rows:
+        kind, upright = row[0], row[1] == UP
+        if kind in (ELLIPSOID, BOX):
+            row[6:9] *= (girth, height, girth)
+        elif kind == CONE:
+            row[6] *= height if upright else girth
+            row[7:9] *= girth if upright else mean
+        else:
+            row[6] *= girth if (kind == TORUS) == upright else height
+            row[7] *= mean
+    return rows
+
+
+@functools.lru_cache(maxsize=4096)
+def primitives(kind: str, colour: str, instance: int = 0) -> np.ndarray:
     """Primitive rows of one object, float64 (n, 16), read-only.
 
     Raises
     ------
     ValueError
-        For a kind or a colour that does not exist.
+        For a kind, a colour or an instance that does not exist.
     """
     parts = SMALL.get(kind) or FURNITURE.get(kind)
     if parts is None:
         raise ValueError(f"no kind {kind!r}; there are {', '.join(KINDS)}")
     if colour not in COLOURS:
         raise ValueError(f"no colour {colour!r}; there are {', '.join(COLOURS)}")
-    main = COLOURS[colour]
-    palette = {**TONES, "main": main, "shade": tuple(0.72 * c for c in main)}
+    if not 0 <= instance < INSTANCES:
+        raise ValueError(f"no instance {instance}; there are 0 to {INSTANCES - 1}")
+    rng = np.random.default_rng((0x7C, KINDS.index(kind), instance))
+    main = np.clip(np.array(COLOURS[colour]) * rng.uniform(0.88, 1.06, size=3), 0.0, 1.0)
+    palette = {
+        name: np.clip(np.array(c) * rng.uniform(0.8, 1.15), 0, 1) for name, c in TONES.items()
+    }
+    palette |= {"main": main, "shade": 0.72 * main}
     rows = np.array([(*head, *linear(palette[tone]), gloss) for head, tone, gloss in parts])
     assert rows.shape[1] == PRIMITIVE_WIDTH
+    rows = _stretch(rows, *build(kind, instance))
+    if kind in SMALL:
+        shrink = min(1.0, _TALLEST / _height(rows))
+        rows[:, 3:10] *= shrink
     rows.flags.writeable = False
     return rows
 
 
-@functools.lru_cache(maxsize=None)
-def bounding_sphere(kind: str) -> tuple[float, float]:
-    """Height of the centre and radius of a sphere about the vertical axis that holds the object."""
-    rows = primitives(kind, "red")
-    rows = rows[rows[:, 2] == UNION]
+def _reach(rows: np.ndarray) -> np.ndarray:
+    """Radius of a sphere about each primitive's centre that holds it, (n,)."""
     size = rows[:, 6:9]
-    reach = np.where(
-        np.isin(rows[:, 0], (ELLIPSOID,)),
-        size.max(1),
-        np.where(
-            rows[:, 0] == BOX,
-            np.linalg.norm(size, axis=1),
-            np.where(
-                rows[:, 0] == CONE,
-                np.hypot(size[:, 0], size[:, 1:].max(1)),
-                size[:, 0] + size[:, 1],
-            ),
-        ),
+    kinds = [rows[:, 0] == kind for kind in (ELLIPSOID, BOX, CONE)]
+    radii = [size.max(1), np.linalg.norm(size, axis=1), np.hypot(size[:, 0], size[:, 1:].max(1))]
+    return np.select(kinds, radii, size[:, 0] + size[:, 1])
+
+
+def _half_sizes(rows: np.ndarray) -> np.ndarray:
+    """Half the extent of each primitive along x, y and z, (n, 3); tilted ones by their reach."""
+    size, kind, axis = rows[:, 6:9], rows[:, 0, None], rows[:, 1].astype(int)
+    across = np.where(
+        kind == CONE,
+        size[:, 1:].max(1, keepdims=True),
+        np.where(kind == TORUS, size[:, :1] + size[:, 1:2], size[:, 1:2]),
     )
-    low = max(0.0, (rows[:, 4] - reach).min())
-    high = (rows[:, 4] + reach).max()
-    centre = 0.5 * (low + high)
-    distance = np.linalg.norm(rows[:, 3:6] - [0.0, centre, 0.0], axis=1) + reach
-    return float(centre), float(distance.max())
+    along = np.select(
+        [rows[:, 0] == CONE, rows[:, 0] == TORUS], [size[:, 0], size[:, 1]], size[:, 0] + size[:, 1]
+    )
+    half = np.where((kind == ELLIPSOID) | (kind == BOX), size, across)
+    turned = np.flatnonzero(~np.isin(rows[:, 0], (ELLIPSOID, BOX)))
+    half[turned, np.array([1, 2, 0])[axis[turned]]] = along[turned]  # UP, DEPTH, SIDE
+    return np.where(rows[:, 11:12] != 0.0, _reach(rows)[:, None], half)
+
+
+def _height(rows: np.ndarray) -> float:
+    """Height of the top of an object (tilted parts counted generously)."""
+    solid = rows[:, 2] == UNION
+    return float((rows[:, 4] + _half_sizes(rows)[:, 1])[solid].max())
+
+
+@functools.lru_cache(maxsize=4096)
+def bounding_box(kind: str, instance: int = 0) -> tuple[float, ...]:
+    """Lowest and highest x, y, z of an object in its own units (six numbers)."""
+    rows = primitives(kind, "red", instance)
+    rows = rows[rows[:, 2] == UNION]
+    half = _half_sizes(rows) + 0.005
+    low, high = (rows[:, 3:6] - half).min(0), (rows[:, 3:6] + half).max(0)
+    return (*map(float, low), *map(float, high))

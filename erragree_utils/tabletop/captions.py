@@ -1,0 +1,115 @@
+"""Captions of tabletop scenes: web-like ones for training, What'sUp's plain ones for benchmarks.
+
+Training captions name objects, colours and places in varied templates. A share of them
+(:data:`RELATION_SHARE`) also states a relation between two things, and states it truthfully: a
+model that ignores left and right does so although its captions told it.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+from . import places, shapes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .scenes import Scene
+
+#: Share of training captions, of scenes with two or three things, that state a relation.
+RELATION_SHARE = 0.4
+PLACE_SHARE, LIGHT_SHARE, COLOUR_SHARE = 0.4, 0.15, 0.95
+
+#: Ways to say a relation; the first is the benchmarks'.
+WORDS = {
+    "left of": ("to the left of", "left of", "on the left of"),
+    "right of": ("to the right of", "right of", "on the right of"),
+    "on": ("on", "on top of"),
+    "under": ("under", "below"),
+    "in front of": ("in front of",),
+    "behind": ("behind",),
+}
+_OPENINGS = ("", "", "a photo of", "a picture of", "there is", "we see", "here is")
+_LISTS = ("{} and {}", "{} with {}", "{} near {}", "{} together with {}", "{}, {}")
+_DEPTH, _SIDE = 0.6, 0.6  # least distance between centres for a relation to be plain
+
+
+def benchmark_caption(first: str, second: str, relation: str) -> str:
+    """What'sUp's plain caption: ``"A red mug to the left of a blue table"``."""
+    return f"A {first} {WORDS[relation][0]} {_with_article(second)}"
+
+
+def training_caption(scene: Scene, rng: np.random.Generator) -> str:
+    """A caption of the scene as the web might write it; true in every word."""
+    relation = _relation(scene, rng) if rng.random() < RELATION_SHARE else None
+    text = relation or _listing(scene, rng)
+    opening = str(rng.choice(_OPENINGS))
+    tail = places.PLACES[scene.place].phrase if rng.random() < PLACE_SHARE else ""
+    when = places.LIGHTS[scene.light].phrase if rng.random() < LIGHT_SHARE else ""
+    return " ".join(part for part in (opening, text, tail, when) if part)
+
+
+def states_relation(caption: str) -> bool:
+    """Whether a training caption says how one thing stands to another."""
+    return any(f" {words} " in f" {caption} " for ways in WORDS.values() for words in ways)
+
+
+def vocabulary() -> tuple[str, ...]:
+    """Every word that a caption of this world can hold, sorted."""
+    texts = [
+        *shapes.KINDS, *shapes.COLOURS, *_OPENINGS, *_LISTS, "a an the is two three things",
+        *(w for ways in WORDS.values() for w in ways),
+        *(p.phrase for p in places.PLACES.values()), *(t.phrase for t in places.LIGHTS.values()),
+    ]  # fmt: skip
+    words = {word for text in texts for word in text.replace("{}", " ").replace(",", " , ").split()}
+    return tuple(sorted(words))
+
+
+def _with_article(name: str) -> str:
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
+def _mention(thing, rng) -> str:
+    name = thing.name if rng.random() < COLOUR_SHARE else thing.kind
+    roll = rng.random()
+    return name if roll < 0.2 else f"the {name}" if roll < 0.35 else _with_article(name)
+
+
+def _listing(scene: Scene, rng) -> str:
+    """The things in random order; now and then one is left out."""
+    things = [scene.things[i] for i in rng.permutation(len(scene.things))]
+    names = [_mention(t, rng) for t in things]
+    if len(names) > 2 or (len(names) == 2 and rng.random() < 0.1):
+        names = names[:-1]
+    if len(names) == 1:
+        return names[0]
+    return str(rng.choice(_LISTS)).format(*names)
+
+
+def _relation(scene: Scene, rng) -> str | None:
+    """A true statement about two of the things, or None if none is plain."""
+    true = [
+        (a, relation, b)
+        for a, b in permutations(scene.things, 2)
+        if (relation := relation_between(a, b))
+    ]
+    if not true:
+        return None
+    a, relation, b = true[rng.integers(len(true))]
+    verb = "is " if rng.random() < 0.3 else ""
+    return f"{_mention(a, rng)} {verb}{rng.choice(WORDS[relation])} {_mention(b, rng)}"
+
+
+def relation_between(a, b) -> str | None:
+    """How thing `a` stands to thing `b` for the viewer; None where it is not plain to see."""
+    dx, dz = a.x - b.x, a.z - b.z
+    if abs(dx) < _SIDE and abs(dz) < _DEPTH:  # one spot: a small thing on or under furniture
+        if a.kind in shapes.FURNITURE or b.kind not in shapes.FURNITURE:
+            return None
+        return "on" if a.y > b.y else "under"
+    if abs(dx) >= max(_SIDE, 1.3 * abs(dz)):
+        return "left of" if dx < 0 else "right of"
+    if abs(dz) >= max(_DEPTH, 1.3 * abs(dx)):
+        return "in front of" if dz < 0 else "behind"
+    return None

@@ -1,0 +1,82 @@
+"""Captions: varied, truthful, and with relations in a good share of them."""
+
+import re
+
+import numpy as np
+import pytest
+
+from erragree_utils.tabletop import captions, scenes, shapes
+from erragree_utils.tabletop.scenes import Scene, Thing
+
+
+@pytest.fixture(scope="module")
+def described():
+    """Two thousand training scenes, each with one of its captions."""
+    rng = np.random.default_rng((scenes.TRAIN, 0))
+    drawn = [scenes.training_scene(rng) for _ in range(2000)]
+    return [(scene, captions.training_caption(scene, rng)) for scene in drawn]
+
+
+def test_at_least_a_fifth_of_the_captions_states_a_relation(described):
+    share = np.mean([captions.states_relation(text) for _, text in described])
+    assert 0.2 < share < 0.5
+
+
+def test_left_and_right_are_stated_as_the_viewer_sees_them(described):
+    """Read each left/right caption by its words alone and compare with where the things stand."""
+    checked = 0
+    for scene, text in described:
+        parts = re.split(r" (?:is )?(?:to the |on the )?(left|right) of ", text)
+        if len(parts) != 3:
+            continue
+        positions = {t.kind: t.x for t in scene.things}
+        first = [w for w in parts[0].split() if w in positions][-1]
+        second = next(w for w in parts[2].split() if w in positions)
+        assert (positions[first] < positions[second]) == (parts[1] == "left"), text
+        checked += 1
+    assert checked > 200
+
+
+def test_every_named_thing_is_in_the_scene(described):
+    for scene, text in described:
+        kinds = {t.kind for t in scene.things}
+        assert {w.strip(",") for w in text.split()} & set(shapes.KINDS) <= kinds, text
+
+
+def test_every_word_is_in_the_vocabulary(described):
+    words = {w for _, text in described for w in text.replace(",", " , ").split()}
+    assert words <= set(captions.vocabulary())
+
+
+def test_order_of_mention_says_nothing_about_place(described):
+    """In captions that state no relation, the left thing is named first half of the time."""
+    first = [
+        text.find(scene.things[0].kind) < text.find(scene.things[1].kind)
+        for scene, text in described
+        if scene.relation == "left of"
+        and not captions.states_relation(text)
+        and all(t.kind in text for t in scene.things)
+    ]
+    assert abs(np.mean(first) - 0.5) < 2.6 * 0.5 / np.sqrt(len(first))
+
+
+def test_benchmark_captions_are_plain():
+    text = captions.benchmark_caption("red mug", "orange table", "left of")
+    assert text == "A red mug to the left of an orange table"
+
+
+def test_relations_between_things():
+    mug, table = scenes.arrange(Thing("mug", "red"), Thing("table", "blue"), "under")
+    assert captions.relation_between(mug, table) == "under"
+    assert captions.relation_between(table, mug) is None
+    near, far = Thing("mug", "red", z=-0.7), Thing("ball", "blue", z=0.7)
+    assert captions.relation_between(near, far) == "in front of"
+    assert captions.relation_between(far, near) == "behind"
+    slanted = Thing("mug", "red", x=1.0, z=1.0), Thing("ball", "blue")
+    assert captions.relation_between(*slanted) is None
+
+
+def test_a_scene_of_one_thing_states_no_relation():
+    rng = np.random.default_rng(0)
+    texts = [captions.training_caption(Scene((Thing("mug", "red"),)), rng) for _ in range(50)]
+    assert not any(captions.states_relation(text) for text in texts)
