@@ -1,0 +1,1 @@
+"""How the mini models are made. Nothing else imports this package."""

@@ -1,0 +1,62 @@
+"""Tabletop benchmarks have the shape of What'sUp."""
+
+import numpy as np
+import pytest
+
+from erragree_utils.benchmarks import load_benchmark
+from erragree_utils.benchmarks.tabletop import tabletop_sets
+from erragree_utils.tabletop import scenes
+
+
+@pytest.mark.parametrize(
+    ("name", "relations"),
+    [("tabletop-a", {"left/right", "on/under"}), ("tabletop-b", {"left/right", "front/behind"})],
+)
+def test_a_set_is_two_pairs(name, relations):
+    bench = load_benchmark(name, n_sets=5)
+    assert len(bench) == 10
+    for i in range(0, 10, 2):
+        first, second = bench[i], bench[i + 1]
+        assert first.set_id == second.set_id
+        assert {first.relation, second.relation} == relations
+    assert len({p.pair_id for p in bench}) == 10
+
+
+def test_captions_say_what_the_images_show():
+    bench = load_benchmark("tabletop-a", n_sets=3)
+    for four, pair in zip(
+        tabletop_sets("tabletop-a", n_sets=3), bench.select("left/right"), strict=True
+    ):
+        names = [t.name for t in four[0].things]
+        assert [s.relation for s in four[:2]] == ["left of", "right of"]
+        for caption, word in zip(pair.captions, ("left", "right"), strict=True):
+            assert word in caption and all(name in caption for name in names)
+
+
+def test_every_set_shows_other_objects():
+    sets = tabletop_sets("tabletop-b", n_sets=100)
+    assert len({tuple(t.name for t in four[0].things) for four in sets}) == 100
+
+
+def test_the_same_seed_gives_the_same_pixels_and_another_seed_others():
+    def pixels(seed):
+        return np.stack([p.images[0] for p in load_benchmark("tabletop-a", seed=seed, n_sets=2)])
+
+    assert np.array_equal(pixels(0), pixels(0))
+    assert not np.array_equal(pixels(0), pixels(1))
+
+
+def test_size_is_that_of_the_model_or_the_one_asked_for():
+    assert load_benchmark("tabletop-a", n_sets=1)[0].images[0].size == (80, 80)
+    assert load_benchmark("tabletop-a", n_sets=1, size=120)[0].images[0].size == (120, 120)
+
+
+def test_streams_of_benchmark_and_training_start_differently():
+    assert scenes.TEST != scenes.TRAIN
+
+
+def test_wrong_numbers_and_names_are_refused():
+    with pytest.raises(ValueError, match="n_sets"):
+        load_benchmark("tabletop-a", n_sets=0)
+    with pytest.raises(ValueError, match="tabletop-c"):
+        tabletop_sets("tabletop-c")
