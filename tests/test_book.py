@@ -1,0 +1,168 @@
+"""The book builds without a warning, shows what it should, and never shows stale outputs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def build(source: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Build a book as the Makefile does, with the package of `source`."""
+    command = [sys.executable, str(ROOT / "tools" / "build_book.py")]
+    command += ["--source", str(source), "--output", str(output), *options]
+    environment = os.environ | {"PYTHONPATH": str(source)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def toc_files(toc: dict) -> list[str]:
+    """Every page of a table of contents, the first page first."""
+    pages = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    return [toc["root"], *pages]
+
+
+PAGES = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8")))
+each_page = pytest.mark.parametrize("page", PAGES)
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory) -> Path:
+    """The whole book, built from a clean folder with warnings as errors."""
+    output = tmp_path_factory.mktemp("book")
+    result = build(ROOT, output, "--strict")
+    assert result.returncode == 0, result.stdout + result.stderr
+    folder = output / "_build" / "html"
+    assert (folder / f"{PAGES[0]}.html").as_uri() in result.stdout
+    return folder
+
+
+def soup(html: Path, page: str) -> BeautifulSoup:
+    """A page's parsed HTML."""
+    return BeautifulSoup((html / f"{page}.html").read_text("utf-8"), "html.parser")
+
+
+def local_target(page: Path, link: str) -> Path | None:
+    """The file that a link of a page leads to, or None for a link to elsewhere."""
+    parts = urlsplit(link)
+    if parts.scheme or parts.netloc or not parts.path:
+        return None
+    return page.parent / unquote(parts.path)
+
+
+class TestPages:
+    def test_every_notebook_is_a_chapter(self):
+        notebooks = {f"notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+        assert notebooks and notebooks <= set(PAGES)
+
+    def test_the_folder_opens_at_the_first_page(self, html):
+        assert f"url={PAGES[0]}.html" in (html / "index.html").read_text("utf-8")
+
+    @each_page
+    def test_the_page_has_one_title_and_some_text(self, html, page):
+        article = soup(html, page).find("article")
+        assert article.find("h1") and len(article.get_text()) > 200
+
+    @each_page
+    def test_every_link_and_picture_inside_the_book_is_there(self, html, page):
+        document = soup(html, page)
+        links = [tag["href"] for tag in document.find_all(href=True)]
+        links += [tag["src"] for tag in document.find_all(src=True)]
+        targets = {link: local_target(html / f"{page}.html", link) for link in links}
+        assert not [link for link, path in targets.items() if path and not path.exists()]
+
+    @each_page
+    def test_the_page_needs_no_network(self, html, page):
+        document = soup(html, page)
+        loaded = [tag["src"] for tag in document.find_all(["script", "img", "iframe"], src=True)]
+        loaded += [tag["href"] for tag in document.find_all("link", rel="stylesheet")]
+        assert not [link for link in loaded if urlsplit(link).netloc]
+
+    @each_page
+    def test_every_picture_has_a_description(self, html, page):
+        pictures = soup(html, page).find("article").find_all("img")
+        missing = [
+            picture["src"]
+            for picture in pictures
+            if not picture.get("alt") or picture["alt"].endswith((".png", ".svg"))
+        ]
+        assert not missing, 'describe it: `# %% mystnb={"image": {"alt": "..."}}`'
+
+    @each_page
+    def test_no_output_shows_an_error(self, html, page):
+        outputs = soup(html, page).select(".cell_output")
+        assert not [out.get_text() for out in outputs if "Traceback" in out.get_text()]
+
+    def test_chapters_have_a_button_that_opens_them_in_colab(self, html):
+        chapters = [page for page in PAGES if page.startswith("notebooks/")]
+        for page in chapters:
+            links = [tag["href"] for tag in soup(html, page).find_all("a", href=True)]
+            assert [x for x in links if "colab" in x and x.endswith(f"/blob/main/{page}.ipynb")]
+
+
+@pytest.fixture
+def small_book(tmp_path) -> Path:
+    """A book of one page and one notebook, with a package of its own that the notebook prints."""
+    book = tmp_path / "small"
+    for folder in ("notebooks", "book/_static", "tools", "erragree_utils"):
+        (book / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "_config.yml", book)
+    shutil.copy(ROOT / "tools" / "book_extension.py", book / "tools")
+    shutil.copy(ROOT / "book" / "references.bib", book / "book")
+    toc = {"format": "jb-book", "root": "book/index", "chapters": [{"file": "notebooks/a"}]}
+    (book / "_toc.yml").write_text(yaml.safe_dump(toc))
+    (book / "book" / "index.md").write_text("# First page\n")
+    (book / "book" / "_static" / "custom.css").write_text("")
+    write_notebook(book, "import erragree_utils\n\nprint(erragree_utils.VALUE)")
+    write_value(book, "one")
+    return book
+
+
+def write_notebook(book: Path, source: str) -> None:
+    """Make the small book's notebook of one code cell."""
+    cells = [nbformat.v4.new_markdown_cell("# A"), nbformat.v4.new_code_cell(source)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, book / "notebooks" / "a.ipynb")
+
+
+def write_value(book: Path, value: str) -> None:
+    """Set what the small book's package holds."""
+    (book / "erragree_utils" / "__init__.py").write_text(f"VALUE = 'value {value}'\n")
+
+
+class TestOutputs:
+    def test_follow_the_package_and_are_taken_from_the_cache_otherwise(self, small_book):
+        page = small_book / "_build" / "html" / "notebooks" / "a.html"
+        first = build(small_book, small_book)
+        assert first.returncode == 0 and "Executing notebook" in first.stdout + first.stderr
+        assert "value one" in page.read_text("utf-8")
+
+        again = build(small_book, small_book)
+        assert "Executing notebook" not in again.stdout + again.stderr
+        assert "value one" in page.read_text("utf-8")
+
+        write_value(small_book, "two")
+        assert build(small_book, small_book).returncode == 0
+        assert "value two" in page.read_text("utf-8")
+
+    def test_of_a_failing_notebook_fail_the_build_and_show_where(self, small_book):
+        write_notebook(small_book, "ratio = 1 / 0")
+        for _ in range(2):
+            result = build(small_book, small_book)
+            assert result.returncode != 0
+            assert "ratio = 1 / 0" in result.stderr and "ZeroDivisionError" in result.stderr
+            assert "The book is ready" not in result.stdout
+
+    def test_of_a_notebook_whose_kernel_dies_fail_the_build(self, small_book):
+        write_notebook(small_book, "import os\n\nos._exit(1)")
+        assert build(small_book, small_book).returncode != 0
