@@ -1,0 +1,257 @@
+"""What every benchmark is made of: image pairs, each with the two captions that tell them apart."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+from PIL import Image
+
+
+class ImageError(ValueError):
+    """An image of a benchmark is missing or cannot be decoded."""
+
+
+class BenchmarkError(ValueError):
+    """The files of a benchmark are not what its format promises."""
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """Two images that differ in one respect, with the captions that tell them apart.
+
+    Image `i`'s own caption is ``captions[i]``. COCO-spatial and GQA-spatial have single images:
+    there `sources` has one entry, ``captions[0]`` is true and ``captions[1]`` is false.
+
+    Parameters
+    ----------
+    pair_id : str
+        Unique in the benchmark.
+    set_id : str
+        Shared by the pairs of one set (What'sUp: two pairs, four images of the same two objects).
+    relation : str
+        What the pair is about, such as ``"left/right"``; for single images the true relation.
+    captions : tuple of two str
+    sources : tuple of one or two pathlib.Path or PIL.Image.Image
+        Files are opened when `images` is read, not before.
+
+    Raises
+    ------
+    ValueError
+        If there are not two captions, or not one or two sources.
+    """
+
+    pair_id: str
+    set_id: str
+    relation: str
+    captions: tuple[str, str]
+    sources: tuple[Path | Image.Image, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.captions, str) or len(self.captions) != 2:
+            raise ValueError(
+                f"pair {self.pair_id!r} needs two captions, it has {self.captions!r}: "
+                "give one for each image, or the true and the false one for a single image"
+            )
+        if len(self.sources) not in (1, 2):
+            raise ValueError(
+                f"pair {self.pair_id!r} has {len(self.sources)} images: give two, or one if the "
+                "benchmark has single images"
+            )
+        object.__setattr__(self, "captions", tuple(self.captions))
+        object.__setattr__(self, "sources", tuple(self.sources))
+
+    @property
+    def images(self) -> tuple[Image.Image, ...]:
+        """The images, RGB, opened anew on each access.
+
+        Pixels are taken as they are stored: the orientation tag of a photo is not applied, as in
+        the official What'sUp script, so that scores can be compared with published ones.
+
+        Raises
+        ------
+        ImageError
+            If a file is missing or damaged; the message names the pair and the file.
+        """
+        return tuple(self._open(source) for source in self.sources)
+
+    def _open(self, source: Path | Image.Image) -> Image.Image:
+        if isinstance(source, Image.Image):
+            return source.convert("RGB")
+        try:
+            with Image.open(source) as image:
+                return image.convert("RGB")
+        except FileNotFoundError:
+            raise ImageError(
+                f"pair {self.pair_id!r}: the image {source} is missing. Copy it there, or load the "
+                "benchmark with skip_incomplete=True to leave out what lacks an image."
+            ) from None
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            # Pillow raises SyntaxError and ValueError for some broken headers.
+            raise ImageError(
+                f"pair {self.pair_id!r}: the image {source} cannot be read ({error}). The file is "
+                "probably damaged or was not copied whole: delete it and fetch it again."
+            ) from error
+
+
+@dataclass(frozen=True, repr=False)
+class Benchmark(Sequence[ImagePair]):
+    """A named sequence of image pairs. A slice, or `select`, gives a smaller benchmark.
+
+    Parameters
+    ----------
+    name : str
+        The name `load_benchmark` knows it by.
+    pairs : tuple of ImagePair
+    description : str
+        One sentence for people.
+    source : str
+        Where it comes from: a folder and its publisher, or the seed of generated images.
+
+    Raises
+    ------
+    ValueError
+        If two pairs have the same `pair_id`.
+    """
+
+    name: str
+    pairs: tuple[ImagePair, ...]
+    description: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pairs", tuple(self.pairs))
+        seen: set[str] = set()
+        for pair in self.pairs:
+            if pair.pair_id in seen:
+                raise ValueError(f"benchmark {self.name!r} has two pairs named {pair.pair_id!r}")
+            seen.add(pair.pair_id)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[ImagePair]:
+        return iter(self.pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> ImagePair: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Benchmark: ...
+
+    def __getitem__(self, index: int | slice) -> ImagePair | Benchmark:
+        if isinstance(index, slice):
+            return self._with(self.pairs[index])
+        return self.pairs[index]
+
+    def __repr__(self) -> str:
+        relations = ", ".join(self.relations)
+        return f"<Benchmark {self.name}: {len(self)} pairs, {self.n_sets} sets ({relations})>"
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """The relations that occur, in order of first appearance."""
+        return tuple(dict.fromkeys(pair.relation for pair in self.pairs))
+
+    @property
+    def n_sets(self) -> int:
+        """Number of different sets."""
+        return len({pair.set_id for pair in self.pairs})
+
+    def select(self, relation: str) -> Benchmark:
+        """The pairs of one relation.
+
+        Raises
+        ------
+        ValueError
+            If no pair has this relation; the message lists those that occur.
+        """
+        chosen = tuple(pair for pair in self.pairs if pair.relation == relation)
+        if not chosen:
+            raise ValueError(
+                f"benchmark {self.name!r} has no relation {relation!r}; "
+                f"choose one of {', '.join(map(repr, self.relations))}"
+            )
+        return self._with(chosen)
+
+    def _with(self, pairs: tuple[ImagePair, ...]) -> Benchmark:
+        return Benchmark(self.name, pairs, self.description, self.source)
+
+
+def read_items(path: Path, item: str) -> list[Any]:
+    """The list in a benchmark's JSON file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    item : str
+        What an entry looks like, for messages.
+
+    Raises
+    ------
+    BenchmarkError
+        If the file is not JSON, or not a list with entries.
+    """
+    expected = f"expected a JSON list of {item}"
+    try:
+        items = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:  # both not UTF-8 and not JSON are ValueErrors
+        raise BenchmarkError(f"{path} cannot be read as JSON ({error}): {expected}") from error
+    if not isinstance(items, list):
+        raise BenchmarkError(f"{path} holds a JSON {type(items).__name__}: {expected}")
+    if not items:
+        raise BenchmarkError(f"{path} holds an empty list: {expected}")
+    return items
+
+
+def report_incomplete(
+    problems: list[str], left_out: int, total: int, unit: str, skip: bool, where: Path
+) -> None:
+    """Refuse what is incomplete, or warn that it is left out.
+
+    Parameters
+    ----------
+    problems : list of str
+        What is missing, an entry each; nothing happens when it is empty.
+    left_out, total : int
+        How many of how many units are affected.
+    unit : str
+        Their name in the plural, such as ``"sets"``.
+    skip : bool
+        Warn instead of raising, unless nothing would be left.
+    where : pathlib.Path
+        The folder with the images.
+
+    Raises
+    ------
+    BenchmarkError
+    """
+    if not problems:
+        return
+    shown = "\n".join(f"  {problem}" for problem in problems[:10])
+    more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+    if skip and left_out < total:
+        warnings.warn(
+            f"left out {left_out} of {total} {unit} that are not complete:\n{shown}{more}",
+            stacklevel=2,
+        )
+        return
+    hint = "" if skip else f"Complete them, or give skip_incomplete=True to leave those {unit} out."
+    raise BenchmarkError(
+        f"{left_out} of {total} {unit} are not complete (images are looked for in {where}):\n"
+        f"{shown}{more}\n{hint}".rstrip()
+    )
+
+
+def warn_of_count(name: str, found: int, published: int, path: Path) -> None:
+    """Warn if a downloaded list does not have the number of entries that was published."""
+    if found != published:
+        warnings.warn(
+            f"{path} has {found} entries, {name} as published has {published}: numbers may differ "
+            "from those in papers. If the download is to blame, delete the file and load again.",
+            stacklevel=2,
+        )

@@ -1,0 +1,145 @@
+"""Image pairs and benchmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from erragree_utils.benchmarks import (
+    BENCHMARKS,
+    Benchmark,
+    BenchmarkError,
+    ImageError,
+    ImagePair,
+    load_benchmark,
+)
+from erragree_utils.benchmarks.base import read_items
+
+
+def picture(level: int = 0, mode: str = "RGB") -> Image.Image:
+    return Image.new(mode, (8, 6), level)
+
+
+def pair(pair_id: str, relation: str = "left/right", set_id: str = "s", **changes) -> ImagePair:
+    fields = {"captions": ("a left of b", "a right of b"), "sources": (picture(1), picture(2))}
+    return ImagePair(pair_id, set_id, relation, **{**fields, **changes})
+
+
+def test_images_in_memory_come_as_rgb():
+    images = pair("p", sources=(picture(7, "L"), picture(9, "L"))).images
+    assert [image.mode for image in images] == ["RGB", "RGB"]
+    assert [np.asarray(image).max() for image in images] == [7, 9]
+
+
+def test_files_are_opened_on_access_and_may_appear_late(tmp_path: Path):
+    path = tmp_path / "x.png"
+    lazy = pair("p", sources=(path,))
+    picture(5).save(path)
+    (image,) = lazy.images
+    path.unlink()  # closed: the picture outlives its file
+    assert image.size == (8, 6)
+
+
+def test_a_missing_image_is_named_with_its_pair_and_what_to_do(tmp_path: Path):
+    with pytest.raises(ImageError, match=r"(?s)'mug'.*gone\.jpeg is missing.*skip_incomplete"):
+        _ = pair("mug", sources=(tmp_path / "gone.jpeg",)).images
+
+
+@pytest.mark.parametrize("keep", [0, 3, 40, 0.5, 0.95], ids=str)
+def test_a_damaged_image_is_named_with_its_pair_and_what_to_do(tmp_path: Path, keep: float):
+    path = tmp_path / "cut.jpeg"
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
+    with pytest.raises(ImageError, match=r"(?s)'mug'.*cut\.jpeg cannot be read.*fetch it again"):
+        _ = pair("mug", sources=(path,)).images
+
+
+def test_photos_are_read_as_stored_without_applying_the_orientation_tag(tmp_path: Path):
+    path = tmp_path / "turned.jpeg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "rotate by 90 degrees to view"
+    picture().save(path, exif=exif)
+    assert pair("p", sources=(path,)).images[0].size == (8, 6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"captions": ("only one",)}, "two captions"),
+        ({"captions": "ab"}, "two captions"),
+        ({"sources": ()}, "0 images"),
+        ({"sources": (picture(),) * 3}, "3 images"),
+    ],
+)
+def test_a_pair_has_two_captions_and_one_or_two_images(changes, message):
+    with pytest.raises(ValueError, match=message):
+        pair("p", **changes)
+
+
+def benchmark() -> Benchmark:
+    pairs = (pair("1"), pair("2", "on/under"), pair("3", set_id="t"), pair("4", "on/under", "t"))
+    return Benchmark("toy", pairs, "a toy", "seed 0")
+
+
+def test_a_benchmark_is_a_sequence_and_a_slice_is_a_benchmark():
+    bench = benchmark()
+    assert len(bench) == 4
+    assert [p.pair_id for p in bench] == ["1", "2", "3", "4"]
+    assert bench[-1].pair_id == "4"
+    part = bench[1:3]
+    assert isinstance(part, Benchmark)
+    assert [p.pair_id for p in part] == ["2", "3"]
+    assert (part.name, part.description, part.source) == ("toy", "a toy", "seed 0")
+    with pytest.raises(IndexError):
+        bench[4]
+
+
+def test_select_keeps_one_relation_and_lists_them_when_unknown():
+    bench = benchmark()
+    assert [p.pair_id for p in bench.select("on/under")] == ["2", "4"]
+    with pytest.raises(ValueError, match="no relation 'left'.*'left/right', 'on/under'"):
+        bench.select("left")
+
+
+def test_the_representation_is_one_short_line():
+    assert repr(benchmark()) == "<Benchmark toy: 4 pairs, 2 sets (left/right, on/under)>"
+
+
+def test_pair_ids_are_unique():
+    with pytest.raises(ValueError, match="two pairs named '1'"):
+        Benchmark("toy", (pair("1"), pair("1")))
+
+
+def test_an_unknown_benchmark_lists_the_known_ones():
+    with pytest.raises(ValueError, match="unknown benchmark 'whatsup'.*tabletop-a.*gqa-spatial"):
+        load_benchmark("whatsup")
+    assert set(BENCHMARKS) >= {"tabletop-a", "tabletop-b", "whatsup-a", "whatsup-b"}
+
+
+def test_options_reach_the_loader():
+    bench = load_benchmark("tabletop-a", seed=3, n_sets=2, size=32)
+    assert (bench.name, len(bench), bench.n_sets) == ("tabletop-a", 4, 2)
+    assert bench[0].images[0].size == (32, 32)
+    with pytest.raises(TypeError, match="no_such_option"):
+        load_benchmark("whatsup-a", no_such_option=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>quota</html>", "cannot be read as JSON"),
+        (b"\xff\xfe\x00", "cannot be read as JSON"),
+        (b'{"a": 1}', "holds a JSON dict"),
+        (b"[]", "empty list"),
+    ],
+)
+def test_a_wrong_json_file_says_what_was_expected_and_where(tmp_path: Path, content, message):
+    path = tmp_path / "data.json"
+    path.write_bytes(content)
+    with pytest.raises(BenchmarkError, match=rf"(?s)data\.json.*{message}.*expected.* of numbers"):
+        read_items(path, "numbers")

@@ -1,0 +1,793 @@
+"""Downloads against a server on this computer: resumed, checked, safely unpacked."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from erragree_utils.benchmarks import BenchmarkError, download, load_benchmark
+from erragree_utils.benchmarks.download import (
+    CHUNK,
+    ArchiveError,
+    DownloadError,
+    Limits,
+    RemoteFile,
+    cache_folder,
+    ensure,
+    unpack,
+)
+
+BODY = np.random.default_rng(0).bytes(3 * CHUNK + 123)
+SHA256 = hashlib.sha256(BODY).hexdigest()
+
+
+# --- the server --------------------------------------------------------------------------------
+
+
+@dataclass
+class Reply:
+    """What the server answers at one path."""
+
+    body: bytes = BODY
+    status: int = 200
+    content_type: str = "application/octet-stream"
+    etag: str | None = '"v1"'
+    ranges: bool = True
+    cuts: list[int] = field(default_factory=list)  # close after so many bytes, once each
+    slow: float = 0.0  # seconds between pieces
+    length: bool = True
+    disposition: str | None = None
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.log.append((self.path, self.headers.get("Range")))
+        reply = self.server.replies.get(self.path, Reply(b"", 404))
+        if reply.status != 200:
+            return self._send(reply, reply.status, b"sorry")
+        start = self._start(reply)
+        if start is not None and start >= len(reply.body):
+            return self._send(reply, 416, b"", {"Content-Range": f"bytes */{len(reply.body)}"})
+        if start is None:
+            return self._send(reply, 200, reply.body)
+        span = {"Content-Range": f"bytes {start}-{len(reply.body) - 1}/{len(reply.body)}"}
+        return self._send(reply, 206, reply.body[start:], span)
+
+    def _start(self, reply: Reply) -> int | None:
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        condition = self.headers.get("If-Range")
+        if not asked or not reply.ranges or (condition and condition != reply.etag):
+            return None
+        return int(asked[1])
+
+    def _send(self, reply: Reply, status: int, body: bytes, headers: dict | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", reply.content_type)
+        if reply.length:
+            self.send_header("Content-Length", str(len(body)))
+        if reply.etag:
+            self.send_header("ETag", reply.etag)
+        if reply.disposition:
+            self.send_header("Content-Disposition", reply.disposition)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if reply.cuts:
+            body = body[: reply.cuts.pop(0)]
+        for at in range(0, len(body), CHUNK):
+            try:
+                self.wfile.write(body[at : at + CHUNK])
+                self.wfile.flush()
+            except OSError:  # the client was killed
+                return
+            time.sleep(reply.slow)
+
+    def log_message(self, *args) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.replies: dict[str, Reply] = {}
+        self.log: list[tuple[str, str | None]] = []
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def ranges(self) -> list[str | None]:
+        return [asked for _, asked in self.log]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One attempt a call and no waiting, unless a test says otherwise."""
+    monkeypatch.setattr(download, "RETRIES", 0)
+    monkeypatch.setattr(download, "WAIT_S", 0.0)
+
+
+@pytest.fixture
+def internet(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """All other hosts are ours, at ``/host/path``: only the transport is replaced."""
+    send = requests.adapters.HTTPAdapter.send
+
+    def to_us(self, request, **options):
+        parts = urlsplit(request.url)
+        if parts.hostname != "127.0.0.1":
+            query = f"?{parts.query}" if parts.query else ""
+            request.url = f"{server.address}/{parts.hostname}{parts.path}{query}"
+        return send(self, request, **options)
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", to_us)
+    return server
+
+
+def remote(server: Server, reply: Reply | None = None, name: str = "f.bin", **known) -> RemoteFile:
+    server.replies[f"/{name}"] = reply or Reply()
+    return RemoteFile(name, url=f"{server.address}/{name}", **known)
+
+
+def get(file: RemoteFile, folder: Path, **options) -> bytes:
+    path, fresh = ensure(file, folder, progress=False, **options)
+    assert fresh
+    assert not list(folder.glob("*.part*")), "a partial file was left"
+    return path.read_bytes()
+
+
+def started(folder: Path, content: bytes, tag: str | None = '"v1"', name: str = "f.bin") -> None:
+    """What an interrupted download leaves."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.part").write_bytes(content)
+    if tag is not None:
+        (folder / f"{name}.part.tag").write_text(tag)
+
+
+# --- fetching ----------------------------------------------------------------------------------
+
+
+def test_a_file_is_fetched_once(server: Server, tmp_path: Path):
+    file = remote(server, size=len(BODY), sha256=SHA256)
+    assert get(file, tmp_path / "new" / "folder") == BODY
+    path, fresh = ensure(file, tmp_path / "new" / "folder")
+    assert (path.read_bytes(), fresh, len(server.log)) == (BODY, False, 1)
+
+
+@pytest.mark.parametrize("offset", [1, 1000, CHUNK - 1, CHUNK, CHUNK + 1, len(BODY) - 1])
+def test_an_interrupted_download_goes_on_at_its_byte(server: Server, tmp_path: Path, offset: int):
+    started(tmp_path, BODY[:offset])
+    assert get(remote(server), tmp_path) == BODY
+    assert server.ranges == [f"bytes={offset}-"]
+
+
+@pytest.mark.parametrize("cut", [0, 1, CHUNK, 2 * CHUNK + 5, len(BODY) - 1])
+def test_what_came_before_a_dropped_connection_is_kept(server: Server, tmp_path: Path, cut: int):
+    file = remote(server, Reply(cuts=[cut]))
+    with pytest.raises(DownloadError, match=r"(?s)connection.*kept in .*f\.bin\.part.*by hand"):
+        ensure(file, tmp_path, progress=False)
+    assert not (tmp_path / "f.bin").exists()
+    kept = (tmp_path / "f.bin.part").stat().st_size
+    assert cut - CHUNK < kept <= cut
+    assert get(file, tmp_path) == BODY
+    assert server.ranges == [None, f"bytes={kept}-" if kept else None]
+
+
+def test_dropped_connections_are_taken_up_again_in_one_call(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(download, "RETRIES", 2)
+    assert get(remote(server, Reply(cuts=[CHUNK, CHUNK])), tmp_path) == BODY
+    assert len(server.log) == 3
+
+
+def test_a_killed_process_leaves_what_the_next_one_finishes(server: Server, tmp_path: Path):
+    file = remote(server, Reply(slow=0.3))
+    code = (
+        "from pathlib import Path; from erragree_utils.benchmarks.download import *;"
+        f"ensure(RemoteFile('f.bin', url={file.url!r}), Path({str(tmp_path)!r}), progress=False)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code])
+    part = tmp_path / "f.bin.part"
+    deadline = time.monotonic() + 20
+    while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert 0 < part.stat().st_size < len(BODY)
+    assert not (tmp_path / "f.bin").exists()
+    server.replies["/f.bin"].slow = 0.0
+    assert get(file, tmp_path) == BODY
+    assert server.ranges[-1] is not None
+
+
+def test_a_file_that_changed_on_the_server_is_not_glued_to_the_old(server: Server, tmp_path: Path):
+    started(tmp_path, BODY[:1000], tag='"v0"')
+    new = BODY[::-1]
+    assert get(remote(server, Reply(new)), tmp_path) == new
+
+
+def test_without_a_way_to_tell_a_changed_file_it_starts_afresh(server: Server, tmp_path: Path):
+    started(tmp_path, b"x" * 1000, tag=None)
+    assert get(remote(server, Reply(etag=None)), tmp_path) == BODY
+    assert server.ranges == [None]
+
+
+def test_a_known_checksum_is_enough_to_go_on(server: Server, tmp_path: Path):
+    started(tmp_path, BODY[:1000], tag=None)
+    assert get(remote(server, Reply(etag=None), sha256=SHA256), tmp_path) == BODY
+    assert server.ranges == ["bytes=1000-"]
+
+
+def test_a_server_without_ranges_sends_it_all_again(server: Server, tmp_path: Path):
+    started(tmp_path, BODY[:1000])
+    assert get(remote(server, Reply(ranges=False)), tmp_path) == BODY
+
+
+@pytest.mark.parametrize("known", [{}, {"size": len(BODY)}], ids=["size unknown", "size known"])
+def test_a_complete_partial_file_is_taken(server: Server, tmp_path: Path, known: dict):
+    started(tmp_path, BODY)
+    assert get(remote(server, **known), tmp_path) == BODY
+
+
+def test_a_partial_file_longer_than_the_file_is_dropped(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(download, "RETRIES", 1)
+    started(tmp_path, BODY + b"more")
+    assert get(remote(server), tmp_path) == BODY
+    started(tmp_path / "b", BODY + b"more")
+    assert get(remote(server, size=len(BODY)), tmp_path / "b") == BODY
+
+
+def test_a_truncated_file_without_a_length_is_found_by_its_size(server: Server, tmp_path: Path):
+    file = remote(server, Reply(cuts=[1000], length=False), size=len(BODY))
+    with pytest.raises(DownloadError, match=f"ended after 1000 of {len(BODY)} bytes"):
+        ensure(file, tmp_path, progress=False)
+    assert get(file, tmp_path) == BODY
+
+
+def test_a_file_of_another_size_is_refused_before_it_is_fetched(server: Server, tmp_path: Path):
+    with pytest.raises(DownloadError, match=f"offers {len(BODY)} bytes instead of 5"):
+        ensure(remote(server, size=5), tmp_path, progress=False)
+    assert not (tmp_path / "f.bin").exists()
+
+
+def test_a_wrong_checksum_is_refused_and_dropped(server: Server, tmp_path: Path):
+    with pytest.raises(DownloadError, match=f"checksum {SHA256} instead of 000"):
+        ensure(remote(server, sha256="000"), tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".f.bin.lock"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (401, "login"),
+        (403, "refuses access"),
+        (404, "moved or removed"),
+        (410, "removed"),
+        (418, "answered 418"),
+        (429, "wait an hour"),
+        (500, "problem of its own"),
+        (503, "problem of its own"),
+    ],
+)
+def test_a_refusal_says_why_and_how_to_get_the_file_by_hand(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, reason: str
+):
+    monkeypatch.setattr(download, "RETRIES", 2)
+    file = remote(server, Reply(status=status))
+    with pytest.raises(DownloadError) as error:
+        ensure(file, tmp_path, progress=False)
+    message = str(error.value)
+    assert reason in message and str(status) in message
+    assert f"open {file.url} in a browser and save the file as {tmp_path / 'f.bin'}" in message
+    assert len(server.log) == (3 if status >= 500 else 1)
+    assert not (tmp_path / "f.bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"<!-- 7 --><div>Quota exceeded</div>", "text/html; charset=utf-8"),
+        (b"\n<!DOCTYPE html><html>Quota exceeded</html>", "application/octet-stream"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?><Error>AccessDenied</Error>", "binary/octet-stream"),
+    ],
+)
+def test_a_web_page_is_not_taken_for_the_file(
+    server: Server, tmp_path: Path, body: bytes, content_type: str
+):
+    page = Reply(body, content_type=content_type)
+    with pytest.raises(DownloadError, match="web page.*not the file"):
+        ensure(remote(server, page), tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".f.bin.lock"]
+
+
+def test_an_empty_file_is_refused(server: Server, tmp_path: Path):
+    with pytest.raises(DownloadError, match="empty"):
+        ensure(remote(server, Reply(b"")), tmp_path, progress=False)
+
+
+def test_without_a_network_the_error_says_so(server: Server, tmp_path: Path):
+    file = RemoteFile("f.bin", url="http://127.0.0.1:1/f.bin")  # nobody listens at port 1
+    with pytest.raises(DownloadError, match=r"(?s)cannot be reached: is there a network.*by hand"):
+        ensure(file, tmp_path, progress=False)
+
+
+def test_of_several_at_once_one_downloads(server: Server, tmp_path: Path):
+    file = remote(server, Reply(slow=0.05))
+    fresh: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: fresh.append(ensure(file, tmp_path, progress=False)[1]))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(fresh) == [False, False, False, True]
+    assert len(server.log) == 1
+
+
+def test_a_cache_that_cannot_be_written_names_the_way_out(server: Server, tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DownloadError, match="ERRAGREE_CACHE"):
+        ensure(remote(server), tmp_path / "file" / "cache", progress=False)
+
+
+def test_the_environment_moves_the_cache(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ERRAGREE_CACHE", "~/elsewhere")
+    assert cache_folder() == Path.home() / "elsewhere"
+    monkeypatch.delenv("ERRAGREE_CACHE")
+    assert cache_folder() == Path.home() / ".cache" / "erragree"
+
+
+def test_a_remote_file_has_one_address():
+    with pytest.raises(ValueError, match="either url or drive_id"):
+        RemoteFile("x")
+
+
+# --- Google Drive ------------------------------------------------------------------------------
+
+DRIVE_ID = "1ap8mmmpQjLIjPGuplkpBgc1hoEHCj4hm"
+DRIVE = f"/drive.google.com/uc?id={DRIVE_ID}"
+CONFIRMED = f"/drive.usercontent.google.com/download?id={DRIVE_ID}&export=download&confirm=t"
+LARGE = 8 * BODY  # gdown keeps whole pieces of half a megabyte
+PAGE = (
+    '<html><form id="download-form" action="https://drive.usercontent.google.com/download">'
+    f'<input type="hidden" name="id" value="{DRIVE_ID}">'
+    '<input type="hidden" name="export" value="download">'
+    '<input type="hidden" name="confirm" value="t"></form></html>'
+)
+
+
+def attachment(body: bytes = BODY, **changes) -> Reply:
+    return Reply(body, disposition='attachment; filename="f.bin"', **changes)
+
+
+def drive_file(**known) -> RemoteFile:
+    return RemoteFile("f.bin", drive_id=DRIVE_ID, **known)
+
+
+def test_drive_hands_out_small_files_at_once(internet: Server, tmp_path: Path):
+    internet.replies[DRIVE] = attachment()
+    assert get(drive_file(sha256=SHA256), tmp_path) == BODY
+
+
+def test_drive_asks_to_confirm_large_files(internet: Server, tmp_path: Path):
+    internet.replies[DRIVE] = Reply(PAGE.encode(), content_type="text/html; charset=utf-8")
+    internet.replies[CONFIRMED] = attachment()
+    assert get(drive_file(), tmp_path) == BODY
+
+
+def test_drive_downloads_are_resumed(internet: Server, tmp_path: Path):
+    internet.replies[DRIVE] = attachment(LARGE, cuts=[len(LARGE) - 5])
+    with pytest.raises(DownloadError, match=r"(?s)connection was lost.*drive\.google\.com/file/d/"):
+        ensure(drive_file(), tmp_path, progress=False)
+    assert not (tmp_path / "f.bin").exists()
+    assert get(drive_file(), tmp_path) == LARGE
+    assert re.fullmatch(r"bytes=[1-9]\d+-", internet.ranges[-1])
+
+
+def test_a_drive_download_that_cannot_be_resumed_starts_afresh(internet: Server, tmp_path: Path):
+    internet.replies[DRIVE] = attachment(LARGE, cuts=[len(LARGE) - 5], ranges=False)
+    with pytest.raises(DownloadError):
+        ensure(drive_file(), tmp_path, progress=False)
+    assert get(drive_file(), tmp_path) == LARGE
+
+
+def test_the_quota_page_of_drive_is_explained(internet: Server, tmp_path: Path):
+    page = b'<html><p class="uc-error-subcaption">Too many users have viewed this file.</p></html>'
+    internet.replies[DRIVE] = Reply(page, content_type="text/html")
+    with pytest.raises(DownloadError) as error:
+        ensure(drive_file(), tmp_path, progress=False)
+    message = str(error.value)
+    assert "quota" in message and "Too many users" in message
+    assert f"https://drive.google.com/file/d/{DRIVE_ID}/view" in message
+    assert str(tmp_path / "f.bin") in message
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
+def test_a_refusal_of_drive_says_how_to_get_the_file_by_hand(
+    internet: Server, tmp_path: Path, status: int
+):
+    internet.replies[DRIVE] = Reply(status=status, content_type="text/html")
+    with pytest.raises(DownloadError, match=r"Google Drive(.|\n)*by hand, open https://drive"):
+        ensure(drive_file(), tmp_path, progress=False)
+
+
+def test_a_web_page_handed_out_as_an_attachment_is_found(internet: Server, tmp_path: Path):
+    internet.replies[DRIVE] = attachment(b"<html>Sign in</html>")
+    with pytest.raises(DownloadError, match="web page"):
+        ensure(drive_file(), tmp_path, progress=False)
+    assert not (tmp_path / "f.bin").exists()
+
+
+def test_drive_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody listens there
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(DownloadError, match="is there a network"):
+        ensure(drive_file(), tmp_path, progress=False)
+
+
+# --- archives ----------------------------------------------------------------------------------
+
+CONTENT = {f"photos/{name}.jpeg": bytes([i]) * 700 for i, name in enumerate("abcdef")}
+
+
+def tar_of(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as bundle:
+        for name, content in members.items():
+            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            data = b"" if isinstance(content, tarfile.TarInfo) else content
+            info.size = len(data)
+            bundle.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def zip_of(members: dict[str, bytes | zipfile.ZipInfo]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, content in members.items():
+            if isinstance(content, zipfile.ZipInfo):
+                bundle.writestr(content, "elsewhere")
+            else:
+                bundle.writestr(name, content)
+    return buffer.getvalue()
+
+
+PACKERS = {
+    "zip": zip_of,
+    "tar": tar_of,
+    "tar.gz": lambda members: gzip.compress(tar_of(members)),
+    "tar.bz2": lambda members: bz2.compress(tar_of(members)),
+    "tar.xz": lambda members: lzma.compress(tar_of(members)),
+}
+
+
+def unpack_bytes(content: bytes, folder: Path, limits: Limits | None = None) -> Path:
+    (folder / "archive").write_bytes(content)
+    unpack(folder / "archive", folder / "photos", limits or Limits())
+    return folder / "photos"
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def leaves_nothing(folder: Path) -> bool:
+    return [path.name for path in folder.iterdir()] == ["archive"]
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+@pytest.mark.parametrize("prefix", ["", "./", "data/"])
+def test_an_archive_becomes_the_folder_it_holds(tmp_path: Path, kind: str, prefix: str):
+    packed = PACKERS[kind]({prefix + name: data for name, data in CONTENT.items()})
+    found = files_in(unpack_bytes(packed, tmp_path))
+    assert {f"photos/{name}": data for name, data in found.items()} == CONTENT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "photos"]
+
+
+def test_an_archive_of_bare_files_becomes_the_folder(tmp_path: Path):
+    folder = unpack_bytes(zip_of({"a.jpeg": b"1", "b.jpeg": b"2"}), tmp_path)
+    assert files_in(folder) == {"a.jpeg": b"1", "b.jpeg": b"2"}
+
+
+def test_an_archive_of_something_else_says_what_it_holds(tmp_path: Path):
+    with pytest.raises(ArchiveError, match=r"no folder 'photos', it has \['paintings'\]"):
+        unpack_bytes(zip_of({"paintings/a.jpeg": b"1"}), tmp_path)
+    assert leaves_nothing(tmp_path)
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+@pytest.mark.parametrize(
+    "name", ["../evil", "photos/../../evil", "/tmp/evil", "C:/evil", "..\\evil", "photos\\..\\x"]
+)
+def test_a_member_outside_of_the_folder_is_refused(tmp_path: Path, pack, name: str):
+    with pytest.raises(ArchiveError, match="outside of its folder"):
+        unpack_bytes(pack({**CONTENT, name: b"evil"}), tmp_path)
+    assert leaves_nothing(tmp_path)
+    assert not (tmp_path.parent / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
+)
+def test_links_and_special_files_in_a_tar_are_refused(tmp_path: Path, kind: bytes):
+    info = tarfile.TarInfo("photos/link")
+    info.type, info.linkname = kind, "/etc/passwd"
+    with pytest.raises(ArchiveError, match="link or special file: 'photos/link'"):
+        unpack_bytes(tar_of({**CONTENT, "photos/link": info}), tmp_path)
+    assert leaves_nothing(tmp_path)
+
+
+def test_links_in_a_zip_are_refused(tmp_path: Path):
+    info = zipfile.ZipInfo("photos/link")
+    info.external_attr = 0o120777 << 16
+    with pytest.raises(ArchiveError, match="link or special file: 'photos/link'"):
+        unpack_bytes(zip_of({**CONTENT, "photos/link": info}), tmp_path)
+    assert leaves_nothing(tmp_path)
+
+
+def test_encrypted_members_are_refused(tmp_path: Path):
+    packed = bytearray(zip_of({"photos/a.jpeg": b"1"}))
+    packed[packed.index(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
+    with pytest.raises(ArchiveError, match="encrypted"):
+        unpack_bytes(bytes(packed), tmp_path)
+
+
+def test_two_members_of_one_name_are_refused(tmp_path: Path):
+    with pytest.raises(ArchiveError, match="two members named './photos/a.jpeg'"):
+        unpack_bytes(tar_of({**CONTENT, "./photos/a.jpeg": b"other"}), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
+def test_a_bomb_is_refused(tmp_path: Path, kind: str):
+    packed = PACKERS[kind]({"photos/zeros": bytes(3_000_000)})
+    assert len(packed) < 10_000
+    with pytest.raises(ArchiveError, match="more than 1000000 bytes"):
+        unpack_bytes(packed, tmp_path, Limits(free_bytes=1_000_000))
+    assert leaves_nothing(tmp_path)
+    assert unpack_bytes(packed, tmp_path, Limits(free_bytes=3_000_000)).is_dir()
+
+
+def test_padding_may_not_be_a_bomb_either(tmp_path: Path):
+    limits = Limits(free_bytes=100_000, max_members=10, max_ratio=1)
+    with pytest.raises(ArchiveError, match="more than 100000 bytes"):
+        unpack_bytes(gzip.compress(tar_of(CONTENT) + bytes(3_000_000)), tmp_path, limits)
+
+
+def test_a_header_cannot_claim_memory(tmp_path: Path):
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 3_000_000
+    packed = gzip.compress(header.tobuf() + bytes(3_000_000))
+    with pytest.raises(ArchiveError, match="more than its size lets expect"):
+        unpack_bytes(packed, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_too_many_members_are_refused(tmp_path: Path, kind: str):
+    with pytest.raises(ArchiveError, match="more than 5 members"):
+        unpack_bytes(PACKERS[kind](CONTENT), tmp_path, Limits(max_members=5))
+    assert leaves_nothing(tmp_path)
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.8, 0.99])
+def test_a_truncated_archive_is_refused(tmp_path: Path, kind: str, share: float):
+    noise = {name: os.urandom(3000) for name in CONTENT}
+    packed = PACKERS[kind](noise)
+    # A tar file ends in 10 KB of zeros: cut before them.
+    whole = len(packed.rstrip(b"\0")) if kind == "tar" else len(packed)
+    with pytest.raises(ArchiveError, match="damaged"):
+        unpack_bytes(packed[: int(share * whole)], tmp_path)
+    assert leaves_nothing(tmp_path)
+
+
+def test_a_tar_cut_between_two_members_is_refused(tmp_path: Path):
+    packed = tar_of(CONTENT)
+    with pytest.raises(ArchiveError, match="the end is missing"):
+        unpack_bytes(packed[: 3 * (512 + 1024)], tmp_path)
+
+
+def test_a_tar_with_a_broken_header_is_not_taken_for_its_beginning(tmp_path: Path):
+    packed = bytearray(tar_of(CONTENT))
+    packed[3 * (512 + 1024) + 5] ^= 0xFF
+    with pytest.raises(ArchiveError, match="a header is broken"):
+        unpack_bytes(bytes(packed), tmp_path)
+
+
+def test_a_zip_with_a_flipped_bit_is_refused(tmp_path: Path):
+    packed = bytearray(zip_of({"photos/a": os.urandom(5000)}))
+    packed[2000] ^= 1
+    with pytest.raises(ArchiveError, match="damaged"):
+        unpack_bytes(bytes(packed), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>sign in</html>", "web page"),
+        (b"just text", "damaged"),
+        (b"", "damaged"),
+        (bytes(10240), "no folder 'photos'"),  # a tar file without members
+    ],
+)
+def test_what_is_not_an_archive_is_refused(tmp_path: Path, content: bytes, message: str):
+    with pytest.raises(ArchiveError, match=message):
+        unpack_bytes(content, tmp_path)
+    assert leaves_nothing(tmp_path)
+
+
+def test_an_interrupted_unpacking_leaves_no_folder_that_looks_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    copy, count = download._copy, iter(range(100))
+
+    def interrupted(*args):
+        if next(count) == 3:
+            raise KeyboardInterrupt
+        copy(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "_copy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            unpack_bytes(tar_of(CONTENT), tmp_path)
+    assert leaves_nothing(tmp_path)
+    # Killed, it could not even tidy up.
+    (tmp_path / ".photos.unpacking" / "photos").mkdir(parents=True)
+    (tmp_path / ".photos.unpacking" / "photos" / "half.jpeg").write_bytes(b"half")
+    assert len(files_in(unpack_bytes(tar_of(CONTENT), tmp_path))) == len(CONTENT)
+
+
+def test_an_archive_is_fetched_unpacked_and_not_kept(server: Server, tmp_path: Path):
+    packed = PACKERS["tar.gz"](CONTENT)
+    file = remote(server, Reply(packed), "photos.tar.gz", unpacks_to="photos")
+    path, fresh = ensure(file, tmp_path, progress=False)
+    assert (path, fresh, len(files_in(path))) == (tmp_path / "photos", True, len(CONTENT))
+    assert not (tmp_path / "photos.tar.gz").exists()
+    assert ensure(file, tmp_path) == (path, False)
+    assert len(server.log) == 1
+
+
+def test_an_archive_saved_by_hand_is_unpacked_without_a_request(server: Server, tmp_path: Path):
+    file = remote(server, Reply(status=403), "photos.zip", unpacks_to="photos")
+    with pytest.raises(DownloadError, match=rf"save the file as {tmp_path / 'photos.zip'} \(as it"):
+        ensure(file, tmp_path, progress=False)
+    (tmp_path / "photos.zip").write_bytes(zip_of(CONTENT))
+    path, _ = ensure(file, tmp_path, progress=False)
+    assert len(files_in(path)) == len(CONTENT)
+    assert len(server.log) == 1
+
+
+def test_a_page_saved_by_hand_instead_of_the_archive_is_named(server: Server, tmp_path: Path):
+    file = remote(server, name="photos.zip", unpacks_to="photos")
+    (tmp_path / "photos.zip").write_bytes(b"<html>quota</html>")
+    with pytest.raises(DownloadError, match=r"photos\.zip is a web page.*there before: delete"):
+        ensure(file, tmp_path, progress=False)
+
+
+def test_a_damaged_archive_that_was_fetched_is_fetched_again(server: Server, tmp_path: Path):
+    packed = zip_of({"photos/a": os.urandom(5000)})
+    file = remote(server, Reply(packed[:3000]), "photos.zip", unpacks_to="photos")
+    with pytest.raises(DownloadError, match="damaged"):
+        ensure(file, tmp_path, progress=False)
+    server.replies["/photos.zip"] = Reply(packed)
+    path, _ = ensure(file, tmp_path, progress=False)
+    assert list(files_in(path)) == ["a"]
+
+
+# --- whole benchmarks --------------------------------------------------------------------------
+
+
+def jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 12), (90, 90, 90)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def drive_reply(internet: Server, drive_id: str, body: bytes) -> None:
+    internet.replies[f"/drive.google.com/uc?id={drive_id}"] = attachment(body)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ERRAGREE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_whatsup_is_fetched_into_the_cache_once(internet: Server, cache: Path):
+    words = {
+        "left_of": "to the left of",
+        "right_of": "to the right of",
+        "on": "on",
+        "under": "under",
+    }
+    names = {word: f"beer bottle_{word}_arm-chair.jpeg" for word in words}
+    entries = [
+        {
+            "image_path": f"data/controlled_images/{names[word]}",
+            "caption_options": [
+                f"A beer bottle {words[w]} an arm-chair" for w in sorted(words, key=word.__ne__)
+            ],
+        }
+        for word in words
+    ]
+    drive_reply(internet, "1ap8mmmpQjLIjPGuplkpBgc1hoEHCj4hm", json.dumps(entries).encode())
+    photos = {f"controlled_images/{name}": jpeg() for name in names.values()}
+    drive_reply(internet, "19KGYVQjrV3syb00GgcavB2nZTW5NXX0H", PACKERS["tar.gz"](photos))
+    with pytest.warns(UserWarning, match=r"has 4 entries, whatsup-a as published has 412"):
+        bench = load_benchmark("whatsup-a")
+    assert [pair.relation for pair in bench] == ["left/right", "on/under"]
+    assert [image.size for pair in bench for image in pair.images] == [(16, 12)] * 4
+    requests_so_far = len(internet.log)
+    with pytest.warns(UserWarning, match="412"):
+        assert load_benchmark("whatsup-a", download=False) == bench
+    assert len(internet.log) == requests_so_far
+
+
+def test_coco_spatial_takes_the_images_from_coco_and_checks_them(internet: Server, cache: Path):
+    items = json.dumps([[139, "A dog on the left", "A dog on the right"]]).encode()
+    drive_reply(internet, "1RsMdpE9mmwnK4zzMPpC1-wTU_hNis-dq", items)
+    internet.replies["/images.cocodataset.org/zips/val2017.zip"] = Reply(zip_of({"val2017/x": b""}))
+    with pytest.raises(DownloadError, match=r"val2017\.zip.* bytes instead of 815585330") as error:
+        load_benchmark("coco-spatial", objects="one")
+    assert str(cache / "whatsup" / "val2017.zip") in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["whatsup-b", "coco-spatial", "gqa-spatial"])
+def test_an_empty_cache_without_download_says_what_goes_where(name: str, cache: Path):
+    with pytest.raises(BenchmarkError, match="download=True") as error:
+        load_benchmark(name, download=False)
+    assert str(cache / "whatsup") in str(error.value)
+
+
+def test_drive_ids_are_well_formed_and_distinct():
+    from erragree_utils.benchmarks.spatial import SOURCES
+    from erragree_utils.benchmarks.whatsup import PARTS
+
+    remotes = [file for part in PARTS.values() for file in (part.json, part.images)]
+    remotes += [f for source in SOURCES.values() for f in (*source.json.values(), source.images)]
+    ids = [file.drive_id for file in remotes if file.drive_id]
+    assert len(set(ids)) == len(ids) == 9
+    for file in remotes:
+        query = parse_qs(urlsplit(f"https://drive.google.com/uc?id={file.drive_id}").query)
+        assert file.url or re.fullmatch(r"1[\w-]{32}", query["id"][0])
