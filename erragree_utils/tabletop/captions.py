@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .scenes import Scene
 
 #: Share of training captions, of scenes with two or three things, that state a relation.
-RELATION_SHARE = 0.4
-PLACE_SHARE, LIGHT_SHARE, COLOUR_SHARE = 0.4, 0.15, 0.95
+RELATION_SHARE = 0.35
+PLACE_SHARE, LIGHT_SHARE, COLOUR_SHARE = 0.6, 0.2, 0.95
 
 #: Ways to say a relation; the first is the benchmarks'.
 WORDS = {

@@ -30,9 +30,11 @@ ELLIPSOID, BOX, CONE, TORUS, CAPSULE = range(5)
 PLAIN, CHECKER, PLANKS, STRIPES, BRICKS, SPECKLE, DOTS, HILLS = range(8)
 UNION, SUBTRACT = range(2)
 
-# Row of a primitive: kind, axis, operation, centre (3), size (3), rounding, cos/sin of tilt, colour (3), gloss.
+# Row of a primitive: kind, axis, operation, centre (3), size (3), rounding, cos/sin of tilt,
+# colour (3), gloss.
 PRIMITIVE_WIDTH = 16
-# Row of an object: position (3), cos/sin of yaw, scale, lowest and highest corner of its box (6), rows.
+# Row of an object: position (3), cos/sin of yaw, scale, lowest and highest corner of its box (6),
+# first and last row of its primitives.
 OBJECT_WIDTH = 14
 LOW, HIGH, FIRST, LAST = 6, 9, 12, 13
 NO_HIT = 1e9
@@ -136,7 +138,7 @@ def _box(obj, px, py, pz, vx, vy, vz):
 
 @njit(cache=True, nogil=True)
 def _march(obj, primitives, ox, oy, oz, dx, dy, dz, limit):
-    """First hit of a ray with one object: distance along the ray and primitive row (NO_HIT if none)."""
+    """First hit of a ray with one object: distance (NO_HIT if none) and row of the primitive."""
     scale = obj[5]
     px, py, pz = _to_object(obj, ox - obj[0], oy - obj[1], oz - obj[2])
     vx, vy, vz = _to_object(obj, dx, dy, dz)
@@ -253,7 +255,10 @@ def _texture(row, u, v, out):
 
 @njit(cache=True, nogil=True)
 def _wall_pictures(rows, u, v, out):
-    """Windows, frames, sun: flat shapes on the wall. Row: round?, centre, half sizes, rim, colour, rim colour."""
+    """Windows, frames, sun: flat shapes on the wall.
+
+    Row: round?, centre (2), half sizes (2), rim, colour (3), colour of the rim (3).
+    """
     for i in range(rows.shape[0]):
         row = rows[i]
         if row[3] <= 0.0:
@@ -272,7 +277,7 @@ def _wall_pictures(rows, u, v, out):
 
 @njit(cache=True, nogil=True)
 def _trace(camera, light, planes, pictures, objects, primitives, sx, sy, out):
-    """Colour (linear RGB) of one ray through the image point (sx, sy) in [-1, 1]; returns what it hit.
+    """Colour (linear RGB) of the ray through image point (sx, sy) in [-1, 1]; returns what it hit.
 
     0 is the ground, 1 the wall, 2 + i the i-th object.
     """
@@ -397,7 +402,7 @@ def _trace(camera, light, planes, pictures, objects, primitives, sx, sy, out):
 
 @njit(cache=True, nogil=True)
 def _render(camera, light, planes, pictures, objects, primitives, size, supersample, image, hits):
-    """Render one scene: one ray a pixel, then `supersample` squared more where neighbours differ."""
+    """Render a scene: one ray a pixel, then `supersample` squared more where neighbours differ."""
     linear = np.empty((size, size, 3))
     colour = np.empty(3)
     for i in range(size):

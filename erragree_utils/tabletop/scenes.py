@@ -42,7 +42,7 @@ STEPS = {
     "in front of": (0.0, -1.0),
     "behind": (0.0, 1.0),
 }
-GAP_FURNITURE, GAP_SMALL = 1.65, 1.30  # between centres, in scene units
+GAP_FURNITURE, GAP_SMALL = 1.65, 1.20  # between centres, in scene units
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def draw_thing(rng: np.random.Generator, kind: str, held_out: bool) -> Thing:
 
 
 def draw_kinds(rng: np.random.Generator, pools: tuple[tuple[str, ...], ...], held_out: bool):
-    """Different kinds, one from each pool, whose pairs all belong to the benchmark or to training."""
+    """Different kinds, one of each pool; all pairs belong to the benchmark or all to training."""
     while True:
         kinds = [str(rng.choice(pool)) for pool in pools]
         if len(set(kinds)) == len(kinds) and all(
@@ -231,10 +231,6 @@ def benchmark_set(family: str, rng: np.random.Generator) -> tuple[Scene, ...]:
     kinds = draw_kinds(rng, (small, furniture if family == "a" else small), held_out=True)
     things = [draw_thing(rng, kind, held_out=True) for kind in kinds]
     surrounding = draw_surrounding(rng)
-    if family == "b":  # two small objects: a step nearer
-        surrounding["view"] = replace(
-            surrounding["view"], distance=surrounding["view"].distance - 1.7
-        )
     relations = RELATIONS_A if family == "a" else RELATIONS_B
     return tuple(
         Scene(arrange(*things, relation), relation=relation, **surrounding)
@@ -246,7 +242,8 @@ def training_scene(rng: np.random.Generator, place: str | None = None) -> Scene:
     """A random scene of one, two or three things, none of which the benchmark shows.
 
     A quarter of the scenes hold one thing seen from near, six in ten two things in a relation of
-    What'sUp, the rest three things in free places. Distances and views vary more than in the benchmark.
+    What'sUp, the rest three things in free places. Distances and views vary more than in the
+    benchmark.
     """
     small, furniture = tuple(shapes.SMALL), tuple(shapes.FURNITURE)
     surrounding = draw_surrounding(rng, place, spread=1.6)
@@ -262,15 +259,22 @@ def training_scene(rng: np.random.Generator, place: str | None = None) -> Scene:
         )
         gap = (GAP_FURNITURE if with_furniture else GAP_SMALL) * rng.uniform(0.9, 1.1)
         things = arrange(first, second, relation, gap)
-        shift = rng.uniform(-0.2, 0.2, size=2)
-        things = tuple(replace(t, x=t.x + shift[0], z=t.z + shift[1]) for t in things)
         view = surrounding["view"]
         if not with_furniture:
-            view = replace(view, distance=view.distance - rng.uniform(0.9, 2.3))
+            view = replace(view, distance=view.distance - rng.uniform(0.0, 2.0))
+        things = _shift(rng, things, view)
         return Scene(things, relation=relation, **{**surrounding, "view": view})
     pools = (small, small, shapes.KINDS)
     things = [draw_thing(rng, k, held_out=False) for k in draw_kinds(rng, pools, held_out=False)]
     return Scene(_scatter(rng, things), **surrounding)
+
+
+def _shift(rng: np.random.Generator, things: tuple[Thing, ...], view: View) -> tuple[Thing, ...]:
+    """Things moved together to another spot of the table, still in sight."""
+    in_sight = 0.9 * view.distance * math.tan(math.radians(view.field_of_view) / 2) - 0.45
+    room = min(1.0, max(0.0, in_sight - max(abs(t.x) for t in things)))
+    dx, dz = rng.uniform(-room, room), rng.uniform(-0.5, 0.5)
+    return tuple(replace(t, x=t.x + dx, z=t.z + dz) for t in things)
 
 
 def _close_up(rng: np.random.Generator, surrounding: dict, kind: str) -> Scene:

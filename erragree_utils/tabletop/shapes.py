@@ -303,7 +303,7 @@ def linear(rgb):
 
 
 def build(kind: str, instance: int) -> tuple[float, float]:
-    """Girth and height of an instance, as factors on the plain shape; furniture varies in girth only."""
+    """Girth and height of an instance, as factors on the plain shape (furniture: girth only)."""
     rng = np.random.default_rng((0x6B, KINDS.index(kind), instance))
     girth, height = rng.uniform(0.88, 1.14), rng.uniform(0.88, 1.10)
     return (rng.uniform(0.92, 1.06), 1.0) if kind in FURNITURE else (girth, height)

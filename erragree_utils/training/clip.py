@@ -4,9 +4,9 @@ An ordinary open_clip model (ViT and text transformer) trained from scratch with
 contrastive loss (Radford et al. 2021, section 2.3) on tabletop scenes and web-like captions. The
 logit scale is held at 100, the ceiling at which OpenAI's models ended (section 2.5).
 
-Nothing in the loss favours or forbids telling left from right: four in ten captions of scenes with
-several things state a relation, truthfully. Batches are drawn from few places at a time, so that
-the objects, not the background, must tell one image from the next.
+Nothing in the loss favours or forbids telling left from right: a third of the captions of scenes
+with several things state a relation, truthfully. Batches are drawn from few places at a time, so
+that the objects, not the background, must tell one image from the next.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Settings:
     """Everything that decides what the training gives; stored with the weights."""
 
     seed: int = 0
-    steps: int = 8000
+    steps: int = 6000
     batch: int = 128
-    scenes: int = 80_000
+    scenes: int = 60_000
     captions: int = 6
-    places_per_batch: int = 2
+    places_per_batch: int = 4
     image_size: int = 80
-    margin: int = 6  # pictures are rendered larger by this much and cropped at random
+    margin: int = 8  # pictures are rendered larger by this much and cropped at random
     patch: int = 10
     width: int = 128
     layers: int = 4
@@ -59,6 +59,7 @@ class Settings:
     lr: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 200
+    validation_sets: int = 100
 
 
 def build_tokenizer(context: int) -> PreTrainedTokenizerFast:
@@ -145,7 +146,7 @@ class Batches:
         self.by_place = [np.flatnonzero(data.places == p) for p in np.unique(data.places)]
 
     def draw(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The batch of one step (it depends on seed and step alone, so that runs resume exactly)."""
+        """The batch of one step; it depends on seed and step alone, so that runs resume exactly."""
         s = self.settings
         rng = np.random.default_rng((s.seed, step))
         chosen = rng.choice(len(self.by_place), s.places_per_batch, replace=False)
@@ -175,10 +176,10 @@ def contrastive_loss(images: torch.Tensor, texts: torch.Tensor, scale: torch.Ten
 
 
 @torch.no_grad()
-def validate(model: CLIP, tokenizer, settings: Settings, seed: int, n_sets: int = 100) -> dict:
+def validate(model: CLIP, tokenizer, settings: Settings, seed: int) -> dict:
     """What the chapters will measure, on sets that neither training nor the chapters use."""
     model.eval()
-    out = {}
+    out, n_sets = {}, settings.validation_sets
     for family in "ab":
         rng = np.random.default_rng((scenes.TEST, seed, ord(family)))
         sets = [scenes.benchmark_set(family, rng) for _ in range(n_sets)]
@@ -217,7 +218,7 @@ def _encode(tokenizer, texts: list[str], context: int) -> torch.Tensor:
 
 
 def save(model: CLIP, tokenizer, settings: Settings, folder: Path) -> None:
-    """Write what ``open_clip`` loads as ``local-dir:folder``: config, float16 weights, tokenizer."""
+    """Write what open_clip loads as ``local-dir:folder``: config, float16 weights, tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.half().contiguous() for k, v in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
@@ -233,8 +234,8 @@ def save(model: CLIP, tokenizer, settings: Settings, folder: Path) -> None:
 def train(settings: Settings, run: Path, every: int = 250) -> CLIP:
     """Train, or go on with, the model of a run folder; returns it.
 
-    A checkpoint is written every `every` steps; a killed run starts again from the last one. The log
-    (``log.jsonl``) holds loss and validation measures.
+    A checkpoint is written every `every` steps; a killed run starts again from the last one. The
+    log (``log.jsonl``) holds loss and validation measures.
 
     Raises
     ------

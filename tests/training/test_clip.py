@@ -1,0 +1,112 @@
+"""Training the mini CLIP, at a size that takes seconds."""
+
+import json
+
+import open_clip
+import pytest
+import torch
+
+from erragree_utils.tabletop import captions
+from erragree_utils.training import clip as training
+from erragree_utils.training.data import load_training_set
+
+SETTINGS = training.Settings(
+    steps=4, batch=8, scenes=48, captions=2, places_per_batch=3, image_size=20, margin=2, patch=10,
+    width=32, layers=1, text_layers=1, embed_dim=16, warmup=1, validation_sets=2,
+)  # fmt: skip
+
+
+def weights(model):
+    return torch.cat([p.flatten() for p in model.parameters()])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run and its folder."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    return training.train(SETTINGS, run, every=2), run
+
+
+def test_the_tokenizer_knows_every_word_and_ends_with_its_highest_number():
+    tokenizer = training.build_tokenizer(SETTINGS.context)
+    text = captions.benchmark_caption("red mug", "orange table", "left of")
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert ids[0] == tokenizer.bos_token_id
+    assert ids[-1] == max(ids) == len(tokenizer) - 1
+    assert tokenizer("zeppelin")["input_ids"][1] == tokenizer.unk_token_id
+
+
+def test_no_caption_is_longer_than_the_context(tmp_path):
+    settings = training.Settings()
+    tokenizer = training.build_tokenizer(settings.context)
+    data = load_training_set(tmp_path, seed=1, n=100, size=2, n_captions=20)
+    longest = max(len(tokenizer(text)["input_ids"]) for group in data.captions for text in group)
+    assert longest <= settings.context
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(trained, tmp_path, monkeypatch):
+    draw = training.Batches.draw
+
+    def killed_at_three(self, step):
+        if step == 3:
+            raise KeyboardInterrupt
+        return draw(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Batches, "draw", killed_at_three)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(SETTINGS, tmp_path / "run", every=2)
+    resumed = training.train(SETTINGS, tmp_path / "run", every=2)
+    assert torch.equal(weights(resumed), weights(trained[0]))
+
+
+def test_the_loss_goes_down(tmp_path):
+    settings = training.Settings(**{**vars(SETTINGS), "steps": 40, "lr": 5e-3, "muon_lr": 5e-3})
+    training.train(settings, tmp_path / "run", every=10)
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [10, 20, 30, 40]
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert {"cosine_a", "individual_b", "pair_a", "retrieval_b"} <= set(log[0])
+
+
+def test_other_settings_do_not_go_on_with_a_run(trained):
+    other = training.Settings(**{**vars(SETTINGS), "seed": 5})
+    with pytest.raises(ValueError, match="other settings"):
+        training.train(other, trained[1], every=2)
+
+
+def test_the_logit_scale_stays_at_clips_ceiling(trained):
+    assert trained[0].logit_scale.exp().item() == pytest.approx(100.0)
+
+
+def test_saved_weights_are_what_open_clip_loads(trained, tmp_path):
+    model, _ = trained
+    tokenizer = training.build_tokenizer(SETTINGS.context)
+    training.save(model, tokenizer, SETTINGS, tmp_path / "out")
+    loaded, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'out'}")
+    tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'out'}")(["A red mug on a blue table"])
+    assert torch.equal(
+        tokens[0, :9], torch.tensor(tokenizer("a red mug on a blue table")["input_ids"])
+    )
+    with torch.no_grad():
+        assert torch.allclose(
+            loaded.eval().encode_text(tokens), model.eval().encode_text(tokens), atol=2e-3
+        )
+    assert not list((tmp_path / "out").glob("*.bin"))
+
+
+def test_loss_is_small_when_every_image_matches_its_own_text():
+    same = torch.eye(4)
+    right = training.contrastive_loss(same, same, torch.tensor(100.0))
+    wrong = training.contrastive_loss(same, same.roll(1, 0), torch.tensor(100.0))
+    assert right < 1e-6 < 50 < wrong
+
+
+def test_pictures_are_kept_and_go_on_where_they_stopped(tmp_path):
+    first = load_training_set(tmp_path, seed=2, n=6, size=8, n_captions=1)
+    (mark,) = tmp_path.glob("*.json")
+    mark.write_text('{"done": 0}')  # as after a kill before the first mark
+    again = load_training_set(tmp_path, seed=2, n=6, size=8, n_captions=1)
+    assert (first.images == again.images).all()
+    assert first.captions == again.captions
