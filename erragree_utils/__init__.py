@@ -1,1 +1,41 @@
+"""Tools for the book "Erroneous Agreements": image pairs, the models that read them, measurements.
 
+The names below are imported when first used, so that ``import erragree_utils`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .benchmarks import load_benchmark
+    from .metrics import summarize, summarize_sets
+    from .models import load_clip
+    from .runner import evaluate
+
+try:
+    __version__ = version("erragree-utils")
+except PackageNotFoundError:  # read from a checkout that is not installed
+    __version__ = "0+unknown"
+
+_HOMES = {
+    "load_clip": "models",
+    "load_benchmark": "benchmarks",
+    "evaluate": "runner",
+    "summarize": "metrics",
+    "summarize_sets": "metrics",
+}
+
+__all__ = ["evaluate", "load_benchmark", "load_clip", "summarize", "summarize_sets"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,438 @@
+"""CLIP models through open_clip: the mini one, the published ones, and folders.
+
+``load_clip("mini")`` and ``load_clip("ViT-L-14-336")`` differ in a string; every line that embeds
+with the result is the same.
+"""
+
+from __future__ import annotations
+
+import pickle
+import textwrap
+import warnings
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from huggingface_hub import constants as hub
+from open_clip.pretrained import get_pretrained_cfg
+from open_clip.transformer import VisionTransformer
+from PIL import Image
+from safetensors import SafetensorError
+from torch.nn import functional as F
+
+from .device import EncodeError, in_batches, pick_device, pick_dtype
+
+ASSETS = Path(__file__).parent.parent / "assets"
+# "fp16" and "bf16" keep layer norms in float32, as OpenAI's own code does.
+_PRECISION = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+
+class ModelError(ValueError):
+    """A model is unknown, or its weights are absent or damaged; the message says what to do."""
+
+
+class Clip:
+    """A CLIP model with its preprocessing and its tokenizer. Made by `load_clip`.
+
+    Attributes
+    ----------
+    name : str
+        ``"mini"``, ``"ViT-L-14-336:openai"`` (architecture and weights) or a folder's name.
+    weights : str
+        Where the weights come from, for people.
+    device : torch.device
+    dtype : torch.dtype
+        Number format of the computation; what comes out is always float32.
+    model : torch.nn.Module
+        open_clip's model, in evaluation mode, without gradients.
+    preprocess : callable
+        A PIL image to the model's input (3, H, W).
+    tokenizer : callable
+        A list of texts to token numbers (N, context length).
+    embed_dim : int
+        Numbers in an embedding.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: str,
+        model: torch.nn.Module,
+        preprocess: Any,
+        tokenizer: Any,
+        embed_dim: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ):
+        self.name, self.weights, self.embed_dim = name, weights, embed_dim
+        self.model, self.preprocess, self.tokenizer = model, preprocess, tokenizer
+        self.device, self.dtype = device, dtype
+        model.eval().requires_grad_(False)
+
+    def __repr__(self) -> str:
+        precision = str(self.dtype).removeprefix("torch.")
+        return (
+            f"<Clip {self.name}: weights {self.weights}, {self.image_size} px, "
+            f"{self.embed_dim}-d embeddings, {precision} on {self.device}>"
+        )
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side of the model's input."""
+        size = self.model.visual.image_size
+        return size if isinstance(size, int) else size[0]
+
+    def embed_images(
+        self, images: Iterable[Image.Image], batch_size: int = 64, progress: bool = False
+    ) -> np.ndarray:
+        """Image embeddings: the projected class token, divided by its length.
+
+        Parameters
+        ----------
+        images : iterable of PIL.Image.Image
+            A generator is read a batch at a time.
+        batch_size : int
+            Halved when the device's memory is too small.
+        progress : bool
+            Show a progress bar.
+
+        Returns
+        -------
+        numpy.ndarray, float32, shape (N, embed_dim)
+            Rows of unit length.
+
+        Raises
+        ------
+        EncodeError
+            If an item is not an image, or cannot be preprocessed; it names the item.
+        """
+
+        def encode(batch: list[Image.Image], first: int) -> np.ndarray:
+            features = self.model.encode_image(self._pixels(batch, first))
+            return self._unit(features, "image", first)
+
+        return self._gather(images, batch_size, encode, "images" if progress else None)
+
+    def embed_texts(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
+        """Text embeddings: the projected end token, divided by its length.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        batch_size : int
+            Halved when the device's memory is too small.
+
+        Returns
+        -------
+        numpy.ndarray, float32, shape (N, embed_dim)
+            Rows of unit length.
+
+        Warns
+        -----
+        UserWarning
+            If a text is longer than the model's context and cut, or has words that a word-level
+            tokenizer does not know: two texts that differ there alone have the same embedding.
+
+        Raises
+        ------
+        EncodeError
+            If an item is not a string, or is empty; it names the item.
+        """
+        if isinstance(texts, str):
+            raise TypeError("embed_texts takes a list of texts; wrap the single one in [ ]")
+
+        def encode(batch: list[str], first: int) -> np.ndarray:
+            tokens = self._tokens(batch, first).to(self.device)
+            return self._unit(self.model.encode_text(tokens), "text", first)
+
+        return self._gather(texts, batch_size, encode, None)
+
+    def patch_tokens(
+        self, images: Iterable[Image.Image], batch_size: int = 64, progress: bool = False
+    ) -> np.ndarray:
+        """Patch tokens as LLaVA-1.5 reads them: from the last block but one, no class token.
+
+        This is ``vision_feature_layer=-2`` with ``vision_feature_select_strategy="default"`` in
+        Transformers; no final layer norm is applied (Liu et al. 2023, "Improved Baselines with
+        Visual Instruction Tuning", and the official code).
+
+        Returns
+        -------
+        numpy.ndarray, float32, shape (N, patches, width)
+            Patches row by row from the top left; ViT-L/14 at 336 px has 576 of 1024 numbers.
+
+        Raises
+        ------
+        ModelError
+            If the image tower is not a vision transformer with at least two blocks.
+        EncodeError
+            As in `embed_images`.
+        """
+        tower = self.model.visual
+        if not isinstance(tower, VisionTransformer) or len(tower.transformer.resblocks) < 2:
+            raise ModelError(
+                f"{self.name} has no patch tokens to read: its image tower is a "
+                f"{type(tower).__name__}, and a vision transformer of two blocks or more is "
+                "needed. Use 'mini' or one of open_clip's 'ViT-' models."
+            )
+
+        def encode(batch: list[Image.Image], first: int) -> np.ndarray:
+            out = tower.forward_intermediates(
+                self._pixels(batch, first),
+                indices=[len(tower.transformer.resblocks) - 2],
+                stop_early=True,
+                intermediates_only=True,
+                output_fmt="NLC",
+            )
+            return out["image_intermediates"][0].float().cpu().numpy()
+
+        label = "patch tokens" if progress else None
+        return self._gather(images, batch_size, encode, label)
+
+    @torch.inference_mode()
+    def _gather(self, items, batch_size: int, encode, progress: str | None) -> np.ndarray:
+        total = len(items) if hasattr(items, "__len__") else None
+        parts = in_batches(items, batch_size, encode, total=total, progress=progress)
+        return np.concatenate(parts) if parts else np.zeros((0, self.embed_dim), np.float32)
+
+    def _pixels(self, images: list[Image.Image], first: int) -> torch.Tensor:
+        inputs = []
+        for index, image in enumerate(images, first):
+            if not isinstance(image, Image.Image):
+                raise EncodeError(
+                    f"image {index} is a {type(image).__name__}, not a PIL image; "
+                    "open files with PIL.Image.open, arrays with PIL.Image.fromarray",
+                    index,
+                )
+            try:
+                inputs.append(self.preprocess(image))
+            except (ValueError, OSError, ZeroDivisionError) as error:
+                raise EncodeError(
+                    f"image {index} ({image.mode}, {image.width} x {image.height} px) cannot be "
+                    f"preprocessed: {error}",
+                    index,
+                ) from error
+        return torch.stack(inputs).to(self.device, self.dtype)
+
+    def _tokens(self, texts: list[str], first: int) -> torch.Tensor:
+        for index, text in enumerate(texts, first):
+            if not isinstance(text, str) or not text.strip():
+                raise EncodeError(f"text {index} is {text!r}, not a string with words", index)
+        tokens = self.tokenizer(texts)
+        length = tokens.shape[1]
+        # A text that fits has the same tokens when there is room for one more.
+        cut = (self.tokenizer(texts, context_length=length + 1)[:, :length] != tokens).any(1)
+        self._warn(cut, texts, f"longer than the {length} tokens {self.name} reads, and cut")
+        core = getattr(self.tokenizer, "tokenizer", None)
+        unknown = getattr(core, "unk_token_id", None)
+        if unknown is not None and unknown not in (core.pad_token_id, core.eos_token_id):
+            self._warn((tokens == unknown).any(1), texts, f"with words {self.name} does not know")
+        return tokens
+
+    @staticmethod
+    def _warn(which: torch.Tensor, texts: list[str], what: str) -> None:
+        if which.any():
+            example = textwrap.shorten(texts[int(which.nonzero()[0])], 80)
+            # Seven calls up is the caller of embed_texts.
+            warnings.warn(f"texts {what}: {int(which.sum())}, such as {example!r}", stacklevel=8)
+
+    def _unit(self, features: torch.Tensor, kind: str, first: int) -> np.ndarray:
+        out = F.normalize(features.float(), dim=-1).cpu().numpy()
+        bad = ~np.isfinite(out).all(axis=1)
+        if bad.any():
+            index = first + int(bad.argmax())
+            raise EncodeError(
+                f"the embedding of {kind} {index} is not finite: the weights are damaged, or "
+                "dtype is too coarse (try dtype='float32')",
+                index,
+            )
+        return out
+
+
+def load_clip(
+    name: str | Path = "mini",
+    pretrained: str | bool | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> Clip:
+    """Load a CLIP model.
+
+    Parameters
+    ----------
+    name : str or pathlib.Path
+        ``"mini"`` (ships with this package); a name of open_clip's, such as ``"ViT-L-14-336"``;
+        or a folder in open_clip's ``local-dir:`` format (``open_clip_config.json``,
+        ``open_clip_model.safetensors`` and, if the config names one, a tokenizer).
+    pretrained : str or False, optional
+        For names of open_clip's: the tag of the published weights, or a file. By default
+        ``"openai"`` if there are such weights, else the first tag listed. False gives random
+        weights, for tests. The activation (GELU or OpenAI's QuickGELU) is the one the weights were
+        trained with.
+    device : str or torch.device, optional
+        By default CUDA, MPS or CPU, the first there is.
+    dtype : str or torch.dtype, optional
+        ``"float32"`` (default), ``"float16"`` (GPU only) or ``"bfloat16"``.
+
+    Returns
+    -------
+    Clip
+
+    Raises
+    ------
+    ModelError
+        If name or tag are unknown, if the weights cannot be fetched, or if they are damaged. The
+        message says what to do.
+    ValueError
+        If device or dtype are unknown or do not go together.
+
+    Notes
+    -----
+    Weights are read from safetensors where they are published so. Other checkpoints are read with
+    PyTorch's ``weights_only=True``, which runs no code from the file.
+    """
+    device = pick_device(device)
+    dtype = pick_dtype(dtype, device)
+    options = {"device": device, "precision": _PRECISION[dtype]}
+    folder = _folder(name)
+    if folder is not None:
+        _check_folder(folder, name, pretrained)
+        label = "mini" if name == "mini" else folder.resolve().name
+        weights = "of this package" if name == "mini" else f"from {folder}"
+        identifier, model, preprocess = _read(f"local-dir:{folder}", {"pretrained": None}, options)
+    else:
+        identifier, label, weights, source = _published(str(name), pretrained)
+        identifier, model, preprocess = _read(identifier, source, options)
+    tokenizer = _guarded(identifier, lambda: open_clip.get_tokenizer(identifier))
+    embed_dim = open_clip.get_model_config(identifier)["embed_dim"]
+    return Clip(label, weights, model, preprocess, tokenizer, embed_dim, device, dtype)
+
+
+def _folder(name: str | Path) -> Path | None:
+    """The folder that a name means, or None if it is a name of open_clip's."""
+    if name == "mini":
+        return ASSETS / "mini-clip"
+    text = str(name).removeprefix("local-dir:")
+    if isinstance(name, Path) or text != str(name) or text.startswith((".", "~", "/")):
+        return Path(text).expanduser()
+    known = text.replace("/", "-") in open_clip.list_models()
+    return Path(text) if not known and Path(text).is_dir() else None
+
+
+def _check_folder(folder: Path, name: str | Path, pretrained: str | bool | None) -> None:
+    if pretrained is not None:
+        raise ModelError(
+            f"pretrained={pretrained!r} makes no sense with {str(name)!r}: the folder {folder} "
+            "holds its own weights; leave pretrained out"
+        )
+    missing = [] if (folder / "open_clip_config.json").is_file() else ["open_clip_config.json"]
+    # open_clip itself would go on without weights, at random.
+    if not any(any(folder.glob(f"*.{end}")) for end in ("safetensors", "bin", "pth")):
+        missing.append("open_clip_model.safetensors")
+    if not missing:
+        return
+    if name == "mini":
+        raise ModelError(
+            f"the mini CLIP is not complete: {folder} lacks {' and '.join(missing)}. Install the "
+            "package again, or train the model: python -m erragree_utils.training.clip"
+        )
+    raise ModelError(
+        f"{folder} is not a model in open_clip's format: it lacks {' and '.join(missing)}. "
+        "Give the folder that holds both files."
+    )
+
+
+def _published(name: str, pretrained: str | bool | None) -> tuple[str, str, str, dict[str, Any]]:
+    """open_clip's name, our label, a description of the weights, and arguments for open_clip."""
+    identifier = name.replace("/", "-")
+    models = open_clip.list_models()
+    if identifier not in models:
+        close = get_close_matches(identifier, ["mini", *models], n=4, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+        raise ModelError(
+            f"unknown CLIP {name!r}: {hint}Names are 'mini', those of open_clip.list_models(), "
+            "and folders that exist."
+        )
+    tags = open_clip.list_pretrained_tags_by_model(identifier)
+    default = "openai" if "openai" in tags else next(iter(tags), None)
+    if pretrained is False:
+        # As the default weights have it, so that the random model is their likeness in all else.
+        config = get_pretrained_cfg(identifier, default) if default else {}
+        looks = ("mean", "std", "interpolation", "resize_mode")
+        source = {f"image_{key}": config[key] for key in looks if config.get(key) is not None}
+        source |= {"pretrained": None, "pretrained_text": False}
+        source["force_quick_gelu"] = bool(config.get("quick_gelu"))
+        return identifier, f"{identifier}:random", "random", source
+    if pretrained is None and default is None:
+        raise ModelError(
+            f"no weights are published for {name!r}: choose another model, give a file as "
+            "pretrained=, or pretrained=False for random weights"
+        )
+    tag = default if pretrained is None or pretrained is True else str(pretrained)
+    config = get_pretrained_cfg(identifier, tag)
+    if not config and not Path(tag).is_file():
+        raise ModelError(
+            f"{name!r} has no weights {tag!r}; choose one of {', '.join(tags) or '(none)'}, "
+            "or give a file that exists"
+        )
+    described = f"{tag!r} by default" if pretrained is None else repr(tag)
+    label = f"{identifier}:{tag if config else Path(tag).stem}"
+    source = {"pretrained": tag, "force_quick_gelu": bool(config.get("quick_gelu"))}
+    return identifier, label, described, source
+
+
+def _read(identifier: str, source: dict[str, Any], options: dict[str, Any]):
+    required = source["pretrained"] is not None or identifier.startswith("local-dir:")
+    model, _, preprocess = _guarded(
+        identifier,
+        lambda: open_clip.create_model_and_transforms(
+            identifier, **source, **options, require_pretrained=required, weights_only=True
+        ),
+    )
+    return identifier, model, preprocess
+
+
+def _guarded(identifier: str, read):
+    """Call `read`; turn what libraries raise into what to do."""
+    where = identifier.removeprefix("local-dir:")
+    try:
+        return read()
+    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
+        raise ModelError(
+            f"the weights of {where} are damaged or were not copied whole ({error}). Delete the "
+            f"file and fetch it again; downloads are kept in {hub.HF_HUB_CACHE}."
+        ) from error
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        if identifier.startswith("local-dir:"):
+            raise ModelError(
+                f"the model in {where} cannot be read: config, weights and tokenizer must be files "
+                f"of one model in open_clip's format. {type(error).__name__}: {error}"
+            ) from error
+        if "Failed to download" not in str(error) and not isinstance(error, OSError):
+            raise
+        raise ModelError(_without_network(where, error)) from error
+
+
+def _without_network(identifier: str, error: Exception) -> str:
+    """What to do when weights cannot be fetched."""
+    tags = open_clip.list_pretrained_tags_by_model(identifier)
+    homes = [
+        get_pretrained_cfg(identifier, tag).get("hf_hub", "").rpartition("/")[0] for tag in tags
+    ]
+    repository = next((home for home in homes if home and home in str(error)), "REPOSITORY")
+    return (
+        f"the files of {identifier} are not on this machine and cannot be fetched ({error}).\n"
+        "Without a network, do one of these:\n"
+        "- on a machine with a network, run the same load_clip call once, copy its folder "
+        f"{hub.HF_HUB_CACHE} here, and name the folder that holds 'hub' in the environment "
+        "variable HF_HOME;\n"
+        f"- on a machine with a network, run: hf download {repository} --local-dir FOLDER\n"
+        "  (any folder with open_clip_config.json and open_clip_model.safetensors will do), copy "
+        "FOLDER here, and call load_clip('path/to/FOLDER');\n"
+        "- stay at mini scale: load_clip('mini')."
+    )

@@ -1,0 +1,80 @@
+"""The two scales of the book: "mini" runs anywhere in minutes, "paper" is the real thing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+VARIABLE = "ERRAGREE_SCALE"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The names that differ between the scales; every call that takes them is the same.
+
+    Parameters
+    ----------
+    name : str
+    clip : str
+        For `load_clip`.
+    whatsup_a, whatsup_b : str
+        For `load_benchmark`: What'sUp's controlled subsets A and B, or their rendered likenesses.
+    clip_dtype : str
+        Number format of CLIP, for `load_clip`. float32 at both scales: cosines near 1 are read to
+        the fourth digit.
+    hardware : str
+        What the scale needs, for people.
+    pictures : mapping
+        Further options of `load_benchmark` for images that are looked at, not scored: rendered
+        scenes can be drawn larger than the model reads them, photographs are as they are.
+    """
+
+    name: str
+    clip: str
+    whatsup_a: str
+    whatsup_b: str
+    clip_dtype: str
+    hardware: str
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+
+
+SCALES = {
+    scale.name: scale
+    for scale in (
+        Scale(
+            name="mini",
+            clip="mini",
+            whatsup_a="tabletop-a",
+            whatsup_b="tabletop-b",
+            clip_dtype="float32",
+            hardware="any CPU, no network",
+            pictures={"n_sets": 4, "size": 336, "supersample": 3},
+        ),
+        # The paper's CLIP is LLaVA-1.5's vision tower: OpenAI's ViT-L/14 at 336 px.
+        Scale(
+            name="paper",
+            clip="ViT-L-14-336",
+            whatsup_a="whatsup-a",
+            whatsup_b="whatsup-b",
+            clip_dtype="float32",
+            hardware="network for weights and images; a GPU makes it quick, a CPU will do",
+        ),
+    )
+}
+
+
+def get_scale(name: str | None = None) -> Scale:
+    """A scale by name; by default the one in the environment variable ``ERRAGREE_SCALE``, or mini.
+
+    Raises
+    ------
+    ValueError
+        If there is no such scale; the message says whether the environment named it.
+    """
+    chosen = name if name is not None else os.environ.get(VARIABLE) or "mini"
+    if chosen not in SCALES:
+        origin = "" if name is not None else f" (from the environment variable {VARIABLE})"
+        raise ValueError(f"unknown scale {chosen!r}{origin}; choose one of {', '.join(SCALES)}")
+    return SCALES[chosen]

@@ -1,0 +1,222 @@
+"""What the pictures show, read back from their artists."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from erragree_utils import plots
+from erragree_utils.benchmarks import ImagePair
+from erragree_utils.metrics import summarize, summarize_sets
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def predictions(margins, relation="left/right") -> pd.DataFrame:
+    rows = [
+        (f"p{i}", f"s{i}", relation, k, 2, 0.3 + margin, 0.3, margin > 0)
+        for i, both in enumerate(margins)
+        for k, margin in enumerate(both)
+    ]
+    names = [
+        "pair_id",
+        "set_id",
+        "relation",
+        "image_index",
+        "n_options",
+        "score_own",
+        "score_other",
+        "correct",
+    ]
+    return pd.DataFrame(rows, columns=names).assign(model="m", method="matching")
+
+
+MARGINS = [(0.02, 0.01), (0.03, -0.02), (-0.01, 0.01), (-0.01, 0.02), (-0.02, -0.01)]
+
+
+def pair(n: int = 2) -> ImagePair:
+    images = tuple(Image.new("RGB", (80, 80), (60 * i, 100, 0)) for i in range(n))
+    captions = ("A red mug to the left of a very wide table", "A red mug to the right of it")
+    return ImagePair("p0", "s0", "left/right", captions, images)
+
+
+def texts(figure) -> str:
+    return " | ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+def luminance(colour) -> float:
+    """Relative luminance, WCAG 2.2."""
+    channels = np.array(to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("colour", [plots.INK, plots.WRONG, *plots.COLOURS])
+@pytest.mark.parametrize("background", ["white", "#121212"])
+def test_colours_read_on_light_and_on_dark_pages(colour, background):
+    light, dark = sorted((luminance(colour), luminance(background)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) > 3  # WCAG for graphics and large text
+
+
+def test_every_figure_is_transparent():
+    pred = predictions(MARGINS)
+    figures = [
+        plots.cosine_histogram({"a": pd.DataFrame({"cosine": [0.9, 0.99]})}).figure,
+        plots.show_pair(pair()),
+        plots.accuracy_bars(summarize(pred)),
+        plots.score_scatter(pred).figure,
+        plots.joint_outcomes(pred).figure,
+    ]
+    for figure in figures:
+        assert figure.patch.get_facecolor()[3] == 0
+        assert all(ax.patch.get_facecolor()[3] == 0 for ax in figure.axes)
+
+
+def test_the_histogram_shows_shares_that_add_up_and_the_means():
+    tables = {
+        "left/right": pd.DataFrame({"cosine": [0.99, 1.0, 1.0 + 1e-9]}),
+        "random": pd.DataFrame({"cosine": [0.1, -0.4, 0.2, 0.3]}),
+    }
+    ax = plots.cosine_histogram(tables)
+    for steps in ax.findobj(matplotlib.patches.StepPatch):
+        assert steps.get_data().values.sum() == pytest.approx(1)
+    legend = texts(ax.figure)
+    assert "left/right: mean 0.9967 (n = 3)" in legend
+    assert "random: mean 0.05 (n = 4)" in legend
+    assert "Cosine similarity" in ax.get_xlabel() and "Share of pairs" in ax.get_ylabel()
+
+
+def test_the_histogram_draws_into_axes_that_are_given():
+    _, ax = plt.subplots()
+    assert plots.cosine_histogram({"a": pd.DataFrame({"cosine": [0.5]})}, ax=ax) is ax
+
+
+@pytest.mark.parametrize(
+    "tables", [{}, {"a": pd.DataFrame({"cosine": []})}, {"a": pd.DataFrame({"cosine": [np.nan]})}]
+)
+def test_the_histogram_refuses_tables_without_cosines(tables):
+    with pytest.raises(ValueError, match="cosine"):
+        plots.cosine_histogram(tables)
+
+
+def test_a_pair_shows_its_images_with_their_own_captions_and_scores():
+    figure = plots.show_pair(pair(), predictions([(0.02, -0.01)]))
+    assert len(figure.axes) == 2
+    for ax, caption in zip(figure.axes, pair().captions, strict=True):
+        assert ax.get_xlabel().replace("\n", " ") == caption
+        assert len(ax.images) == 1
+    shown = texts(figure)
+    assert "own 0.3200   other 0.3000\n✓ matched" in shown
+    assert "own 0.2900   other 0.3000\n✗ not matched" in shown
+
+
+def test_a_single_image_is_shown_alone():
+    assert len(plots.show_pair(pair(1)).axes) == 1
+
+
+def test_scores_of_several_methods_must_be_narrowed_first():
+    double = pd.concat([predictions([(0.1, 0.1)])] * 2)
+    with pytest.raises(ValueError, match="Select one model and method"):
+        plots.show_pair(pair(), double)
+    with pytest.raises(ValueError, match="it has 0"):
+        plots.show_pair(pair(), predictions([]))
+
+
+def test_a_set_shows_four_images():
+    other = ImagePair("p1", "s0", "on/under", ("on", "under"), pair().sources)
+    figure = plots.show_set([pair(), other])
+    assert [ax.get_xlabel() for ax in figure.axes][2:] == ["on", "under"]
+    stranger = ImagePair("p2", "s9", "on/under", ("on", "under"), pair().sources)
+    with pytest.raises(ValueError, match="belong to 2"):
+        plots.show_set([pair(), stranger])
+
+
+def test_accuracies_have_a_panel_each_with_dots_intervals_and_chance():
+    pred = pd.concat([predictions(MARGINS), predictions(MARGINS[:2], "on/under")])
+    summary = summarize(pred, by="relation")
+    figure = plots.accuracy_bars(summary.join(summarize_sets(pred, by="relation")))
+    assert [ax.get_title() for ax in figure.axes] == [
+        "Individual accuracy", "Pair accuracy", "Set accuracy",
+    ]  # fmt: skip
+    ax = figure.axes[1]
+    dots = ax.containers[0]
+    np.testing.assert_allclose(dots.lines[0].get_xdata(), summary["pair_accuracy"])
+    low = [segment[0][0] for segment in dots.lines[2][0].get_segments()]
+    np.testing.assert_allclose(low, summary["pair_accuracy_low"])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+        "left/right",
+        "on/under",
+    ]
+    chance = next(lines for lines in ax.collections if lines.get_label() == "chance")
+    assert {segment[0][0] for segment in chance.get_segments()} == {0.25}
+
+
+def test_reported_numbers_stand_beside_as_hollow_markers():
+    summary = summarize(predictions(MARGINS), by="relation")
+    paper = {"left/right": {"individual_accuracy": 0.49, "pair_accuracy": 0.019}}
+    figure = plots.accuracy_bars(summary, paper=paper)
+    marker = next(line for line in figure.axes[1].lines if line.get_marker() == "D")
+    assert marker.get_xdata()[0] == 0.019
+    assert marker.get_markerfacecolor() == "none"
+    assert "reported in the paper" in texts(figure)
+    assert "reported in the paper" not in texts(plots.accuracy_bars(summary))
+
+
+@pytest.mark.parametrize(
+    ("paper", "message"),
+    [
+        ({"above": {"pair_accuracy": 0.5}}, "row 'above'"),
+        ({"left/right": {"pair": 0.5}}, "use individual_accuracy"),
+        ({"left/right": {"pair_accuracy": 1.9}}, "share from 0 to 1, not 1.9"),
+    ],
+)
+def test_reported_numbers_that_fit_nowhere_are_refused(paper, message):
+    with pytest.raises(ValueError, match=message):
+        plots.accuracy_bars(summarize(predictions(MARGINS), by="relation"), paper=paper)
+
+
+def test_a_summary_without_accuracies_is_refused():
+    with pytest.raises(ValueError, match="give what summarize returned"):
+        plots.accuracy_bars(pd.DataFrame({"x": [1]}))
+
+
+def test_the_scatter_counts_its_quadrants():
+    ax = plots.score_scatter(predictions(MARGINS))
+    shown = texts(ax.figure)
+    for text in (
+        "both matched\n20% of pairs",
+        "only “left” image\n20% of pairs",
+        "only “right” image\n40% of pairs",
+        "neither matched\n20% of pairs",
+    ):
+        assert text in shown
+    points = np.concatenate([dots.get_offsets() for dots in ax.collections])
+    assert sorted(map(tuple, points.round(6))) == sorted(MARGINS)
+
+
+def test_the_scatter_leaves_out_pairs_that_lack_an_image_and_needs_some():
+    with pytest.raises(ValueError, match="no pairs of two images"):
+        plots.score_scatter(predictions([(0.1,), (0.2,)]))
+    with pytest.raises(ValueError, match="occurs twice"):
+        plots.score_scatter(pd.concat([predictions(MARGINS)] * 2))
+
+
+def test_joint_outcomes_stand_beside_what_independence_would_give():
+    shown = texts(plots.joint_outcomes(predictions(MARGINS)).figure)
+    # Left matched in 2 of 5, right in 3 of 5; both in 1 of 5, against 2/5 * 3/5.
+    assert "20% | if independent: 24%" in shown
+    assert "40% | if independent: 36%" in shown
+    other = predictions(MARGINS, "on/under").assign(pair_id=lambda table: "q" + table["pair_id"])
+    mixed = pd.concat([predictions(MARGINS), other])
+    assert "first image" in texts(plots.joint_outcomes(mixed).figure)

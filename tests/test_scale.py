@@ -1,0 +1,45 @@
+"""The scales: which names stand for mini and for paper."""
+
+from __future__ import annotations
+
+import open_clip
+import pytest
+
+from erragree_utils.benchmarks import BENCHMARKS
+from erragree_utils.scale import SCALES, VARIABLE, get_scale
+
+
+def test_mini_is_the_default(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert get_scale().name == "mini"
+    monkeypatch.setenv(VARIABLE, "")
+    assert get_scale().name == "mini"
+
+
+def test_the_environment_chooses_and_an_argument_overrules_it(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "paper")
+    assert get_scale().name == "paper"
+    assert get_scale("mini").name == "mini"
+
+
+def test_paper_scale_is_the_encoder_of_llava_and_the_published_benchmark():
+    scale = get_scale("paper")
+    assert (scale.clip, scale.whatsup_a, scale.whatsup_b) == (
+        "ViT-L-14-336",
+        "whatsup-a",
+        "whatsup-b",
+    )
+
+
+@pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
+def test_every_name_is_one_that_can_be_loaded(scale):
+    assert scale.clip in ["mini", *open_clip.list_models()]
+    assert {scale.whatsup_a, scale.whatsup_b} <= set(BENCHMARKS)
+
+
+def test_an_unknown_scale_is_refused_and_its_origin_said(monkeypatch):
+    with pytest.raises(ValueError, match=r"unknown scale 'huge'; choose one of mini, paper"):
+        get_scale("huge")
+    monkeypatch.setenv(VARIABLE, "papre")
+    with pytest.raises(ValueError, match=f"'papre' .*{VARIABLE}"):
+        get_scale()
