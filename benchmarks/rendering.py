@@ -39,7 +39,7 @@ def main() -> None:
         rough = rate(batch, MODEL_SIZE, 1)
         figure = rate(batch[:12], 336, 4)
         print(
-            f"{name:11s} {got:5.0f}/s ({got / TARGET:.2f} x target), {got / alone:.2f} x one thread, "
+            f"{name:11s} {got:5.0f}/s ({got / TARGET:.2f} x target), {got / alone:.2f} x 1 thread, "
             f"{got / rough:.2f} x without antialiasing; 336 px, 4 x 4 rays at edges: {figure:.1f}/s"
         )
 

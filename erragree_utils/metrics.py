@@ -77,6 +77,39 @@ def summarize_sets(pred: pd.DataFrame, by: str | Sequence[str] | None = None) ->
     return _by_group(_checked(pred), by, _set_row)
 
 
+def as_percent(summary: pd.DataFrame) -> pd.DataFrame:
+    """A summary for people: each accuracy in per cent with its interval, beside its chance level.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        What `summarize` or `summarize_sets` returned.
+
+    Returns
+    -------
+    pandas.DataFrame of str
+        The counts, then such columns as ``individual accuracy`` (``"49.0 [46.5, 51.5]"``) and
+        ``chance``; kinds of accuracy that are NaN throughout are left out.
+
+    Raises
+    ------
+    ValueError
+        If the summary has no accuracies.
+    """
+    kinds = [name.removesuffix("_accuracy") for name in summary if name.endswith("_accuracy")]
+    if not kinds:
+        raise ValueError("the summary has no accuracies: give what summarize returned")
+    table = summary.filter(regex="^n_").astype(int).rename(columns=lambda name: name[2:])
+    for kind in kinds:
+        column = f"{kind}_accuracy"
+        if summary[column].isna().all():
+            continue
+        rows = (100 * summary[[column, f"{column}_low", f"{column}_high"]]).to_numpy()
+        table[f"{kind} accuracy"] = [f"{v:.1f} [{low:.1f}, {high:.1f}]" for v, low, high in rows]
+        table[f"{kind} chance"] = (100 * summary[f"{kind}_chance"]).map("{:.3g}".format)
+    return table
+
+
 def compare(
     pred_a: pd.DataFrame, pred_b: pd.DataFrame, unit: str = "pair", seed: int = 0
 ) -> pd.Series:

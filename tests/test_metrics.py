@@ -209,3 +209,20 @@ def test_the_interval_of_a_mean_holds_the_true_mean_about_as_often_as_it_says():
 def test_a_mean_of_too_little_has_no_interval(values):
     with pytest.raises(ValueError, match="two or more"):
         metrics.bootstrap_mean(values)
+
+
+def test_a_summary_for_people_has_percents_intervals_and_chance():
+    pred = table([(1, 1), (1, 0), (0, 0), (0, 1)])
+    shown = metrics.as_percent(summarize(pred, by="relation"))
+    row = shown.loc["left/right"]
+    low, high = (100 * v for v in metrics.wilson(0.25, 4))
+    assert row["pair accuracy"] == f"25.0 [{low:.1f}, {high:.1f}]"
+    assert row["pair chance"] == "25" and row["individual chance"] == "50"
+    assert row["pairs"] == 4 and row["images"] == 8
+
+
+def test_accuracies_that_do_not_exist_are_not_shown():
+    shown = metrics.as_percent(summarize(table([(1,), (0,)])))
+    assert "individual accuracy" in shown and "pair accuracy" not in shown
+    with pytest.raises(ValueError, match="no accuracies"):
+        metrics.as_percent(pd.DataFrame({"n_pairs": [1]}))

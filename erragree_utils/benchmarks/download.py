@@ -1,42 +1,37 @@
-"""Fetching published files: resumable, checked, and unpacked so that nothing half-done looks whole.
+"""Fetching published files: resumable and checked, so that nothing half-done looks whole.
 
-A file is fetched into ``NAME.part`` and renamed when its size and checksum are right; an archive is
-unpacked into a hidden folder that is renamed when every member is there. A killed run can
-therefore be started again, and what stands under its final name is complete.
+A file is fetched into ``NAME.part`` and renamed when its size and checksum are right. A killed run
+can therefore be started again, and what stands under its final name is complete.
 """
 
 from __future__ import annotations
 
-import bz2
-import errno
-import gzip
 import hashlib
-import io
-import lzma
 import os
-import shutil
-import stat
-import tarfile
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from pathlib import Path
 
 import requests
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+from erragree_utils.benchmarks.archive import (
+    CHUNK,
+    DISK_FULL,
+    Failure,
+    Limits,
+    Unusable,
+    is_page,
+    unpack,
+)
 from erragree_utils.benchmarks.base import BenchmarkError
 
 RETRIES = 3  # after a dropped connection or a 5xx answer
 WAIT_S = 1.0  # before the first retry; doubles
 TIMEOUT_S = (15, 60)  # to connect, between two bytes
-CHUNK = 1 << 16
-_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # no quotas on Windows
 
 _STATUS = {
     401: "the server asks for a login (401): the file is not public, or no longer",
@@ -51,20 +46,8 @@ class DownloadError(RuntimeError):
     """A file could not be fetched or unpacked; the message says how to get it by hand."""
 
 
-class _Failure(Exception):
-    """Why a file could not be fetched; `fetch` adds what to do."""
-
-
-class _Dropped(_Failure):
+class _Dropped(Failure):
     """A failure that may pass: worth another try from where it stopped."""
-
-
-class _Unusable(_Failure):
-    """What came is not what was wanted, and going on from it is no use."""
-
-
-class ArchiveError(_Unusable):
-    """An archive is damaged, or is not one we unpack."""
 
 
 @dataclass(frozen=True)
@@ -112,32 +95,6 @@ class RemoteFile:
         """What a person does when the download fails, as one sentence."""
         packed = " (as it is: it is unpacked for you)" if self.unpacks_to else ""
         return f"open {self.page} in a browser and save the file as {folder / self.name}{packed}"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an archive may unpack to before it counts as a bomb.
-
-    Parameters
-    ----------
-    max_bytes : int
-        Unpacked bytes in all.
-    max_members : int
-        Files and folders.
-    max_ratio : float
-        Unpacked bytes per packed byte (photos: about 1); counts above `free_bytes`.
-    free_bytes : int
-        Unpacked bytes that are allowed whatever the ratio.
-    """
-
-    max_bytes: int = 64 << 30
-    max_members: int = 500_000
-    max_ratio: float = 50.0
-    free_bytes: int = 64 << 20
-
-    def budget(self, packed: int) -> int:
-        """Bytes that an archive of `packed` bytes may unpack to."""
-        return int(min(self.max_bytes, max(self.free_bytes, self.max_ratio * packed)))
 
 
 def cache_folder() -> Path:
@@ -188,13 +145,13 @@ def ensure(
                 if remote.unpacks_to:
                     unpack(archive, target, limits or Limits(), progress)
                     archive.unlink()
-            except _Unusable as failure:
+            except Unusable as failure:
                 # What we fetched is dropped, or the next run would stumble over it again.
                 if not by_hand:
                     (folder / remote.name).unlink(missing_ok=True)
                     raise
-                raise _Failure(f"{failure}. The file was there before: delete it") from failure
-    except _Failure as failure:
+                raise Failure(f"{failure}. The file was there before: delete it") from failure
+    except Failure as failure:
         raise DownloadError(
             f"{remote.name} could not be had: {failure}.\n"
             f"To get it by hand, {remote.by_hand(folder)}; then run the same line again."
@@ -262,7 +219,7 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
         lock = FileLock(folder / f".{name}.lock")
         lock.acquire()
     except OSError as error:
-        raise _Failure(
+        raise Failure(
             f"the folder {folder} cannot be written ({error}); the environment variable "
             "ERRAGREE_CACHE moves the cache to another place"
         ) from error
@@ -285,7 +242,7 @@ def _fetch(remote: RemoteFile, folder: Path, progress: bool) -> Path:
             _from_url(remote, part, progress)
         try:
             _verify(part, remote)
-        except _Unusable:
+        except Unusable:
             _forget(part)
             raise
         os.replace(part, target)
@@ -298,30 +255,25 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise _Failure(f"there is no space left in {folder}") from error
-        raise _Failure(f"a file in {folder} cannot be read or written ({error})") from error
+        if error.errno in DISK_FULL:
+            raise Failure(f"there is no space left in {folder}") from error
+        raise Failure(f"a file in {folder} cannot be read or written ({error})") from error
 
 
 def _verify(path: Path, remote: RemoteFile) -> None:
     size = path.stat().st_size
     if size == 0:
-        raise _Unusable(f"{path} is empty")
+        raise Unusable(f"{path} is empty")
     with path.open("rb") as file:
-        if _is_page(file.read(1024)):
-            raise _Unusable(f"{path} is a web page (a login, quota or error page), not the file")
+        if is_page(file.read(1024)):
+            raise Unusable(f"{path} is a web page (a login, quota or error page), not the file")
     if remote.size is not None and size != remote.size:
-        raise _Unusable(f"{path} has {size} bytes instead of {remote.size}")
+        raise Unusable(f"{path} has {size} bytes instead of {remote.size}")
     if remote.sha256 is not None:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != remote.sha256:
-            raise _Unusable(f"{path} has the checksum {found} instead of {remote.sha256} (SHA-256)")
-
-
-def _is_page(head: bytes) -> bool:
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml"))
+            raise Unusable(f"{path} has the checksum {found} instead of {remote.sha256} (SHA-256)")
 
 
 # --- plain addresses ---------------------------------------------------------------------------
@@ -335,7 +287,7 @@ def _from_url(remote: RemoteFile, part: Path, progress: bool) -> None:
             return _one_request(remote, part, progress)
         except _Dropped as failure:
             last = failure
-    raise _Failure(f"{last}; {RETRIES} more tries did not help. What has come is kept in {part}")
+    raise Failure(f"{last}; {RETRIES} more tries did not help. What has come is kept in {part}")
 
 
 def _one_request(remote: RemoteFile, part: Path, progress: bool) -> None:
@@ -351,10 +303,10 @@ def _one_request(remote: RemoteFile, part: Path, progress: bool) -> None:
             start = _resumed_at(answer, start)
             total = _total(answer, start)
             if remote.size is not None and total not in (None, remote.size):
-                raise _Failure(f"the server offers {total} bytes instead of {remote.size}")
+                raise Failure(f"the server offers {total} bytes instead of {remote.size}")
             _write(answer, remote.name, part, start, total, progress)
     except requests.RequestException as error:
-        raise _Failure(
+        raise Failure(
             f"{remote.url} cannot be reached: is there a network, does it need a proxy? ({error})"
         ) from error
     size = part.stat().st_size
@@ -388,12 +340,12 @@ def _check_status(answer: requests.Response) -> None:
         return
     if code >= 500:
         raise _Dropped(f"the server has a problem of its own ({code} {answer.reason})")
-    raise _Failure(_STATUS.get(code, f"the server answered {code} {answer.reason}"))
+    raise Failure(_STATUS.get(code, f"the server answered {code} {answer.reason}"))
 
 
 def _check_page(answer: requests.Response) -> None:
     if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
-        raise _Failure("the server sent a web page (a login, quota or error page), not the file")
+        raise Failure("the server sent a web page (a login, quota or error page), not the file")
 
 
 def _resumed_at(answer: requests.Response, start: int) -> int:
@@ -401,7 +353,7 @@ def _resumed_at(answer: requests.Response, start: int) -> int:
         return 0
     unit, _, span = answer.headers.get("Content-Range", "").partition(" ")
     if unit != "bytes" or span.partition("-")[0] != str(start):
-        raise _Failure(f"the server sent another part of the file than the one from byte {start}")
+        raise Failure(f"the server sent another part of the file than the one from byte {start}")
     return start
 
 
@@ -496,7 +448,7 @@ def _call_gdown(remote: RemoteFile, part: Path, progress: bool) -> None:
         )
     except gdown.exceptions.FileURLRetrievalError as error:
         reason = " ".join(str(error).split())
-        raise _Failure(
+        raise Failure(
             "Google Drive gave a web page instead of the file: it is over its download quota (wait "
             f"a day), not public, or removed. Its words: {reason}"
         ) from error
@@ -509,208 +461,4 @@ def _call_gdown(remote: RemoteFile, part: Path, progress: bool) -> None:
             f"it need a proxy? ({error})"
         ) from error
     except KeyError as error:  # gdown takes a Content-Type for granted
-        raise _Failure(f"Google Drive's answer lacks the header {error}") from error
-
-
-# --- archives ----------------------------------------------------------------------------------
-
-
-def unpack(archive: Path, target: Path, limits: Limits, progress: bool = False) -> None:
-    """Unpack a zip or tar archive to a folder that appears only when it is complete.
-
-    Parameters
-    ----------
-    archive : pathlib.Path
-        zip, or tar (plain, gzip, bzip2, xz); told by its content, not its name.
-    target : pathlib.Path
-        The folder to make. The archive holds a folder of this name, or its files directly.
-    limits : Limits
-    progress : bool
-        Show a progress bar.
-
-    Raises
-    ------
-    ArchiveError
-        If the archive is damaged, exceeds the limits, has links, special or encrypted members, or
-        members outside of the folder, or does not hold what is expected.
-    """
-    temporary = target.parent / f".{target.name}.unpacking"
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
-    try:
-        with _archive_errors(archive):
-            temporary.mkdir(parents=True)
-            _unpack_into(archive, temporary, limits, progress)
-            os.replace(_folder_inside(temporary, target.name, archive), target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _archive_errors(archive: Path) -> Iterator[None]:
-    broken = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
-    try:
-        yield
-    except (*broken, NotImplementedError) as error:
-        raise ArchiveError(f"the archive {archive} is damaged or not whole ({error})") from error
-    except OSError as error:
-        if error.errno is None:  # from gzip or bz2, about the data
-            raise ArchiveError(f"the archive {archive} is damaged ({error})") from error
-        if error.errno in _DISK_FULL:
-            raise _Failure(f"there is no space left to unpack {archive}") from error
-        raise _Failure(f"the archive {archive} cannot be unpacked ({error})") from error
-
-
-def _unpack_into(archive: Path, folder: Path, limits: Limits, progress: bool) -> None:
-    budget = limits.budget(archive.stat().st_size)
-    with archive.open("rb") as file:
-        head = file.read(1024)
-        file.seek(0)
-        bar = tqdm(desc=f"unpacking {archive.name}", unit=" files", disable=not progress)
-        with bar:
-            if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-                _unpack_zip(file, folder, limits, budget, bar)
-            elif _is_page(head):
-                raise ArchiveError(f"{archive} is a web page, not an archive")
-            else:
-                _unpack_tar(file, head, folder, limits, budget, bar)
-
-
-def _unpack_zip(file: BinaryIO, folder: Path, limits: Limits, budget: int, bar: tqdm) -> None:
-    with zipfile.ZipFile(file) as bundle:
-        members = bundle.infolist()
-        if len(members) > limits.max_members:
-            raise ArchiveError(f"the archive has more than {limits.max_members} members")
-        if sum(member.file_size for member in members) > budget:
-            raise _bomb(budget)
-        for member in members:
-            mode = stat.S_IFMT(member.external_attr >> 16)
-            if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise ArchiveError(f"the archive has a link or special file: {member.filename!r}")
-            if member.flag_bits & 1:
-                raise ArchiveError(f"the archive has an encrypted file: {member.filename!r}")
-            place = _place(folder, member.filename)
-            if member.is_dir():
-                place.mkdir(parents=True, exist_ok=True)
-                continue
-            with bundle.open(member) as source:
-                _copy(source, place, member.file_size, member.filename)
-            bar.update()
-
-
-def _unpack_tar(
-    file: BinaryIO, head: bytes, folder: Path, limits: Limits, budget: int, bar: tqdm
-) -> None:
-    # Padding and headers count too: a tar file has at least 512 bytes of them for each member.
-    stream = _Capped(_decompressed(file, head), budget + 2048 * limits.max_members, budget)
-    unpacked = 0
-    with tarfile.open(fileobj=stream, mode="r:") as bundle:
-        for number, member in enumerate(bundle, 1):
-            if number > limits.max_members:
-                raise ArchiveError(f"the archive has more than {limits.max_members} members")
-            if not (member.isreg() or member.isdir()) or member.issparse():
-                raise ArchiveError(f"the archive has a link or special file: {member.name!r}")
-            place = _place(folder, member.name)
-            if member.isdir():
-                place.mkdir(parents=True, exist_ok=True)
-                continue
-            unpacked += member.size
-            if unpacked > budget:
-                raise _bomb(budget)
-            _copy(bundle.extractfile(member), place, member.size, member.name)
-            bar.update()
-        _check_tar_end(stream, bundle.offset)
-
-
-def _check_tar_end(stream: _Capped, offset: int) -> None:
-    """tarfile takes a broken header for the end; the real end is zeros up to the last byte."""
-    stream.seek(offset)
-    rest = stream.read(CHUNK)
-    if not rest:
-        raise EOFError("the end is missing")
-    while rest:
-        if rest.strip(b"\0"):
-            raise tarfile.ReadError("a header is broken")
-        rest = stream.read(CHUNK)
-
-
-def _decompressed(file: BinaryIO, head: bytes) -> BinaryIO:
-    if head.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=file)
-    if head.startswith(b"BZh"):
-        return bz2.BZ2File(file)
-    if head.startswith(b"\xfd7zXZ\x00"):
-        return lzma.LZMAFile(file)
-    return file
-
-
-class _Capped(io.RawIOBase):
-    """A stream read in small bites and up to a cap: no header can claim gigabytes of memory."""
-
-    LONGEST_READ = 16 * CHUNK
-
-    def __init__(self, stream: BinaryIO, cap: int, budget: int) -> None:
-        super().__init__()
-        self.stream, self.cap, self.budget = stream, cap, budget
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= self.LONGEST_READ or self.tell() > self.cap:
-            raise _bomb(self.budget)
-        return self.stream.read(size)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence != io.SEEK_SET or offset > self.cap:
-            raise _bomb(self.budget)
-        return self.stream.seek(offset)
-
-    def tell(self) -> int:
-        return self.stream.tell()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-
-def _bomb(budget: int) -> ArchiveError:
-    return ArchiveError(
-        f"the archive would unpack to more than {budget} bytes, far more than its size lets expect"
-    )
-
-
-def _place(folder: Path, name: str) -> Path:
-    """Where a member goes; refuses names that lead out of the folder."""
-    path = PurePosixPath(name)
-    drive = len(name) > 1 and name[1] == ":"
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or drive:
-        raise ArchiveError(f"the archive has a member outside of its folder: {name!r}")
-    return folder.joinpath(*path.parts)
-
-
-def _copy(source: BinaryIO, place: Path, size: int, name: str) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        target = place.open("xb")
-    except FileExistsError:
-        raise ArchiveError(f"the archive has two members named {name!r}") from None
-    copied = 0
-    with source, target:
-        while chunk := source.read(CHUNK):
-            copied += len(chunk)
-            target.write(chunk)
-    if copied != size:
-        raise EOFError(f"{name!r} has {copied} bytes instead of {size}")
-
-
-def _folder_inside(unpacked: Path, name: str, archive: Path) -> Path:
-    """The folder called `name`, nearest to the top; or the top itself, if files lie there."""
-    found = sorted(
-        (path for path in unpacked.rglob(name) if path.is_dir() and any(path.iterdir())),
-        key=lambda path: len(path.parts),
-    )
-    if found:
-        return found[0]
-    top = sorted(path.name for path in unpacked.iterdir())
-    if any((unpacked / entry).is_file() for entry in top):
-        return unpacked
-    raise ArchiveError(f"the archive {archive} has no folder {name!r}, it has {top[:10]}")
+        raise Failure(f"Google Drive's answer lacks the header {error}") from error

@@ -6,16 +6,20 @@ that share a `set_id`.
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 from PIL import Image
 
-from ..tabletop import captions, render, scenes
+from ..tabletop import captions, render, scenes, shapes
 from .base import Benchmark, ImagePair
 
 #: Pixels a side at which the mini models see the world.
 MODEL_SIZE = 80
 FAMILIES = {"tabletop-a": "a", "tabletop-b": "b"}
-#: The two pairs of a set: places of their images in the order of relations, and what they are about.
+#: The two pairs of a set: places of their images among the relations, and what they are about.
 PAIRS = {
     "a": (((0, 1), "left/right"), ((2, 3), "on/under")),
     "b": (((0, 1), "left/right"), ((2, 3), "front/behind")),
@@ -98,3 +102,33 @@ def load_tabletop(
         description=f"{n_sets} sets of four rendered images after {what}",
         source=f"tabletop world, seed {seed}, {size or MODEL_SIZE} px",
     )
+
+
+def tabletop_things(
+    seed: int = 0, size: int | None = None
+) -> tuple[list[Image.Image], pd.DataFrame]:
+    """Every small kind of object in every colour, alone and near, to ask a model what it is.
+
+    Parameters
+    ----------
+    seed : int
+        Decides instance, place and light. Instances are those that no training scene shows.
+    size : int, optional
+        Pixels a side; by default what the mini models read.
+
+    Returns
+    -------
+    images : list of PIL.Image.Image
+    labels : pandas.DataFrame
+        ``kind`` and ``colour`` of each.
+    """
+    rng = np.random.default_rng((scenes.TEST, seed, len(shapes.KINDS)))
+    drawn = []
+    for kind, colour in itertools.product(shapes.SMALL, shapes.COLOURS):
+        thing = replace(scenes.draw_thing(rng, kind, held_out=True), colour=colour)
+        surrounding = scenes.draw_surrounding(rng)
+        surrounding["view"] = replace(surrounding["view"], distance=5.5, look_y=0.45)
+        drawn.append(scenes.Scene((thing,), **surrounding))
+    pictures = render.render_many(drawn, size or MODEL_SIZE)
+    labels = [(s.things[0].kind, s.things[0].colour) for s in drawn]
+    return [Image.fromarray(p) for p in pictures], pd.DataFrame(labels, columns=["kind", "colour"])

@@ -231,6 +231,9 @@ def benchmark_set(family: str, rng: np.random.Generator) -> tuple[Scene, ...]:
     kinds = draw_kinds(rng, (small, furniture if family == "a" else small), held_out=True)
     things = [draw_thing(rng, kind, held_out=True) for kind in kinds]
     surrounding = draw_surrounding(rng)
+    if family == "a":  # a step back, so that what stands beside furniture is wholly in sight
+        view = surrounding["view"]
+        surrounding["view"] = replace(view, distance=view.distance + 0.5)
     relations = RELATIONS_A if family == "a" else RELATIONS_B
     return tuple(
         Scene(arrange(*things, relation), relation=relation, **surrounding)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from erragree_utils.benchmarks import load_benchmark
-from erragree_utils.benchmarks.tabletop import tabletop_sets
-from erragree_utils.tabletop import scenes
+from erragree_utils.benchmarks.tabletop import tabletop_sets, tabletop_things
+from erragree_utils.tabletop import scenes, shapes
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,10 @@ def test_wrong_numbers_and_names_are_refused():
         load_benchmark("tabletop-a", n_sets=0)
     with pytest.raises(ValueError, match="tabletop-c"):
         tabletop_sets("tabletop-c")
+
+
+def test_things_are_every_small_kind_in_every_colour():
+    images, labels = tabletop_things(size=32)
+    assert len(images) == len(labels) == len(shapes.SMALL) * len(shapes.COLOURS)
+    assert not labels.duplicated().any()
+    assert {image.size for image in images} == {(32, 32)}
