@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from .benchmarks import load_benchmark
     from .metrics import summarize, summarize_sets
     from .models import load_clip
+    from .models.mllm import load_mllm
     from .runner import evaluate
+    from .scale import get_scale
 
 try:
     __version__ = version("erragree-utils")
@@ -22,13 +24,23 @@ except PackageNotFoundError:  # read from a checkout that is not installed
 
 _HOMES = {
     "load_clip": "models",
+    "load_mllm": "models.mllm",
     "load_benchmark": "benchmarks",
     "evaluate": "runner",
+    "get_scale": "scale",
     "summarize": "metrics",
     "summarize_sets": "metrics",
 }
 
-__all__ = ["evaluate", "load_benchmark", "load_clip", "summarize", "summarize_sets"]
+__all__ = [
+    "evaluate",
+    "get_scale",
+    "load_benchmark",
+    "load_clip",
+    "load_mllm",
+    "summarize",
+    "summarize_sets",
+]
 
 
 def __getattr__(name: str) -> Any:

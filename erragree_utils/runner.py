@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from . import matching
-from .agreement import image_embeddings
+from . import matching, vqascore
+from .agreement import _key, image_embeddings
 
-METHODS = ("matching", "matching-all")
+#: What each method needs of a model, and whether it takes the options of the whole set.
+METHODS = {
+    "matching": ("embed_images", False),
+    "matching-all": ("embed_images", True),
+    "vqascore": ("answer_logprobs", False),
+    "vqascore-all": ("answer_logprobs", True),
+    "options": ("option_logprobs", False),
+    "prompted": ("generate", False),
+    "prompted-4way": ("generate", True),
+}
 
 
 def evaluate(
     model: Any, bench: Any, method: str = "matching", batch_size: int = 64, progress: bool = False
 ) -> pd.DataFrame:
-    """Match every image of a benchmark with captions. Each image and caption is encoded once.
+    """Which text fits each image of a benchmark, by the model? Each image is encoded once.
 
     Parameters
     ----------
-    model : Clip
+    model : Clip or Mllm
     bench : Benchmark
-    method : {"matching", "matching-all"}
-        ``"matching"``: an image's own caption against the pair's other one.
-        ``"matching-all"``: against all other captions of the set (four-way in What'sUp); sets are
-        as they are in `bench`, so a selection of one relation has two options left.
+    method : str
+        For a `Clip`: ``"matching"``, an image's own caption against the pair's other one by cosine,
+        or ``"matching-all"``, against all other captions of the set (four-way in What'sUp); sets
+        are as they are in `bench`, so a selection of one relation has two options left.
+
+        For a `Mllm`: ``"vqascore"`` and ``"vqascore-all"``, the same by P("Yes") to whether the
+        image shows the caption; ``"options"``, the question where one thing is in relation to the
+        other, with the words for the pair's two relations scored as answers (length-normalised
+        log-likelihood); ``"prompted"``, the same question, with an answer generated and parsed
+        strictly; ``"prompted-4way"``, with the words for all relations of the set.
     batch_size : int
         Images at a time; halved when the device's memory is too small.
     progress : bool
@@ -38,45 +54,158 @@ def evaluate(
     pandas.DataFrame
         A row for each image: ``pair_id``, ``set_id``, ``relation``, ``image_index``, ``model``,
         ``method``, ``n_options``, ``score_own``, ``score_other`` (the best of the others),
-        ``correct`` (``score_own > score_other``: a tie is not correct).
+        ``correct`` (``score_own > score_other``: a tie is not correct). The prompted methods add
+        ``answer`` (the text) and ``parsed`` (whether it named one option, and one only); there the
+        named option scores 1, others 0, and an answer that is not parsed is not correct.
 
     Raises
     ------
     ValueError
-        If the method is unknown, the benchmark empty, or an item cannot be encoded (it is named).
+        If the method is unknown or not for this kind of model, the benchmark empty, an item cannot
+        be encoded, or a caption states no relation where the method needs one (it is named).
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
+    needed, whole_set = METHODS[method]
+    if not hasattr(model, needed):
+        fitting = ", ".join(name for name, (need, _) in METHODS.items() if hasattr(model, need))
+        raise ValueError(f"method {method!r} is not for {model!r}; choose one of {fitting}")
     _need_items(bench)
-    embedded = image_embeddings(model, bench, batch_size, progress)
-    texts, row_of = _embed_captions(model, bench)
-
-    options: dict[str, dict[str, None]] = defaultdict(dict)  # a dict as an ordered set
-    for pair in bench:
-        group = pair.set_id if method == "matching-all" else pair.pair_id
-        options[group].update(dict.fromkeys(pair.captions))
-
-    rows, own, others = [], [], []
-    for pair in bench:
-        group = pair.set_id if method == "matching-all" else pair.pair_id
-        for index in range(len(pair.sources)):
-            mine = pair.captions[index]
-            rivals = [row_of[text] for text in options[group] if text != mine]
-            rows.append((pair.pair_id, pair.set_id, pair.relation, index, len(rivals) + 1))
-            own.append(row_of[mine])
-            # Equal captions leave a tie, which is not correct.
-            others.append(rivals or [row_of[mine]])
-    table = pd.DataFrame(
-        rows, columns=["pair_id", "set_id", "relation", "image_index", "n_options"]
-    )
-    images = np.concatenate([embedded[pair.pair_id] for pair in bench])
-    table["score_own"], table["score_other"] = matching.own_and_other(
-        images, texts, np.array(own), others
-    )
-    table["correct"] = table["score_own"] > table["score_other"]
+    table, options = _competitions(bench, whole_set)
+    if method.startswith("matching"):
+        _match(model, bench, table, options, batch_size, progress)
+    elif method.startswith("vqascore"):
+        _vqascore(model, bench, table, options, batch_size, progress)
+    else:
+        read = _score_words if method == "options" else _prompt
+        read(model, bench, table, options, batch_size, progress)
+    correct = table["score_own"] > table["score_other"]
+    table.insert(table.columns.get_loc("score_other") + 1, "correct", correct)
     table.insert(4, "model", model.name)
     table.insert(5, "method", method)
     return table
+
+
+def _competitions(bench: Any, whole_set: bool) -> tuple[pd.DataFrame, list[list[str]]]:
+    """A row for each image, and its options: its own caption, and those it competes with."""
+    groups: dict[str, dict[str, None]] = defaultdict(dict)  # a dict as an ordered set
+    for pair in bench:
+        groups[pair.set_id if whole_set else pair.pair_id].update(dict.fromkeys(pair.captions))
+    rows, options = [], []
+    for pair in bench:
+        group = groups[pair.set_id if whole_set else pair.pair_id]
+        for index in range(len(pair.sources)):
+            mine = pair.captions[index]
+            rivals = [text for text in group if text != mine]
+            rows.append((pair.pair_id, pair.set_id, pair.relation, index, len(rivals) + 1))
+            # Equal captions leave a tie, which is not correct.
+            options.append([mine, *(rivals or [mine])])
+    columns = ["pair_id", "set_id", "relation", "image_index", "n_options"]
+    return pd.DataFrame(rows, columns=columns), options
+
+
+def _match(model, bench, table: pd.DataFrame, options, batch_size: int, progress: bool) -> None:
+    embedded = image_embeddings(model, bench, batch_size, progress)
+    texts, row_of = _embed_captions(model, bench)
+    places = [[row_of[text] for text in row] for row in options]
+    images = np.concatenate([embedded[pair.pair_id] for pair in bench])
+    table["score_own"], table["score_other"] = matching.own_and_other(
+        images, texts, np.array([row[0] for row in places]), [row[1:] for row in places]
+    )
+
+
+def _vqascore(model, bench, table: pd.DataFrame, options, batch_size: int, progress: bool) -> None:
+    keys = [_key(source) for pair in bench for source in pair.sources]
+    wanted: dict[Hashable, dict[str, None]] = defaultdict(dict)
+    for key, row in zip(keys, options, strict=True):
+        wanted[key].update(dict.fromkeys(row))
+    texts = [list(row) for row in wanted.values()]
+    with _named(bench, first_of_each=True):
+        scores = vqascore.vqascores(model, _opened(bench, True), texts, batch_size, progress)
+    of = {
+        key: dict(zip(row, values, strict=True))
+        for key, row, values in zip(wanted, texts, scores, strict=True)
+    }
+    _fill(table, [[of[key][text] for text in row] for key, row in zip(keys, options, strict=True)])
+
+
+def _score_words(model, bench, table, options, batch_size: int, progress: bool) -> None:
+    questions, offered = _questions(bench, options)
+    words = [[vqascore.ANSWERS[relation] for relation in row] for row in offered]
+    with _named(bench):
+        scores = model.option_logprobs(
+            _opened(bench), questions, words, batch_size=batch_size, progress=progress
+        )
+    _fill(table, scores)
+
+
+def _prompt(model, bench, table: pd.DataFrame, options, batch_size: int, progress: bool) -> None:
+    questions, offered = _questions(bench, options)
+    with _named(bench):
+        answers = model.generate(
+            _opened(bench), questions, batch_size=batch_size, progress=progress
+        )
+    named = [vqascore.parse_answer(text, row) for text, row in zip(answers, offered, strict=True)]
+    _fill(
+        table,
+        [
+            [float(relation == name) for relation in row]
+            for name, row in zip(named, offered, strict=True)
+        ],
+    )
+    table["answer"] = answers
+    table["parsed"] = [name is not None for name in named]
+
+
+def _fill(table: pd.DataFrame, scores: Sequence[Sequence[float]]) -> None:
+    """Scores of each image's options, its own first."""
+    table["score_own"] = [float(row[0]) for row in scores]
+    table["score_other"] = [float(max(row[1:])) for row in scores]
+
+
+def _questions(bench: Any, options: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """The question about each image, and the relations on offer, its own first."""
+    questions, offered = [], []
+    owners = (pair for pair in bench for _ in pair.sources)
+    for pair, row in zip(owners, options, strict=True):
+        try:
+            statements = [vqascore.parse_caption(text) for text in row]
+        except vqascore.CaptionError as error:
+            error.args = (f"pair {pair.pair_id!r}: {error}",)
+            raise
+        offered.append([statement.relation for statement in statements])
+        questions.append(vqascore.relation_question(statements[0], offered[-1]))
+    return questions, offered
+
+
+def _opened(bench: Any, first_of_each: bool = False) -> Iterator[Any]:
+    """The images in order, opened as they are drawn; of equal ones the first alone, if asked."""
+    seen: set[Hashable] = set()
+    for pair in bench:
+        keys = [_key(source) for source in pair.sources]
+        if first_of_each and seen.issuperset(keys):
+            continue
+        for key, image in zip(keys, pair.images, strict=True):
+            if not (first_of_each and key in seen):
+                yield image
+            seen.add(key)
+
+
+@contextmanager
+def _named(bench: Any, first_of_each: bool = False) -> Iterator[None]:
+    """Add the pair to an error that says which item it is about."""
+    try:
+        yield
+    except ValueError as error:
+        index = getattr(error, "index", None)
+        if index is not None:
+            names: dict[Hashable, str] = {}
+            for pair in bench:
+                for i, source in enumerate(pair.sources):
+                    key = _key(source) if first_of_each else (pair.pair_id, i)
+                    names.setdefault(key, f"image {i} of pair {pair.pair_id!r}")
+            error.args = (f"{list(names.values())[index]}: {error}",)
+        raise
 
 
 def evaluate_retrieval(

@@ -19,6 +19,8 @@ class Scale:
     name : str
     clip : str
         For `load_clip`.
+    mllm : str
+        For `load_mllm`: a multimodal language model whose vision tower is that CLIP's.
     whatsup_a, whatsup_b : str
         For `load_benchmark`: What'sUp's controlled subsets A and B, or their rendered likenesses.
     clip_dtype : str
@@ -33,6 +35,7 @@ class Scale:
 
     name: str
     clip: str
+    mllm: str
     whatsup_a: str
     whatsup_b: str
     clip_dtype: str
@@ -46,6 +49,7 @@ SCALES = {
         Scale(
             name="mini",
             clip="mini",
+            mllm="mini",
             whatsup_a="tabletop-a",
             whatsup_b="tabletop-b",
             clip_dtype="float32",
@@ -56,10 +60,11 @@ SCALES = {
         Scale(
             name="paper",
             clip="ViT-L-14-336",
+            mllm="llava-hf/llava-1.5-7b-hf",
             whatsup_a="whatsup-a",
             whatsup_b="whatsup-b",
             clip_dtype="float32",
-            hardware="network for weights and images; a GPU makes it quick, a CPU will do",
+            hardware="network for weights and images; a GPU of 15 GB or more (CLIP alone: a CPU)",
         ),
     )
 }

@@ -198,7 +198,9 @@ def test_a_real_clip_gives_the_cosines_of_its_embeddings(untrained):
 
 
 def test_unknown_methods_and_empty_benchmarks_are_refused():
-    with pytest.raises(ValueError, match="unknown method 'vqascore'; choose one of matching"):
+    with pytest.raises(ValueError, match="unknown method 'guess'; choose one of matching"):
+        evaluate(Colours(), bench(*SET), method="guess")
+    with pytest.raises(ValueError, match="'vqascore' is not for .*choose one of matching, match"):
         evaluate(Colours(), bench(*SET), method="vqascore")
     with pytest.raises(ValueError, match="no pairs"):
         evaluate(Colours(), bench())

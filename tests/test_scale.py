@@ -6,6 +6,7 @@ import open_clip
 import pytest
 
 from erragree_utils.benchmarks import BENCHMARKS
+from erragree_utils.models.mllm import REVISIONS
 from erragree_utils.scale import SCALES, VARIABLE, get_scale
 
 
@@ -35,6 +36,7 @@ def test_paper_scale_is_the_encoder_of_llava_and_the_published_benchmark():
 def test_every_name_is_one_that_can_be_loaded(scale):
     assert scale.clip in ["mini", *open_clip.list_models()]
     assert {scale.whatsup_a, scale.whatsup_b} <= set(BENCHMARKS)
+    assert scale.mllm in ["mini", *REVISIONS]
 
 
 def test_an_unknown_scale_is_refused_and_its_origin_said(monkeypatch):
