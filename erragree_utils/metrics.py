@@ -88,7 +88,8 @@ def as_percent(summary: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame of str
-        The counts, then such columns as ``individual accuracy`` (``"49.0 [46.5, 51.5]"``) and
+        The number of pairs or sets, then such columns as ``individual accuracy``
+        (``"49.0 [46.5, 51.5]"``) and
         ``chance``; kinds of accuracy that are NaN throughout are left out.
 
     Raises
@@ -99,7 +100,8 @@ def as_percent(summary: pd.DataFrame) -> pd.DataFrame:
     kinds = [name.removesuffix("_accuracy") for name in summary if name.endswith("_accuracy")]
     if not kinds:
         raise ValueError("the summary has no accuracies: give what summarize returned")
-    table = summary.filter(regex="^n_").astype(int).rename(columns=lambda name: name[2:])
+    table = summary.filter(regex="^n_(pairs|sets)$").astype(int)
+    table.columns = [name.removeprefix("n_") for name in table]
     for kind in kinds:
         column = f"{kind}_accuracy"
         if summary[column].isna().all():

@@ -80,6 +80,37 @@ def cosine_histogram(
     return ax
 
 
+def curve(table: pd.DataFrame, xlabel: str, ylabel: str, ax: Axes | None = None) -> Axes:
+    """Means with their intervals against the table's index.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of `metrics.bootstrap_mean`: ``mean``, ``mean_low``, ``mean_high``; a numeric index.
+    xlabel, ylabel : str
+        Axis labels, with units.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If the table is empty or lacks a column.
+    """
+    missing = {"mean", "mean_low", "mean_high"} - set(table)
+    if missing or len(table) == 0:
+        raise ValueError(f"give rows of bootstrap_mean; missing: {sorted(missing) or 'all rows'}")
+    ax = _axes(ax, (6.5, 3.4))
+    x = table.index.to_numpy(float)
+    ax.fill_between(x, table["mean_low"], table["mean_high"], color=BLUE, alpha=0.25, linewidth=0)
+    ax.plot(x, table["mean"], "o-", color=BLUE, ms=4.5, label="mean, 95% interval")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    return ax
+
+
 def show_pair(pair: Any, scores: pd.DataFrame | None = None, size: float = 2.6) -> Figure:
     """The images of a pair with their own captions, and how they were matched.
 

@@ -140,7 +140,7 @@ show_distributions("B")
 # %% tags=["finding"]
 for name in benches:
     left_right = means.loc[(name, "left/right")]
-    assert left_right["mean_low"] > 0.99, f"{name}: left/right pairs are not above 0.99"
+    assert left_right["mean"] > 0.99, f"{name}: left/right pairs are not above 0.99 on average"
     random = unrelated[name]["cosine"]
     assert random.quantile(0.95) < left_right["mean_low"] - 0.02, f"{name}: no clear contrast"
 
@@ -158,8 +158,39 @@ for name in benches:
 #
 # ## What could be wrong
 #
-# - **Rendered scenes are not photographs.** In ours the relation is the only thing that changes, to the pixel. In What'sUp's photographs hands, shadows and framing change a little too, which if anything lowers the cosine.
-# - **The size of the objects matters.** The larger they are in the picture, the more of it changes when they move. Ours take up about as much of the picture as What'sUp's do, by eye, not by measurement.
+# **The step.** A vision transformer cuts the image into patches. A thing that moves by whole patches gives the same patches elsewhere; one that moves by a part of a patch gives other ones. So the cosine may hang on how far things are moved, and not on the side they are moved to. At mini scale we can try other distances between the two objects of B:
+
+# %%
+import numpy as np
+
+from erragree_utils.tabletop import scenes
+
+gaps = np.linspace(1.2, 2.0, 9)
+by_gap = []
+for gap in gaps:
+    bench = load_benchmark("tabletop-b", n_sets=40, gap=gap, size=clip.image_size)
+    by_gap.append(bootstrap_mean(pair_cosines(clip, bench.select("left/right"))["cosine"]))
+by_gap = pd.DataFrame(by_gap, index=pd.Index(gaps.round(3), name="gap"))
+by_gap.round(4)
+
+# %% mystnb={"image": {"alt": "Mean cosine of left/right pairs against the distance between the two objects, with intervals, and a marker at the benchmark's own distance. The curve rises and falls but stays far above the mean of random pairs."}}
+ax = plots.curve(by_gap, "Distance between the objects (scene units)", "Cosine, left/right pairs")
+ax.axvline(scenes.BENCHMARK_GAP["b"], color=plots.INK, linestyle=":", label="the benchmark's own")
+ax.axhline(unrelated["B"]["cosine"].mean(), color=plots.ORANGE, label="random pairs, mean")
+ax.legend(frameon=False, labelcolor=plots.INK)
+plt.show()
+
+# %% [markdown]
+# It does, somewhat: the curve has waves, about as long as a patch is wide, and our benchmark's own distance lies near a crest: we put it there, judging by seeds that no chapter uses, so that the pairs agree about as strongly as What'sUp's. At no distance does it come near the cosine of unrelated images, but *above 0.99* is a statement about this benchmark and this model, not a constant of nature. The next cell asserts the weaker statement, which holds for all of these distances.
+
+# %% tags=["finding"]
+assert (by_gap["mean_low"] > unrelated["B"]["cosine"].quantile(0.95)).all()
+
+# %% [markdown]
+# Further doubts:
+#
+# - **Rendered scenes are not photographs.** In ours the relation is the only thing that changes, to the pixel: the camera looks nearly straight at the scene, and the light comes from above, so that neither side is seen from nearer or lies in a shadow. In What'sUp's photographs framing and shadows change a little too, which if anything lowers the cosine.
+# - **The size of the objects matters.** The larger they are in the picture, the more of it changes when they move.
 # - **All embeddings share a common direction.** Without it every cosine would be lower; exercise 2 removes it.
 # - **A small model may be cruder than a large one.** What it agrees on, a larger one may tell apart. The paper's number for the large one stands beside ours for that reason.
 #
@@ -192,7 +223,7 @@ for name in benches:
 #     cosine(x[:, 0], x[:, 1]).mean(), cosine(x[:, 0], np.roll(x, 2, axis=0)[:, 1]).mean()
 # ```
 #
-# **3.** How many degrees is a cosine of 0.99, and how many is half that angle's cosine away from 1?
+# **3.** How many degrees is a cosine of 0.99? What is the cosine of half that angle?
 #
 # ```{admonition} Solution
 # :class: dropdown

@@ -125,10 +125,12 @@ from erragree_utils.runner import evaluate_retrieval
 retrieval = pd.concat(
     {name: evaluate_retrieval(clip, bench) for name, bench in benches.items()}, names=["benchmark"]
 ).reset_index(level=0)
-hits = summarize(retrieval, by="benchmark")
+hits = summarize(retrieval, by=["benchmark", "relation"])
 as_percent(hits[[name for name in hits if "pair" not in name]])
 
 # %% [markdown]
+# For the very left/right images at which matching fails, it finds the right objects nearly always. (Under and behind things an object is partly hidden, which costs a little.)
+#
 # And can it name what it sees? Single objects of kinds and colours that it knows, in instances that it has never seen, named zero-shot {cite:p}`radford2021clip`:
 
 # %%
@@ -207,7 +209,7 @@ for name in benches:
     assert row["individual_accuracy_low"] <= 0.5 <= row["individual_accuracy_high"], name
     assert row["pair_accuracy_high"] < row["pair_chance"] == 0.25, name
     assert correlation[name] < -0.5, name
-    assert hits.loc[name, "individual_accuracy"] >= 0.95, name
+    assert hits.loc[(name, "left/right"), "individual_accuracy"] >= 0.95, name
 assert len(stating) / len(drawn) >= 0.2
 
 # %% [markdown]

@@ -220,3 +220,17 @@ def test_joint_outcomes_stand_beside_what_independence_would_give():
     other = predictions(MARGINS, "on/under").assign(pair_id=lambda table: "q" + table["pair_id"])
     mixed = pd.concat([predictions(MARGINS), other])
     assert "first image" in texts(plots.joint_outcomes(mixed).figure)
+
+
+def test_a_curve_shows_means_and_their_intervals():
+    table = pd.DataFrame(
+        {"mean": [0.5, 0.7], "mean_low": [0.4, 0.6], "mean_high": [0.6, 0.9]}, index=[1.0, 2.0]
+    )
+    ax = plots.curve(table, "gap (scene units)", "cosine")
+    assert ax.get_xlabel() == "gap (scene units)" and ax.get_ylabel() == "cosine"
+    assert ax.lines[0].get_ydata().tolist() == [0.5, 0.7]
+    bottom, top = ax.collections[0].get_paths()[0].vertices[:, 1].min(), 0.9
+    assert bottom == pytest.approx(0.4)
+    assert ax.collections[0].get_paths()[0].vertices[:, 1].max() == pytest.approx(top)
+    with pytest.raises(ValueError, match="mean_low"):
+        plots.curve(table.drop(columns="mean_low"), "x", "y")

@@ -26,7 +26,9 @@ PAIRS = {
 }
 
 
-def tabletop_sets(name: str, seed: int = 0, n_sets: int = 100) -> list[tuple[scenes.Scene, ...]]:
+def tabletop_sets(
+    name: str, seed: int = 0, n_sets: int = 100, gap: float | None = None
+) -> list[tuple[scenes.Scene, ...]]:
     """The scenes of a tabletop benchmark: `n_sets` sets of four, each of its own two objects.
 
     Raises
@@ -41,13 +43,18 @@ def tabletop_sets(name: str, seed: int = 0, n_sets: int = 100) -> list[tuple[sce
     rng = np.random.default_rng((scenes.TEST, seed, ord(FAMILIES[name])))
     sets: dict[tuple[str, ...], tuple[scenes.Scene, ...]] = {}
     while len(sets) < n_sets:
-        four = scenes.benchmark_set(FAMILIES[name], rng)
+        four = scenes.benchmark_set(FAMILIES[name], rng, gap)
         sets.setdefault(tuple(thing.name for thing in four[0].things), four)
     return list(sets.values())
 
 
 def load_tabletop(
-    name: str, seed: int = 0, n_sets: int = 100, size: int | None = None, supersample: int = 2
+    name: str,
+    seed: int = 0,
+    n_sets: int = 100,
+    size: int | None = None,
+    supersample: int = 2,
+    gap: float | None = None,
 ) -> Benchmark:
     """Render a tabletop benchmark.
 
@@ -64,6 +71,9 @@ def load_tabletop(
         Pixels a side; by default what the mini models read. Figures use 336 and more.
     supersample : int
         Rays per side of a pixel at edges.
+    gap : float, optional
+        Distance between the centres of the two things, in scene units, to try others than the
+        benchmark's own.
 
     Returns
     -------
@@ -75,7 +85,7 @@ def load_tabletop(
     ValueError
         For an unknown name or a number that is not positive.
     """
-    sets = tabletop_sets(name, seed, n_sets)
+    sets = tabletop_sets(name, seed, n_sets, gap)
     pictures = render.render_many(
         [s for four in sets for s in four], size or MODEL_SIZE, supersample
     )

@@ -178,8 +178,16 @@ def arrange(
     )
 
 
-def draw_surrounding(rng: np.random.Generator, place: str | None = None, spread=1.0) -> dict:
-    """A random place (or the one named), light and view, as keyword arguments of :class:`Scene`."""
+def draw_surrounding(
+    rng: np.random.Generator,
+    place: str | None = None,
+    spread: float = 1.0,
+    lights: tuple[str, ...] = tuple(places.LIGHTS),
+) -> dict:
+    """A random place (or the one named), light and view, as keyword arguments of :class:`Scene`.
+
+    `spread` widens or narrows the range of views.
+    """
     view = View(
         azimuth=rng.uniform(-6, 6) * spread,
         elevation=21.5 + rng.uniform(-3, 3) * spread,
@@ -189,7 +197,7 @@ def draw_surrounding(rng: np.random.Generator, place: str | None = None, spread=
     )
     return {
         "place": place or str(rng.choice(list(places.PLACES))),
-        "light": str(rng.choice(list(places.LIGHTS))),
+        "light": str(rng.choice(lights)),
         "view": view,
     }
 
@@ -217,7 +225,18 @@ def draw_kinds(rng: np.random.Generator, pools: tuple[tuple[str, ...], ...], hel
             return kinds
 
 
-def benchmark_set(family: str, rng: np.random.Generator) -> tuple[Scene, ...]:
+#: Views and lights of benchmark sets: nearly frontal, lit from above. Seen from a side, or in a low
+#: sun that puts one side in the furniture's shadow, left and right would differ in more than place.
+BENCHMARK_SPREAD, BENCHMARK_LIGHTS = 0.35, ("noon", "night")
+#: Steps of the camera away from the scene, and distances between the things, in the two families:
+#: what stands beside furniture is wholly in sight, and small objects do not hide each other.
+BENCHMARK_STEP_BACK = {"a": 0.5, "b": -0.7}
+BENCHMARK_GAP = {"a": GAP_FURNITURE, "b": 1.68}
+
+
+def benchmark_set(
+    family: str, rng: np.random.Generator, gap: float | None = None
+) -> tuple[Scene, ...]:
     """Four scenes that differ only in the relation of the first thing to the second.
 
     Parameters
@@ -226,17 +245,20 @@ def benchmark_set(family: str, rng: np.random.Generator) -> tuple[Scene, ...]:
         ``"a"``: a small object and a piece of furniture, :data:`RELATIONS_A`;
         ``"b"``: two small objects, :data:`RELATIONS_B`.
     rng : numpy.random.Generator
+    gap : float, optional
+        Distance between the two things' centres, in scene units, where they stand side by side or
+        one behind the other; by default :data:`BENCHMARK_GAP`.
     """
     small, furniture = tuple(shapes.SMALL), tuple(shapes.FURNITURE)
     kinds = draw_kinds(rng, (small, furniture if family == "a" else small), held_out=True)
     things = [draw_thing(rng, kind, held_out=True) for kind in kinds]
-    surrounding = draw_surrounding(rng)
-    if family == "a":  # a step back, so that what stands beside furniture is wholly in sight
-        view = surrounding["view"]
-        surrounding["view"] = replace(view, distance=view.distance + 0.5)
+    surrounding = draw_surrounding(rng, spread=BENCHMARK_SPREAD, lights=BENCHMARK_LIGHTS)
+    view = surrounding["view"]
+    surrounding["view"] = replace(view, distance=view.distance + BENCHMARK_STEP_BACK[family])
+    gap = gap or BENCHMARK_GAP[family]
     relations = RELATIONS_A if family == "a" else RELATIONS_B
     return tuple(
-        Scene(arrange(*things, relation), relation=relation, **surrounding)
+        Scene(arrange(*things, relation, gap), relation=relation, **surrounding)
         for relation in relations
     )
 

@@ -51,6 +51,12 @@ def test_size_is_that_of_the_model_or_the_one_asked_for():
     assert load_benchmark("tabletop-a", n_sets=1, size=120)[0].images[0].size == (120, 120)
 
 
+def test_the_gap_moves_things_and_nothing_else():
+    near, far = (tabletop_sets("tabletop-b", n_sets=2, gap=gap)[0][0].things for gap in (1.2, 1.6))
+    assert far[1].x - far[0].x > near[1].x - near[0].x == pytest.approx(1.2)
+    assert [t.name for t in near] == [t.name for t in far]
+
+
 def test_streams_of_benchmark_and_training_start_differently():
     assert scenes.TEST != scenes.TRAIN
 

