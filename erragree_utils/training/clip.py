@@ -116,12 +116,18 @@ def build_model(settings: Settings, vocab_size: int) -> CLIP:
     return model
 
 
-def optimizers(model: CLIP, settings: Settings) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the transformer blocks, AdamW for everything else."""
+def optimizers(
+    model: torch.nn.Module, settings, blocks: tuple[str, ...] = ("resblocks",)
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the parts named in `blocks`, AdamW for everything else.
+
+    `settings` holds the learning rates ``muon_lr`` and ``lr`` and the ``weight_decay`` of matrices.
+    """
     matrices, rest = [], []
     for name, p in model.named_parameters():
         if p.requires_grad:
-            (matrices if p.ndim == 2 and "resblocks" in name else rest).append(p)
+            inside = p.ndim == 2 and any(block in name for block in blocks)
+            (matrices if inside else rest).append(p)
     return [
         torch.optim.Muon(
             matrices,
@@ -246,7 +252,7 @@ def train(settings: Settings, run: Path, every: int = 250) -> CLIP:
     tokenizer = build_tokenizer(settings.context)
     model = build_model(settings, len(tokenizer))
     steppers = optimizers(model, settings)
-    start = _resume(run, settings, model, steppers)
+    start = resume(run, settings, model, steppers)
     data = load_training_set(
         run.parent / "pictures", settings.seed, settings.scenes,
         settings.image_size + settings.margin, settings.captions,
@@ -277,12 +283,13 @@ def train(settings: Settings, run: Path, every: int = 250) -> CLIP:
             line |= validate(model, tokenizer, settings, VALIDATION_SEED)
             with (run / "log.jsonl").open("a") as log:
                 log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
-            _checkpoint(run, settings, model, steppers, step + 1)
+            save_checkpoint(run, settings, model, steppers, step + 1)
             total = 0.0
     return model
 
 
-def _checkpoint(run: Path, settings: Settings, model, steppers, step: int) -> None:
+def save_checkpoint(run: Path, settings, model, steppers, step: int) -> None:
+    """Write settings (a dataclass), step, weights and optimizer states to ``checkpoint.pt``."""
     state = {
         "settings": asdict(settings),
         "step": step,
@@ -293,7 +300,14 @@ def _checkpoint(run: Path, settings: Settings, model, steppers, step: int) -> No
     (run / "checkpoint.tmp").replace(run / "checkpoint.pt")  # a kill leaves the old or the new one
 
 
-def _resume(run: Path, settings: Settings, model, steppers) -> int:
+def resume(run: Path, settings, model, steppers) -> int:
+    """Load the folder's checkpoint, if there is one, and return the step to go on with.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint belongs to a run with other settings.
+    """
     path = run / "checkpoint.pt"
     if not path.exists():
         return 0
