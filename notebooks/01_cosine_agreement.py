@@ -26,7 +26,7 @@ if "google.colab" in sys.modules:
 #
 # **You will learn** what an *erroneous agreement* is, how the cosine of an image pair is measured, and with what it has to be compared.
 #
-# **You need** to know what a vector is. To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about 15 seconds. At paper scale: a network for CLIP's weights and What'sUp's photographs, and minutes.
+# **You need** to know what a vector is. To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about half a minute. At paper scale: a network for CLIP's weights and What'sUp's photographs, and minutes.
 #
 # ## The question
 #
@@ -125,24 +125,24 @@ show_distributions("A")
 show_distributions("B")
 
 # %% [markdown]
-# The left/right pairs are squeezed against 1; pairs of different sets lie well below, although all images share one style. The comparison matters: the embeddings of one model all point in roughly the same direction, so a cosine says little until it is held against the cosine of images that have nothing to do with each other.
+# The left/right pairs are squeezed against 1; pairs of different sets lie well below, although all images share one style. The comparison matters: the embeddings of one model share a direction, so a cosine says little until it is held against the cosine of images that have nothing to do with each other.
 #
 # ## Beside the paper
 #
 # | left/right pairs | mean cosine | source |
 # |---|---|---|
 # | What'sUp A, CLIP ViT-L/14-336 | 0.995 | second-hand notes that quote {cite:t}`li2024erroneous` |
-# | What'sUp A, CLIP ViT-L/14-336 | above 0.99 | {cite:t}`li2024erroneous`, abstract |
+# | What'sUp, left/right pairs | above 0.99 | {cite:t}`li2024erroneous`, abstract |
 # | tabletop, mini CLIP | the table above | this page |
 #
-# Other images and another model: the numbers need not agree. The phenomenon has to: above 0.99 for left/right, and clearly less for unrelated images. The next cell fails, and this project's tests with it, if that stops being so.
+# Other images and another model: the numbers need not agree. The phenomenon has to: above 0.99 for left/right, and clearly less for unrelated images. At mini scale the next cell fails, and this project's tests with it, if that stops being so.
 
 # %% tags=["finding"]
-for name in benches:
+for name in benches if scale.name == "mini" else ():
     left_right = means.loc[(name, "left/right")]
-    assert left_right["mean"] > 0.99, f"{name}: left/right pairs are not above 0.99 on average"
-    random = unrelated[name]["cosine"]
-    assert random.quantile(0.95) < left_right["mean_low"] - 0.02, f"{name}: no clear contrast"
+    assert left_right["mean"] > 0.99, f"{name}: left/right pairs are not above 0.99"
+    high = unrelated[name]["cosine"].quantile(0.95)
+    assert high < left_right["mean_low"] - 0.02, f"{name}: no clear contrast"
 
 # %% [markdown]
 # ## What it means
@@ -158,38 +158,54 @@ for name in benches:
 #
 # ## What could be wrong
 #
-# **The step.** A vision transformer cuts the image into patches. A thing that moves by whole patches gives the same patches elsewhere; one that moves by a part of a patch gives other ones. So the cosine may hang on how far things are moved, and not on the side they are moved to. At mini scale we can try other distances between the two objects of B:
+# **The view.** The cosine depends on how the benchmark is seen, and we chose that after training. Here is what the training log of the mini CLIP recorded on its validation sets, which had all four lights, cameras up to six degrees to the side, and the two objects of B nearer to each other:
+
+# %%
+import json
+
+from erragree_utils.models.clip import ASSETS
+
+log = (ASSETS / "mini-clip" / "training_log.jsonl").read_text().splitlines()
+log = pd.DataFrame([json.loads(line) for line in log]).set_index("step")
+log.loc[[250, 1000, 3000, 6000], ["cosine_a", "cosine_b", "random_a", "random_b", "loss"]]
+
+# %% [markdown]
+# At the end the left/right pairs of those views had a mean cosine below 0.99, though still far from random pairs. A low light puts one side into the shadow of the furniture, and a camera at the side brings one side nearer: more changed than the relation. So we chose high lights and cameras nearly straight ahead, and other distances, judging by validation seeds that no chapter uses.
+#
+# **The step.** A vision transformer cuts the image into patches. A thing that moves by whole patches gives the same patches elsewhere; one that moves by a part of a patch gives other ones. So the cosine may hang on *how far* things are moved. With the mini model, whatever the scale of this page, we can try other distances between the two objects of B:
 
 # %%
 import numpy as np
 
 from erragree_utils.tabletop import scenes
 
-gaps = np.linspace(1.2, 2.0, 9)
+mini, gaps = load_clip("mini"), np.linspace(1.2, 2.0, 9)
 by_gap = []
 for gap in gaps:
-    bench = load_benchmark("tabletop-b", n_sets=40, gap=gap, size=clip.image_size)
-    by_gap.append(bootstrap_mean(pair_cosines(clip, bench.select("left/right"))["cosine"]))
+    bench = load_benchmark("tabletop-b", n_sets=40, gap=gap).select("left/right")
+    by_gap.append(bootstrap_mean(pair_cosines(mini, bench)["cosine"]))
 by_gap = pd.DataFrame(by_gap, index=pd.Index(gaps.round(3), name="gap"))
 by_gap.round(4)
 
-# %% mystnb={"image": {"alt": "Mean cosine of left/right pairs against the distance between the two objects, with intervals, and a marker at the benchmark's own distance. The curve rises and falls but stays far above the mean of random pairs."}}
-ax = plots.curve(by_gap, "Distance between the objects (scene units)", "Cosine, left/right pairs")
-ax.axvline(scenes.BENCHMARK_GAP["b"], color=plots.INK, linestyle=":", label="the benchmark's own")
-ax.axhline(unrelated["B"]["cosine"].mean(), color=plots.ORANGE, label="random pairs, mean")
+# %% mystnb={"image": {"alt": "Mean cosine of left/right pairs against the distance between the two objects, with intervals, and a marker at the benchmark's own distance. The curve rises and falls but stays far above the 95th percentile of random pairs."}}
+random = random_pair_cosines(mini, load_benchmark("tabletop-b"), n=2000)["cosine"]
+ax = plots.curve(by_gap, "Distance between the objects (scene units)", "Cosine")
+own = scenes.BENCHMARK_GAP["b"]
+ax.axvline(own, color=plots.INK, linestyle=":", label="the benchmark's own distance")
+ax.axhline(random.quantile(0.95), color=plots.ORANGE, label="random pairs, 95th percentile")
 ax.legend(frameon=False, labelcolor=plots.INK)
 plt.show()
 
 # %% [markdown]
-# It does, somewhat: the curve has waves, about as long as a patch is wide, and our benchmark's own distance lies near a crest: we put it there, judging by seeds that no chapter uses, so that the pairs agree about as strongly as What'sUp's. At no distance does it come near the cosine of unrelated images, but *above 0.99* is a statement about this benchmark and this model, not a constant of nature. The next cell asserts the weaker statement, which holds for all of these distances.
+# It does: the curve has waves, about as long as a patch is wide, and the benchmark's own distance lies near a crest, because we put it there. At none of the nine distances does it come near the cosine of unrelated images. But *above 0.99* is a statement about this model, this view and this distance, not a constant of nature; the next cell asserts the weaker statement, which holds for all nine.
 
 # %% tags=["finding"]
-assert (by_gap["mean_low"] > unrelated["B"]["cosine"].quantile(0.95)).all()
+assert (by_gap["mean_low"] > random.quantile(0.95)).all()
 
 # %% [markdown]
 # Further doubts:
 #
-# - **Rendered scenes are not photographs.** In ours the relation is the only thing that changes, to the pixel: the camera looks nearly straight at the scene, and the light comes from above, so that neither side is seen from nearer or lies in a shadow. In What'sUp's photographs framing and shadows change a little too, which if anything lowers the cosine.
+# - **Rendered scenes are not photographs.** In ours nothing but the positions changes; shadows and perspective follow. In What'sUp's photographs framing changes a little too, which if anything lowers the cosine.
 # - **The size of the objects matters.** The larger they are in the picture, the more of it changes when they move.
 # - **All embeddings share a common direction.** Without it every cosine would be lower; exercise 2 removes it.
 # - **A small model may be cruder than a large one.** What it agrees on, a larger one may tell apart. The paper's number for the large one stands beside ours for that reason.
@@ -200,13 +216,13 @@ assert (by_gap["mean_low"] > unrelated["B"]["cosine"].quantile(0.95)).all()
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Compare the table of means with the mean difference of the pixels:
+# On/under has the lowest mean cosine, and it is not the one that changes most pixels:
 #
-#     import numpy as np
-#
-#     for pair in bench_a[:2]:
+#     change = []
+#     for pair in bench_a:
 #         first, second = (np.asarray(image, float) for image in pair.images)
-#         print(pair.relation, np.abs(first - second).mean())
+#         change.append((pair.relation, np.abs(first - second).mean()))
+#     pd.DataFrame(change, columns=["relation", "grey levels"]).groupby("relation").mean()
 # ```
 #
 # **2.** Subtract the mean embedding of all images before taking the cosine. What becomes of left/right pairs, and what of random pairs?
@@ -215,12 +231,12 @@ assert (by_gap["mean_low"] > unrelated["B"]["cosine"].quantile(0.95)).all()
 # :class: dropdown
 # Random pairs fall to about 0: what they shared was the mean. Left/right pairs fall far less.
 #
-#     import numpy as np
 #     from erragree_utils.agreement import cosine
 #
-#     x = np.stack([embeddings["A"][pair.pair_id] for pair in bench_a])  # pairs, 2, width
-#     x = x - x.mean((0, 1))
-#     cosine(x[:, 0], x[:, 1]).mean(), cosine(x[:, 0], np.roll(x, 2, axis=0)[:, 1]).mean()
+#     every = np.concatenate(list(embeddings["A"].values()))
+#     pairs = bench_a.select("left/right")
+#     x = np.stack([embeddings["A"][pair.pair_id] for pair in pairs]) - every.mean(0)
+#     cosine(x[:, 0], x[:, 1]).mean(), cosine(x[:, 0], np.roll(x[:, 1], 1, axis=0)).mean()
 # ```
 #
 # **3.** How many degrees is a cosine of 0.99? What is the cosine of half that angle?
@@ -232,7 +248,7 @@ assert (by_gap["mean_low"] > unrelated["B"]["cosine"].quantile(0.95)).all()
 #
 # ## In this chapter you learned
 #
-# - Under CLIP, left/right pairs have a mean cosine above 0.99, on both benchmarks.
+# - Under CLIP, left/right pairs have a mean cosine above 0.99 on both benchmarks, at the benchmarks' own views and distances.
 # - Unrelated images lie clearly lower, so the agreement is not just a habit of putting everything close together.
 # - A high cosine shows that the difference is *small*. Whether it is *usable* is another question.
 #

@@ -34,18 +34,33 @@ def tabletop_sets(
     Raises
     ------
     ValueError
-        For a name that is not a tabletop benchmark, or fewer than one set.
+        For a name that is not a tabletop benchmark, a gap that is not positive, no sets, or more
+        than half as many as there are (so that drawing them ends soon).
     """
     if name not in FAMILIES:
         raise ValueError(f"no tabletop benchmark {name!r}; there are {', '.join(FAMILIES)}")
-    if n_sets < 1:
-        raise ValueError(f"n_sets must be positive, got {n_sets}")
+    available = len(_combinations(FAMILIES[name])) * len(shapes.COLOURS) ** 2
+    if not 1 <= n_sets <= available // 2:
+        raise ValueError(f"n_sets must lie between 1 and {available // 2}, got {n_sets}")
+    if gap is not None and gap <= 0:
+        raise ValueError(f"gap must be positive, got {gap}")
     rng = np.random.default_rng((scenes.TEST, seed, ord(FAMILIES[name])))
     sets: dict[tuple[str, ...], tuple[scenes.Scene, ...]] = {}
     while len(sets) < n_sets:
         four = scenes.benchmark_set(FAMILIES[name], rng, gap)
-        sets.setdefault(tuple(thing.name for thing in four[0].things), four)
+        sets.setdefault(tuple(sorted(thing.name for thing in four[0].things)), four)
     return list(sets.values())
+
+
+def _combinations(family: str) -> list[tuple[str, str]]:
+    """Pairs of kinds that this family of benchmark sets can show."""
+    second = shapes.FURNITURE if family == "a" else shapes.SMALL
+    return [
+        pair
+        for pair in itertools.product(shapes.SMALL, second)
+        if pair[0] < pair[1] or family == "a"
+        if scenes.is_held_out_pair(*pair)
+    ]
 
 
 def load_tabletop(
@@ -85,10 +100,9 @@ def load_tabletop(
     ValueError
         For an unknown name or a number that is not positive.
     """
+    size = MODEL_SIZE if size is None else size
     sets = tabletop_sets(name, seed, n_sets, gap)
-    pictures = render.render_many(
-        [s for four in sets for s in four], size or MODEL_SIZE, supersample
-    )
+    pictures = render.render_many([s for four in sets for s in four], size, supersample)
     images = [Image.fromarray(p) for p in pictures]
     pairs = []
     for i, four in enumerate(sets):
@@ -110,7 +124,7 @@ def load_tabletop(
         name=name,
         pairs=tuple(pairs),
         description=f"{n_sets} sets of four rendered images after {what}",
-        source=f"tabletop world, seed {seed}, {size or MODEL_SIZE} px",
+        source=f"tabletop world, seed {seed}, {size} px",
     )
 
 
@@ -139,6 +153,6 @@ def tabletop_things(
         surrounding = scenes.draw_surrounding(rng)
         surrounding["view"] = replace(surrounding["view"], distance=5.5, look_y=0.45)
         drawn.append(scenes.Scene((thing,), **surrounding))
-    pictures = render.render_many(drawn, size or MODEL_SIZE)
+    pictures = render.render_many(drawn, MODEL_SIZE if size is None else size)
     labels = [(s.things[0].kind, s.things[0].colour) for s in drawn]
     return [Image.fromarray(p) for p in pictures], pd.DataFrame(labels, columns=["kind", "colour"])

@@ -7,6 +7,7 @@ model that ignores left and right does so although its captions told it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -50,9 +51,15 @@ def training_caption(scene: Scene, rng: np.random.Generator) -> str:
     return " ".join(part for part in (opening, text, tail, when) if part)
 
 
-def states_relation(caption: str) -> bool:
-    """Whether a training caption says how one thing stands to another."""
-    return any(f" {words} " in f" {caption} " for ways in WORDS.values() for words in ways)
+def states_relation(caption: str, relations: Collection[str] = tuple(WORDS)) -> bool:
+    """Whether a caption says that one thing stands to another in one of the relations.
+
+    Phrases of place and time do not count: ``"a red mug on the beach"`` states none.
+    """
+    text = f" {caption} "
+    for phrase in (*places.PLACES.values(), *places.LIGHTS.values()):
+        text = text.replace(f" {phrase.phrase} ", " ")
+    return any(f" {words} " in text for relation in relations for words in WORDS[relation])
 
 
 def vocabulary() -> tuple[str, ...]:

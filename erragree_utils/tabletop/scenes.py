@@ -168,7 +168,8 @@ def arrange(
     if relation not in STEPS:
         raise ValueError(f"no relation {relation!r}; there are {', '.join(OPPOSITE)}")
     dx, dz = STEPS[relation]
-    gap = gap or (GAP_FURNITURE if furniture else GAP_SMALL)
+    if gap is None:
+        gap = GAP_FURNITURE if furniture else GAP_SMALL
     near, far = (gap, 0.0) if furniture else (gap / 2, gap / 2)
     # in depth, a step to the side keeps the thing behind in sight
     side = 0.22 if dz else 0.0
@@ -225,6 +226,8 @@ def draw_kinds(rng: np.random.Generator, pools: tuple[tuple[str, ...], ...], hel
             return kinds
 
 
+# Chosen after training, on validation seeds. With the training views (all lights, cameras up to 6
+# degrees to the side, gap 1.2 for B) the left/right cosine there was 0.983 for A and 0.988 for B.
 #: Views and lights of benchmark sets: nearly frontal, lit from above. Seen from a side, or in a low
 #: sun that puts one side in the furniture's shadow, left and right would differ in more than place.
 BENCHMARK_SPREAD, BENCHMARK_LIGHTS = 0.35, ("noon", "night")
@@ -255,7 +258,7 @@ def benchmark_set(
     surrounding = draw_surrounding(rng, spread=BENCHMARK_SPREAD, lights=BENCHMARK_LIGHTS)
     view = surrounding["view"]
     surrounding["view"] = replace(view, distance=view.distance + BENCHMARK_STEP_BACK[family])
-    gap = gap or BENCHMARK_GAP[family]
+    gap = BENCHMARK_GAP[family] if gap is None else gap
     relations = RELATIONS_A if family == "a" else RELATIONS_B
     return tuple(
         Scene(arrange(*things, relation, gap), relation=relation, **surrounding)

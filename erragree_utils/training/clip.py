@@ -2,7 +2,7 @@
 
 An ordinary open_clip model (ViT and text transformer) trained from scratch with CLIP's symmetric
 contrastive loss (Radford et al. 2021, section 2.3) on tabletop scenes and web-like captions. The
-logit scale is held at 100, the ceiling at which OpenAI's models ended (section 2.5).
+logit scale is held at 100, the ceiling that section 2.5 gives it.
 
 Nothing in the loss favours or forbids telling left from right: a third of the captions of scenes
 with several things state a relation, truthfully. Batches are drawn from few places at a time, so
@@ -262,7 +262,7 @@ def train(settings: Settings, run: Path, every: int = 250) -> CLIP:
         len(data.captions), -1, settings.context
     )
     batches = Batches(data, tokens, settings)
-    began, total = time.time(), 0.0
+    began, since, losses = time.time(), _forget_after(run / "log.jsonl", start), []
     for step in tqdm(
         range(start, settings.steps), initial=start, total=settings.steps, desc="CLIP"
     ):
@@ -277,15 +277,24 @@ def train(settings: Settings, run: Path, every: int = 250) -> CLIP:
         for optimizer in steppers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        total += loss.item()
+        losses.append(loss.item())
         if (step + 1) % every == 0 or step + 1 == settings.steps:
-            line = {"step": step + 1, "loss": total / every, "minutes": (time.time() - began) / 60}
+            minutes = since + (time.time() - began) / 60
+            line = {"step": step + 1, "loss": float(np.mean(losses)), "minutes": minutes}
             line |= validate(model, tokenizer, settings, VALIDATION_SEED)
             with (run / "log.jsonl").open("a") as log:
                 log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
             save_checkpoint(run, settings, model, steppers, step + 1)
-            total = 0.0
+            losses = []
     return model
+
+
+def _forget_after(log: Path, step: int) -> float:
+    """Drop lines that a killed run wrote beyond its checkpoint; minutes that the others took."""
+    lines = [json.loads(text) for text in log.read_text().splitlines()] if log.exists() else []
+    kept = [line for line in lines if line["step"] <= step]
+    log.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    return kept[-1]["minutes"] if kept else 0.0
 
 
 def save_checkpoint(run: Path, settings, model, steppers, step: int) -> None:
@@ -328,11 +337,12 @@ def main(arguments: list[str] | None = None) -> None:
         description="Train the mini CLIP (about an hour on two cores)."
     )
     parser.add_argument("--run", type=Path, default=Path("runs/mini-clip"), help="checkpoints, log")
-    parser.add_argument("--out", type=Path, default=ASSETS, help="where the weights go")
+    parser.add_argument("--out", type=Path, help="where the weights go (default: RUN/model)")
     for name, default in asdict(Settings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     options = vars(parser.parse_args(arguments))
     run, out = options.pop("run"), options.pop("out")
+    out = out or run / "model"
     settings = Settings(**options)
     model = train(settings, run)
     save(model, build_tokenizer(settings.context), settings, out)

@@ -64,6 +64,13 @@ def test_streams_of_benchmark_and_training_start_differently():
 def test_wrong_numbers_and_names_are_refused():
     with pytest.raises(ValueError, match="n_sets"):
         load_benchmark("tabletop-a", n_sets=0)
+    for gap in (0, -1.6):  # a negative gap would swap the sides under unchanged captions
+        with pytest.raises(ValueError, match="gap"):
+            load_benchmark("tabletop-b", n_sets=1, gap=gap)
+    with pytest.raises(ValueError, match="n_sets"):
+        load_benchmark("tabletop-a", n_sets=10**6)
+    with pytest.raises(ValueError, match="positive"):
+        load_benchmark("tabletop-a", n_sets=1, size=0)
     with pytest.raises(ValueError, match="tabletop-c"):
         tabletop_sets("tabletop-c")
 

@@ -22,6 +22,13 @@ def test_at_least_a_fifth_of_the_captions_states_a_relation(described):
     assert 0.2 < share < 0.5
 
 
+def test_a_place_is_not_a_relation():
+    assert not captions.states_relation("a red mug on the beach")
+    assert captions.states_relation("a red mug on the table on the beach")
+    assert captions.states_relation("a red mug on the left of a chair", ("left of", "right of"))
+    assert not captions.states_relation("a red mug under a chair", ("left of", "right of"))
+
+
 def test_left_and_right_are_stated_as_the_viewer_sees_them(described):
     """Read each left/right caption by its words alone and compare with where the things stand."""
     checked = 0
