@@ -262,7 +262,7 @@ def train(settings: Settings, run: Path, every: int = 250) -> CLIP:
         len(data.captions), -1, settings.context
     )
     batches = Batches(data, tokens, settings)
-    began, since, losses = time.time(), _forget_after(run / "log.jsonl", start), []
+    began, since, losses = time.time(), forget_after(run / "log.jsonl", start), []
     for step in tqdm(
         range(start, settings.steps), initial=start, total=settings.steps, desc="CLIP"
     ):
@@ -289,7 +289,7 @@ def train(settings: Settings, run: Path, every: int = 250) -> CLIP:
     return model
 
 
-def _forget_after(log: Path, step: int) -> float:
+def forget_after(log: Path, step: int) -> float:
     """Drop lines that a killed run wrote beyond its checkpoint; minutes that the others took."""
     lines = [json.loads(text) for text in log.read_text().splitlines()] if log.exists() else []
     kept = [line for line in lines if line["step"] <= step]
