@@ -65,7 +65,7 @@ def image_embeddings(
 
     def fresh() -> Iterator[Any]:
         for pair in pairs:
-            keys = [_key(source) for source in pair.sources]
+            keys = [source_key(source) for source in pair.sources]
             if all(key in rows for key in keys):
                 continue
             for index, (key, image) in enumerate(zip(keys, pair.images, strict=True)):
@@ -82,11 +82,12 @@ def image_embeddings(
             error.args = (f"{names[index]}: {error}",)
         raise
     return {
-        pair.pair_id: embedded[[rows[_key(source)] for source in pair.sources]] for pair in pairs
+        pair.pair_id: embedded[[rows[source_key(source)] for source in pair.sources]]
+        for pair in pairs
     }
 
 
-def _key(source: Any) -> Hashable:
+def source_key(source: Any) -> Hashable:
     """Equal for the same file, or the same image in memory."""
     return source if isinstance(source, (str, Path)) else id(source)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from . import matching, vqascore
-from .agreement import _key, image_embeddings
+from .agreement import image_embeddings, source_key
 
 #: What each method needs of a model, and whether it takes the options of the whole set.
 METHODS = {
@@ -115,7 +115,7 @@ def _match(model, bench, table: pd.DataFrame, options, batch_size: int, progress
 
 
 def _vqascore(model, bench, table: pd.DataFrame, options, batch_size: int, progress: bool) -> None:
-    keys = [_key(source) for pair in bench for source in pair.sources]
+    keys = [source_key(source) for pair in bench for source in pair.sources]
     wanted: dict[Hashable, dict[str, None]] = defaultdict(dict)
     for key, row in zip(keys, options, strict=True):
         wanted[key].update(dict.fromkeys(row))
@@ -182,7 +182,7 @@ def _opened(bench: Any, first_of_each: bool = False) -> Iterator[Any]:
     """The images in order, opened as they are drawn; of equal ones the first alone, if asked."""
     seen: set[Hashable] = set()
     for pair in bench:
-        keys = [_key(source) for source in pair.sources]
+        keys = [source_key(source) for source in pair.sources]
         if first_of_each and seen.issuperset(keys):
             continue
         for key, image in zip(keys, pair.images, strict=True):
@@ -202,7 +202,7 @@ def _named(bench: Any, first_of_each: bool = False) -> Iterator[None]:
             names: dict[Hashable, str] = {}
             for pair in bench:
                 for i, source in enumerate(pair.sources):
-                    key = _key(source) if first_of_each else (pair.pair_id, i)
+                    key = source_key(source) if first_of_each else (pair.pair_id, i)
                     names.setdefault(key, f"image {i} of pair {pair.pair_id!r}")
             error.args = (f"{list(names.values())[index]}: {error}",)
         raise

@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import shutil
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,11 +27,13 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
+from ..models.clip import ASSETS as ALL_ASSETS
 from ..tabletop import captions, render, scenes
 from .data import TrainingSet, load_training_set
+from .loop import Log, optimizers, resume, save_checkpoint, update
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-ASSETS = Path(__file__).parent.parent / "assets" / "mini-clip"
+ASSETS = ALL_ASSETS / "mini-clip"
 VALIDATION_SEED = 99
 
 
@@ -114,29 +115,6 @@ def build_model(settings: Settings, vocab_size: int) -> CLIP:
     model.logit_scale.data.fill_(math.log(100.0))
     model.logit_scale.requires_grad_(False)
     return model
-
-
-def optimizers(
-    model: torch.nn.Module, settings, blocks: tuple[str, ...] = ("resblocks",)
-) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the parts named in `blocks`, AdamW for everything else.
-
-    `settings` holds the learning rates ``muon_lr`` and ``lr`` and the ``weight_decay`` of matrices.
-    """
-    matrices, rest = [], []
-    for name, p in model.named_parameters():
-        if p.requires_grad:
-            inside = p.ndim == 2 and any(block in name for block in blocks)
-            (matrices if inside else rest).append(p)
-    return [
-        torch.optim.Muon(
-            matrices,
-            lr=settings.muon_lr,
-            weight_decay=settings.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        ),
-        torch.optim.AdamW(rest, lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.0),
-    ]
 
 
 def learning_rate(step: int, settings: Settings) -> float:
@@ -262,73 +240,19 @@ def train(settings: Settings, run: Path, every: int = 250) -> CLIP:
         len(data.captions), -1, settings.context
     )
     batches = Batches(data, tokens, settings)
-    began, since, losses = time.time(), forget_after(run / "log.jsonl", start), []
+    log = Log(run, start)
     for step in tqdm(
         range(start, settings.steps), initial=start, total=settings.steps, desc="CLIP"
     ):
-        for optimizer in steppers:
-            for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("first_lr", group["lr"]) * learning_rate(
-                    step, settings
-                )
         images, texts = batches.draw(step)
         loss = contrastive_loss(*model(images, texts))
         loss.backward()
-        for optimizer in steppers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
+        update(steppers, learning_rate(step, settings))
+        log.losses.append(loss.item())
         if (step + 1) % every == 0 or step + 1 == settings.steps:
-            minutes = since + (time.time() - began) / 60
-            line = {"step": step + 1, "loss": float(np.mean(losses)), "minutes": minutes}
-            line |= validate(model, tokenizer, settings, VALIDATION_SEED)
-            with (run / "log.jsonl").open("a") as log:
-                log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
+            log.write(step + 1, validate(model, tokenizer, settings, VALIDATION_SEED))
             save_checkpoint(run, settings, model, steppers, step + 1)
-            losses = []
     return model
-
-
-def forget_after(log: Path, step: int) -> float:
-    """Drop lines that a killed run wrote beyond its checkpoint; minutes that the others took."""
-    lines = [json.loads(text) for text in log.read_text().splitlines()] if log.exists() else []
-    kept = [line for line in lines if line["step"] <= step]
-    log.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    return kept[-1]["minutes"] if kept else 0.0
-
-
-def save_checkpoint(run: Path, settings, model, steppers, step: int) -> None:
-    """Write settings (a dataclass), step, weights and optimizer states to ``checkpoint.pt``."""
-    state = {
-        "settings": asdict(settings),
-        "step": step,
-        "model": model.state_dict(),
-        "optimizers": [o.state_dict() for o in steppers],
-    }
-    torch.save(state, run / "checkpoint.tmp")
-    (run / "checkpoint.tmp").replace(run / "checkpoint.pt")  # a kill leaves the old or the new one
-
-
-def resume(run: Path, settings, model, steppers) -> int:
-    """Load the folder's checkpoint, if there is one, and return the step to go on with.
-
-    Raises
-    ------
-    ValueError
-        If the checkpoint belongs to a run with other settings.
-    """
-    path = run / "checkpoint.pt"
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    if state["settings"] != asdict(settings):
-        raise ValueError(
-            f"{path} belongs to a run with other settings; choose another --run folder"
-        )
-    model.load_state_dict(state["model"])
-    for optimizer, saved in zip(steppers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    return state["step"]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,7 +20,6 @@ import copy
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -46,17 +45,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from ..models.mllm import SYSTEM  # here a single token
 from ..tabletop import captions, questions, render, scenes
 from ..tabletop.questions import Question
-from . import clip
+from . import clip, loop
 from .data import CHUNK, load_training_set, training_scenes
 
-ASSETS = clip.ASSETS.parent / "mini-llava"
-#: LLaVA-1.5's system line; here a single token.
-SYSTEM = (
-    "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions."
-)
+ASSETS = clip.ALL_ASSETS / "mini-llava"
 # The system line comes first unless the conversation brings its own; images come before the text.
 TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}" + SYSTEM + " {% endif %}"
@@ -666,8 +661,8 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer()
     model = build_model(settings, clip_folder, tokenizer)
-    steppers = clip.optimizers(model, settings, ("language_model.layers", "projector"))
-    start = clip.resume(run, settings, model, steppers)
+    steppers = loop.optimizers(model, settings, ("language_model.layers", "projector"))
+    start = loop.resume(run, settings, model, steppers)
     encoder = clip.Settings(**json.loads((clip_folder / "training.json").read_text()))
     features, drawn = _reading(model, settings, encoder, run.parent, clip_folder)
     if start == 0:
@@ -678,7 +673,7 @@ def train(
     if compiled:
         for layer in model.model.language_model.layers:
             layer.compile(dynamic=False)
-    began, since, losses = time.time(), clip.forget_after(run / "log.jsonl", start), []
+    log = loop.Log(run, start)
     with ThreadPoolExecutor(1) as ahead:  # questions are drawn while the last ones are learned
         coming = ahead.submit(batches.draw, start)
         for step in tqdm(
@@ -687,26 +682,15 @@ def train(
             seen, packed = coming.result()
             if step + 1 < settings.steps:
                 coming = ahead.submit(batches.draw, step + 1)
-            for optimizer in steppers:
-                for group in optimizer.param_groups:
-                    first = group.setdefault("first_lr", group["lr"])
-                    group["lr"] = first * learning_rate(step, settings)
             with torch.autocast("cpu", torch.bfloat16) if reduced else nullcontext():
                 loss = answer_loss(model, seen, packed)
             loss.backward()
-            for optimizer in steppers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.item())
+            loop.update(steppers, learning_rate(step, settings))
+            log.losses.append(loss.item())
             if (step + 1) % every == 0 or step + 1 == settings.steps:
-                minutes = since + (time.time() - began) / 60
-                line = {"step": step + 1, "loss": float(np.mean(losses)), "minutes": minutes}
                 with torch.compiler.set_stance("force_eager"):  # its rows differ in length
-                    line |= validate(model, tokenizer, exam)
-                with (run / "log.jsonl").open("a") as log:
-                    log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
-                clip.save_checkpoint(run, settings, model, steppers, step + 1)
-                losses = []
+                    log.write(step + 1, validate(model, tokenizer, exam))
+                loop.save_checkpoint(run, settings, model, steppers, step + 1)
     return model
 
 

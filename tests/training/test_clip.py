@@ -61,13 +61,6 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(trained, tmp_path, 
     assert torch.equal(weights(resumed), weights(trained[0]))
 
 
-def test_the_log_of_a_killed_run_has_each_step_once(trained, tmp_path):
-    log = tmp_path / "log.jsonl"
-    log.write_text('{"step": 2, "minutes": 1.5}\n{"step": 4, "minutes": 3.0}\n')
-    assert training.forget_after(log, 2) == 1.5
-    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2]
-
-
 def test_the_loss_goes_down(tmp_path):
     settings = training.Settings(**{**vars(SETTINGS), "steps": 40, "lr": 5e-3, "muon_lr": 5e-3})
     training.train(settings, tmp_path / "run", every=10)

@@ -1,0 +1,35 @@
+"""What both trainings share."""
+
+import json
+
+import torch
+
+from erragree_utils.training import loop as training
+
+
+def test_the_log_of_a_killed_run_has_each_step_once(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 2, "minutes": 1.5}\n{"step": 4, "minutes": 3.0}\n')
+    assert training.forget_after(log, 2) == 1.5
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2]
+
+
+def test_an_update_steps_at_a_share_of_the_first_rate_and_clears_gradients():
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=0.5)
+    for factor, expected in ((1.0, 0.5), (0.5, 0.25)):  # the share is of the first, not the last
+        weight.data.fill_(1.0)
+        weight.sum().backward()
+        training.update([optimizer], factor)
+        assert weight.item() == 1.0 - expected and weight.grad is None
+
+
+def test_a_log_line_holds_the_mean_loss_since_the_last_and_time_over_all_starts(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 2, "minutes": 1.5}\n')
+    log = training.Log(tmp_path, 2)
+    log.losses += [1.0, 3.0]
+    log.write(4, {"pair": 0.25})
+    first, second = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    assert first["step"] == 2 and second["minutes"] >= 1.5
+    assert (second["step"], second["loss"], second["pair"]) == (4, 2.0, 0.25)
+    assert log.losses == []
