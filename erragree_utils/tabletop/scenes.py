@@ -47,7 +47,10 @@ GAP_FURNITURE, GAP_SMALL = 1.65, 1.20  # between centres, in scene units
 
 @dataclass(frozen=True)
 class Thing:
-    """One object of a scene: kind, colour and instance, where it stands (scene units) and how."""
+    """One object of a scene: kind, colour and instance, where it stands (scene units) and how.
+
+    `variant` names another state or build of the kind (:data:`shapes.VARIANTS`).
+    """
 
     kind: str
     colour: str
@@ -57,6 +60,7 @@ class Thing:
     y: float = 0.0
     yaw: float = 0.0
     scale: float = SMALL_SCALE
+    variant: str = ""
 
     @property
     def name(self) -> str:
@@ -122,11 +126,12 @@ class Scene:
             )  # fmt: skip
         rows, blocks, start = np.zeros((len(self.things), OBJECT_WIDTH)), [], 0
         for row, thing in zip(rows, self.things, strict=True):
-            block = shapes.primitives(thing.kind, thing.colour, thing.instance)
+            build = thing.kind, thing.instance, thing.variant
+            block = shapes.primitives(thing.kind, thing.colour, thing.instance, thing.variant)
             yaw = math.radians(thing.yaw)
             row[:] = (
                 thing.x, thing.y, thing.z, math.cos(yaw), math.sin(yaw), thing.scale,
-                *shapes.bounding_box(thing.kind, thing.instance), start, start + len(block),
+                *shapes.bounding_box(*build), start, start + len(block),
             )  # fmt: skip
             blocks.append(block)
             start += len(block)

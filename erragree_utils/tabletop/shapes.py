@@ -292,6 +292,68 @@ SEAT = {"chair": 0.79, "table": 0.83, "stool": 0.92, "bench": 0.78, "desk": 0.83
 KINDS = tuple(SMALL) + tuple(FURNITURE)
 
 
+def _without(kind, *numbers):
+    return [part for i, part in enumerate(SMALL[kind]) if i not in numbers]
+
+
+#: Strokes of letters on a square of side 2, as (x, y, half width, half height).
+LETTERS = {
+    "L": ((-0.6, 0.0, 0.2, 1.0), (0.1, -0.8, 0.7, 0.2)),
+    "T": ((0.0, -0.1, 0.2, 0.9), (0.0, 0.8, 0.9, 0.2)),
+    "H": ((-0.65, 0.0, 0.2, 1.0), (0.65, 0.0, 0.2, 1.0), (0.0, 0.0, 0.6, 0.2)),
+    "F": ((-0.5, 0.0, 0.2, 1.0), (0.1, 0.8, 0.6, 0.2), (0.0, 0.1, 0.5, 0.2)),
+    "U": ((-0.65, 0.1, 0.2, 0.9), (0.65, 0.1, 0.2, 0.9), (0.0, -0.8, 0.85, 0.2)),
+}
+
+
+def _lettered(letter):
+    panel = _box(0, 0.40, -0.40, 0.36, 0.36, 0.03, "cream", rounding=0.0)
+    strokes = [
+        _box(0.28 * x, 0.40 + 0.28 * y, -0.43, 0.28 * a, 0.28 * b, 0.02, "ink", rounding=0.0)
+        for x, y, a, b in LETTERS[letter]
+    ]
+    return [_box(0, 0.40, 0, 0.42, 0.40, 0.42), panel, *strokes]
+
+
+#: Kinds in another state or build, or with a part more or less: what the visual patterns ask about
+#: (:mod:`erragree_utils.tabletop.patterns`). The plain shape is the kind's other state.
+VARIANTS = {
+    ("candle", "out"): _without("candle", 3),
+    ("bottle", "open"): _without("bottle", 3),
+    ("box", "open"): [
+        _box(0, 0.40, 0, 0.42, 0.40, 0.42),
+        _box(0, 0.72, 0, 0.36, 0.20, 0.36, "ink", op=SUBTRACT),
+        _box(-0.50, 0.98, 0, 0.03, 0.26, 0.42, tilt=20),
+    ],
+    ("snowman", "bare"): _without("snowman", 3, 4),
+    ("trophy", "bare"): _without("trophy", 3, 4),
+    ("cake", "bare"): _without("cake", 4),
+    ("teapot", "bare"): [
+        SMALL["teapot"][0],
+        _cone(0, 0.66, 0, 0.14, 0.17, 0.17, "ink", op=SUBTRACT),
+        *SMALL["teapot"][1:3],
+    ],
+    ("table", "square"): [
+        _box(0, 0.78, 0, 0.72, 0.05, 0.72),
+        *_four_legs(0.62, 0.62, 0.76, 0.05),
+    ],
+    ("stool", "three legs"): [
+        FURNITURE["stool"][0],
+        *[
+            _cone(x, 0.39, z, 0.39, 0.035, 0.035, "metal")
+            for x, z in ((0, -0.46), (-0.4, 0.3), (0.4, 0.3))
+        ],
+        FURNITURE["stool"][-1],
+    ],
+    ("chair", "low"): [
+        FURNITURE["chair"][0],
+        _box(0, 0.90, 0.42, 0.52, 0.13, 0.04),
+        *FURNITURE["chair"][2:],
+    ],
+    **{("box", letter): _lettered(letter) for letter in LETTERS},
+}
+
+
 #: Instances of each kind: the same parts, of another build and tone.
 INSTANCES = 32
 _TALLEST = 1.0  # small kinds are shrunk to this height, so that each fits under furniture
@@ -328,17 +390,21 @@ def _stretch(rows: np.ndarray, girth: float, height: float) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4096)
-def primitives(kind: str, colour: str, instance: int = 0) -> np.ndarray:
+def primitives(kind: str, colour: str, instance: int = 0, variant: str = "") -> np.ndarray:
     """Primitive rows of one object, float64 (n, 16), read-only.
 
     Raises
     ------
     ValueError
-        For a kind, a colour or an instance that does not exist.
+        For a kind, a colour, an instance or a variant (:data:`VARIANTS`) that does not exist.
     """
-    parts = SMALL.get(kind) or FURNITURE.get(kind)
-    if parts is None:
+    plain = SMALL.get(kind) or FURNITURE.get(kind)
+    if plain is None:
         raise ValueError(f"no kind {kind!r}; there are {', '.join(KINDS)}")
+    parts = VARIANTS.get((kind, variant)) if variant else plain
+    if parts is None:
+        known = ", ".join(repr(v) for k, v in VARIANTS if k == kind) or "none"
+        raise ValueError(f"no variant {variant!r} of a {kind}; there are: {known}")
     if colour not in COLOURS:
         raise ValueError(f"no colour {colour!r}; there are {', '.join(COLOURS)}")
     if not 0 <= instance < INSTANCES:
@@ -353,10 +419,15 @@ def primitives(kind: str, colour: str, instance: int = 0) -> np.ndarray:
     assert rows.shape[1] == PRIMITIVE_WIDTH
     rows = _stretch(rows, *build(kind, instance))
     if kind in SMALL:
-        shrink = min(1.0, _TALLEST / _height(rows))
-        rows[:, 3:10] *= shrink
+        rows[:, 3:10] *= _shrink(kind, instance)
     rows.flags.writeable = False
     return rows
+
+
+def _shrink(kind: str, instance: int) -> float:
+    """The factor that fits the plain shape under furniture; a variant keeps its size."""
+    heads = np.array([head for head, _, _ in SMALL[kind]], float)
+    return min(1.0, _TALLEST / _height(_stretch(heads, *build(kind, instance))))
 
 
 def _reach(rows: np.ndarray) -> np.ndarray:
@@ -391,9 +462,9 @@ def _height(rows: np.ndarray) -> float:
 
 
 @functools.lru_cache(maxsize=4096)
-def bounding_box(kind: str, instance: int = 0) -> tuple[float, ...]:
+def bounding_box(kind: str, instance: int = 0, variant: str = "") -> tuple[float, ...]:
     """Lowest and highest x, y, z of an object in its own units (six numbers)."""
-    rows = primitives(kind, "red", instance)
+    rows = primitives(kind, "red", instance, variant)
     rows = rows[rows[:, 2] == UNION]
     half = _half_sizes(rows) + 0.005
     low, high = (rows[:, 3:6] - half).min(0), (rows[:, 3:6] + half).max(0)

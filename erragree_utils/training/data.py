@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..tabletop import captions, places, render, scenes, shapes
+from ..tabletop import captions, patterns, places, render, scenes, shapes
+from ..tabletop.questions import Question
 
 CHUNK = 1024  # scenes rendered between two marks of progress
 
@@ -34,6 +36,11 @@ def training_scenes(seed: int, start: int, stop: int) -> list[scenes.Scene]:
     ]
 
 
+def pattern_examples(seed: int, start: int, stop: int) -> list[tuple[scenes.Scene, Question]]:
+    """Examples `start` to `stop` of the visual patterns, each a scene and its question."""
+    return [patterns.training_example(_stream(seed, i, "pattern")) for i in range(start, stop)]
+
+
 def load_training_set(folder: Path, seed: int, n: int, size: int, n_captions: int) -> TrainingSet:
     """Render what is missing of the training pictures and write their captions.
 
@@ -47,36 +54,49 @@ def load_training_set(folder: Path, seed: int, n: int, size: int, n_captions: in
     n_captions : int
         Captions drawn for each scene.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"tabletop-{_world()}-{seed}-{n}-{size}.npy"
+    images = _kept(path, lambda a, b: training_scenes(seed, a, b), n, size)
+    texts: list[list[str]] = []
+    for start in range(0, n if n_captions else 0, CHUNK):
+        chunk = training_scenes(seed, start, min(start + CHUNK, n))
+        for i, scene in enumerate(chunk, start):
+            rng = _stream(seed, i, "caption")
+            texts.append([captions.training_caption(scene, rng) for _ in range(n_captions)])
+    return TrainingSet(images, texts, np.arange(n) % len(places.PLACES))
+
+
+def load_pattern_pictures(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
+    """Render what is missing of the pictures of :func:`pattern_examples`: (n, size, size, 3)."""
+    path = folder / f"patterns-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
+    return _kept(path, lambda a, b: [s for s, _ in pattern_examples(seed, a, b)], n, size)
+
+
+def _kept(
+    path: Path, draw: Callable[[int, int], Sequence[scenes.Scene]], n: int, size: int
+) -> np.ndarray:
+    """Pictures of the scenes that `draw` gives, rendered once and kept in a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     mark = path.with_suffix(".json")
     shape = (n, size, size, 3)
     done = json.loads(mark.read_text())["done"] if mark.exists() and path.exists() else 0
     images = np.lib.format.open_memmap(path, "r+" if done else "w+", np.uint8, shape)
-    texts: list[list[str]] = []
-    for start in tqdm(range(0, n, CHUNK), desc="training pictures", unit="k"):
+    for start in tqdm(range(done, n, CHUNK), desc="training pictures", unit="k"):
         stop = min(start + CHUNK, n)
-        chunk = training_scenes(seed, start, stop)
-        for i, scene in enumerate(chunk, start):
-            rng = _stream(seed, i, "caption")
-            texts.append([captions.training_caption(scene, rng) for _ in range(n_captions)])
-        if stop > done:
-            images[start:stop] = render.render_many(chunk, size)
-            images.flush()
-            mark.write_text(json.dumps({"done": stop}))
-    where = np.arange(n) % len(places.PLACES)
-    return TrainingSet(np.load(path, mmap_mode="r"), texts, where)
+        images[start:stop] = render.render_many(draw(start, stop), size)
+        images.flush()
+        mark.write_text(json.dumps({"done": stop}))
+    return np.load(path, mmap_mode="r")
 
 
 def _stream(seed: int, index: int, what: str) -> np.random.Generator:
     return np.random.default_rng((scenes.TRAIN, seed, index, len(what)))
 
 
-def _world() -> str:
+def _world(*more: str) -> str:
     """A short hash of the code that draws the pictures, comments and layout aside.
 
-    Pictures of an older world are not used again.
+    Pictures of an older world are not used again. `more` names files beside the usual ones.
     """
-    files = (places.__file__, render.__file__, scenes.__file__, shapes.__file__)
+    files = (places.__file__, render.__file__, scenes.__file__, shapes.__file__, *more)
     code = "".join(ast.dump(ast.parse(Path(f).read_text())) for f in files)
     return hashlib.sha256(code.encode()).hexdigest()[:8]

@@ -46,10 +46,16 @@ from transformers import (
 )
 
 from ..models.mllm import SYSTEM  # here a single token
-from ..tabletop import captions, questions, render, scenes
+from ..tabletop import captions, patterns, questions, render, scenes
 from ..tabletop.questions import Question
 from . import clip, loop
-from .data import CHUNK, load_training_set, training_scenes
+from .data import (
+    CHUNK,
+    load_pattern_pictures,
+    load_training_set,
+    pattern_examples,
+    training_scenes,
+)
 
 ASSETS = clip.ALL_ASSETS / "mini-llava"
 # The system line comes first unless the conversation brings its own; images come before the text.
@@ -83,11 +89,13 @@ class Settings:
 
     seed: int = 0
     alignment_steps: int = 1500
-    tuning_steps: int = 9000
+    tuning_steps: int = 8000
     batch: int = 32
     lone: float = 0.1  # share of scenes with one thing; the rest have relations to ask about
     plain: float = 0.1  # share of rows without the system line
     two_images: float = 0.1  # share of tuning batches with two images in a prompt
+    patterns: int = 16000  # scenes that show one of the nine visual patterns
+    pattern_share: float = 0.15  # of images in tuning
     alignment_length: int = 48  # tokens of questions and answers in a row, both stages
     tuning_length: int = 160
     crops: int = 2  # of each training picture
@@ -102,6 +110,7 @@ class Settings:
     precision: str = "bfloat16"  # of matrix products; weights stay in float32
     validation_scenes: int = 384  # an even number
     validation_sets: int = 100
+    validation_contrasts: int = 30  # of each visual pattern
 
     @property
     def steps(self) -> int:
@@ -119,7 +128,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     ``<image>`` there is one for each patch.
     """
     special = ["<pad>", "<unk>", "<s>", "</s>", "<image>"]
-    words = [*special, SYSTEM, "USER:", "ASSISTANT:", *questions.vocabulary()]
+    known = sorted({*questions.vocabulary(), *patterns.vocabulary()})
+    words = [*special, SYSTEM, "USER:", "ASSISTANT:", *known]
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -498,12 +508,14 @@ Asked: TypeAlias = tuple[torch.Tensor, list[list[Question]]]
 class Exam:
     """Images, by their patch tokens, and their questions.
 
-    `rows` are about held-out scenes, `two` about two of them at once, `sets` about benchmark sets.
+    `rows` are about held-out scenes, `two` about two of them at once, `sets` about benchmark sets,
+    `contrasts` about the two scenes of each contrast of a visual pattern.
     """
 
     rows: Asked
     two: Asked
     sets: dict[str, Asked]
+    contrasts: Asked
 
 
 def set_exam(model: LlavaForConditionalGeneration, settings: Settings, first_scene: int) -> Exam:
@@ -533,7 +545,17 @@ def set_exam(model: LlavaForConditionalGeneration, settings: Settings, first_sce
             for scene in scenes.benchmark_set(family, rng)
         ]
         sets[family] = seen(drawn), [benchmark_questions(scene, family) for scene in drawn]
-    return Exam((tokens, rows), (torch.cat([tokens[::2], tokens[1::2]], dim=1), two), sets)
+    rng = np.random.default_rng((scenes.TEST, clip.VALIDATION_SEED, len(patterns.PATTERNS)))
+    drawn = [
+        patterns.draw_contrast(name, rng, held_out=True)
+        for name in patterns.PATTERNS
+        for _ in range(settings.validation_contrasts)
+    ]
+    asked = [[Question(c.pattern, c.question, answer)] for c in drawn for answer in c.options]
+    contrasts = seen([scene for c in drawn for scene in c.scenes]), asked
+    return Exam(
+        (tokens, rows), (torch.cat([tokens[::2], tokens[1::2]], dim=1), two), sets, contrasts
+    )
 
 
 def benchmark_questions(scene: scenes.Scene, family: str) -> list[Question]:
@@ -563,7 +585,8 @@ def validate(model: LlavaForConditionalGeneration, tokenizer, exam: Exam) -> dic
     """Accuracy of each skill, and what the chapters measure, pair by pair.
 
     Keys are skills; then, for example, ``"a left/right pair"``: family, relation and protocol
-    (``individual`` and ``pair`` of VQAScore, ``two-way`` and ``four-way`` prompted).
+    (``individual`` and ``pair`` of VQAScore, ``two-way`` and ``four-way`` prompted), and
+    ``"pattern text pair"`` for the visual patterns, by greedy answers.
     """
     model.eval()
     found: dict[str, list[bool]] = {}
@@ -582,6 +605,12 @@ def validate(model: LlavaForConditionalGeneration, tokenizer, exam: Exam) -> dic
             for protocol, k in (("two-way", 2), ("four-way", 3)):
                 answers = [results[j][k][0] for j in (i, i + 1)]
                 found.setdefault(f"{key} {protocol}", []).extend(answers)
+    features, rows = exam.contrasts
+    results = examine(model, tokenizer, features, rows)
+    for i in range(0, len(rows), 2):
+        right = [results[j][0][0] for j in (i, i + 1)]
+        found.setdefault(f"pattern {rows[i][0].skill} individual", []).extend(right)
+        found.setdefault(f"pattern {rows[i][0].skill} pair", []).append(all(right))
     model.train()
     return {key: float(np.mean(values)) for key, values in found.items()}
 
@@ -589,11 +618,27 @@ def validate(model: LlavaForConditionalGeneration, tokenizer, exam: Exam) -> dic
 # --- training ------------------------------------------------------------------------------------
 
 
-class Batches:
-    """Random batches: patch tokens of pictures, each with its questions packed."""
+Examples: TypeAlias = Sequence[tuple[scenes.Scene, Question]]
 
-    def __init__(self, features: np.ndarray, drawn: list[scenes.Scene], tokenizer, settings):
+
+class Batches:
+    """Random batches: patch tokens of pictures, each with its questions packed.
+
+    `features` and `drawn` are the patch tokens and scenes of ordinary pictures, `special` and
+    `examples` those of the visual patterns, whose scenes come with a question each.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        drawn: list[scenes.Scene],
+        special: np.ndarray,
+        examples: Examples,
+        tokenizer,
+        settings: Settings,
+    ):
         self.features, self.scenes = features, drawn
+        self.special, self.examples = special, examples
         self.tokenizer, self.settings = tokenizer, settings
         several = np.array([len(scene.things) > 1 for scene in drawn])
         self.several, self.lone = np.flatnonzero(several), np.flatnonzero(~several)
@@ -602,29 +647,40 @@ class Batches:
         """The batch of one step; it depends on seed and step alone, so that runs resume exactly."""
         s = self.settings
         rng = np.random.default_rng((s.seed, step))
-        n_lone = int(rng.binomial(s.batch, s.lone)) if len(self.lone) else 0
-        index = np.concatenate(
-            [rng.choice(self.lone, n_lone), rng.choice(self.several, s.batch - n_lone)]
-        )
-        features = self._see(index, rng)
         aligning = step < s.alignment_steps
         length = s.alignment_length if aligning else s.tuning_length
         most = length // 10  # few questions are shorter than ten tokens
         if not aligning and rng.random() < s.two_images:
-            other = rng.permutation(index)
-            features = np.concatenate([features, self._see(other, rng)], axis=1)
-            pairs = [(self.scenes[i], self.scenes[j]) for i, j in zip(index, other, strict=True)]
+            first, second = self._choose(rng, s.batch), self._choose(rng, s.batch)
+            features = np.concatenate([self._see(first, rng), self._see(second, rng)], axis=1)
+            pairs = [(self.scenes[i], self.scenes[j]) for i, j in zip(first, second, strict=True)]
             rows = [questions.draw_questions_of_two(pair, rng, most) for pair in pairs]
         else:
-            chosen = shares(step, s)
+            few = 0 if aligning else int(rng.binomial(s.batch, s.pattern_share))
+            chosen, index = shares(step, s), self._choose(rng, s.batch - few)
+            features = self._see(index, rng)
             rows = [questions.draw_questions(self.scenes[i], rng, most, chosen) for i in index]
+            if few:
+                index = rng.choice(len(self.examples), few)
+                seen = self._see(index, rng, self.special)
+                features = np.concatenate([features, seen])
+                for scene, question in (self.examples[i] for i in index):
+                    rows.append([question, *questions.draw_questions(scene, rng, most, chosen)])
         plain = rng.random(s.batch) < s.plain
         packed, _ = pack(self.tokenizer, rows, features.shape[1], length, plain)
         return torch.from_numpy(features).float(), packed
 
-    def _see(self, index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _choose(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Random ordinary pictures, few of them with one thing."""
+        lone = int(rng.binomial(n, self.settings.lone)) if len(self.lone) else 0
+        return np.concatenate([rng.choice(self.lone, lone), rng.choice(self.several, n - lone)])
+
+    def _see(
+        self, index: np.ndarray, rng: np.random.Generator, features: np.ndarray | None = None
+    ) -> np.ndarray:
+        features = self.features if features is None else features
         crop = rng.integers(0, self.settings.crops, len(index))
-        return np.stack([self.features[i, c] for i, c in zip(index, crop, strict=True)])
+        return np.stack([features[i, c] for i, c in zip(index, crop, strict=True)])
 
 
 def shares(step: int, settings: Settings) -> dict[str, float]:
@@ -664,11 +720,11 @@ def train(
     steppers = loop.optimizers(model, settings, ("language_model.layers", "projector"))
     start = loop.resume(run, settings, model, steppers)
     encoder = clip.Settings(**json.loads((clip_folder / "training.json").read_text()))
-    features, drawn = _reading(model, settings, encoder, run.parent, clip_folder)
+    features, drawn, special, examples = _reading(model, settings, encoder, run.parent, clip_folder)
     if start == 0:
         standardise(model, torch.from_numpy(np.array(features[:256, 0])))
     exam = set_exam(model, settings, encoder.scenes)
-    batches = Batches(features, drawn, tokenizer, settings)
+    batches = Batches(features, drawn, special, examples, tokenizer, settings)
     reduced = settings.precision == "bfloat16"
     if compiled:
         for layer in model.model.language_model.layers:
@@ -695,15 +751,24 @@ def train(
 
 
 def _reading(model, settings: Settings, encoder: clip.Settings, runs: Path, clip_folder: Path):
-    """Patch tokens and scenes of the CLIP's own training pictures."""
+    """Patch tokens and scenes of the CLIP's own training pictures, and of the visual patterns."""
     size = encoder.image_size + encoder.margin
+    weights = hashlib.sha256((clip_folder / "open_clip_model.safetensors").read_bytes())
+
+    def read(pictures: np.ndarray) -> np.ndarray:
+        world = Path(pictures.filename).stem
+        name = f"{world}-{weights.hexdigest()[:8]}-{settings.seed}-{settings.crops}"
+        path = runs / "features" / f"{name}.npy"
+        return cache_features(model, pictures, settings.crops, settings.seed, path)
+
     data = load_training_set(runs / "pictures", encoder.seed, encoder.scenes, size, 0)
-    weights = (clip_folder / "open_clip_model.safetensors").read_bytes()
-    world = Path(data.images.filename).stem
-    name = f"{world}-{hashlib.sha256(weights).hexdigest()[:8]}-{settings.seed}-{settings.crops}"
-    path = runs / "features" / f"{name}.npy"
-    features = cache_features(model, data.images, settings.crops, settings.seed, path)
-    return features, training_scenes(encoder.seed, 0, encoder.scenes)
+    shown = load_pattern_pictures(runs / "pictures", settings.seed, settings.patterns, size)
+    return (
+        read(data.images),
+        training_scenes(encoder.seed, 0, encoder.scenes),
+        read(shown),
+        pattern_examples(settings.seed, 0, settings.patterns),
+    )
 
 
 def save(model: LlavaForConditionalGeneration, tokenizer, settings: Settings, folder: Path) -> None:

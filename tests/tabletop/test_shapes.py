@@ -38,10 +38,27 @@ def test_instances_of_a_kind_differ_in_build_and_tone():
     assert len(builds) == len(tones) == shapes.INSTANCES
 
 
+@pytest.mark.parametrize(("kind", "variant"), shapes.VARIANTS)
+def test_a_variant_is_the_kind_with_other_parts_in_the_same_place(kind, variant):
+    plain, other = (shapes.primitives(kind, "red", 5, v) for v in ("", variant))
+    assert plain.shape != other.shape or not np.allclose(plain, other)
+    low, high = np.reshape(shapes.bounding_box(kind, 5, variant), (2, 3))
+    assert -0.2 < low[1] < 0.05 and (high > low).all()
+    # the first part, the body, is as large as ever: no variant is told by its size
+    if kind != "table":
+        assert np.allclose(plain[0, 3:9], other[0, 3:9])
+
+
 @pytest.mark.parametrize(
-    ("kind", "colour", "instance", "word"),
-    [("spoon", "red", 0, "spoon"), ("mug", "mauve", 0, "mauve"), ("mug", "red", 99, "99")],
+    ("kind", "colour", "instance", "variant", "word"),
+    [
+        ("spoon", "red", 0, "", "spoon"),
+        ("mug", "mauve", 0, "", "mauve"),
+        ("mug", "red", 99, "", "99"),
+        ("candle", "red", 0, "blue", "'out'"),
+        ("mug", "red", 0, "out", "none"),
+    ],
 )
-def test_what_does_not_exist_is_named_in_the_error(kind, colour, instance, word):
+def test_what_does_not_exist_is_named_in_the_error(kind, colour, instance, variant, word):
     with pytest.raises(ValueError, match=word):
-        shapes.primitives(kind, colour, instance)
+        shapes.primitives(kind, colour, instance, variant)

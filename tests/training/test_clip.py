@@ -6,9 +6,13 @@ import open_clip
 import pytest
 import torch
 
-from erragree_utils.tabletop import captions
+from erragree_utils.tabletop import captions, render
 from erragree_utils.training import clip as training
-from erragree_utils.training.data import load_training_set
+from erragree_utils.training.data import (
+    load_pattern_pictures,
+    load_training_set,
+    pattern_examples,
+)
 
 SETTINGS = training.Settings(
     steps=4, batch=8, scenes=48, captions=2, places_per_batch=3, image_size=20, margin=2, patch=10,
@@ -110,3 +114,9 @@ def test_pictures_are_kept_and_go_on_where_they_stopped(tmp_path):
     again = load_training_set(tmp_path, seed=2, n=6, size=8, n_captions=1)
     assert (first.images == again.images).all()
     assert first.captions == again.captions
+
+
+def test_pictures_of_the_visual_patterns_are_those_of_their_examples(tmp_path):
+    pictures = load_pattern_pictures(tmp_path, seed=2, n=3, size=8)
+    scenes = [scene for scene, _ in pattern_examples(2, 0, 3)]
+    assert (pictures == render.render_many(scenes, 8)).all()

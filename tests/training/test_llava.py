@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from erragree_utils.models.clip import load_clip
-from erragree_utils.tabletop import questions, render, scenes
+from erragree_utils.tabletop import patterns, questions, render, scenes
 from erragree_utils.tabletop.questions import Question
 from erragree_utils.training import clip
 from erragree_utils.training import llava as training
@@ -23,7 +23,7 @@ CLIP = clip.Settings(
 SETTINGS = training.Settings(
     alignment_steps=2, tuning_steps=4, batch=4, alignment_length=40, tuning_length=60, crops=2,
     width=32, layers=2, mlp=48, warmup=1, two_images=0.5, precision="float32", validation_scenes=6,
-    validation_sets=2,
+    validation_sets=2, patterns=10, pattern_share=0.3, validation_contrasts=1,
 )  # fmt: skip
 PATCHES = 16
 
@@ -284,6 +284,9 @@ def test_the_log_holds_every_skill_and_what_the_chapters_measure(trained):
         f"{pair} {what}"
         for pair in ("a left/right", "a on/under", "b left/right", "b front/behind")
         for what in ("individual", "pair", "two-way", "four-way")
+    }
+    measured |= {
+        f"pattern {p} {what}" for p in patterns.PATTERNS for what in ("individual", "pair")
     }
     assert measured | set(questions.SKILLS) | {"two images"} <= set(log[0])
     assert all(0 <= value <= 1 for key, value in log[0].items() if key in measured)
