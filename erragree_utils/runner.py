@@ -26,7 +26,12 @@ METHODS = {
 
 
 def evaluate(
-    model: Any, bench: Any, method: str = "matching", batch_size: int = 64, progress: bool = False
+    model: Any,
+    bench: Any,
+    method: str = "matching",
+    batch_size: int = 64,
+    progress: bool = False,
+    blind: bool = False,
 ) -> pd.DataFrame:
     """Which text fits each image of a benchmark, by the model? Each image is encoded once.
 
@@ -48,6 +53,8 @@ def evaluate(
         Images at a time; halved when the device's memory is too small.
     progress : bool
         Show a progress bar.
+    blind : bool
+        Ask a `Mllm` without showing the images: what the words alone give away.
 
     Returns
     -------
@@ -71,14 +78,16 @@ def evaluate(
         fitting = ", ".join(name for name, (need, _) in METHODS.items() if hasattr(model, need))
         raise ValueError(f"method {method!r} is not for {model!r}; choose one of {fitting}")
     _need_items(bench)
+    if blind and method.startswith("matching"):
+        raise ValueError("CLIP cannot match captions without an image; leave out blind=True")
     table, options = _competitions(bench, whole_set)
     if method.startswith("matching"):
         _match(model, bench, table, options, batch_size, progress)
     elif method.startswith("vqascore"):
-        _vqascore(model, bench, table, options, batch_size, progress)
+        _vqascore(model, bench, table, options, batch_size, progress, blind)
     else:
         read = _score_words if method == "options" else _prompt
-        read(model, bench, table, options, batch_size, progress)
+        read(model, bench, table, options, batch_size, progress, blind)
     correct = table["score_own"] > table["score_other"]
     table.insert(table.columns.get_loc("score_other") + 1, "correct", correct)
     table.insert(4, "model", model.name)
@@ -114,14 +123,16 @@ def _match(model, bench, table: pd.DataFrame, options, batch_size: int, progress
     )
 
 
-def _vqascore(model, bench, table: pd.DataFrame, options, batch_size: int, progress: bool) -> None:
+def _vqascore(
+    model, bench, table: pd.DataFrame, options, batch_size: int, progress: bool, blind: bool
+) -> None:
     keys = [source_key(source) for pair in bench for source in pair.sources]
     wanted: dict[Hashable, dict[str, None]] = defaultdict(dict)
     for key, row in zip(keys, options, strict=True):
         wanted[key].update(dict.fromkeys(row))
     texts = [list(row) for row in wanted.values()]
     with _named(bench, first_of_each=True):
-        scores = vqascore.vqascores(model, _opened(bench, True), texts, batch_size, progress)
+        scores = vqascore.vqascores(model, _opened(bench, True, blind), texts, batch_size, progress)
     of = {
         key: dict(zip(row, values, strict=True))
         for key, row, values in zip(wanted, texts, scores, strict=True)
@@ -129,21 +140,25 @@ def _vqascore(model, bench, table: pd.DataFrame, options, batch_size: int, progr
     _fill(table, [[of[key][text] for text in row] for key, row in zip(keys, options, strict=True)])
 
 
-def _score_words(model, bench, table, options, batch_size: int, progress: bool) -> None:
+def _score_words(
+    model, bench, table: pd.DataFrame, options, batch_size: int, progress: bool, blind: bool
+) -> None:
     questions, offered = _questions(bench, options)
     words = [[vqascore.ANSWERS[relation] for relation in row] for row in offered]
     with _named(bench):
         scores = model.option_logprobs(
-            _opened(bench), questions, words, batch_size=batch_size, progress=progress
+            _opened(bench, blind=blind), questions, words, batch_size=batch_size, progress=progress
         )
     _fill(table, scores)
 
 
-def _prompt(model, bench, table: pd.DataFrame, options, batch_size: int, progress: bool) -> None:
+def _prompt(
+    model, bench, table: pd.DataFrame, options, batch_size: int, progress: bool, blind: bool
+) -> None:
     questions, offered = _questions(bench, options)
     with _named(bench):
         answers = model.generate(
-            _opened(bench), questions, batch_size=batch_size, progress=progress
+            _opened(bench, blind=blind), questions, batch_size=batch_size, progress=progress
         )
     named = [vqascore.parse_answer(text, row) for text, row in zip(answers, offered, strict=True)]
     _fill(
@@ -178,14 +193,18 @@ def _questions(bench: Any, options: list[list[str]]) -> tuple[list[str], list[li
     return questions, offered
 
 
-def _opened(bench: Any, first_of_each: bool = False) -> Iterator[Any]:
-    """The images in order, opened as they are drawn; of equal ones the first alone, if asked."""
+def _opened(bench: Any, first_of_each: bool = False, blind: bool = False) -> Iterator[Any]:
+    """The images in order, opened as they are drawn; of equal ones the first alone, if asked.
+
+    Blind, None stands for each.
+    """
     seen: set[Hashable] = set()
     for pair in bench:
         keys = [source_key(source) for source in pair.sources]
         if first_of_each and seen.issuperset(keys):
             continue
-        for key, image in zip(keys, pair.images, strict=True):
+        images = [None] * len(keys) if blind else pair.images
+        for key, image in zip(keys, images, strict=True):
             if not (first_of_each and key in seen):
                 yield image
             seen.add(key)

@@ -206,6 +206,11 @@ def test_unknown_methods_and_empty_benchmarks_are_refused():
         evaluate(Colours(), bench())
 
 
+def test_clip_cannot_be_asked_blind():
+    with pytest.raises(ValueError, match="without an image"):
+        evaluate(Colours(), bench(*SET), blind=True)
+
+
 def test_retrieval_asks_for_the_objects_at_one_relation():
     pairs = (
         pair("p", ("red left", "red right"), (RED, RED)),

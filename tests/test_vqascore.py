@@ -381,6 +381,15 @@ class TestRealModel:
             yes = mini.processor.tokenizer.convert_tokens_to_ids("yes")
             assert score == pytest.approx(chances[yes].item(), abs=1e-5)
 
+    @pytest.mark.parametrize("method", ["vqascore", "options", "prompted"])
+    def test_a_blind_reader_gives_both_images_of_a_pair_the_same_scores(
+        self, mini, random_bench, method
+    ):
+        pred = evaluate(mini, random_bench, method, blind=True).groupby("pair_id")
+        own, other = (pred[name].agg(list).tolist() for name in ("score_own", "score_other"))
+        for mine, theirs in zip(own, other, strict=True):
+            np.testing.assert_allclose(mine, theirs[::-1], atol=1e-6)
+
     @pytest.mark.parametrize("method", ["vqascore", "vqascore-all", "options", "prompted-4way"])
     def test_the_batch_size_changes_no_decision(self, mini, random_bench, method):
         one, many = (evaluate(mini, random_bench, method, batch_size=size) for size in (1, 32))

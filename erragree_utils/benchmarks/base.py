@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 from PIL import Image
 
 
@@ -177,6 +178,42 @@ class Benchmark(Sequence[ImagePair]):
                 f"choose one of {', '.join(map(repr, self.relations))}"
             )
         return self._with(chosen)
+
+    def with_wrong_images(self, seed: int = 0) -> Benchmark:
+        """The same captions, each with a random image of another set.
+
+        It comes from a pair of the same relation, as either of its two images (for pairs of one
+        image: from any other set). A control in which no reader can be better than chance, unless
+        the captions alone tell the answer.
+
+        Parameters
+        ----------
+        seed : int
+
+        Raises
+        ------
+        ValueError
+            If there is no other set to take images from.
+        """
+        rng, pairs = np.random.default_rng(seed), []
+        for pair in self.pairs:
+            others = [
+                other
+                for other in self.pairs
+                if other.set_id != pair.set_id
+                and (other.relation == pair.relation or len(pair.sources) == 1)
+            ]
+            if not others:
+                raise ValueError(
+                    f"benchmark {self.name!r} has no other set with {pair.relation!r} to take "
+                    "images from; load more sets"
+                )
+            drawn = (others[i].sources for i in rng.integers(len(others), size=len(pair.sources)))
+            wrong = tuple(sources[int(rng.integers(len(sources)))] for sources in drawn)
+            pairs.append(replace(pair, sources=wrong))
+        return Benchmark(
+            f"{self.name} with wrong images", tuple(pairs), self.description, self.source
+        )
 
     def _with(self, pairs: tuple[ImagePair, ...]) -> Benchmark:
         return Benchmark(self.name, pairs, self.description, self.source)

@@ -106,6 +106,32 @@ def test_select_keeps_one_relation_and_lists_them_when_unknown():
         bench.select("left")
 
 
+def test_wrong_images_come_from_other_sets_of_the_same_relation():
+    pairs = [
+        pair(f"{relation} {i}", relation, f"set {i}", sources=(picture(i), picture(100 + i)))
+        for relation in ("left/right", "on/under")
+        for i in range(40)
+    ]
+    owner = {id(source): p for p in pairs for source in p.sources}
+    bench = Benchmark("toy", tuple(pairs))
+    wrong = bench.with_wrong_images(seed=1)
+    assert [p.captions for p in wrong] == [p.captions for p in bench]
+    sides = []
+    for before, after in zip(bench, wrong, strict=True):
+        for index, source in enumerate(after.sources):
+            other = owner[id(source)]
+            assert other.set_id != before.set_id and other.relation == before.relation
+            sides.append(other.sources.index(source) == index)
+    assert 0.3 < np.mean(sides) < 0.7  # either image of the other pair
+    again = bench.with_wrong_images(seed=1)
+    assert all(a.sources == b.sources for a, b in zip(wrong, again, strict=True))
+
+
+def test_wrong_images_need_another_set():
+    with pytest.raises(ValueError, match="no other set with 'left/right'"):
+        Benchmark("toy", (pair("1"), pair("2"))).with_wrong_images()
+
+
 def test_the_representation_is_one_short_line():
     assert repr(benchmark()) == "<Benchmark toy: 4 pairs, 2 sets (left/right, on/under)>"
 
