@@ -184,6 +184,28 @@ def arrange(
     )
 
 
+def opposite(scene: Scene) -> Scene:
+    """The scene with its first two things in the opposite relation, about the same spot.
+
+    Raises
+    ------
+    ValueError
+        If the scene has no relation.
+    """
+    if scene.relation is None:
+        raise ValueError("the scene was not arranged in a relation, so it has no opposite")
+    first, second, *others = scene.things
+    relation = OPPOSITE[scene.relation]
+    if relation in ("on", "under"):
+        y = shapes.SEAT[second.kind] * second.scale if relation == "on" else 0.0
+        changed = (replace(first, y=y), second)
+    elif second.kind in shapes.FURNITURE:  # it stays, the small one changes sides
+        changed = (replace(first, x=2 * second.x - first.x, z=2 * second.z - first.z), second)
+    else:
+        changed = (replace(first, x=second.x, z=second.z), replace(second, x=first.x, z=first.z))
+    return replace(scene, things=(*changed, *others), relation=relation)
+
+
 def draw_surrounding(
     rng: np.random.Generator,
     place: str | None = None,

@@ -71,6 +71,32 @@ def load_pattern_pictures(folder: Path, seed: int, n: int, size: int) -> np.ndar
     return _kept(path, lambda a, b: [s for s, _ in pattern_examples(seed, a, b)], n, size)
 
 
+def twin_scenes(seed: int, start: int, stop: int) -> list[scenes.Scene]:
+    """Twos `start` to `stop` of scenes that differ in one respect, one two after the other.
+
+    Every second one is a contrast of a visual pattern, the others are a training scene of two
+    things and the same scene with the opposite relation.
+    """
+    found: list[scenes.Scene] = []
+    for i in range(start, stop):
+        rng = _stream(seed, i, "twins")
+        if i % 2:
+            name = list(patterns.PATTERNS)[int(rng.integers(len(patterns.PATTERNS)))]
+            found.extend(patterns.draw_contrast(name, rng, held_out=False).scenes)
+            continue
+        scene = scenes.training_scene(rng)
+        while scene.relation is None:
+            scene = scenes.training_scene(rng)
+        found.extend((scene, scenes.opposite(scene)))
+    return found
+
+
+def load_twins(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
+    """Render what is missing of the pictures of `n` :func:`twin_scenes`: (2 n, size, size, 3)."""
+    path = folder / f"twins-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
+    return _kept(path, lambda a, b: twin_scenes(seed, a // 2, b // 2), 2 * n, size)
+
+
 def _kept(
     path: Path, draw: Callable[[int, int], Sequence[scenes.Scene]], n: int, size: int
 ) -> np.ndarray:

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from erragree_utils.tabletop import scenes, shapes
+from erragree_utils.tabletop import captions, scenes, shapes
 from erragree_utils.tabletop.scenes import Thing
 
 
@@ -77,3 +77,22 @@ def test_on_and_under_need_furniture():
 def test_an_unknown_relation_is_named():
     with pytest.raises(ValueError, match="beside"):
         scenes.arrange(Thing("mug", "red"), Thing("ball", "blue"), "beside")
+
+
+@pytest.mark.parametrize("relation", scenes.OPPOSITE)
+def test_the_opposite_of_a_scene_is_a_scene_in_the_opposite_relation(relation):
+    rng = np.random.default_rng((scenes.TRAIN, 8))
+    drawn = [s for s in (scenes.training_scene(rng) for _ in range(400)) if s.relation == relation]
+    for scene in drawn[:20]:
+        other = scenes.opposite(scene)
+        assert other.relation == scenes.OPPOSITE[relation]
+        assert captions.relation_between(*other.things[:2]) == other.relation
+        assert scenes.opposite(other).relation == relation
+        if scene.things[1].kind in shapes.FURNITURE:
+            assert scene.things[1] == other.things[1]
+        else:
+            middles = [np.mean([(t.x, t.z) for t in s.things], axis=0) for s in (scene, other)]
+            assert np.allclose(*middles)
+    lone = next(s for s in (scenes.training_scene(rng) for _ in range(50)) if s.relation is None)
+    with pytest.raises(ValueError, match="no opposite"):
+        scenes.opposite(lone)

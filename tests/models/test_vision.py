@@ -1,0 +1,44 @@
+"""Vision-only encoders: names, errors, and inputs that are not images."""
+
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from erragree_utils.models import EncodeError, ModelError
+from erragree_utils.models.vision import Vision, load_vision
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    model = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, embed_dim=16, depth=1, num_heads=2, num_classes=0
+    )
+    config = timm.data.resolve_model_data_config(model)
+    transform = timm.data.create_transform(**config, is_training=False)
+    return Vision("tiny", model, transform, torch.device("cpu"), torch.float32)
+
+
+def test_dinov2_has_weights_under_the_name_that_the_paper_scale_uses():
+    assert "vit_large_patch14_dinov2.lvd142m" in timm.list_pretrained()
+
+
+def test_unknown_names_are_refused_before_any_download():
+    with pytest.raises(ModelError, match="no weights for 'dino-9'.*list_pretrained"):
+        load_vision("dino-9")
+
+
+def test_damaged_weights_say_so(tmp_path):
+    (tmp_path / "config.json").write_text('{"architecture": "vit_tiny_patch16_224"}')
+    (tmp_path / "model.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(ModelError, match="damaged"):
+        load_vision(tmp_path, device="cpu")
+
+
+def test_an_item_that_is_no_image_is_named(tiny):
+    with pytest.raises(EncodeError, match="image 1 "):
+        tiny.embed_images([Image.new("RGB", (40, 40)), "mug.png"])
+
+
+def test_no_images_give_no_rows(tiny):
+    assert tiny.embed_images([]).shape == (0, 16)

@@ -1,0 +1,116 @@
+"""Training the mini vision-only encoder, at a size that takes seconds."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from erragree_utils.models import ModelError
+from erragree_utils.models.vision import load_vision
+from erragree_utils.tabletop import patterns, render
+from erragree_utils.training import clip
+from erragree_utils.training import vision as training
+from erragree_utils.training.data import twin_scenes
+
+SETTINGS = training.Settings(
+    steps=4, twins=12, batch=4, image_size=40, margin=4, width=32, layers=2, warmup=1,
+    validation_contrasts=1,
+)  # fmt: skip
+
+
+def weights(model):
+    return torch.cat([p.flatten() for p in model.parameters()])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run and its folder."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    return training.train(SETTINGS, run, every=2), run
+
+
+@pytest.fixture(scope="module")
+def saved(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out")
+    training.save(trained[0], SETTINGS, folder)
+    return folder
+
+
+def test_the_loss_is_small_when_every_crop_finds_its_other_one():
+    rows = torch.eye(4)
+    assert training.instance_loss(rows, rows, 0.02) < 1e-6
+    assert training.instance_loss(rows, rows.roll(1, 0), 0.02) > 10
+
+
+def test_the_loss_is_simclrs():
+    """Equation 1 of the paper, written out for one crop at a time."""
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 5, 8)
+    crops = F.normalize(torch.cat([first, second]), dim=-1)
+    terms = []
+    for i in range(10):
+        similar = torch.exp(crops[i] @ crops.T / 0.1)
+        terms.append(-torch.log(similar[(i + 5) % 10] / (similar.sum() - similar[i])))
+    assert torch.allclose(training.instance_loss(first, second, 0.1), torch.stack(terms).mean())
+
+
+def test_twins_differ_in_one_respect():
+    scenes = twin_scenes(0, 0, 20)
+    assert len(scenes) == 40
+    for a, b in zip(scenes[::4], scenes[1::4], strict=True):  # even ones: opposite relations
+        assert (a.place, a.light, a.view) == (b.place, b.light, b.view)
+        assert a.relation != b.relation and a.relation is not None
+        assert [t.name for t in a.things] == [t.name for t in b.things]
+    first, second = render.render_many(scenes[:2], 40).astype(int)
+    assert np.abs(first - second).max() > 40
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(trained, tmp_path, monkeypatch):
+    draw = training.Batches.draw
+
+    def killed_at_three(self, step):
+        if step == 3:
+            raise KeyboardInterrupt
+        return draw(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Batches, "draw", killed_at_three)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(SETTINGS, tmp_path / "run", every=2)
+    resumed = training.train(SETTINGS, tmp_path / "run", every=2)
+    assert torch.equal(weights(resumed), weights(trained[0]))
+
+
+def test_the_loss_goes_down(tmp_path):
+    settings = replace(SETTINGS, steps=40, twins=6)
+    training.train(settings, tmp_path / "run", every=20)
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert log[1]["loss"] < log[0]["loss"]
+
+
+def test_the_log_holds_cosines_of_every_pattern(trained):
+    log = [json.loads(line) for line in (trained[1] / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [2, 4]
+    for name in (*patterns.PATTERNS, "random"):
+        assert -1 <= log[0][name] <= 1
+
+
+def test_what_was_saved_loads_and_embeds_alike(trained, saved):
+    vision = load_vision(saved, device="cpu")
+    pictures = render.render_many(twin_scenes(3, 0, 2), SETTINGS.image_size)
+    embedded = vision.embed_images([Image.fromarray(p) for p in pictures], batch_size=3)
+    model = trained[0].half().float().eval()
+    with torch.no_grad():
+        direct = F.normalize(model(clip.normalise(torch.from_numpy(pictures))), dim=-1)
+    assert embedded.shape == (4, SETTINGS.width) and embedded.dtype == np.float32
+    assert np.abs(embedded - direct.numpy()).max() < 1e-4
+    assert not list(saved.glob("*.bin"))
+
+
+def test_a_folder_without_weights_says_how_to_train_them(tmp_path):
+    with pytest.raises(ModelError, match="erragree_utils.training.vision"):
+        load_vision(tmp_path)
