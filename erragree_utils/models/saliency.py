@@ -1,0 +1,217 @@
+"""Which patches an answer depends on: gradient times input on a LLaVA model's image tokens.
+
+A local, first-order picture. `cover` hides the patches it names, so that it can be checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .clip import ModelError
+from .device import EncodeError, in_batches
+from .mllm import Mllm, _aligned, _length, _pictures
+
+
+def answer_saliency(
+    mllm: Mllm,
+    images: Iterable[Image.Image],
+    questions: str | Sequence[str],
+    answers: tuple[str, str] = ("Yes", "No"),
+    batch_size: int = 16,
+    progress: bool = False,
+) -> np.ndarray:
+    """How each patch moves one answer against another, to first order.
+
+    Parameters
+    ----------
+    mllm : Mllm
+    images : iterable of PIL.Image.Image
+        A generator is read a batch at a time.
+    questions : str or sequence of str
+        One for all images, or one for each.
+    answers : tuple of two str
+        Compared by their first tokens, which must differ.
+    batch_size : int
+        Halved when the device's memory is too small; gradients need more of it than scores.
+    progress : bool
+
+    Returns
+    -------
+    numpy.ndarray, float32, shape (N, rows, cols)
+        Logits: for each patch, the sum over channels of its image token (the projector's output)
+        times the gradient of ``logit(answers[0]) - logit(answers[1])`` with respect to it.
+        Positive where the patch speaks for the first answer.
+
+    Raises
+    ------
+    ModelError
+        If image tokens are not a square of patches, one for each, as in LLaVA-NeXT.
+    EncodeError
+        If an image cannot be read or a prompt is too long.
+    ValueError
+        If there are not as many questions as images, or both answers begin with the same token.
+
+    Notes
+    -----
+    Gradient times input (Shrikumar et al. 2016, "Not Just a Black Box", section 2). The value
+    belongs to the token, and by the vision tower's attention a token also holds what other patches
+    show.
+    """
+
+    def encode(batch: list[tuple[Image.Image, str]], first: int) -> np.ndarray:
+        groups = [_pictures(image, first + i) for i, (image, _) in enumerate(batch)]
+        branches = mllm._branches(
+            [[(question, answer) for answer in answers] for _, question in batch],
+            [len(group) for group in groups],
+            first,
+        )
+        wanted = torch.tensor([[_next(branch) for branch in row] for row in branches])
+        if (wanted[:, 0] == wanted[:, 1]).any():
+            raise ValueError(
+                f"the answers {answers[0]!r} and {answers[1]!r} begin with the same token of "
+                f"{mllm.name}: choose answers that differ in their first word"
+            )
+        texts = [mllm.prompt(question) for _, question in batch]
+        inputs = mllm._processed(groups, texts, first)
+        mllm._check_length(inputs["attention_mask"], 1, first)
+        return _gradient_times_input(mllm, inputs, wanted.to(mllm.device), first)
+
+    total, label = _length(images), "images" if progress else None
+    rows = _aligned(images, questions=questions)
+    with torch.enable_grad():
+        parts = in_batches(rows, batch_size, encode, total=total, progress=label)
+    if not parts:
+        raise ValueError("there are no images to explain")
+    return np.concatenate(parts)
+
+
+def _next(branch: Any) -> int:
+    """The first token of an answer."""
+    return branch.ids[branch.start]
+
+
+def _gradient_times_input(mllm: Mllm, inputs: dict, wanted: torch.Tensor, first: int) -> np.ndarray:
+    mask = inputs["attention_mask"]
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    with _leaf(mllm.model.model.multi_modal_projector) as kept:
+        logits = mllm.model(
+            **inputs, position_ids=positions, use_cache=False, logits_to_keep=1
+        ).logits[:, -1]
+    (tokens,) = kept
+    side = round(tokens.shape[1] ** 0.5) if tokens.ndim == 3 else 0
+    if tokens.ndim != 3 or len(tokens) != len(mask) or side * side != tokens.shape[1]:
+        raise ModelError(
+            f"{mllm.name} shows an image in several crops or pools its patches, so that image "
+            "tokens are not a square of patches: give a model of LLaVA-1.5's kind"
+        )
+    chosen = logits.float().gather(1, wanted)
+    # Prompts of a batch do not meet, so the gradient of the sum holds each one's own.
+    (gradient,) = torch.autograd.grad((chosen[:, 0] - chosen[:, 1]).sum(), tokens)
+    maps = (gradient.float() * tokens.detach().float()).sum(dim=-1)
+    if not torch.isfinite(maps).all():
+        index = first + int((~torch.isfinite(maps)).any(dim=1).int().argmax())
+        raise EncodeError(
+            f"the gradient for image {index} is not finite: dtype is too coarse (try "
+            "dtype='bfloat16' or 'float32')",
+            index,
+        )
+    return maps.view(-1, side, side).cpu().numpy()
+
+
+@contextmanager
+def _leaf(module: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Make a module's output the variable that gradients are taken for; it is put in the list."""
+    kept: list[torch.Tensor] = []
+
+    def hook(_: Any, args: tuple, output: torch.Tensor) -> torch.Tensor:
+        kept.append(output.detach().requires_grad_())
+        return kept[-1]
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield kept
+    finally:
+        handle.remove()
+
+
+def central_square(image: Image.Image) -> Image.Image:
+    """The part of an image that LLaVA-1.5's preprocessing keeps: the largest square at its centre.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+
+    Returns
+    -------
+    PIL.Image.Image
+        Patches of `answer_saliency` lie on it in a regular grid.
+    """
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def largest(maps: np.ndarray, share: float) -> np.ndarray:
+    """The patches of greatest absolute value, the same number in each map.
+
+    Parameters
+    ----------
+    maps : numpy.ndarray, shape (N, rows, cols)
+    share : float
+        Of all patches, above 0 and up to 1; at least one patch is chosen.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (N, rows, cols)
+
+    Raises
+    ------
+    ValueError
+        If the share is out of range.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be above 0 and at most 1, not {share}")
+    flat = np.abs(np.asarray(maps, float)).reshape(len(maps), -1)
+    order = np.argsort(-flat, axis=1, kind="stable")[:, : max(1, round(share * flat.shape[1]))]
+    chosen = np.zeros(flat.shape, bool)
+    np.put_along_axis(chosen, order, True, axis=1)
+    return chosen.reshape(np.shape(maps))
+
+
+def cover(image: Image.Image, patches: np.ndarray) -> Image.Image:
+    """The central square of an image with some patches painted in the square's mean colour.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    patches : numpy.ndarray of bool, shape (rows, cols)
+        True where a patch is to be hidden.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB; to a model that reads the central square it differs from `image` in those patches
+        alone, but for the resampling at their edges.
+
+    Raises
+    ------
+    ValueError
+        If `patches` is not a grid, or finer than the pixels.
+    """
+    pixels = np.array(central_square(image).convert("RGB"))
+    patches = np.asarray(patches, bool)
+    if patches.ndim != 2 or max(patches.shape) > len(pixels):
+        raise ValueError(
+            f"patches must be a grid of at most {len(pixels)} rows and columns, not an array of "
+            f"shape {patches.shape}"
+        )
+    rows, cols = (np.arange(len(pixels)) * n // len(pixels) for n in patches.shape)
+    hidden = patches[np.ix_(rows, cols)]
+    pixels[hidden] = pixels.mean(axis=(0, 1)).round().astype(np.uint8)
+    return Image.fromarray(pixels)

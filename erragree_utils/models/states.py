@@ -1,0 +1,255 @@
+"""What a model holds at every layer: CLIP's class and patch tokens, LLaVA's from tower to answer.
+
+Arrays only, for probes and for distances between layers. Patch arrays of real models are large (576
+tokens of 4096 numbers, 33 times): `reduce` shrinks them batch by batch, as they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from open_clip.transformer import VisionTransformer
+from PIL import Image
+from torch.nn import functional as F
+
+from .clip import Clip, ModelError
+from .device import in_batches
+from .mllm import Mllm, _pictures
+
+#: Takes patch tokens (n, patches, width), float32, and returns an array of n rows.
+Reduce: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
+
+def clip_states(
+    clip: Clip,
+    images: Iterable[Image.Image],
+    reduce: Reduce | None = None,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> dict[str, np.ndarray]:
+    """Class token and patch tokens of a CLIP image tower at every layer, and the embedding.
+
+    Parameters
+    ----------
+    clip : Clip
+    images : iterable of PIL.Image.Image
+        A generator is read a batch at a time.
+    reduce : callable, optional
+        Applied to the patch tokens of each batch, such as `mean_pool` or ``pool_grid(4)``.
+    batch_size : int
+        Halved when the device's memory is too small.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray, float32
+        From bottom to top ``"layer k CLS"`` (N, width) and ``"layer k patches"`` (N, patches,
+        width), or what `reduce` made of it, then ``"embedding"`` (N, embed_dim), of unit length.
+        Layer 0 is the input of the first block, layer k the output of the k-th. The patches of the
+        last layer but one are what LLaVA-1.5 reads, `Clip.patch_tokens`.
+
+    Raises
+    ------
+    ModelError
+        If the image tower is not a vision transformer.
+    ValueError
+        If there are no images.
+    EncodeError
+        If an item is not an image or cannot be preprocessed; it names the item.
+    """
+    tower = clip.model.visual
+    if not isinstance(tower, VisionTransformer):
+        raise ModelError(
+            f"{clip.name} has no tokens to read: its image tower is a {type(tower).__name__}, and "
+            "a vision transformer is needed. Use 'mini' or one of open_clip's 'ViT-' models."
+        )
+    blocks = list(tower.transformer.resblocks)
+    first_of_batch = tower.transformer.batch_first
+
+    def encode(batch: list[Image.Image], first: int) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+
+        def keep(layer: int, tokens: torch.Tensor) -> None:
+            tokens = tokens if first_of_batch else tokens.transpose(0, 1)
+            found[f"layer {layer} CLS"] = _array(tokens[:, 0])
+            found[f"layer {layer} patches"] = _reduced(tokens[:, 1:], reduce)
+
+        with _watched(blocks, keep):
+            features = clip.model.encode_image(clip._pixels(batch, first))
+        return found | {"embedding": clip._unit(features, "image", first)}
+
+    total = len(images) if hasattr(images, "__len__") else None
+    label = "images" if progress else None
+    with torch.inference_mode():
+        parts = in_batches(images, batch_size, encode, total=total, progress=label)
+    return _joined(parts)
+
+
+def mllm_states(
+    mllm: Mllm,
+    images: Iterable[Image.Image],
+    question: str,
+    reduce: Reduce | None = None,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> dict[str, np.ndarray]:
+    """What a LLaVA model makes of images on the way to the answer to one question.
+
+    Parameters
+    ----------
+    mllm : Mllm
+    images : iterable of PIL.Image.Image
+        A generator is read a batch at a time.
+    question : str
+        Asked of every image, in the checkpoint's own chat template.
+    reduce : callable, optional
+        Applied to the image tokens of each batch, such as `mean_pool` or ``pool_grid(4)``.
+    batch_size : int
+        Halved when the device's memory is too small.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray, float32
+        ``"vision tower"`` (N, patches, width), which the projector reads; ``"projector"`` (N,
+        patches, hidden), its output; then ``"layer k image"`` (N, patches, hidden), at the places
+        of the image, and ``"layer k last"`` (N, hidden), at the last token of the prompt, where the
+        answer is predicted. Layer 0 is the input of the first decoder layer, layer k the output of
+        the k-th; the norm after the last is not applied. `reduce` acts on the patches.
+
+    Raises
+    ------
+    ModelError
+        If the model shows an image to the language model in several crops, as LLaVA-NeXT does.
+    ValueError
+        If there are no images.
+    EncodeError
+        If an image cannot be read or the prompt is too long; it names the image.
+    """
+    core = mllm.model.model
+    layers, projector = list(core.language_model.layers), core.multi_modal_projector
+    text = mllm.prompt(question)
+
+    def encode(batch: list[tuple[Image.Image]], first: int) -> list[dict[str, np.ndarray]]:
+        groups = [_pictures(image, first + i) for i, (image,) in enumerate(batch)]
+        ids = mllm._tokens([text])[text]
+        mllm._check_images(ids, question, 1, first)
+        mllm._note_unknown(ids, question)
+        inputs = mllm._processed(groups, [text] * len(batch), first)
+        mllm._check_length(inputs["attention_mask"], 0, first)
+        places = inputs["input_ids"] == mllm.processor.image_token_id
+        found: dict[str, np.ndarray] = {}
+
+        def keep_projector(end: int, tokens: torch.Tensor) -> None:
+            if tokens.ndim != 3 or tokens.shape[0] * tokens.shape[1] != int(places.sum()):
+                raise ModelError(
+                    f"{mllm.name} shows an image in several crops or pools its patches, so that "
+                    "image tokens are not patches: give a model of LLaVA-1.5's kind"
+                )
+            found[("vision tower", "projector")[end]] = _reduced(tokens, reduce)
+
+        def keep(layer: int, hidden: torch.Tensor) -> None:
+            patches = hidden[places.to(hidden.device)].view(len(batch), -1, hidden.shape[-1])
+            found[f"layer {layer} image"] = _reduced(patches, reduce)
+            found[f"layer {layer} last"] = _array(hidden[:, -1])
+
+        with _watched([projector], keep_projector), _watched(layers, keep):
+            core(**inputs, use_cache=False)
+        return [found]
+
+    total = len(images) if hasattr(images, "__len__") else None
+    rows = ((image,) for image in images)
+    return _joined(mllm._gather(rows, total, batch_size, encode, "images" if progress else None))
+
+
+def mean_pool(patches: np.ndarray) -> np.ndarray:
+    """Mean over patches: (n, patches, width) to (n, width). Positions are lost."""
+    return patches.mean(axis=1)
+
+
+def pool_grid(rows: int) -> Reduce:
+    """A function that averages a square grid of patches over `rows` x `rows` cells.
+
+    Parameters
+    ----------
+    rows : int
+        Cells a side. Cells overlap where the grid's side is not a multiple (adaptive pooling).
+
+    Returns
+    -------
+    callable
+        (n, patches, width) to (n, rows * rows * width): cell by cell from the top left, so that
+        every feature stands for a place.
+
+    Raises
+    ------
+    ValueError
+        If `rows` is not positive. The function raises it if the patches are no square, or a smaller
+        one.
+    """
+    if rows < 1:
+        raise ValueError(f"rows must be positive, not {rows}")
+
+    def pool(patches: np.ndarray) -> np.ndarray:
+        n, count, width = patches.shape
+        side = round(count**0.5)
+        if side * side != count or side < rows:
+            raise ValueError(
+                f"{count} patches are not a square grid of {rows} or more a side; use mean_pool, "
+                "or a smaller number of rows"
+            )
+        grid = torch.from_numpy(patches).transpose(1, 2).reshape(n, width, side, side)
+        cells = F.adaptive_avg_pool2d(grid, rows)
+        return cells.flatten(2).transpose(1, 2).reshape(n, -1).numpy()
+
+    return pool
+
+
+@contextmanager
+def _watched(
+    modules: list[torch.nn.Module], keep: Callable[[int, torch.Tensor], Any]
+) -> Iterator[None]:
+    """Give `keep` the input of the first module as number 0, and the output of the k-th as k."""
+
+    def before(module: Any, args: tuple, kwargs: dict) -> None:
+        keep(0, args[0] if args else next(iter(kwargs.values())))
+
+    def after(number: int):
+        def hook(module: Any, args: tuple, output: Any) -> None:
+            keep(number, output if isinstance(output, torch.Tensor) else output[0])
+
+        return hook
+
+    hooks = [modules[0].register_forward_pre_hook(before, with_kwargs=True)]
+    try:
+        hooks += [m.register_forward_hook(after(k)) for k, m in enumerate(modules, 1)]
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.float().cpu().numpy()
+
+
+def _reduced(patches: torch.Tensor, reduce: Reduce | None) -> np.ndarray:
+    array = _array(patches)
+    if reduce is None:
+        return array
+    small = np.asarray(reduce(array), np.float32)
+    if len(small) != len(array):
+        raise ValueError(f"reduce made {len(small)} rows of {len(array)}: it must keep the images")
+    return small
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    if not parts:
+        raise ValueError("there are no images to read states from")
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,155 @@
+"""Explorers for a live notebook. Each leaves a picture of what it showed first in a static page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from . import plots
+
+#: Dots an inch of the pictures.
+RESOLUTION = 110
+_ALL = "all pairs"
+
+
+class PairExplorer(ipywidgets.VBox):
+    """Two menus and the picture of the chosen pair. Made by `pair_explorer`.
+
+    Where widgets cannot run (a static page, a printed notebook), the picture alone is shown: it is
+    part of what the notebook stores, and needs neither a kernel nor a network.
+
+    Attributes
+    ----------
+    outcome : ipywidgets.Dropdown
+        Which pairs are offered, by who matched both of their images.
+    choice : ipywidgets.Dropdown
+        The pair that is shown; its value is the number of the pair in the benchmark.
+    picture : ipywidgets.Image
+        PNG.
+    """
+
+    def __init__(self, bench: Any, readers: Mapping[str, pd.DataFrame], start: int = 0):
+        self._bench, self._readers = bench, dict(readers)
+        self._groups = _outcomes(bench, readers)
+        self.outcome = ipywidgets.Dropdown(
+            options=[(f"{name} ({len(found)})", name) for name, found in self._groups.items()],
+            description="Show",
+            layout=ipywidgets.Layout(width="auto", max_width="640px"),
+        )
+        self.choice = ipywidgets.Dropdown(
+            options=self._offered(),
+            value=start,
+            description="Pair",
+            layout=ipywidgets.Layout(width="auto", max_width="640px"),
+        )
+        self.picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
+        super().__init__([self.outcome, self.choice, self.picture])
+        self._draw()
+        self.choice.observe(self._draw, "value")
+        self.outcome.observe(self._offer, "value")
+
+    def _offered(self) -> list[tuple[str, int]]:
+        return [(_name(self._bench[i]), i) for i in self._groups[self.outcome.value]]
+
+    def _offer(self, change: Any = None) -> None:
+        self.choice.options = self._offered()  # chooses the first of them, which draws it
+
+    def _draw(self, change: Any = None) -> None:
+        figure = plots.show_readers(self._bench[self.choice.value], self._readers)
+        self.picture.value = _png(figure)
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = super()._repr_mimebundle_(**options) or {}
+        shown = _name(self._bench[self.choice.value])
+        return bundle | {
+            "text/plain": f"<PairExplorer of {len(self._bench)} pairs: {shown}>",
+            "image/png": base64.b64encode(self.picture.value).decode("ascii"),
+        }
+
+
+def pair_explorer(
+    bench: Any, readers: Mapping[str, pd.DataFrame], start: int | str = 0
+) -> PairExplorer:
+    """Pick a pair; see its images and how each reader scores its captions for them.
+
+    Parameters
+    ----------
+    bench : Benchmark
+    readers : mapping of str to pandas.DataFrame
+        Name of a reader to its predictions, as for `plots.show_readers`, for every pair of `bench`.
+    start : int or str
+        The pair shown first, by its number or its `pair_id`.
+
+    Returns
+    -------
+    PairExplorer
+        A widget; show it as the last line of a cell.
+
+    Raises
+    ------
+    ValueError
+        If the benchmark is empty, `start` is not in it, or a reader lacks predictions for a pair,
+        or has several methods.
+    """
+    if len(bench) == 0:
+        raise ValueError("the benchmark has no pairs")
+    names = [pair.pair_id for pair in bench]
+    if isinstance(start, str):
+        if start not in names:
+            raise ValueError(f"the benchmark has no pair {start!r}; it has {names[0]!r} and others")
+        start = names.index(start)
+    if not -len(names) <= start < len(names):
+        raise ValueError(f"start is {start}, the benchmark has {len(names)} pairs")
+    return PairExplorer(bench, readers, start % len(names))
+
+
+def _outcomes(bench: Any, readers: Mapping[str, pd.DataFrame]) -> dict[str, list[int]]:
+    """Numbers of the pairs by who matched both images; groups without pairs are left out."""
+    if not readers:
+        raise ValueError("give at least one reader with its predictions")
+    matched: dict[str, pd.Series] = {}
+    for name, table in readers.items():
+        if table.duplicated(["pair_id", "image_index"]).any():
+            raise ValueError(
+                f"{name} has several predictions for one image: select one model, method and "
+                "benchmark first"
+            )
+        matched[name] = table.groupby("pair_id")["correct"].all()
+    groups: dict[str, list[int]] = {_ALL: list(range(len(bench)))}
+    for number, pair in enumerate(bench):
+        for name, found in matched.items():
+            if pair.pair_id not in found.index:
+                raise ValueError(
+                    f"{name} has no predictions for pair {pair.pair_id!r}: evaluate it on this "
+                    "benchmark, or explore the pairs it was evaluated on"
+                )
+        winners = [name for name, found in matched.items() if found[pair.pair_id]]
+        groups.setdefault(_label(winners, len(matched)), []).append(number)
+    return groups
+
+
+def _label(winners: list[str], n_readers: int) -> str:
+    if not winners:
+        return "matched by none"
+    if n_readers > 1 and len(winners) == n_readers:
+        return "matched by all"
+    return f"matched by {' and '.join(winners)} only" if n_readers > 1 else "matched"
+
+
+def _name(pair: Any) -> str:
+    return f"{pair.captions[0]} ({pair.relation})"
+
+
+def _png(figure: Figure) -> bytes:
+    """Draw a figure and close it, so that it is not shown a second time below the cell."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=RESOLUTION)
+    plt.close(figure)
+    return buffer.getvalue()
