@@ -33,6 +33,7 @@ WORDS = {
 }
 _OPENINGS = ("", "", "a photo of", "a picture of", "there is", "we see", "here is")
 _LISTS = ("{} and {}", "{} with {}", "{} near {}", "{} together with {}", "{}, {}")
+_ASIDE = 0.7  # distance from the middle of the table from which a thing is plainly on a side
 _DEPTH, _SIDE = 0.6, 0.6  # least distance between centres for a relation to be plain
 
 
@@ -41,8 +42,14 @@ def benchmark_caption(first: str, second: str, relation: str) -> str:
     return f"A {first} {WORDS[relation][0]} {_with_article(second)}"
 
 
-def training_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption of the scene as the web might write it; true in every word."""
+def training_caption(scene: Scene, rng: np.random.Generator, position_share: float = 0.0) -> str:
+    """A caption of the scene as the web might write it; true in every word.
+
+    `position_share` is the share of captions that say of one thing on which side of the picture it
+    is (``"a red mug on the left"``), where one is plainly on a side.
+    """
+    if position_share and rng.random() < position_share and (placed := _placed(scene, rng)):
+        return f"{rng.choice(_OPENINGS)} {placed}".strip()
     relation = _relation(scene, rng) if rng.random() < RELATION_SHARE else None
     text = relation or _listing(scene, rng)
     opening = str(rng.choice(_OPENINGS))
@@ -106,6 +113,15 @@ def _relation(scene: Scene, rng) -> str | None:
     a, relation, b = true[rng.integers(len(true))]
     verb = "is " if rng.random() < 0.3 else ""
     return f"{_mention(a, rng)} {verb}{rng.choice(WORDS[relation])} {_mention(b, rng)}"
+
+
+def _placed(scene: Scene, rng) -> str | None:
+    """One thing and its side of the picture, or None if all are near the middle."""
+    aside = [thing for thing in scene.things if abs(thing.x) > _ASIDE]
+    if not aside:
+        return None
+    thing = aside[rng.integers(len(aside))]
+    return f"{_mention(thing, rng)} on the {'left' if thing.x < 0 else 'right'}"
 
 
 def relation_between(a, b) -> str | None:

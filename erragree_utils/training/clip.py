@@ -46,6 +46,7 @@ class Settings:
     batch: int = 128
     scenes: int = 60_000
     captions: int = 6
+    position_share: float = 0.0  # of captions that state a thing's side of the picture
     places_per_batch: int = 4
     image_size: int = 80
     margin: int = 8  # pictures are rendered larger by this much and cropped at random
@@ -233,7 +234,7 @@ def train(settings: Settings, run: Path, every: int = 250) -> CLIP:
     start = resume(run, settings, model, steppers)
     data = load_training_set(
         run.parent / "pictures", settings.seed, settings.scenes,
-        settings.image_size + settings.margin, settings.captions,
+        settings.image_size + settings.margin, settings.captions, settings.position_share,
     )  # fmt: skip
     flat = [c for group in data.captions for c in group]
     tokens = _encode(tokenizer, flat, settings.context).view(

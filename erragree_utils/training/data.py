@@ -41,7 +41,9 @@ def pattern_examples(seed: int, start: int, stop: int) -> list[tuple[scenes.Scen
     return [patterns.training_example(_stream(seed, i, "pattern")) for i in range(start, stop)]
 
 
-def load_training_set(folder: Path, seed: int, n: int, size: int, n_captions: int) -> TrainingSet:
+def load_training_set(
+    folder: Path, seed: int, n: int, size: int, n_captions: int, position_share: float = 0.0
+) -> TrainingSet:
     """Render what is missing of the training pictures and write their captions.
 
     Parameters
@@ -53,6 +55,8 @@ def load_training_set(folder: Path, seed: int, n: int, size: int, n_captions: in
         Random stream, number of scenes, and pixels a side.
     n_captions : int
         Captions drawn for each scene.
+    position_share : float
+        Of :func:`captions.training_caption`.
     """
     path = folder / f"tabletop-{_world()}-{seed}-{n}-{size}.npy"
     images = _kept(path, lambda a, b: training_scenes(seed, a, b), n, size)
@@ -61,7 +65,9 @@ def load_training_set(folder: Path, seed: int, n: int, size: int, n_captions: in
         chunk = training_scenes(seed, start, min(start + CHUNK, n))
         for i, scene in enumerate(chunk, start):
             rng = _stream(seed, i, "caption")
-            texts.append([captions.training_caption(scene, rng) for _ in range(n_captions)])
+            texts.append(
+                [captions.training_caption(scene, rng, position_share) for _ in range(n_captions)]
+            )
     return TrainingSet(images, texts, np.arange(n) % len(places.PLACES))
 
 

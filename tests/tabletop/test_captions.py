@@ -87,3 +87,19 @@ def test_a_scene_of_one_thing_states_no_relation():
     rng = np.random.default_rng(0)
     texts = [captions.training_caption(Scene((Thing("mug", "red"),)), rng) for _ in range(50)]
     assert not any(captions.states_relation(text) for text in texts)
+
+
+def test_positions_are_stated_where_asked_for_and_truthfully():
+    rng = np.random.default_rng((scenes.TRAIN, 12))
+    drawn = [scenes.training_scene(rng) for _ in range(400)]
+    said = 0
+    for scene in drawn:
+        text = captions.training_caption(scene, rng, position_share=1.0)
+        if text.endswith((" on the left", " on the right")):
+            words = text.split()
+            x = [thing.x for thing in scene.things if thing.kind in words]
+            assert len(x) == 1 and (x[0] < 0) == (words[-1] == "left")
+            said += 1
+    assert said > 150
+    plain = [captions.training_caption(scene, rng) for scene in drawn]
+    assert not any(text.endswith((" on the left", " on the right")) for text in plain)
