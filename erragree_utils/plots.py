@@ -10,6 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -361,6 +363,389 @@ def joint_outcomes(pred: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def show_readers(
+    pair: Any, readers: Mapping[str, pd.DataFrame], size: float = 3.0, bar: float = 0.95
+) -> Figure:
+    """A pair's images, and below each how several readers score the pair's captions for it.
+
+    The captions stand in the same order below both images: a reader that prefers one caption
+    whatever it sees has its longer bar at the same place in both.
+
+    Parameters
+    ----------
+    pair : ImagePair
+    readers : mapping of str to pandas.DataFrame
+        Name of a reader to what `runner.evaluate` returned for it, by one method with two options;
+        the rows of this pair are shown.
+    size, bar : float
+        Inches a side for each image, and inches of height for the bars of a reader.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no reader, or one lacks one row, of two options, for each image of the pair.
+    """
+    if not readers:
+        raise ValueError("give at least one reader with its predictions")
+    n = len(pair.sources)
+    values = {name: _caption_scores(pair, table, name) for name, table in readers.items()}
+    figure, axes = plt.subplots(
+        1 + len(values), n, figsize=(size * n + 1.4, size + bar * len(values)), squeeze=False,
+        layout="constrained", height_ratios=[size] + [bar] * len(values),
+    )  # fmt: skip
+    figure.patch.set_alpha(0)
+    for ax, image, text in zip(axes[0], pair.images, pair.captions, strict=False):
+        _show_image(ax, image)
+        ax.set_title(textwrap.fill(text, int(size * 11)), color=INK, fontsize=10)
+    for row, (name, scores) in zip(axes[1:], values.items(), strict=True):
+        limit = max(scores.max(), 1e-9) * 1.3
+        for k, ax in enumerate(row):
+            _axes(ax)
+            ax.spines[:].set_visible(False)
+            right = scores[k, k] > np.delete(scores[k], k).max()
+            mine = RIGHT if right else WRONG
+            ax.barh([0, 1], scores[k], height=0.62, color=[mine if i == k else INK for i in (0, 1)])
+            for place, value in enumerate(scores[k]):
+                ax.text(max(value, 0) + limit / 60, place, f"{value:.4f}", va="center", color=INK,
+                        fontsize=9)  # fmt: skip
+            ax.set(xlim=(min(0.0, scores.min()), limit), ylim=(1.5, -0.5))
+            ax.set_title(f"{name}: {'✓ matched' if right else '✗ not matched'}", color=mine,
+                         fontsize=10, loc="left")  # fmt: skip
+            ax.set_xticks([])
+            ax.tick_params(length=0)
+            ax.set_yticks([0, 1], [textwrap.fill(t, 24) for t in pair.captions] if k == 0 else [])
+            ax.yaxis.set_tick_params(labelsize=8)
+    return figure
+
+
+def _caption_scores(pair: Any, table: pd.DataFrame, name: str) -> np.ndarray:
+    """Scores (images, captions) of a pair, from a table with a row for each image."""
+    rows = table[table["pair_id"] == pair.pair_id].set_index("image_index")
+    n = len(pair.sources)
+    if sorted(rows.index) != list(range(n)) or (rows["n_options"] != 2).any():
+        raise ValueError(
+            f"{name} must have one row of two options for each image of pair {pair.pair_id!r}; it "
+            f"has {len(rows)} rows. Select one model and a two-way method, such as 'matching' or "
+            "'vqascore'."
+        )
+    scores = np.empty((n, 2))
+    for k in range(n):
+        scores[k, k], scores[k, 1 - k] = rows.loc[k, "score_own"], rows.loc[k, "score_other"]
+    return scores
+
+
+def saliency_maps(
+    images: Sequence[Any],
+    maps: Sequence[np.ndarray],
+    titles: Sequence[str] | None = None,
+    label: str = "Gradient × input (share of the largest)",
+    size: float = 2.4,
+) -> Figure:
+    """Signed maps of patches over images: green speaks for the answer, red against it.
+
+    Parameters
+    ----------
+    images : sequence of PIL.Image.Image
+        Square, as the model sees them. None where a map stands alone.
+    maps : sequence of numpy.ndarray, each of shape (rows, cols)
+        One for each image; each is divided by its largest absolute value.
+    titles : sequence of str, optional
+    label : str
+        Of the colour bar.
+    size : float
+        Inches a side for each image.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there are not as many maps as images, or none.
+    """
+    if not len(images) or len(images) != len(maps):
+        raise ValueError(f"give one map for each image: {len(images)} images, {len(maps)} maps")
+    figure, axes = plt.subplots(
+        1, len(images), figsize=(size * len(images) + 0.9, size + 0.7), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    figure.patch.set_alpha(0)
+    colours = _signed_colours()
+    for k, (ax, image, values) in enumerate(zip(axes[0], images, maps, strict=True)):
+        values = np.asarray(values, float)
+        relative = values / max(np.abs(values).max(), 1e-12)
+        side = values.shape[1] if image is None else image.width
+        if image is not None:
+            _show_image(ax, image.convert("L").convert("RGB"))
+        ax.imshow(
+            relative, cmap=colours, vmin=-1, vmax=1,
+            extent=(-0.5, side - 0.5, side - 0.5, -0.5), interpolation="nearest",
+        )  # fmt: skip
+        ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5), xticks=[], yticks=[])
+        ax.patch.set_alpha(0)
+        ax.spines[:].set_color(INK)
+        if titles is not None:
+            ax.set_title(textwrap.fill(titles[k], int(size * 11)), color=INK, fontsize=10)
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(-1, 1), colours), ax=list(axes[0]), shrink=0.8, ticks=[-1, 0, 1]
+    )
+    bar.set_label(label, color=INK)
+    bar.ax.patch.set_alpha(0)
+    bar.ax.tick_params(colors=INK)
+    bar.outline.set_edgecolor(INK)
+    return figure
+
+
+def _signed_colours() -> ListedColormap:
+    """Red for -1, green for 1, and more transparent the nearer to 0."""
+    values = np.linspace(-1, 1, 255)
+    rgb = np.where(values[:, None] < 0, to_rgb(WRONG), to_rgb(RIGHT))
+    return ListedColormap(np.column_stack([rgb, 0.9 * np.abs(values) ** 0.7]), name="signed")
+
+
+def stage_curves(
+    tables: Mapping[str, pd.DataFrame],
+    ylabel: str,
+    chance: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Accuracies with their intervals along named stages, such as a model's layers.
+
+    Parameters
+    ----------
+    tables : mapping of str to pandas.DataFrame
+        Label of a line to rows with ``accuracy``, ``accuracy_low``, ``accuracy_high``, such as
+        those of `probes.probe_table`; the index names the stages. Stages stand in the order in
+        which they first occur, and equal names share a place.
+    ylabel : str
+    chance : float, optional
+        Drawn as a dashed line.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If there is no table, or one is empty or lacks a column.
+    """
+    for table in tables.values():
+        missing = {"accuracy", "accuracy_low", "accuracy_high"} - set(table)
+        if missing or len(table) == 0:
+            raise ValueError(f"give rows of probe_table; missing: {sorted(missing) or 'all rows'}")
+    if not tables:
+        raise ValueError("give at least one table of accuracies")
+    ax = _axes(ax, (7.5, 3.8))
+    stages = list(dict.fromkeys(str(name) for table in tables.values() for name in table.index))
+    for number, (label, table) in enumerate(tables.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        x = [stages.index(str(name)) for name in table.index]
+        low, high = (table[f"accuracy_{end}"].astype(float) for end in ("low", "high"))
+        ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+        ax.plot(x, table["accuracy"], "o-", color=colour, ms=5, label=label)
+    if chance is not None:
+        ax.axhline(chance, color=INK, ls=(0, (4, 2)), lw=1.3, label="chance")
+    ax.set_xticks(range(len(stages)), stages, rotation=30, ha="right")
+    ax.set_ylabel(ylabel)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.grid(axis="y", color=INK, alpha=0.25, linewidth=0.7)
+    _legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return ax
+
+
+def probe_bars(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Accuracy of probes with intervals, each beside its control with shuffled labels and chance.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What `probes.probe_table` returned, or several joined; a row of dots for each row.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If the table is empty or lacks a column.
+    """
+    missing = {"accuracy", "accuracy_low", "accuracy_high", "shuffled", "chance"} - set(table)
+    if missing or len(table) == 0:
+        raise ValueError(f"give what probe_table returned; missing: {sorted(missing) or 'rows'}")
+    ax = _axes(ax, (7.0, 1.3 + 0.33 * len(table)))
+    places = np.arange(len(table))
+    value, low, high = (table[f"accuracy{end}"].to_numpy(float) for end in ("", "_low", "_high"))
+    ax.vlines(table["chance"].astype(float), places - 0.5, places + 0.5, color=INK,
+              ls=(0, (4, 2)), lw=1.3, label="chance")  # fmt: skip
+    spread = [np.maximum(value - low, 0), np.maximum(high - value, 0)]
+    ax.errorbar(value, places, xerr=spread, fmt="o", color=BLUE, ms=6.5, lw=1.8, capsize=3,
+                zorder=3, label="probe, 95% interval")  # fmt: skip
+    ax.plot(table["shuffled"].astype(float), places, "x", color=ORANGE, ms=7, mew=1.8, zorder=2,
+            label="shuffled labels")  # fmt: skip
+    ax.set(xlim=(min(0.35, low.min() - 0.02), 1.02), ylim=(len(table) - 0.5, -0.5))
+    ax.set_yticks(places, [_row_name(key) for key in table.index])
+    ax.set_xlabel("Accuracy on unseen object pairs")
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.grid(axis="x", color=INK, alpha=0.25, linewidth=0.7)
+    ax.tick_params(axis="y", length=0)
+    _legend(ax, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
+    return ax
+
+
+def angle_arcs(angles: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
+    """Angles between image differences and text differences, as directions on a half circle.
+
+    The image difference points to the right; each thin line is the text difference of one pair,
+    each thick one the mean of a kind of pair. At 90 degrees the text does not answer.
+
+    Parameters
+    ----------
+    angles : mapping of str to numpy.ndarray
+        Label of a kind of pair to angles in degrees, 0 to 180.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If there are no angles, or they do not lie between 0 and 180.
+    """
+    for label, values in angles.items():
+        values = np.asarray(values)
+        if values.size == 0 or not ((values >= 0) & (values <= 180)).all():
+            raise ValueError(f"{label!r} needs angles between 0 and 180 degrees")
+    if not angles:
+        raise ValueError("give at least one kind of pair")
+    ax = _axes(ax, (7.0, 3.9))
+    ring = np.radians(np.linspace(0, 180, 181))
+    ax.plot(np.cos(ring), np.sin(ring), color=INK, lw=1)
+    ax.annotate("", (1.12, 0), (0, 0), arrowprops={"arrowstyle": "->", "color": INK, "lw": 2})
+    ax.text(1.14, 0, "image\ndifference", color=INK, va="center", fontsize=9.5)
+    ax.plot([0, 0], [0, 1], color=INK, lw=1, ls=(0, (4, 2)))
+    for k, (label, values) in enumerate(angles.items()):
+        colour, theta = COLOURS[k % len(COLOURS)], np.radians(np.asarray(values, float))
+        for t in theta:
+            ax.plot([0.9 * np.cos(t), np.cos(t)], [0.9 * np.sin(t), np.sin(t)], color=colour,
+                    lw=0.8, alpha=0.5)  # fmt: skip
+        middle = theta.mean()
+        ax.plot([0, np.cos(middle)], [0, np.sin(middle)], color=colour, lw=2.6,
+                label=f"{label}: mean {np.degrees(middle):.0f}°")  # fmt: skip
+    for degrees in (0, 45, 90, 135, 180):
+        t = np.radians(degrees)
+        ax.text(1.08 * np.cos(t), 1.08 * np.sin(t) + (0.06 if degrees in (0, 180) else 0),
+                f"{degrees}°", color=INK, ha="center", va="center", fontsize=9)  # fmt: skip
+    ax.set(xlim=(-1.25, 1.5), ylim=(-0.05, 1.2), aspect="equal")
+    ax.set_axis_off()
+    _legend(ax, loc="lower center", bbox_to_anchor=(0.5, -0.32), ncols=2)
+    return ax
+
+
+def sphere_plane(cosine: float, ax: Axes | None = None) -> Axes:
+    """Two embeddings on the unit sphere, true to scale, and the plane that separates them.
+
+    Parameters
+    ----------
+    cosine : float
+        Between the two, above -1 and below 1.
+    ax : matplotlib.axes.Axes, optional
+        With a 3-D projection.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If the cosine does not lie between -1 and 1.
+    """
+    if not -1 < cosine < 1:
+        raise ValueError(f"two different directions have a cosine between -1 and 1, not {cosine}")
+    if ax is None:
+        figure = plt.figure(figsize=(5.2, 4.6), layout="constrained")
+        figure.patch.set_alpha(0)
+        ax = figure.add_subplot(projection="3d")
+    ax.patch.set_alpha(0)
+    around, up = np.meshgrid(np.linspace(0, 2 * np.pi, 37), np.linspace(0, np.pi, 19))
+    ax.plot_wireframe(np.sin(up) * np.cos(around), np.sin(up) * np.sin(around), np.cos(up),
+                      color=INK, lw=0.4, alpha=0.45)  # fmt: skip
+    half = np.arccos(cosine) / 2
+    wide, high = np.meshgrid([-1.15, 1.15], [-1.15, 1.15])
+    ax.plot_surface(np.zeros_like(wide), wide, high, color=GREEN, alpha=0.22)
+    for side, colour, name in ((-1, BLUE, "left"), (1, ORANGE, "right")):
+        x, y = side * np.sin(half), -np.cos(half)
+        ax.plot([0, x], [0, y], [0, 0], color=colour, lw=1.6)
+        ax.scatter([x], [y], [0], color=colour, s=45, depthshade=False)
+        ax.text(x + 0.18 * side, y, 0.1, name, color=colour, ha="center", fontsize=10)
+    ax.view_init(elev=22, azim=-78)
+    ax.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), zlim=(-1.15, 1.15))
+    ax.set_box_aspect((1, 1, 1), zoom=1.25)
+    ax.set_axis_off()
+    ax.set_title(f"cosine {cosine:.4f}: {np.degrees(2 * half):.1f}° apart", color=INK, fontsize=11)
+    return ax
+
+
+def two_clouds(panels: Mapping[str, np.ndarray], xlabel: str, width: float = 3.4) -> Figure:
+    """Distributions of the two images of pairs along a direction, a panel for each direction.
+
+    Parameters
+    ----------
+    panels : mapping of str to numpy.ndarray, shape (N, 2)
+        Title to the places of first and second images, the mean of each pair at 0.
+    xlabel : str
+    width : float
+        Inches of a panel.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Each title is followed by the share of pairs whose first image is further right.
+
+    Raises
+    ------
+    ValueError
+        If there is no panel, or one has not two columns.
+    """
+    if not panels:
+        raise ValueError("give at least one panel")
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(width * len(panels), 2.7), squeeze=False, sharex=True,
+        sharey=True, layout="constrained",
+    )  # fmt: skip
+    figure.patch.set_alpha(0)
+    reach = max(np.abs(np.asarray(places)).max() for places in panels.values()) * 1.05 or 1.0
+    edges = np.linspace(-reach, reach, 42)
+    for ax, (title, places) in zip(axes[0], panels.items(), strict=True):
+        places = np.asarray(places, float)
+        if places.ndim != 2 or places.shape[1] != 2:
+            raise ValueError(f"panel {title!r} must have the shape (N, 2), not {places.shape}")
+        _axes(ax)
+        for column, colour, label in ((0, BLUE, "left images"), (1, ORANGE, "right images")):
+            shares = np.histogram(places[:, column], edges)[0] / len(places)
+            ax.stairs(shares, edges, fill=True, alpha=0.4, color=colour, label=label)
+        ahead = np.mean(places[:, 0] > places[:, 1])
+        ax.set_title(f"{title}\n{ahead:.0%} of pairs in order", color=INK, fontsize=10)
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes[0, 0].set_ylabel("Share of images per bin")
+    figure.supxlabel(xlabel, color=INK, fontsize=10)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False,
+                  labelcolor=INK)  # fmt: skip
+    return figure
+
+
 _UNITS = {"individual": "Share of images", "pair": "Share of pairs", "set": "Share of sets"}
 
 
@@ -392,14 +777,18 @@ def _image_row(images: Sequence[Any], captions: Sequence[str], size: float):
     )  # fmt: skip
     figure.patch.set_alpha(0)
     for ax, image, text in zip(axes[0], images, wrapped, strict=True):
-        # Small images are shown as the squares they are, not blurred.
-        ax.imshow(image, interpolation="nearest" if max(image.size) < 128 else "antialiased")
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.patch.set_alpha(0)
-        ax.spines[:].set_visible(False)
+        _show_image(ax, image)
         ax.set_xlabel(text, color=INK, fontsize=10)
     return figure, list(axes[0])
+
+
+def _show_image(ax: Axes, image: Any) -> None:
+    # Small images are shown as the squares they are, not blurred.
+    ax.imshow(image, interpolation="nearest" if max(image.size) < 128 else "antialiased")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.patch.set_alpha(0)
+    ax.spines[:].set_visible(False)
 
 
 def _row_name(key: Any) -> str:

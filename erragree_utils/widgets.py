@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ipywidgets
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from . import plots
+from .alignment import turned_scores
 
 #: Dots an inch of the pictures.
 RESOLUTION = 110
@@ -108,6 +110,77 @@ def pair_explorer(
     if not -len(names) <= start < len(names):
         raise ValueError(f"start is {start}, the benchmark has {len(names)} pairs")
     return PairExplorer(bench, readers, start % len(names))
+
+
+class DirectionExplorer(ipywidgets.VBox):
+    """A slider that turns a direction, and the two clouds along it. Made by `direction_explorer`.
+
+    Where widgets cannot run, three angles stand side by side.
+
+    Attributes
+    ----------
+    angle : ipywidgets.SelectionSlider
+        Degrees from the text difference.
+    picture : ipywidgets.Image
+        PNG.
+    """
+
+    def __init__(self, scores: Mapping[float, np.ndarray]):
+        self._scores = dict(scores)
+        angles = sorted(self._scores)
+        self.angle = ipywidgets.SelectionSlider(
+            options=[(f"{angle}°", angle) for angle in angles],
+            description="Angle",
+            layout=ipywidgets.Layout(width="auto", max_width="480px"),
+        )
+        self.picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
+        super().__init__([self.angle, self.picture])
+        self._draw()
+        self.angle.observe(self._draw, "value")
+
+    def _panels(self, angles: list[float]) -> bytes:
+        shown = {f"{angle}° from the text difference": self._scores[angle] for angle in angles}
+        width = 3.4 if len(angles) > 1 else 6.0
+        return _png(plots.two_clouds(shown, "Place along the direction", width))
+
+    def _draw(self, change: Any = None) -> None:
+        self.picture.value = self._panels([self.angle.value])
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = super()._repr_mimebundle_(**options) or {}
+        angles = sorted(self._scores)
+        three = list(dict.fromkeys((angles[0], angles[len(angles) // 2], angles[-1])))
+        return bundle | {
+            "text/plain": f"<DirectionExplorer of {len(angles)} angles>",
+            "image/png": base64.b64encode(self._panels(three)).decode("ascii"),
+        }
+
+
+def direction_explorer(
+    images: np.ndarray, texts: np.ndarray, degrees: Sequence[float] = tuple(range(0, 91, 5))
+) -> DirectionExplorer:
+    """Turn a direction from the text difference to the image difference; see when the clouds part.
+
+    Parameters
+    ----------
+    images, texts : numpy.ndarray, shape (N, 2, D)
+        Embeddings of pairs, as for `alignment.turned_scores`.
+    degrees : sequence of float
+        Angles on offer.
+
+    Returns
+    -------
+    DirectionExplorer
+        A widget; show it as the last line of a cell.
+
+    Raises
+    ------
+    ValueError
+        If there is no angle, or as in `alignment.turned_scores`.
+    """
+    if not len(degrees):
+        raise ValueError("give at least one angle")
+    return DirectionExplorer(turned_scores(images, texts, degrees))
 
 
 def _outcomes(bench: Any, readers: Mapping[str, pd.DataFrame]) -> dict[str, list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 from erragree_utils import agreement
 from erragree_utils.benchmarks import Benchmark, ImagePair
@@ -110,3 +111,94 @@ def test_benchmarks_without_pairs_or_sets_are_refused():
         agreement.pair_cosines(Pixels(), bench())
     with pytest.raises(ValueError, match="there are 1 sets"):
         agreement.random_pair_cosines(Pixels(), bench((RED, GREEN)))
+
+
+class TestRankCorrelation:
+    def test_it_is_spearmans(self):
+        rng = np.random.default_rng(0)
+        a, b = rng.normal(size=(4, 30)), rng.integers(0, 5, (4, 30))  # with ties
+        expected = [stats.spearmanr(x, y).statistic for x, y in zip(a, b, strict=True)]
+        np.testing.assert_allclose(agreement.rank_correlation(a, b), expected)
+
+    def test_three_numbers_agree_once_in_six_times(self):
+        rng = np.random.default_rng(0)
+        found = agreement.rank_correlation(*rng.normal(size=(2, 6000, 3)))
+        assert np.mean(found > 0.999) == pytest.approx(1 / 6, abs=0.02)
+
+    def test_rows_without_an_order_are_refused(self):
+        with pytest.raises(ValueError, match="row 0"):
+            agreement.rank_correlation(np.ones((1, 3)), np.arange(3.0)[None])
+
+
+def clouds(gap: float, n: int = 200, dimensions: int = 20, seed: int = 0):
+    """Pairs about a mean of length 10 that differ by `gap` spreads along the last direction."""
+    rng = np.random.default_rng(seed)
+    first, second = rng.normal(size=(2, n, dimensions))
+    first[:, 0] += 10
+    second[:, 0] += 10
+    second[:, -1] += gap
+    return first, second
+
+
+class TestAgreementTable:
+    def test_the_mean_that_all_share_makes_the_cosine_and_nothing_else(self):
+        table = agreement.agreement_table(*clouds(0)).mean()
+        assert table["cosine"] > 0.75
+        assert abs(table["centred"]) < 0.1
+
+    def test_whitening_shows_what_little_variance_hides(self):
+        rng = np.random.default_rng(0)
+        shared = np.repeat(rng.normal(size=(300, 1, 5)), 2, axis=1)
+        shared[:, :, 0] = 0.1 * rng.normal(size=(300, 2))  # differs within a pair, but is small
+        table = agreement.agreement_table(shared[:, 0], shared[:, 1]).mean()
+        assert table["centred"] > 0.98
+        assert table["whitened"] < 0.95
+
+    def test_the_reference_gives_the_mean(self):
+        first, second = clouds(0)
+        far = agreement.agreement_table(first, second, reference=first - 10)["centred"]
+        assert far.mean() > agreement.agreement_table(first, second)["centred"].mean() + 0.5
+        with pytest.raises(ValueError, match="two rows"):
+            agreement.agreement_table(first, second, reference=first[:1])
+
+
+class TestSeparation:
+    GROUPS = np.arange(200) // 4
+
+    @pytest.mark.parametrize("direction", ["mean", "lda"])
+    def test_it_is_the_distance_in_units_of_spread(self, direction):
+        found = agreement.separation(*clouds(3.0), self.GROUPS, direction)
+        assert found["d_prime"] == pytest.approx(3, abs=0.35)
+        assert found["accuracy"] == pytest.approx(stats.norm.cdf(found["d_prime"] / 2))
+
+    def test_clouds_that_do_not_differ_are_apart_only_where_the_direction_was_chosen(self):
+        found = agreement.separation(*clouds(0, dimensions=100), self.GROUPS)
+        assert abs(found["d_prime"]) < 0.3 < 0.8 < found["d_prime_seen"]
+
+    def test_lda_finds_a_direction_of_little_spread(self):
+        spread = np.geomspace(3, 0.05, 20)
+        first, second = (cloud * spread for cloud in clouds(4.0))
+        apart = {
+            how: agreement.separation(first, second, self.GROUPS, how)["d_prime"]
+            for how in ("mean", "lda")
+        }
+        assert apart["lda"] > 2 > 0.5 > apart["mean"]
+
+    def test_what_cannot_be_separated(self):
+        first, second = clouds(0)
+        with pytest.raises(ValueError, match="unknown direction"):
+            agreement.separation(first, second, self.GROUPS, "pca")
+        with pytest.raises(ValueError, match="3 groups for 200 pairs"):
+            agreement.separation(first, second, [1, 2, 3])
+        with pytest.raises(ValueError, match="there are 1 groups"):
+            agreement.separation(first, second, [0] * 200)
+        with pytest.raises(ValueError, match="two or more pairs"):
+            agreement.separation(first, second[:, :3], self.GROUPS)
+
+
+def test_shares_of_variance():
+    first, second = np.array([[3.0, 1], [-3, 1]]), np.array([[3.0, -1], [-3, -1]])
+    shares = agreement.variance_shares(first, second)
+    assert shares.to_dict() == pytest.approx({"direction": 0.1, "within_pairs": 0.1, "equal": 0.5})
+    with pytest.raises(ValueError, match="all embeddings are equal"):
+        agreement.variance_shares(np.ones((2, 2)), np.ones((2, 2)))

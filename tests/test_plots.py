@@ -234,3 +234,134 @@ def test_a_curve_shows_means_and_their_intervals():
     assert ax.collections[0].get_paths()[0].vertices[:, 1].max() == pytest.approx(top)
     with pytest.raises(ValueError, match="mean_low"):
         plots.curve(table.drop(columns="mean_low"), "x", "y")
+
+
+def test_readers_stand_below_the_images_with_captions_in_one_order():
+    figure = plots.show_readers(
+        pair(), {"CLIP": predictions([(0.02, -0.01)]), "LLaVA": predictions([(0.2, 0.1)])}
+    )
+    assert len(figure.axes) == 6
+    assert [len(ax.images) for ax in figure.axes] == [1, 1, 0, 0, 0, 0]
+    widths = [[bar.get_width() for bar in ax.patches] for ax in figure.axes[2:4]]
+    # Own caption first for the first image, second for the second.
+    np.testing.assert_allclose(widths, [[0.32, 0.3], [0.3, 0.29]])
+    titles = [ax.get_title(loc="left") for ax in figure.axes[2:]]
+    assert titles == [
+        "CLIP: ✓ matched", "CLIP: ✗ not matched", "LLaVA: ✓ matched", "LLaVA: ✓ matched",
+    ]  # fmt: skip
+    labels = [label.get_text().replace("\n", " ") for label in figure.axes[2].get_yticklabels()]
+    assert labels == list(pair().captions)
+    assert figure.patch.get_facecolor()[3] == 0
+
+
+def test_a_tie_is_not_matched_by_a_reader():
+    figure = plots.show_readers(pair(), {"a": predictions([(0.0, 0.0)])})
+    assert texts(figure).count("✗ not matched") == 2
+
+
+def test_readers_of_single_images_and_of_negative_scores_are_shown():
+    negative = predictions([(0.1,)])
+    negative[["score_own", "score_other"]] -= 1.0
+    figure = plots.show_readers(pair(1), {"a": negative})
+    ax = figure.axes[1]
+    assert ax.get_xlim()[0] <= -0.7 and ax.patches[0].get_width() == pytest.approx(-0.6)
+
+
+def test_readers_need_one_two_way_row_for_each_image():
+    with pytest.raises(ValueError, match="at least one reader"):
+        plots.show_readers(pair(), {})
+    four_way = predictions([(0.1, 0.1)]).assign(n_options=4)
+    for table in (four_way, pd.concat([predictions([(0.1, 0.1)])] * 2), predictions([(0.1,)])):
+        with pytest.raises(ValueError, match="a must have one row of two options"):
+            plots.show_readers(pair(), {"a": table})
+
+
+def test_saliency_is_signed_and_lies_on_the_whole_image():
+    values = np.array([[2.0, -1.0], [0.0, 0.5]])
+    figure = plots.saliency_maps(
+        [pair().images[0], None], [values, values], ["own caption", "mean"]
+    )
+    below, above = figure.axes[0].images
+    np.testing.assert_allclose(above.get_array(), values / 2)
+    assert above.get_extent() == below.get_extent() == [-0.5, 79.5, 79.5, -0.5]
+    assert len(figure.axes[1].images) == 1
+    positive, negative, nothing = (above.cmap(above.norm(v)) for v in (1.0, -1.0, 0.0))
+    assert positive[:3] == pytest.approx(to_rgb(plots.RIGHT))
+    assert negative[:3] == pytest.approx(to_rgb(plots.WRONG))
+    assert positive[3] == negative[3] > 0.8 and nothing[3] == 0
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["own caption", "mean"]
+    assert all(ax.patch.get_facecolor()[3] == 0 for ax in figure.axes)
+    with pytest.raises(ValueError, match="2 images, 1 maps"):
+        plots.saliency_maps(pair().images, [values])
+
+
+def test_stages_share_places_across_lines_in_order_of_appearance():
+    def table(*stages: str) -> pd.DataFrame:
+        columns = {"accuracy": 0.6, "accuracy_low": 0.5, "accuracy_high": 0.7}
+        return pd.DataFrame(columns, index=list(stages))
+
+    ax = plots.stage_curves(
+        {"image": table("tower", "layer 1", "layer 2"), "last": table("layer 1", "layer 2")},
+        "Accuracy", chance=0.5,
+    )  # fmt: skip
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["tower", "layer 1", "layer 2"]
+    assert [list(line.get_xdata()) for line in ax.lines[:2]] == [[0, 1, 2], [1, 2]]
+    assert ax.lines[2].get_ydata()[0] == 0.5
+    assert "chance" in texts(ax.figure) and ax.figure.patch.get_facecolor()[3] == 0
+    for tables in ({}, {"a": table()}, {"a": table("x").drop(columns="accuracy_low")}):
+        with pytest.raises(ValueError, match="accurac|all rows"):
+            plots.stage_curves(tables, "Accuracy")
+
+
+def probes_of(n: int = 2) -> pd.DataFrame:
+    columns = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "shuffled": 0.51}
+    index = pd.MultiIndex.from_tuples([("A", f"layer {i}") for i in range(n)])
+    return pd.DataFrame(columns | {"chance": 0.5}, index=index)
+
+
+def test_probes_stand_beside_their_controls():
+    ax = plots.probe_bars(probes_of())
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["A, layer 0", "A, layer 1"]
+    shown = texts(ax.figure)
+    assert "shuffled labels" in shown and "chance" in shown and "95% interval" in shown
+    marks = [line for line in ax.lines if line.get_marker() == "x"]
+    assert list(marks[0].get_xdata()) == [0.51, 0.51]
+    with pytest.raises(ValueError, match="rows"):
+        plots.probe_bars(probes_of().iloc[:0])
+    with pytest.raises(ValueError, match="shuffled"):
+        plots.probe_bars(probes_of().drop(columns="shuffled"))
+
+
+def test_angles_have_a_line_for_each_pair_and_their_mean():
+    ax = plots.angle_arcs({"left/right": np.array([80.0, 100.0]), "colour": np.array([45.0])})
+    assert "left/right: mean 90°" in texts(ax.figure) and "colour: mean 45°" in texts(ax.figure)
+    thick = [line for line in ax.lines if line.get_linewidth() == 2.6]
+    np.testing.assert_allclose(thick[0].get_xdata(), [0, 0], atol=1e-12)
+    for angles in ({}, {"a": np.array([])}, {"a": np.array([181.0])}):
+        with pytest.raises(ValueError, match="at least one|between 0 and 180"):
+            plots.angle_arcs(angles)
+
+
+def test_the_two_dots_are_as_far_apart_as_their_cosine_says():
+    ax = plots.sphere_plane(0.5)
+    ends = [np.array(line.get_data_3d())[:, 1] for line in ax.lines]
+    assert ends[0] @ ends[1] == pytest.approx(0.5)
+    assert ends[0][0] < 0 < ends[1][0]  # on the two sides of the plane x = 0
+    assert "60.0° apart" in texts(ax.figure)
+    with pytest.raises(ValueError, match="between -1 and 1"):
+        plots.sphere_plane(1.0)
+
+
+class TestTwoClouds:
+    def test_each_panel_says_how_many_pairs_are_in_order(self):
+        places = np.array([[1.0, -1.0], [0.5, -0.5], [-0.2, 0.2], [2.0, -2.0]])
+        figure = plots.two_clouds({"here": places, "there": -places}, "Place")
+        titles = [ax.get_title() for ax in figure.axes]
+        assert titles == ["here\n75% of pairs in order", "there\n25% of pairs in order"]
+        assert figure.get_supxlabel() == "Place"
+
+    def test_wrong_shapes_are_refused(self):
+        with pytest.raises(ValueError, match="at least one panel"):
+            plots.two_clouds({}, "Place")
+        with pytest.raises(ValueError, match=r"'x' must have the shape \(N, 2\)"):
+            plots.two_clouds({"x": np.zeros((3, 3))}, "Place")

@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from erragree_utils.benchmarks import Benchmark, ImagePair
-from erragree_utils.widgets import pair_explorer
+from erragree_utils.widgets import direction_explorer, pair_explorer
 
 LEFT, RIGHT = "A red mug to the left of a table", "A red mug to the right of a table"
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -134,7 +134,7 @@ def test_an_executed_notebook_holds_the_picture_without_a_front_end(tmp_path, ro
 import pandas as pd
 from PIL import Image
 from erragree_utils.benchmarks import Benchmark, ImagePair
-from erragree_utils.widgets import pair_explorer
+from erragree_utils.widgets import direction_explorer, pair_explorer
 images = (Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), "red"))
 bench = Benchmark("one", (ImagePair("p", "s", "left/right", ("left", "right"), images),))
 table = pd.DataFrame({"pair_id": "p", "image_index": [0, 1], "n_options": 2,
@@ -147,3 +147,37 @@ pair_explorer(bench, {"reader": table})
     ).execute()
     (output,) = [out for out in notebook.cells[0].outputs if "data" in out]
     assert pixels(base64.b64decode(output.data["image/png"])).size > 0
+
+
+@pytest.fixture
+def embeddings() -> tuple[np.ndarray, np.ndarray]:
+    """Pairs whose images differ along the first axis and whose texts ask along the second."""
+    rng = np.random.default_rng(0)
+    images, texts = np.zeros((2, 40, 2, 8))
+    images[:, :, 2:] = rng.normal(size=(40, 1, 6)) + 0.01 * rng.normal(size=(40, 2, 6))
+    images[:, :, 0] = [0.3, -0.3]
+    texts[:, :, 1] = [0.3, -0.3]
+    texts[:, :, 2:] = rng.normal(size=(40, 1, 6))
+    return tuple(x / np.linalg.norm(x, axis=2, keepdims=True) for x in (images, texts))
+
+
+def test_the_direction_turns_with_the_slider(embeddings):
+    explorer = direction_explorer(*embeddings, degrees=(0, 30, 90))
+    assert [value for _, value in explorer.angle.options] == [0, 30, 90]
+    first = pixels(explorer.picture.value)
+    explorer.angle.value = 90
+    assert (pixels(explorer.picture.value) != first).any()
+
+
+def test_the_static_picture_shows_three_angles(embeddings):
+    explorer = direction_explorer(*embeddings, degrees=(0, 30, 60, 90))
+    bundle = explorer._repr_mimebundle_()
+    static = pixels(base64.b64decode(bundle["image/png"]))
+    one = pixels(explorer.picture.value)
+    assert static.shape[1] > 1.5 * one.shape[1]
+    assert VIEW in bundle
+
+
+def test_angles_must_be_given(embeddings):
+    with pytest.raises(ValueError, match="at least one angle"):
+        direction_explorer(*embeddings, degrees=())

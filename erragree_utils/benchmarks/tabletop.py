@@ -128,6 +128,66 @@ def load_tabletop(
     )
 
 
+def load_changes(
+    name: str, what: str, seed: int = 0, n_sets: int = 100, size: int | None = None
+) -> Benchmark:
+    """Pairs in which one object changes its colour or kind and nothing moves: a control.
+
+    Parameters
+    ----------
+    name : {"tabletop-a", "tabletop-b"}
+        Whose sets: the first image of each pair is the *left of* image of a set.
+    what : {"colour", "kind"}
+        What is another in the second image, for the first thing: its colour, or what it is, drawn
+        from the small kinds.
+    seed, n_sets, size
+        As in `load_tabletop`.
+
+    Returns
+    -------
+    Benchmark
+        One pair for each set, of the relation ``"colour"`` or ``"kind"``; both captions say *to the
+        left of*.
+
+    Raises
+    ------
+    ValueError
+        As `load_tabletop`; also if `what` is neither.
+    """
+    if what not in ("colour", "kind"):
+        raise ValueError(f"cannot change {what!r}; choose 'colour' or 'kind'")
+    rng = np.random.default_rng((scenes.TEST, seed, ord(what[0])))
+    drawn = []
+    for scene, *_ in tabletop_sets(name, seed, n_sets):
+        thing, other = scene.things
+        taken = {thing.colour, other.colour} if what == "colour" else {thing.kind, other.kind}
+        pool = shapes.COLOURS if what == "colour" else shapes.SMALL
+        new = str(rng.choice([choice for choice in pool if choice not in taken]))
+        changed = replace(thing, **{what: new})
+        drawn += [scene, replace(scene, things=(changed, other))]
+    pictures = render.render_many(drawn, MODEL_SIZE if size is None else size)
+    images = [Image.fromarray(p) for p in pictures]
+    pairs = [
+        ImagePair(
+            pair_id=f"{i:04d}-{what}",
+            set_id=f"{i:04d}",
+            relation=what,
+            captions=tuple(
+                captions.benchmark_caption(*(t.name for t in scene.things), scene.relation)
+                for scene in drawn[2 * i : 2 * i + 2]
+            ),
+            sources=tuple(images[2 * i : 2 * i + 2]),
+        )
+        for i in range(n_sets)
+    ]
+    return Benchmark(
+        name=f"{name}-{what}",
+        pairs=tuple(pairs),
+        description=f"{n_sets} pairs in which one object has another {what}",
+        source=f"tabletop world, seed {seed}",
+    )
+
+
 def tabletop_things(
     seed: int = 0, size: int | None = None
 ) -> tuple[list[Image.Image], pd.DataFrame]:

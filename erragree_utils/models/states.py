@@ -6,6 +6,7 @@ tokens of 4096 numbers, 33 times): `reduce` shrinks them batch by batch, as they
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -166,6 +167,46 @@ def mllm_states(
     total = len(images) if hasattr(images, "__len__") else None
     rows = ((image,) for image in images)
     return _joined(mllm._gather(rows, total, batch_size, encode, "images" if progress else None))
+
+
+def untrained(clip: Clip, seed: int = 0) -> Clip:
+    """The same CLIP with an image tower of random weights: a control for probes.
+
+    Parameters
+    ----------
+    clip : Clip
+        Left as it is.
+    seed : int
+
+    Returns
+    -------
+    Clip
+        Layers are drawn as PyTorch draws them, class token, positions and projection as open_clip
+        does: normal, divided by the square root of the width.
+
+    Raises
+    ------
+    ModelError
+        If the image tower is not a vision transformer.
+    """
+    if not isinstance(clip.model.visual, VisionTransformer):
+        raise ModelError(f"{clip.name}'s image tower is not a vision transformer: use a 'ViT-'")
+    model = copy.deepcopy(clip.model)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in model.visual.modules():
+            reset = getattr(module, "reset_parameters", None)
+            reset = reset or getattr(module, "_reset_parameters", None)
+            if reset is not None:
+                reset()
+        for name in ("class_embedding", "positional_embedding", "proj"):
+            old = getattr(model.visual, name)
+            fresh = torch.randn(old.shape) * model.visual.transformer.width**-0.5
+            old.copy_(fresh.to(old.device, old.dtype))
+    return Clip(
+        f"{clip.name}:untrained", f"random, seed {seed}", model, clip.preprocess, clip.tokenizer,
+        clip.embed_dim, clip.device, clip.dtype,
+    )  # fmt: skip
 
 
 def mean_pool(patches: np.ndarray) -> np.ndarray:

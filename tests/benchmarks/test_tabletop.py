@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from erragree_utils.benchmarks import load_benchmark
-from erragree_utils.benchmarks.tabletop import tabletop_sets, tabletop_things
+from erragree_utils.benchmarks.tabletop import load_changes, tabletop_sets, tabletop_things
 from erragree_utils.tabletop import scenes, shapes
 
 
@@ -80,3 +80,26 @@ def test_things_are_every_small_kind_in_every_colour():
     assert len(images) == len(labels) == len(shapes.SMALL) * len(shapes.COLOURS)
     assert not labels.duplicated().any()
     assert {image.size for image in images} == {(32, 32)}
+
+
+@pytest.mark.parametrize("what", ["colour", "kind"])
+def test_changes_are_of_one_word_in_one_place(what):
+    plain = load_benchmark("tabletop-a", n_sets=4).select("left/right")
+    bench = load_changes("tabletop-a", what, n_sets=4)
+    assert bench.relations == (what,) and len(bench) == 4
+    for pair, left_right in zip(bench, plain, strict=True):
+        first, second = (text.split() for text in pair.captions)
+        assert pair.captions[0] == left_right.captions[0]
+        assert [a != b for a, b in zip(first, second, strict=True)].index(True) == (
+            1 if what == "colour" else 2
+        )
+        assert sum(a != b for a, b in zip(first, second, strict=True)) == 1
+        before, after = (np.asarray(image, int) for image in pair.images)
+        np.testing.assert_array_equal(before, np.asarray(left_right.images[0]))
+        moved = np.abs(before - after).max(axis=2) > 0
+        assert moved.any() and not moved[:, 60:].any()  # what stands on the right stays
+
+
+def test_changes_of_something_else_are_refused():
+    with pytest.raises(ValueError, match="cannot change 'size'"):
+        load_changes("tabletop-a", "size")

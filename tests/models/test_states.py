@@ -26,7 +26,13 @@ from transformers import (
 
 from erragree_utils.models import EncodeError, ModelError, load_clip
 from erragree_utils.models.mllm import SYSTEM, Mllm, load_mllm
-from erragree_utils.models.states import clip_states, mean_pool, mllm_states, pool_grid
+from erragree_utils.models.states import (
+    clip_states,
+    mean_pool,
+    mllm_states,
+    pool_grid,
+    untrained,
+)
 
 QUESTION = "Where is the mug?"
 TEMPLATE = (
@@ -160,6 +166,26 @@ class TestClip:
             clip_states(other, pictures(1))
         with pytest.raises(ValueError, match="no images"):
             clip_states(clip, [])
+
+
+class TestUntrained:
+    def test_every_weight_of_the_image_tower_is_another_and_no_other_is(self, clip):
+        other = untrained(clip)
+        constant = ("bias", "ln_", ".ln_1.", ".ln_2.")
+        for name, old in clip.model.state_dict().items():
+            same = torch.equal(old, other.model.state_dict()[name])
+            if not name.startswith("visual."):
+                assert same, name
+            elif not any(word in name for word in constant):
+                assert not same, name
+
+    def test_it_follows_the_seed_and_leaves_the_random_stream_alone(self, clip):
+        images, state = pictures(2), torch.get_rng_state()
+        one, again, two = (untrained(clip, seed).embed_images(images) for seed in (1, 1, 2))
+        np.testing.assert_array_equal(one, again)
+        assert not np.allclose(one, two)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert np.isfinite(one).all()
 
 
 class TestReduce:
