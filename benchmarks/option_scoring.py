@@ -25,9 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from erragree_utils import load_benchmark, load_mllm
-from erragree_utils.models import ModelError
 from erragree_utils.models.mllm import Mllm
-from erragree_utils.training import clip as clip_training
 from erragree_utils.training import llava
 from erragree_utils.vqascore import QUESTION, vqascores
 
@@ -116,28 +114,6 @@ def compare(mllm: Mllm, jobs: list[Job]) -> float:
     return fast
 
 
-def mini() -> Mllm:
-    """The mini LLaVA, or one of its size with random weights if it is not there."""
-    try:
-        return load_mllm("mini", device="cpu")
-    except ModelError as error:
-        print(f"{error}\nRandom weights of the same size instead.")
-    size, vision = llava.Settings(), clip_training.Settings()
-    return random_mllm(
-        "random, of the mini's size",
-        CLIPVisionConfig(
-            hidden_size=vision.width, intermediate_size=4 * vision.width,
-            num_hidden_layers=vision.layers, num_attention_heads=vision.width // 32,
-            image_size=vision.image_size, patch_size=vision.patch,
-        ),
-        LlamaConfig(
-            hidden_size=size.width, intermediate_size=size.mlp, num_hidden_layers=size.layers,
-            num_attention_heads=size.width // 32, vocab_size=len(llava.build_tokenizer()),
-        ),
-        torch.device("cpu"), torch.float32,
-    )  # fmt: skip
-
-
 def llava_7b(device: torch.device) -> Mllm:
     """LLaVA-1.5-7B's architecture, with random weights and the mini's words."""
     vision = CLIPVisionConfig(
@@ -216,7 +192,7 @@ def report(mllm: Mllm, jobs: list[Job]) -> float:
 def main() -> None:
     """Print the comparison on the CPU and, where there is one, on the GPU."""
     n_sets = int(sys.argv[1]) if len(sys.argv) > 1 else SETS
-    jobs, model = read_jobs(n_sets), mini()
+    jobs, model = read_jobs(n_sets), load_mllm("mini", device="cpu")
     print(f"{model.name}, {torch.get_num_threads()} CPU threads, {len(jobs)} images")
     report(model, jobs)
     if not torch.cuda.is_available():

@@ -362,7 +362,6 @@ def test_the_learning_rate_rises_stays_and_falls_to_zero():
 # --- the weights that this package ships ---------------------------------------------------------
 
 
-@pytest.mark.skipif(not training.ASSETS.exists(), reason="the mini LLaVA is not trained yet")
 def test_the_shipped_readers_eyes_are_the_shipped_clips():
     theirs = load_file(clip.ASSETS / "open_clip_model.safetensors")
     ours = load_file(training.ASSETS / "model.safetensors")

@@ -14,10 +14,10 @@ from erragree_utils.models.vision import load_vision
 from erragree_utils.tabletop import patterns, render
 from erragree_utils.training import clip
 from erragree_utils.training import vision as training
-from erragree_utils.training.data import twin_scenes
+from erragree_utils.training.data import near_duplicates
 
 SETTINGS = training.Settings(
-    steps=4, twins=12, batch=4, image_size=40, margin=4, width=32, layers=2, warmup=1,
+    steps=4, pairs=12, batch=4, image_size=40, margin=4, width=32, layers=2, warmup=1,
     validation_contrasts=1,
 )  # fmt: skip
 
@@ -58,8 +58,8 @@ def test_the_loss_is_simclrs():
     assert torch.allclose(training.instance_loss(first, second, 0.1), torch.stack(terms).mean())
 
 
-def test_twins_differ_in_one_respect():
-    scenes = twin_scenes(0, 0, 20)
+def test_near_duplicates_differ_in_one_respect():
+    scenes = near_duplicates(0, 0, 20)
     assert len(scenes) == 40
     for a, b in zip(scenes[::4], scenes[1::4], strict=True):  # even ones: opposite relations
         assert (a.place, a.light, a.view) == (b.place, b.light, b.view)
@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(trained, tmp_path, 
 
 
 def test_the_loss_goes_down(tmp_path):
-    settings = replace(SETTINGS, steps=40, twins=6)
+    settings = replace(SETTINGS, steps=40, pairs=6)
     training.train(settings, tmp_path / "run", every=20)
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert log[1]["loss"] < log[0]["loss"]
@@ -101,7 +101,7 @@ def test_the_log_holds_cosines_of_every_pattern(trained):
 
 def test_what_was_saved_loads_and_embeds_alike(trained, saved):
     vision = load_vision(saved, device="cpu")
-    pictures = render.render_many(twin_scenes(3, 0, 2), SETTINGS.image_size)
+    pictures = render.render_many(near_duplicates(3, 0, 2), SETTINGS.image_size)
     embedded = vision.embed_images([Image.fromarray(p) for p in pictures], batch_size=3)
     model = trained[0].half().float().eval()
     with torch.no_grad():
