@@ -54,7 +54,8 @@ def evaluate(
     progress : bool
         Show a progress bar.
     blind : bool
-        Ask a `Mllm` without showing the images: what the words alone give away.
+        Ask a `Mllm` without showing the images: what the words alone give away. Both images of a
+        pair then get the same scores, so that one of them is right.
 
     Returns
     -------
@@ -68,8 +69,9 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the method is unknown or not for this kind of model, the benchmark empty, an item cannot
-        be encoded, or a caption states no relation where the method needs one (it is named).
+        If the method is unknown or not for this kind of model, a matching is to be blind, the
+        benchmark is empty, an item cannot be encoded, or a caption states no relation where the
+        method needs one (it is named).
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")

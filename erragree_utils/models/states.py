@@ -7,7 +7,7 @@ tokens of 4096 numbers, 33 times): `reduce` shrinks them batch by batch, as they
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from .clip import Clip, ModelError
 from .device import in_batches
-from .mllm import Mllm, _pictures
+from .mllm import Mllm, _aligned, _length, _pictures
 
 #: Takes patch tokens (n, patches, width), float32, and returns an array of n rows.
 Reduce: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -94,22 +94,26 @@ def clip_states(
 def mllm_states(
     mllm: Mllm,
     images: Iterable[Image.Image],
-    question: str,
+    questions: str | Sequence[str],
     reduce: Reduce | None = None,
+    only: str = "",
     batch_size: int = 32,
     progress: bool = False,
 ) -> dict[str, np.ndarray]:
-    """What a LLaVA model makes of images on the way to the answer to one question.
+    """What a LLaVA model makes of images on the way to the answer to a question.
 
     Parameters
     ----------
     mllm : Mllm
     images : iterable of PIL.Image.Image
         A generator is read a batch at a time.
-    question : str
-        Asked of every image, in the checkpoint's own chat template.
+    questions : str or sequence of str
+        One for all images, or one for each, in the checkpoint's own chat template.
     reduce : callable, optional
         Applied to the image tokens of each batch, such as `mean_pool` or ``pool_grid(4)``.
+    only : str
+        Keep the states whose names end so, such as ``"last"``: the image tokens of a real model are
+        large, and copying them takes longer than computing them.
     batch_size : int
         Halved when the device's memory is too small.
     progress : bool
@@ -129,20 +133,21 @@ def mllm_states(
     ModelError
         If the model shows an image to the language model in several crops, as LLaVA-NeXT does.
     ValueError
-        If there are no images.
+        If there are no images, not as many questions, or no state has such a name.
     EncodeError
         If an image cannot be read or the prompt is too long; it names the image.
     """
     core = mllm.model.model
     layers, projector = list(core.language_model.layers), core.multi_modal_projector
-    text = mllm.prompt(question)
 
-    def encode(batch: list[tuple[Image.Image]], first: int) -> list[dict[str, np.ndarray]]:
-        groups = [_pictures(image, first + i) for i, (image,) in enumerate(batch)]
-        ids = mllm._tokens([text])[text]
-        mllm._check_images(ids, question, 1, first)
-        mllm._note_unknown(ids, question)
-        inputs = mllm._processed(groups, [text] * len(batch), first)
+    def encode(batch: list[tuple[Image.Image, str]], first: int) -> list[dict[str, np.ndarray]]:
+        groups = [_pictures(image, first + i) for i, (image, _) in enumerate(batch)]
+        texts = [mllm.prompt(question) for _, question in batch]
+        ids = mllm._tokens(texts)
+        for i, (text, (_, question)) in enumerate(zip(texts, batch, strict=True)):
+            mllm._check_images(ids[text], question, 1, first + i)
+            mllm._note_unknown(ids[text], question)
+        inputs = mllm._processed(groups, texts, first)
         mllm._check_length(inputs["attention_mask"], 0, first)
         places = inputs["input_ids"] == mllm.processor.image_token_id
         found: dict[str, np.ndarray] = {}
@@ -153,20 +158,28 @@ def mllm_states(
                     f"{mllm.name} shows an image in several crops or pools its patches, so that "
                     "image tokens are not patches: give a model of LLaVA-1.5's kind"
                 )
-            found[("vision tower", "projector")[end]] = _reduced(tokens, reduce)
+            name = ("vision tower", "projector")[end]
+            if name.endswith(only):
+                found[name] = _reduced(tokens, reduce)
 
         def keep(layer: int, hidden: torch.Tensor) -> None:
-            patches = hidden[places.to(hidden.device)].view(len(batch), -1, hidden.shape[-1])
-            found[f"layer {layer} image"] = _reduced(patches, reduce)
-            found[f"layer {layer} last"] = _array(hidden[:, -1])
+            if f"layer {layer} image".endswith(only):
+                patches = hidden[places.to(hidden.device)].view(len(batch), -1, hidden.shape[-1])
+                found[f"layer {layer} image"] = _reduced(patches, reduce)
+            if f"layer {layer} last".endswith(only):
+                found[f"layer {layer} last"] = _array(hidden[:, -1])
 
         with _watched([projector], keep_projector), _watched(layers, keep):
             core(**inputs, use_cache=False)
+        if not found:
+            raise ValueError(
+                f"no state's name ends with {only!r}; try 'last', 'image', 'projector'"
+            )
         return [found]
 
-    total = len(images) if hasattr(images, "__len__") else None
-    rows = ((image,) for image in images)
-    return _joined(mllm._gather(rows, total, batch_size, encode, "images" if progress else None))
+    total, label = _length(images), "images" if progress else None
+    rows = _aligned(images, questions=questions)
+    return _joined(mllm._gather(rows, total, batch_size, encode, label))
 
 
 def untrained(clip: Clip, seed: int = 0) -> Clip:

@@ -111,7 +111,7 @@ def load_vision(
     device : str or torch.device, optional
         By default the best there is.
     dtype : str or torch.dtype, optional
-        By default float32 on a CPU, float16 elsewhere.
+        By default float32: cosines are compared with thresholds.
 
     Raises
     ------
@@ -140,10 +140,10 @@ def load_vision(
             f"the weights of {name} could not be downloaded ({error}); check the network, or the "
             "variable HF_ENDPOINT, and run again"
         ) from error
-    except (SafetensorError, RuntimeError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(
-            f"the weights of {name} are damaged or of another model ({error}); delete them and "
-            "load again"
+            f"{name} is damaged, incomplete or another kind of model ({error}); delete its files "
+            "and load it again"
         ) from error
     config = timm.data.resolve_model_data_config(model)
     preprocess = timm.data.create_transform(**config, is_training=False)

@@ -3,7 +3,7 @@
 DINOv2's part at mini scale: a vision transformer that never sees a word. It learns to tell pictures
 apart by instance discrimination (Chen et al. 2020, "A Simple Framework for Contrastive Learning of
 Visual Representations", section 2): of two crops of each picture in a batch, each must find the
-other among all crops. Pictures come in twos that differ in one respect, so that what tells
+other among all crops. Pictures come in pairs that differ in one respect, so that what tells
 near-duplicates apart has to be kept.
 """
 
@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from ..tabletop import patterns, render, scenes
 from . import clip, loop
-from .data import load_twins
+from .data import load_near_duplicates
 
 ASSETS = clip.ALL_ASSETS / "mini-vision"
 ARCHITECTURE = "vit_tiny_patch16_224"  # timm's plain ViT; the sizes below replace its own
@@ -36,8 +36,8 @@ class Settings:
 
     seed: int = 0
     steps: int = 2000
-    twins: int = 20_000  # twos of pictures
-    batch: int = 64  # twos
+    pairs: int = 20_000  # of near-duplicate pictures
+    batch: int = 64  # pairs
     temperature: float = 0.1
     image_size: int = 80
     margin: int = 8  # pictures are rendered larger by this much and cropped at random
@@ -82,7 +82,7 @@ def instance_loss(first: torch.Tensor, second: torch.Tensor, temperature: float)
 
 
 class Batches:
-    """Random batches: two crops, dimmed or brightened, of both pictures of random twos."""
+    """Random batches: two crops, dimmed or brightened, of both pictures of random pairs."""
 
     def __init__(self, pictures: np.ndarray, settings: Settings):
         self.pictures, self.settings = pictures, settings
@@ -92,7 +92,7 @@ class Batches:
         s = self.settings
         rng = np.random.default_rng((s.seed, step))
         chosen = np.sort(rng.choice(len(self.pictures) // 2, s.batch, replace=False))
-        shown = np.stack([self.pictures[i] for two in chosen for i in (2 * two, 2 * two + 1)])
+        shown = np.stack([self.pictures[i] for k in chosen for i in (2 * k, 2 * k + 1)])
         first, second = (self._see(shown, rng) for _ in range(2))
         return first, second
 
@@ -168,10 +168,10 @@ def train(settings: Settings, run: Path, every: int = 250) -> torch.nn.Module:
     model = build_model(settings)
     steppers = loop.optimizers(model, settings, ("blocks",))
     start = loop.resume(run, settings, model, steppers)
-    pictures = load_twins(
+    pictures = load_near_duplicates(
         run.parent / "pictures",
         settings.seed,
-        settings.twins,
+        settings.pairs,
         settings.image_size + settings.margin,
     )
     batches, log = Batches(pictures, settings), loop.Log(run, start)

@@ -35,6 +35,15 @@ def test_damaged_weights_say_so(tmp_path):
         load_vision(tmp_path, device="cpu")
 
 
+@pytest.mark.parametrize("config", [None, "{", "{}"])
+def test_a_folder_without_a_proper_configuration_says_so(tmp_path, config):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ModelError, match="incomplete"):
+        load_vision(tmp_path, device="cpu")
+
+
 def test_an_item_that_is_no_image_is_named(tiny):
     with pytest.raises(EncodeError, match="image 1 "):
         tiny.embed_images([Image.new("RGB", (40, 40)), "mug.png"])
