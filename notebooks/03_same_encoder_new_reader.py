@@ -112,7 +112,8 @@ def on_both(model, method):
 by_reader = {"CLIP": on_both(clip, "matching"), "LLaVA": on_both(mllm, "vqascore")}
 predictions = pd.concat(by_reader, names=["reader"]).reset_index(level=0)
 summary = summarize(predictions, by=["benchmark", "relation", "reader"])
-as_percent(summary)
+accuracy = ["individual accuracy", "pair accuracy"]
+as_percent(summary)[accuracy]  # chance: 50 and 25
 
 # %% mystnb={"image": {"alt": "The two images of the first left/right pair of benchmark A. Below each, bars for the scores of both captions, by CLIP and by LLaVA. CLIP's two bars are almost equally long, and the same caption is ahead for both images. LLaVA's bars show which caption it prefers for each image."}}
 import matplotlib.pyplot as plt
@@ -151,7 +152,8 @@ def gap_on(name, relation="left/right"):
 
 
 gaps = pd.DataFrame({name: gap_on(name) for name in benches}).T
-gaps.rename(columns=lambda c: c.replace("_a", "_CLIP").replace("_b", "_LLaVA"))
+shown = gaps.drop(columns=["n", "accuracy_a", "accuracy_b"])
+shown.rename(columns={"only_a": "only CLIP", "only_b": "only LLaVA"})
 
 # %% [markdown]
 # ## The same without scores
@@ -165,7 +167,7 @@ written = written[written["relation"] == "left/right"]
 table = as_percent(summarize(written, by=["benchmark", "method"]))
 unparsed = written.assign(unparsed=written["parsed"].eq(False))
 table["not parsed"] = unparsed.groupby(["benchmark", "method"])["unparsed"].sum()
-table
+table.drop(columns=["pairs", "pair chance"])
 
 # %%
 sample = written[written["method"] == "prompted-4way"].iloc[:4]
@@ -209,7 +211,7 @@ shown = {
     "another pair's, same side": evaluate(mllm, with_images(next_ones), "vqascore"),
 }
 control = tested(shown)
-as_percent(control).join(control["mean P(Yes)"].round(3))
+as_percent(control)[accuracy].join(control["mean P(Yes)"].round(3))
 
 # %% [markdown]
 # The row without an image has a preference all the same, a habit of the words:
@@ -323,7 +325,7 @@ covering = tested(covered)
 yes = {name: table["score_own"] for name, table in covered.items()}
 harm = bootstrap_mean(yes["10% largest, next pair's map"] - yes["10% largest"])
 print("P(Yes) lost beyond the next pair's map:", harm.round(3).to_dict())
-as_percent(covering).join(covering["mean P(Yes)"].round(3))
+as_percent(covering)[accuracy].join(covering["mean P(Yes)"].round(3))
 
 # %% [markdown]
 # Covering what the map names does far more harm than covering at random. But at mini scale most of that harm is done by the next pair's map as well: largely the maps tell where objects stand on that side, and only the small rest, with its interval above, is about this image.
