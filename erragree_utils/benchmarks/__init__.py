@@ -15,6 +15,9 @@ _LOADERS = {
     "whatsup-b": ("erragree_utils.benchmarks.whatsup", "load_whatsup"),
     "coco-spatial": ("erragree_utils.benchmarks.spatial", "load_spatial"),
     "gqa-spatial": ("erragree_utils.benchmarks.spatial", "load_spatial"),
+    "mmvp": ("erragree_utils.benchmarks.mmvp", "load_mmvp"),
+    "mmvp-vlm": ("erragree_utils.benchmarks.mmvp", "load_mmvp_vlm"),
+    "tabletop-mmvp": ("erragree_utils.benchmarks.tabletop_mmvp", "load_tabletop_mmvp"),
 }
 
 BENCHMARKS = tuple(_LOADERS)
@@ -40,7 +43,10 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
         Passed to the loader. ``tabletop-*``: ``seed``, ``n_sets``, ``size`` (see
         `tabletop.load_tabletop`). ``whatsup-*``: ``folder``, ``download``, ``skip_incomplete``
         (see `whatsup.load_whatsup`). ``coco-spatial`` and ``gqa-spatial``: the same and
-        ``objects`` (see `spatial.load_spatial`).
+        ``objects`` (see `spatial.load_spatial`). ``mmvp``: the same and ``labels``, ``repository``
+        (see `mmvp.load_mmvp`); ``mmvp-vlm``: the same and ``prefix`` (see `mmvp.load_mmvp_vlm`).
+        ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep`` (see
+        `tabletop_mmvp.load_tabletop_mmvp`).
 
     Returns
     -------

@@ -21,8 +21,47 @@ class BenchmarkError(ValueError):
     """The files of a benchmark are not what its format promises."""
 
 
+class HasImages:
+    """What kinds of pairs share: `images`, opened from their `sources`."""
+
+    pair_id: str
+    sources: tuple[Path | Image.Image, ...]
+
+    @property
+    def images(self) -> tuple[Image.Image, ...]:
+        """The images, RGB, opened anew on each access.
+
+        Pixels are taken as they are stored: the orientation tag of a photo is not applied, as in
+        the official What'sUp script, so that scores can be compared with published ones.
+
+        Raises
+        ------
+        ImageError
+            If a file is missing or damaged; the message names the pair and the file.
+        """
+        return tuple(self._open(source) for source in self.sources)
+
+    def _open(self, source: Path | Image.Image) -> Image.Image:
+        if isinstance(source, Image.Image):
+            return source.convert("RGB")
+        try:
+            with Image.open(source) as image:
+                return image.convert("RGB")
+        except FileNotFoundError:
+            raise ImageError(
+                f"pair {self.pair_id!r}: the image {source} is missing. Copy it there, or load the "
+                "benchmark with skip_incomplete=True to leave out what lacks an image."
+            ) from None
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            # Pillow raises SyntaxError and ValueError for some broken headers.
+            raise ImageError(
+                f"pair {self.pair_id!r}: the image {source} cannot be read ({error}). The file is "
+                "probably damaged or was not copied whole: delete it and fetch it again."
+            ) from error
+
+
 @dataclass(frozen=True)
-class ImagePair:
+class ImagePair(HasImages):
     """Two images that differ in one respect, with the captions that tell them apart.
 
     Image `i`'s own caption is ``captions[i]``. COCO-spatial and GQA-spatial have single images:
@@ -65,38 +104,6 @@ class ImagePair:
             )
         object.__setattr__(self, "captions", tuple(self.captions))
         object.__setattr__(self, "sources", tuple(self.sources))
-
-    @property
-    def images(self) -> tuple[Image.Image, ...]:
-        """The images, RGB, opened anew on each access.
-
-        Pixels are taken as they are stored: the orientation tag of a photo is not applied, as in
-        the official What'sUp script, so that scores can be compared with published ones.
-
-        Raises
-        ------
-        ImageError
-            If a file is missing or damaged; the message names the pair and the file.
-        """
-        return tuple(self._open(source) for source in self.sources)
-
-    def _open(self, source: Path | Image.Image) -> Image.Image:
-        if isinstance(source, Image.Image):
-            return source.convert("RGB")
-        try:
-            with Image.open(source) as image:
-                return image.convert("RGB")
-        except FileNotFoundError:
-            raise ImageError(
-                f"pair {self.pair_id!r}: the image {source} is missing. Copy it there, or load the "
-                "benchmark with skip_incomplete=True to leave out what lacks an image."
-            ) from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            # Pillow raises SyntaxError and ValueError for some broken headers.
-            raise ImageError(
-                f"pair {self.pair_id!r}: the image {source} cannot be read ({error}). The file is "
-                "probably damaged or was not copied whole: delete it and fetch it again."
-            ) from error
 
 
 @dataclass(frozen=True, repr=False)
