@@ -27,6 +27,8 @@ from torch.nn import functional as F
 from .device import EncodeError, in_batches, pick_device, pick_dtype
 
 ASSETS = Path(__file__).parent.parent / "assets"
+# The second saw captions that state on which side of the picture a thing is (chapter 4).
+_SHIPPED = {"mini": "mini-clip", "mini-positions": "mini-clip-positions"}
 # "fp16" and "bf16" keep layer norms in float32, as OpenAI's own code does.
 _PRECISION = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -41,7 +43,8 @@ class Clip:
     Attributes
     ----------
     name : str
-        ``"mini"``, ``"ViT-L-14-336:openai"`` (architecture and weights) or a folder's name.
+        ``"mini"``, ``"mini-positions"``, ``"ViT-L-14-336:openai"`` (architecture and weights) or a
+        folder's name.
     weights : str
         Where the weights come from, for people.
     device : torch.device
@@ -264,9 +267,10 @@ def load_clip(
     Parameters
     ----------
     name : str or pathlib.Path
-        ``"mini"`` (ships with this package); a name of open_clip's, such as ``"ViT-L-14-336"``;
-        or a folder in open_clip's ``local-dir:`` format (``open_clip_config.json``,
-        ``open_clip_model.safetensors`` and, if the config names one, a tokenizer).
+        ``"mini"`` or ``"mini-positions"`` (ship with this package); a name of open_clip's, such as
+        ``"ViT-L-14-336"``; or a folder in open_clip's ``local-dir:`` format
+        (``open_clip_config.json``, ``open_clip_model.safetensors`` and, if the config names one, a
+        tokenizer).
     pretrained : str or False, optional
         For names of open_clip's: the tag of the published weights, or a file. By default
         ``"openai"`` if there are such weights, else the first tag listed. False gives random
@@ -300,8 +304,8 @@ def load_clip(
     folder = _folder(name)
     if folder is not None:
         _check_folder(folder, name, pretrained)
-        label = "mini" if name == "mini" else folder.resolve().name
-        weights = "of this package" if name == "mini" else f"from {folder}"
+        label = str(name) if name in _SHIPPED else folder.resolve().name
+        weights = "of this package" if name in _SHIPPED else f"from {folder}"
         identifier, model, preprocess = _read(f"local-dir:{folder}", {"pretrained": None}, options)
     else:
         identifier, label, weights, source = _published(str(name), pretrained)
@@ -313,8 +317,8 @@ def load_clip(
 
 def _folder(name: str | Path) -> Path | None:
     """The folder that a name means, or None if it is a name of open_clip's."""
-    if name == "mini":
-        return ASSETS / "mini-clip"
+    if name in _SHIPPED:
+        return ASSETS / _SHIPPED[name]
     text = str(name).removeprefix("local-dir:")
     if isinstance(name, Path) or text != str(name) or text.startswith((".", "~", "/")):
         return Path(text).expanduser()
@@ -334,9 +338,9 @@ def _check_folder(folder: Path, name: str | Path, pretrained: str | bool | None)
         missing.append("open_clip_model.safetensors")
     if not missing:
         return
-    if name == "mini":
+    if name in _SHIPPED:
         raise ModelError(
-            f"the mini CLIP is not complete: {folder} lacks {' and '.join(missing)}. Install the "
+            f"the {name} CLIP is not complete: {folder} lacks {' and '.join(missing)}. Install the "
             "package again, or train the model: python -m erragree_utils.training.clip"
         )
     raise ModelError(
@@ -350,7 +354,7 @@ def _published(name: str, pretrained: str | bool | None) -> tuple[str, str, str,
     identifier = name.replace("/", "-")
     models = open_clip.list_models()
     if identifier not in models:
-        close = get_close_matches(identifier, ["mini", *models], n=4, cutoff=0.5)
+        close = get_close_matches(identifier, [*_SHIPPED, *models], n=4, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
         raise ModelError(
             f"unknown CLIP {name!r}: {hint}Names are 'mini', those of open_clip.list_models(), "
