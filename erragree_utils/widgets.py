@@ -157,7 +157,10 @@ class DirectionExplorer(ipywidgets.VBox):
 
 
 def direction_explorer(
-    images: np.ndarray, texts: np.ndarray, degrees: Sequence[float] = tuple(range(0, 91, 5))
+    images: np.ndarray,
+    texts: np.ndarray,
+    groups: Sequence,
+    degrees: Sequence[float] = tuple(range(0, 91, 5)),
 ) -> DirectionExplorer:
     """Turn a direction from the text difference to the image difference; see when the clouds part.
 
@@ -165,6 +168,8 @@ def direction_explorer(
     ----------
     images, texts : numpy.ndarray, shape (N, 2, D)
         Embeddings of pairs, as for `alignment.turned_scores`.
+    groups : sequence, length N
+        The direction comes from one half of them, the pairs that are shown from the other.
     degrees : sequence of float
         Angles on offer.
 
@@ -180,7 +185,7 @@ def direction_explorer(
     """
     if not len(degrees):
         raise ValueError("give at least one angle")
-    return DirectionExplorer(turned_scores(images, texts, degrees))
+    return DirectionExplorer(turned_scores(images, texts, groups, degrees))
 
 
 def _outcomes(bench: Any, readers: Mapping[str, pd.DataFrame]) -> dict[str, list[int]]:

@@ -30,6 +30,11 @@ def pairs(turned: bool = True, held: bool = True):
     return (unit(x + 0.005 * rng.normal(size=x.shape)) for x in (images, texts))
 
 
+def margins_of(images, texts):
+    scores = np.einsum("nid,njd->nij", images, texts)
+    return scores[:, [0, 1], [0, 1]] - scores[:, [0, 1], [1, 0]]
+
+
 class TestAngles:
     def test_differences_that_point_the_same_way(self):
         table = alignment.difference_angles(*pairs(turned=False))
@@ -57,24 +62,96 @@ class TestAngles:
             alignment.difference_angles(images, images[:, :1])
 
 
+def differing(images_along: int, texts_along: int, spread: float = 0.1):
+    """Pairs whose differences have a common part of 0.05 along an axis, and noise of their own."""
+    rng = np.random.default_rng(0)
+    images, texts = unit(rng.normal(size=(2, N, 1, D))).repeat(2, axis=2)
+    for x, along, noise in ((images, images_along, spread), (texts, texts_along, 0.005)):
+        x += noise * rng.normal(size=x.shape)
+        x[:, :, along] += [0.025, -0.025]
+    return images, texts
+
+
+class TestMeanDifference:
+    def test_the_angle_within_pairs_hides_what_the_means_show(self):
+        same, other = differing(3, 3), differing(3, 4)
+        for images, texts in (same, other):
+            assert alignment.difference_angles(images, texts)["angle"].mean() > 80
+        same, other = (alignment.mean_difference(*x, GROUPS) for x in (same, other))
+        assert same["reachable"] > 0.5
+        assert same["cosine_low"] < same["reachable"] < same["cosine_high"]
+        assert same["cosine_low"] > 0.2
+        assert other["cosine_low"] < 0 < other["cosine_high"] < other["reachable"] / 2
+
+    def test_the_ceiling_is_the_angle_of_a_text_along_the_mean_difference(self):
+        images, texts = differing(3, 3)
+        found = alignment.mean_difference(images, texts, GROUPS)["ceiling"]
+        texts = np.zeros_like(images)
+        texts[:, :, 3] = [0.5, -0.5]
+        true = alignment.difference_angles(images, texts)["angle"].mean()
+        assert true < found < 90
+        assert found == pytest.approx(true, abs=4)
+
+    def test_without_a_common_direction_nothing_can_be_reached(self):
+        images, texts = differing(3, 3)
+        turned = np.where(np.arange(N) % 2, 1, -1)[:, None, None]
+        images = images.mean(1, keepdims=True) + turned * (images - images.mean(1, keepdims=True))
+        found = alignment.mean_difference(images, texts, GROUPS)
+        assert found["image_reliability"] < 0.3 and found["text_reliability"] > 0.9
+        assert found["reachable"] <= 0.5
+
+    def test_noise_that_images_and_texts_of_a_pair_share_is_no_agreement(self):
+        # Each object has an axis of its own for both, as a changed colour has.
+        rng = np.random.default_rng(1)
+        moved = rng.normal(size=(N, D))
+        images = np.stack([moved, -moved], axis=1)
+        found = alignment.mean_difference(images, images, GROUPS)
+        assert alignment.difference_angles(images, images)["angle"].max() < 1e-3
+        assert found["cosine_low"] < 0.2 and abs(found["cosine"]) < 0.3
+
+    def test_groups_are_checked(self):
+        images, texts = pairs()
+        with pytest.raises(ValueError, match="120 of 3 groups"):
+            alignment.mean_difference(images, texts, np.arange(N) % 3)
+        with pytest.raises(ValueError, match="5 of 5 groups"):
+            alignment.mean_difference(images, texts, range(5))
+
+
 class TestRepair:
     @pytest.mark.parametrize("side", ["text", "image"])
     def test_what_the_embedding_holds_is_recovered_on_unseen_groups(self, side):
         images, texts = pairs()
         before = summarize(alignment.matching_table(images, texts))
-        maps, fold = alignment.cross_fitted_maps(images, texts, GROUPS)
+        maps, fold = alignment.cross_fitted_maps(images, texts, GROUPS, side)
         after = summarize(alignment.matching_table(images, texts, maps, fold, side))
         assert before["individual_accuracy"].item() < 0.65
         assert after["individual_accuracy"].item() > 0.95
         kept = alignment.retrieval_table(images, texts, maps, fold, side)
         assert kept["correct"].mean() > 0.9
 
-    def test_what_it_does_not_hold_is_not(self):
+    @pytest.mark.parametrize("side", ["text", "image"])
+    def test_what_it_does_not_hold_is_not(self, side):
         images, texts = pairs(held=False)
-        maps, fold = alignment.cross_fitted_maps(images, texts, GROUPS)
-        after = summarize(alignment.matching_table(images, texts, maps, fold))
+        maps, fold = alignment.cross_fitted_maps(images, texts, GROUPS, side)
+        after = summarize(alignment.matching_table(images, texts, maps, fold, side))
         low, high = after.filter(regex="individual_accuracy_").iloc[0]
         assert low <= 0.5 <= high
+
+    @pytest.mark.parametrize("side", ["text", "image"])
+    def test_a_planted_side_is_hidden_from_matching_and_brought_back(self, side):
+        _, texts = pairs()
+        images = texts.mean(axis=1, keepdims=True).repeat(2, axis=1)
+        images[:, :, D // 2 :] = 0  # as in real embeddings, objects do not vary in all dimensions
+        images = alignment.planted(unit(images), texts, 0.2)
+        np.testing.assert_allclose(np.linalg.norm(images, axis=2), 1)
+        assert np.linalg.norm(images[:, 0] - images[:, 1], axis=1).mean() == pytest.approx(
+            0.2, 0.05
+        )
+        before = summarize(alignment.matching_table(images, texts))["pair_accuracy"].item()
+        maps, fold = alignment.cross_fitted_maps(images, texts, GROUPS, side)
+        after = summarize(alignment.matching_table(images, texts, maps, fold, side))
+        assert before < 0.25
+        assert after["pair_accuracy"].item() > 0.9
 
     def test_every_pair_is_scored_by_a_map_that_has_not_seen_its_group(self):
         images, texts = pairs()
@@ -87,23 +164,27 @@ class TestRepair:
         weak, strong = (alignment.fit_map(images, texts, s) - np.eye(D) for s in (1e-3, 1e3))
         assert np.linalg.norm(strong) < 0.01 * np.linalg.norm(weak)
 
-    def test_the_map_is_the_minimum_of_its_loss(self):
+    @pytest.mark.parametrize("side", ["text", "image"])
+    def test_the_map_is_the_minimum_of_its_loss(self, side):
         images, texts = pairs()
-        found = alignment.fit_map(images, texts, 0.1)
+        found = alignment.fit_map(images, texts, 0.1, side)
+        spread = margins_of(images, texts).std()
 
         def loss(repair):
-            scores = np.einsum("nid,de,nje->nij", images, repair, texts)
-            margins = scores[:, [0, 1], [0, 1]] - scores[:, [0, 1], [1, 0]]
-            plain = np.einsum("nid,njd->nij", images, texts)
-            goal = 2 * (plain[:, [0, 1], [0, 1]] - plain[:, [0, 1], [1, 0]]).std()
-            moved = np.linalg.norm(texts[:, 0] - texts[:, 1], axis=1)
-            penalty = 0.1 * (moved**2).mean() * ((repair - np.eye(D)) ** 2).sum()
-            return ((margins - goal) ** 2).sum() + penalty
+            a = unit(images @ repair.T) if side == "image" else images
+            s = unit(texts @ repair.T) if side == "text" else texts
+            penalty = 0.1 * ((repair - np.eye(D)) ** 2).sum()
+            return np.log1p(np.exp(-margins_of(a, s) / spread)).mean() + penalty
 
         rng = np.random.default_rng(0)
         nearby = [found + 1e-2 * rng.normal(size=(D, D)) for _ in range(20)]
         assert loss(found) < min(map(loss, nearby))
         assert loss(found) < loss(np.eye(D))
+
+    def test_the_two_sides_have_maps_of_their_own(self):
+        images, texts = pairs()
+        of_texts, of_images = (alignment.fit_map(images, texts, 0.01, x) for x in ("text", "image"))
+        assert np.linalg.norm(of_texts - of_images.T) > 0.01 * np.linalg.norm(of_texts)
 
     def test_what_cannot_be_repaired(self):
         images, texts = pairs()
@@ -111,6 +192,8 @@ class TestRepair:
             alignment.cross_fitted_maps(images, texts, np.arange(N) % 2)
         with pytest.raises(ValueError, match="unknown side 'both'"):
             alignment.matching_table(images, texts, side="both")
+        with pytest.raises(ValueError, match="unknown side 'both'"):
+            alignment.fit_map(images, texts, 1.0, "both")
         with pytest.raises(ValueError, match="1 pair_ids for 120 pairs"):
             alignment.matching_table(images, texts, pair_ids=["a"])
 
@@ -132,16 +215,34 @@ def test_a_turning_direction_parts_the_images_where_they_differ_and_not_where_th
     texts[..., 1] = [0.5, -0.5]
     images += 0.05 * rng.normal(size=images.shape)
     images, texts = (x / np.linalg.norm(x, axis=2, keepdims=True) for x in (images, texts))
-    found = alignment.turned_scores(images, texts, (0, 90))
+    found = alignment.turned_scores(images, texts, np.arange(60), (0, 90))
     assert found[0].shape == (30, 2)
     assert np.mean(found[90][:, 0] > found[90][:, 1]) > 0.95
     assert 0.2 < np.mean(found[0][:, 0] > found[0][:, 1]) < 0.8
     np.testing.assert_allclose(found[90].sum(axis=1), 0, atol=1e-12)
 
 
-def test_turning_needs_pairs_and_texts_that_differ():
+def test_the_direction_comes_from_other_groups_than_the_pairs_shown():
+    # Two groups whose sides lie on different axes: the axis of one does not part the other.
+    rng = np.random.default_rng(0)
+    group = np.arange(40) % 2
+    images, texts = rng.normal(size=(2, 40, 1, 8)).repeat(2, axis=2)
+    for k in (0, 1):
+        images[group == k, :, k] = [0.5, -0.5]
+    texts[..., 2] = [0.5, -0.5]
+    images, texts = unit(images), unit(texts)
+    places = alignment.turned_scores(images, texts, group, (90,))[90]
+    assert places.shape == (20, 2)
+    assert np.abs(places[:, 0] - places[:, 1]).max() < 0.1
+    apart = np.abs(images[:, 0] - images[:, 1]).max()
+    assert apart > 0.2
+
+
+def test_turning_needs_groups_and_texts_that_differ():
     same = np.ones((6, 2, 3)) / 3**0.5
-    with pytest.raises(ValueError, match="at least four pairs"):
-        alignment.turned_scores(same[:2], same[:2], (0,))
+    with pytest.raises(ValueError, match="6 of 1 groups"):
+        alignment.turned_scores(same, same, [0] * 6, (0,))
+    with pytest.raises(ValueError, match="2 of 2 groups"):
+        alignment.turned_scores(same, same, [0, 1], (0,))
     with pytest.raises(ValueError, match="texts do not differ"):
-        alignment.turned_scores(same, same, (0,))
+        alignment.turned_scores(same, same, range(6), (0,))

@@ -39,9 +39,18 @@ class TestSideExamples:
         assert table["side"].tolist() == ["left", "right", "left"]
         assert table["group"].tolist() == ["mug | table", "mug | table", "glass | orange"]
 
-    def test_other_captions_are_refused(self):
-        with pytest.raises(ValueError, match="'A mug on a table' does not say"):
-            probes.side_examples(["A mug on a table"])
+    def test_articles_are_words_and_not_the_letters_a_word_begins_with(self):
+        row = probes.side_examples(["An apple left of armchair"]).iloc[0]
+        assert (row["named"], row["other"], row["group"]) == (
+            "apple",
+            "armchair",
+            "apple | armchair",
+        )
+
+    @pytest.mark.parametrize("caption", ["A mug on a table", "A mug", "A mug on the left"])
+    def test_other_captions_are_refused(self, caption):
+        with pytest.raises(ValueError, match=f"'{caption}' does not say"):
+            probes.side_examples([caption])
 
 
 class TestProbe:

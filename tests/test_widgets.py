@@ -162,7 +162,7 @@ def embeddings() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_direction_turns_with_the_slider(embeddings):
-    explorer = direction_explorer(*embeddings, degrees=(0, 30, 90))
+    explorer = direction_explorer(*embeddings, np.arange(40) // 2, degrees=(0, 30, 90))
     assert [value for _, value in explorer.angle.options] == [0, 30, 90]
     first = pixels(explorer.picture.value)
     explorer.angle.value = 90
@@ -170,7 +170,7 @@ def test_the_direction_turns_with_the_slider(embeddings):
 
 
 def test_the_static_picture_shows_three_angles(embeddings):
-    explorer = direction_explorer(*embeddings, degrees=(0, 30, 60, 90))
+    explorer = direction_explorer(*embeddings, np.arange(40) // 2, degrees=(0, 30, 60, 90))
     bundle = explorer._repr_mimebundle_()
     static = pixels(base64.b64decode(bundle["image/png"]))
     one = pixels(explorer.picture.value)
@@ -180,4 +180,4 @@ def test_the_static_picture_shows_three_angles(embeddings):
 
 def test_angles_must_be_given(embeddings):
     with pytest.raises(ValueError, match="at least one angle"):
-        direction_explorer(*embeddings, degrees=())
+        direction_explorer(*embeddings, np.arange(40) // 2, degrees=())

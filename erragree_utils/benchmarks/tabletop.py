@@ -139,7 +139,8 @@ def load_changes(
         Whose sets: the first image of each pair is the *left of* image of a set.
     what : {"colour", "kind"}
         What is another in the second image, for the first thing: its colour, or what it is, drawn
-        from the small kinds.
+        from the small kinds that training never shows beside the second thing. A set of two small
+        objects for which there is no such kind is left out, and another drawn.
     seed, n_sets, size
         As in `load_tabletop`.
 
@@ -158,13 +159,9 @@ def load_changes(
         raise ValueError(f"cannot change {what!r}; choose 'colour' or 'kind'")
     rng = np.random.default_rng((scenes.TEST, seed, ord(what[0])))
     drawn = []
-    for scene, *_ in tabletop_sets(name, seed, n_sets):
-        thing, other = scene.things
-        taken = {thing.colour, other.colour} if what == "colour" else {thing.kind, other.kind}
-        pool = shapes.COLOURS if what == "colour" else shapes.SMALL
-        new = str(rng.choice([choice for choice in pool if choice not in taken]))
-        changed = replace(thing, **{what: new})
-        drawn += [scene, replace(scene, things=(changed, other))]
+    for scene, choices in _changeable(name, what, seed, n_sets):
+        changed = replace(scene.things[0], **{what: str(rng.choice(choices))})
+        drawn += [scene, replace(scene, things=(changed, scene.things[1]))]
     pictures = render.render_many(drawn, MODEL_SIZE if size is None else size)
     images = [Image.fromarray(p) for p in pictures]
     pairs = [
@@ -186,6 +183,30 @@ def load_changes(
         description=f"{n_sets} pairs in which one object has another {what}",
         source=f"tabletop world, seed {seed}",
     )
+
+
+def _changeable(
+    name: str, what: str, seed: int, n_sets: int
+) -> list[tuple[scenes.Scene, list[str]]]:
+    """First scenes of sets, and what their first thing may become; sets without are skipped."""
+    drawn = n_sets
+    while True:
+        firsts = [four[0] for four in tabletop_sets(name, seed, drawn)]
+        found = [(scene, choices) for scene in firsts if (choices := _choices(scene, what))]
+        if len(found) >= n_sets:
+            return found[:n_sets]
+        drawn += n_sets - len(found)
+
+
+def _choices(scene: scenes.Scene, what: str) -> list[str]:
+    thing, other = scene.things
+    if what == "colour":
+        return [colour for colour in shapes.COLOURS if colour not in (thing.colour, other.colour)]
+    return [
+        kind
+        for kind in shapes.SMALL
+        if kind not in (thing.kind, other.kind) and scenes.is_held_out_pair(kind, other.kind)
+    ]
 
 
 def tabletop_things(

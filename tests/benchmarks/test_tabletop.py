@@ -6,6 +6,7 @@ import pytest
 from erragree_utils.benchmarks import load_benchmark
 from erragree_utils.benchmarks.tabletop import load_changes, tabletop_sets, tabletop_things
 from erragree_utils.tabletop import scenes, shapes
+from erragree_utils.vqascore import parse_caption
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,28 @@ def test_changes_are_of_one_word_in_one_place(what):
         np.testing.assert_array_equal(before, np.asarray(left_right.images[0]))
         moved = np.abs(before - after).max(axis=2) > 0
         assert moved.any() and not moved[:, 60:].any()  # what stands on the right stays
+
+
+@pytest.mark.parametrize("name", ["tabletop-a", "tabletop-b"])
+def test_a_changed_kind_makes_no_combination_that_training_shows(name):
+    bench = load_changes(name, "kind", n_sets=60, size=8)
+    assert len(bench) == 60 and len({pair.pair_id for pair in bench}) == 60
+    for pair in bench:
+        for text in pair.captions:
+            said = parse_caption(text)
+            kinds = [phrase.split()[-1] for phrase in (said.first, said.second)]
+            assert scenes.is_held_out_pair(*kinds), text
+
+
+def test_sets_in_which_nothing_can_become_another_kind_are_left_out():
+    # Beside a lamp or a teapot training shows every small kind but the bottle.
+    def stuck(text):
+        return "bottle" in text and ("lamp" in text or "teapot" in text)
+
+    every = [pair.captions[0] for pair in load_benchmark("tabletop-b", seed=1, n_sets=4, size=8)]
+    assert stuck(every[0])
+    bench = load_changes("tabletop-b", "kind", seed=1, n_sets=3, size=8)
+    assert [pair.captions[0] for pair in bench] == every[2::2]
 
 
 def test_changes_of_something_else_are_refused():
