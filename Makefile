@@ -13,8 +13,9 @@ help:  ## list these targets
 book: $(STAMP)  ## execute every notebook and build _build/html
 	$(PY) tools/build_book.py
 
+# Two workers of one thread each: threads of two processes on two cores would wait for each other.
 test: $(STAMP)  ## unit tests, notebooks, pairs, lint, and the book with warnings as errors
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile
 
 bench: $(STAMP)  ## run each benchmark of benchmarks/
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done

@@ -261,6 +261,7 @@ plt.show()
 #
 # The loss keeps in the embedding what helps to find an image's caption. The mini CLIP's captions seldom needed a side. So here is a second one, `mini-positions`, whose captions did: 30% of them state on which side of the picture a thing is, and nothing else (*a red mug on the left*). Architecture, pictures, loss and seed are the same. It was trained for a fifth of the time, so it finds objects less well.
 
+
 # %%
 def told(k):
     """Probes and matching of the CLIP whose captions state plain positions."""
