@@ -104,6 +104,7 @@ def test_a_pair_can_be_named(bench, readers):
 
 
 def test_no_figure_is_left_open_to_be_shown_twice(bench, readers):
+    plt.close("all")
     pair_explorer(bench, readers).choice.value = 1
     assert plt.get_fignums() == []
 
