@@ -10,8 +10,9 @@ STAMP = $(VENV)/.installed
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-9s %s\n", $$1, $$2}'
 
+# The mini models' matrices are so small that threads cost more time than they save.
 book: $(STAMP)  ## execute every notebook and build _build/html
-	$(PY) tools/build_book.py
+	OMP_NUM_THREADS=1 $(PY) tools/build_book.py
 
 # Two workers of one thread each: threads of two processes on two cores would wait for each other.
 test: $(STAMP)  ## unit tests, notebooks, pairs, lint, and the book with warnings as errors
