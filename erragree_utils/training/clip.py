@@ -11,7 +11,6 @@ that the objects, not the background, must tell one image from the next.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shutil
@@ -30,7 +29,7 @@ from transformers import PreTrainedTokenizerFast
 from ..models.clip import ASSETS as ALL_ASSETS
 from ..tabletop import captions, render, scenes
 from .data import TrainingSet, load_training_set
-from .loop import Log, optimizers, resume, save_checkpoint, update
+from .loop import Log, command_line, optimizers, resume, save_checkpoint, update
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 ASSETS = ALL_ASSETS / "mini-clip"
@@ -258,13 +257,8 @@ def train(settings: Settings, run: Path, every: int = 250) -> CLIP:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line: train and write the weights."""
-    parser = argparse.ArgumentParser(
-        description="Train the mini CLIP (about an hour on two cores)."
-    )
-    parser.add_argument("--run", type=Path, default=Path("runs/mini-clip"), help="checkpoints, log")
-    parser.add_argument("--out", type=Path, help="where the weights go (default: RUN/model)")
-    for name, default in asdict(Settings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    what = "Train the mini CLIP (about an hour on two cores)."
+    parser = command_line(what, "runs/mini-clip", Settings())
     options = vars(parser.parse_args(arguments))
     run, out = options.pop("run"), options.pop("out")
     out = out or run / "model"

@@ -15,7 +15,6 @@ alone, so that a packed row computes what single prompts would. The loss counts 
 
 from __future__ import annotations
 
-import argparse
 import copy
 import hashlib
 import json
@@ -784,17 +783,10 @@ def save(model: LlavaForConditionalGeneration, tokenizer, settings: Settings, fo
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line: train and write the weights."""
-    parser = argparse.ArgumentParser(
-        description="Train the mini LLaVA (under an hour on two cores)."
-    )
-    parser.add_argument(
-        "--run", type=Path, default=Path("runs/mini-llava"), help="checkpoints, log"
-    )
-    parser.add_argument("--out", type=Path, help="where the weights go (default: RUN/model)")
+    what = "Train the mini LLaVA (an hour and a half on two cores that do other work too)."
+    parser = loop.command_line(what, "runs/mini-llava", Settings())
     parser.add_argument("--clip", type=Path, default=clip.ASSETS, help="folder of the CLIP to read")
     parser.add_argument("--compile", action="store_true", help="faster; needs a C++ compiler")
-    for name, default in asdict(Settings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     options = vars(parser.parse_args(arguments))
     run, out, folder, compiled = (options.pop(k) for k in ("run", "out", "clip", "compile"))
     out = out or run / "model"

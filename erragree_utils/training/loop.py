@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Iterable
@@ -10,6 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+
+def command_line(description: str, run: str, settings) -> argparse.ArgumentParser:
+    """A training's options: ``--run``, ``--out``, and one for each field of `settings`.
+
+    `run` is the default folder; `settings` a dataclass whose values are the other defaults.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--run", type=Path, default=Path(run), help="checkpoints, log")
+    parser.add_argument("--out", type=Path, help="where the weights go (default: RUN/model)")
+    for name, default in asdict(settings).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    return parser
 
 
 def optimizers(

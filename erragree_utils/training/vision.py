@@ -9,7 +9,6 @@ near-duplicates apart has to be kept.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from dataclasses import asdict, dataclass
@@ -191,13 +190,8 @@ def train(settings: Settings, run: Path, every: int = 250) -> torch.nn.Module:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line: train and write the weights."""
-    parser = argparse.ArgumentParser(description="Train the mini vision-only encoder.")
-    parser.add_argument(
-        "--run", type=Path, default=Path("runs/mini-vision"), help="checkpoints, log"
-    )
-    parser.add_argument("--out", type=Path, help="where the weights go (default: RUN/model)")
-    for name, default in asdict(Settings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    what = "Train the mini vision-only encoder."
+    parser = loop.command_line(what, "runs/mini-vision", Settings())
     options = vars(parser.parse_args(arguments))
     run, out = options.pop("run"), options.pop("out")
     out = out or run / "model"

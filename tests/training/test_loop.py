@@ -4,6 +4,7 @@ import json
 
 import torch
 
+from erragree_utils.training import clip
 from erragree_utils.training import loop as training
 
 
@@ -33,3 +34,12 @@ def test_a_log_line_holds_the_mean_loss_since_the_last_and_time_over_all_starts(
     assert first["step"] == 2 and second["minutes"] >= 1.5
     assert (second["step"], second["loss"], second["pair"]) == (4, 2.0, 0.25)
     assert log.losses == []
+
+
+def test_every_setting_is_an_option_of_its_own_type():
+    parser = training.command_line("Train.", "runs/here", clip.Settings())
+    plain = vars(parser.parse_args([]))
+    assert (str(plain.pop("run")), plain.pop("out")) == ("runs/here", None)
+    assert clip.Settings(**plain) == clip.Settings()
+    given = parser.parse_args(["--position-share", "0.3", "--steps", "12"])
+    assert (given.position_share, given.steps) == (0.3, 12)
