@@ -10,6 +10,7 @@ and `TextContrast.combine`, and both uses share them: `generate_contrastive`, to
 from __future__ import annotations
 
 import math
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -227,6 +228,14 @@ def add_noise(pixels: torch.Tensor, step: int, noise: torch.Tensor) -> torch.Ten
     return (math.sqrt(kept) * pixels.float() + math.sqrt(1 - kept) * noise).to(pixels.dtype)
 
 
+def named_seed(*name: object) -> int:
+    """A seed that follows from an item's name, wherever the item stands in a list.
+
+    For protocols whose results must not depend on which other items are asked in the same call.
+    """
+    return zlib.crc32(repr(name).encode())
+
+
 class ContrastiveLogitsProcessor(LogitsProcessor):
     """Makes ``generate()`` decode two streams as one.
 
@@ -287,7 +296,7 @@ def generate_contrastive(
     do_sample: bool = False,
     temperature: float = 1.0,
     top_p: float = 1.0,
-    seed: int | None = 0,
+    seed: int | Sequence[int] | None = 0,
     batch_size: int = 16,
     progress: bool = False,
 ) -> list[str]:
@@ -306,9 +315,10 @@ def generate_contrastive(
         Draw each token from the combined distribution; by default the likeliest is taken.
     temperature, top_p : float
         Of the sampling, applied after the streams are combined.
-    seed : int or None
+    seed : int, sequence of int, or None
         Of the noise and the sampling; each entry has random numbers of its own, whatever the batch
-        size. None gives other ones at each call.
+        size. One for each entry makes them independent of its place, too (see `named_seed`). None
+        gives other ones at each call.
     batch_size : int
         Entries at a time, two rows for each; halved when the device's memory is too small.
     progress : bool
@@ -326,15 +336,15 @@ def generate_contrastive(
     ValueError
         If there are not as many questions as images, or a parameter makes no sense.
     """
-    warpers, seed = _warpers(do_sample, temperature, top_p), _seed(seed)
+    warpers, seeds = _warpers(do_sample, temperature, top_p), _Seeds(seed)
     if max_new_tokens != int(max_new_tokens) or max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be a positive integer, not {max_new_tokens!r}")
 
     def answer(batch: list[tuple[Picture, str]], first: int) -> list[str]:
-        streams = _read(mllm, batch, contrast, seed, first)
+        streams = _read(mllm, batch, contrast, seeds, first)
         ids, mask, cache = _half_read(mllm, streams)
         mllm._check_length(mask[: len(batch)], max_new_tokens, first)
-        draws = _uniforms(seed, first, len(batch), max_new_tokens) if do_sample else None
+        draws = _uniforms(seeds, first, len(batch), max_new_tokens) if do_sample else None
         processor = ContrastiveLogitsProcessor(
             contrast, ids.shape[1], warpers, None if draws is None else draws.to(mllm.device)
         )
@@ -380,7 +390,7 @@ def option_streams(
     questions: str | Sequence[str],
     options: Sequence[str] | Sequence[Sequence[str]],
     contrast: Contrast,
-    seed: int | None = 0,
+    seed: int | Sequence[int] | None = 0,
     batch_size: int = 16,
     progress: bool = False,
 ) -> list[list[Streams]]:
@@ -406,10 +416,10 @@ def option_streams(
     """
 
     def encode(batch: list[tuple[Picture, str, Sequence[str]]], first: int):
-        found = _option_streams(mllm, batch, contrast, seed, first)
+        found = _option_streams(mllm, batch, contrast, seeds, first)
         return [[Streams(*(x.cpu() for x in streams)) for streams in row] for row in found]
 
-    seed = _seed(seed)
+    seeds = _Seeds(seed)
     rows, label = _asked(images, questions, options), "images" if progress else None
     return mllm._gather(rows, _length(images), batch_size, encode, label)
 
@@ -421,7 +431,7 @@ def contrastive_option_logprobs(
     options: Sequence[str] | Sequence[Sequence[str]],
     contrast: Contrast,
     normalize: bool = True,
-    seed: int | None = 0,
+    seed: int | Sequence[int] | None = 0,
     batch_size: int = 16,
     progress: bool = False,
 ) -> list[np.ndarray]:
@@ -441,7 +451,7 @@ def contrastive_option_logprobs(
     contrast : Contrast
     normalize : bool
         Divide by the number of tokens (length-normalised).
-    seed : int or None
+    seed : int, sequence of int, or None
         Of the noise, as in `generate_contrastive`: the same seed gives the same noise there.
     batch_size : int
         Images at a time, two rows for each; halved when the device's memory is too small.
@@ -464,13 +474,13 @@ def contrastive_option_logprobs(
     """
 
     def encode(batch: list[tuple[Picture, str, Sequence[str]]], first: int) -> list[np.ndarray]:
-        found = _option_streams(mllm, batch, contrast, seed, first)
+        found = _option_streams(mllm, batch, contrast, seeds, first)
         return [
             np.array([_total(s, contrast, normalize, first + i) for s in row], np.float64)
             for i, row in enumerate(found)
         ]
 
-    seed = _seed(seed)
+    seeds = _Seeds(seed)
     rows, label = _asked(images, questions, options), "images" if progress else None
     return mllm._gather(rows, _length(images), batch_size, encode, label)
 
@@ -505,7 +515,7 @@ class _Stream(NamedTuple):
 
 
 def _read(
-    mllm: Mllm, batch: list[tuple], contrast: Contrast, seed: int, first: int
+    mllm: Mllm, batch: list[tuple], contrast: Contrast, seeds: _Seeds, first: int
 ) -> tuple[_Stream, _Stream]:
     """The prompts with their images, and those of the second stream."""
     groups = [_pictures(entry[0], first + i) for i, entry in enumerate(batch)]
@@ -517,7 +527,7 @@ def _read(
         return whole, _Stream([0] * len(texts), [ids[text] for text in texts], {})
     pixels = dict(whole.pixels)
     if "pixel_values" in pixels:
-        noise = _normals(seed, first, whole.n_images, pixels["pixel_values"])
+        noise = _normals(seeds, first, whole.n_images, pixels["pixel_values"])
         pixels["pixel_values"] = add_noise(pixels["pixel_values"], contrast.noise_step, noise)
     return whole, whole._replace(pixels=pixels)
 
@@ -607,10 +617,10 @@ def _prefilled(
 
 
 def _option_streams(
-    mllm: Mllm, batch: list[tuple], contrast: Contrast, seed: int, first: int
+    mllm: Mllm, batch: list[tuple], contrast: Contrast, seeds: _Seeds, first: int
 ) -> list[list[Streams]]:
     """Prompts once for all options of an image, then both streams of each different beginning."""
-    streams = _read(mllm, batch, contrast, seed, first)
+    streams = _read(mllm, batch, contrast, seeds, first)
     pairs = [[(question, option) for option in options] for _, question, options in batch]
     found: list[list[Any]] = [[None] * len(row) for row in pairs]
     if not any(pairs):
@@ -696,32 +706,43 @@ def _drawn(probabilities: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
     return torch.searchsorted(passed, aim, right=True)
 
 
-def _rng(seed: int, *place: int) -> np.random.Generator:
-    return np.random.default_rng([seed, *place])
+class _Seeds:
+    """Random numbers of an entry, by one seed for all or one for each."""
+
+    def __init__(self, seed: int | Sequence[int] | None):
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self._one = None if isinstance(seed, Sequence | np.ndarray) else _whole(seed)
+        self._each = [_whole(s) for s in seed] if self._one is None else []
+
+    def rng(self, purpose: int, entry: int, *place: int) -> np.random.Generator:
+        if self._one is not None:
+            return np.random.default_rng([self._one, purpose, entry, *place])
+        if entry >= len(self._each):
+            raise ValueError(f"there are {len(self._each)} seeds, and more entries")
+        return np.random.default_rng([self._each[entry], purpose, 0, *place])
 
 
-def _uniforms(seed: int, first: int, n: int, length: int) -> torch.Tensor:
-    """Numbers in [0, 1), (n, length): a row for each entry, whatever batch it is in."""
-    rows = [_rng(seed, _DRAW, first + i).random(length) for i in range(n)]
-    return torch.from_numpy(np.stack(rows)).float()
-
-
-def _normals(seed: int, first: int, n_images: list[int], pixels: torch.Tensor) -> torch.Tensor:
-    """Standard normal numbers for each image, (images, ...)."""
-    places = [(first + i, k) for i, n in enumerate(n_images) for k in range(n)]
-    rows = [
-        _rng(seed, _NOISE, *place).standard_normal(pixels.shape[1:], dtype=np.float32)
-        for place in places
-    ]
-    return torch.from_numpy(np.stack(rows)).to(pixels.device)
-
-
-def _seed(seed: int | None) -> int:
-    if seed is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
+def _whole(seed: int) -> int:
     if seed != int(seed) or seed < 0:
         raise ValueError(f"seed must be an integer, 0 or above, or None, not {seed!r}")
     return int(seed)
+
+
+def _uniforms(seeds: _Seeds, first: int, n: int, length: int) -> torch.Tensor:
+    """Numbers in [0, 1), (n, length): a row for each entry, whatever batch it is in."""
+    rows = [seeds.rng(_DRAW, first + i).random(length) for i in range(n)]
+    return torch.from_numpy(np.stack(rows)).float()
+
+
+def _normals(seeds: _Seeds, first: int, n_images: list[int], pixels: torch.Tensor) -> torch.Tensor:
+    """Standard normal numbers for each image, (images, ...)."""
+    places = [(first + i, k) for i, n in enumerate(n_images) for k in range(n)]
+    rows = [
+        seeds.rng(_NOISE, *place).standard_normal(pixels.shape[1:], dtype=np.float32)
+        for place in places
+    ]
+    return torch.from_numpy(np.stack(rows)).to(pixels.device)
 
 
 def _warpers(do_sample: bool, temperature: float, top_p: float) -> list[LogitsProcessor]:

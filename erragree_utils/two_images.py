@@ -39,7 +39,7 @@ def single_image_scores(
     contrast: Contrast | None = None,
     text: str = CLIP_TEXT,
     normalize: bool = True,
-    seed: int | None = 0,
+    seed: int | Sequence[int] | None = 0,
     batch_size: int = 32,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -57,8 +57,8 @@ def single_image_scores(
         Which text the paper gave to CLIP here is not known to us.
     normalize : bool
         Divide log-likelihoods by the number of tokens.
-    seed : int or None
-        Of the noise of VCD.
+    seed : int, sequence of int, or None
+        Of the noise of VCD; one for each image makes it independent of the image's place.
     batch_size : int
     progress : bool
 
@@ -84,7 +84,7 @@ def single_image_scores(
         raise ValueError("CLIP does not decode: leave out contrast")
     images = (image for pair in pairs for image in _both(pair))
     settings = {"batch_size": batch_size, "progress": progress}
-    with _named([f"image {i} of pair {pair.pair_id!r}" for pair in pairs for i in (0, 1)]):
+    with named_errors([f"image {i} of pair {pair.pair_id!r}" for pair in pairs for i in (0, 1)]):
         if is_clip:
             texts = [_texts(pair, text) for pair in pairs for _ in (0, 1)]
             scores = vqascore.caption_scores(model, images, texts, **settings)
@@ -160,7 +160,7 @@ def two_image_scores(
     names = [
         f"pair {pair.pair_id!r}, {order}" for pair in pairs for order in ("in order", "swapped")
     ]
-    with _named(names):
+    with named_errors(names):
         found = mllm.answer_logprobs(shown(), branches, batch_size=batch_size, progress=progress)
     orders = ((pair, swapped) for pair in pairs for swapped in (0, 1))
     rows = []
@@ -455,7 +455,7 @@ def _texts(pair: Any, text: str) -> list[str]:
 
 
 @contextmanager
-def _named(names: Sequence[str]) -> Iterator[None]:
+def named_errors(names: Sequence[str]) -> Iterator[None]:
     """Add the item to an error that says which entry it is about."""
     try:
         yield

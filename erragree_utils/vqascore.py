@@ -59,7 +59,8 @@ def _scan(phrases: dict[str, str]) -> re.Pattern[str]:
 
 
 _IN_CAPTION, _IN_ANSWER = _scan(_STATED), _scan(_ANSWERED)
-_DENIAL = re.compile(r"\b(?:not|neither|nor|cannot)\b|n['’]t\b", re.IGNORECASE)
+#: What turns an answer around.
+DENIAL = re.compile(r"\b(?:not|neither|nor|cannot)\b|n['’]t\b", re.IGNORECASE)
 _SIDE = re.compile(r"(?:left|right|top|bottom)(?: side)?", re.IGNORECASE)  # of the image itself
 _OPENING = re.compile(r"(?:an? )?(?:photo|picture|image) of ", re.IGNORECASE)
 
@@ -150,7 +151,7 @@ def parse_answer(answer: str, options: Iterable[str]) -> str | None:
     -------
     str or None
     """
-    if _DENIAL.search(answer):
+    if DENIAL.search(answer):
         return None
     named = {match.lastgroup for match in _IN_ANSWER.finditer(answer)} & set(options)
     return named.pop() if len(named) == 1 else None

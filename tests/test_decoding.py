@@ -37,6 +37,7 @@ from erragree_utils.decoding import (
     add_noise,
     contrastive_option_logprobs,
     generate_contrastive,
+    named_seed,
     option_streams,
 )
 from erragree_utils.models import EncodeError
@@ -143,7 +144,7 @@ class Reference:
             noised = self._prompt(images, question)
             if images:
                 pixels = noised["pixel_values"]
-                noise = decoding._normals(SEED, index, [len(images)], pixels)
+                noise = decoding._normals(decoding._Seeds(SEED), index, [len(images)], pixels)
                 noised["pixel_values"] = reference_noise(pixels, contrast.noise_step, noise)
             self.inputs[1] = noised
 
@@ -300,11 +301,12 @@ class TestNoise:
 
     def test_an_image_has_its_own_noise_whatever_batch_it_is_in(self):
         pixels = torch.zeros(4, 3, 5, 5)
-        together = decoding._normals(1, 0, [1, 2, 0, 1], pixels)
-        later = decoding._normals(1, 1, [2, 0, 1], pixels[1:])
+        one, two = decoding._Seeds(1), decoding._Seeds(2)
+        together = decoding._normals(one, 0, [1, 2, 0, 1], pixels)
+        later = decoding._normals(one, 1, [2, 0, 1], pixels[1:])
         assert torch.equal(together[1:], later)
         assert len({float(row.sum()) for row in together}) == 4
-        assert not torch.equal(together, decoding._normals(2, 0, [1, 2, 0, 1], pixels))
+        assert not torch.equal(together, decoding._normals(two, 0, [1, 2, 0, 1], pixels))
 
 
 # --- generation ----------------------------------------------------------------------------------
@@ -437,7 +439,7 @@ class TestSampling:
     def test_tokens_are_drawn_from_the_combined_distribution(
         self, tiny, entries, contrast, temperature, top_p
     ):
-        uniforms = decoding._uniforms(SEED, 0, 5, LENGTH)
+        uniforms = decoding._uniforms(decoding._Seeds(SEED), 0, 5, LENGTH)
 
         def picker(i: int):
             def pick(logprobs: torch.Tensor, step: int) -> torch.Tensor:
@@ -486,6 +488,20 @@ class TestSampling:
 
         assert draw(1) == draw(1) != draw(2)
         assert draw(None) != draw(None)
+
+    def test_with_a_seed_for_each_entry_its_place_does_not_matter(self, tiny, entries):
+        def draw(order):
+            images, questions = ([column[i] for i in order] for column in entries)
+            chosen = [seeds[i] for i in order]
+            settings = {"do_sample": True, "temperature": 3.0, "seed": chosen}
+            return answers(tiny, (images, questions), VCD(beta=0), **settings)
+
+        seeds = [named_seed("pair", i) for i in range(len(entries[0]))]
+        there, back = [0, 1, 2, 4], [4, 2, 1, 0]
+        assert draw(there) == draw(back)[::-1]
+        assert len(set(seeds)) == len(seeds)
+        with pytest.raises(ValueError, match="there are 1 seeds, and more entries"):
+            answers(tiny, entries, VCD(), seed=seeds[:1])
 
     def test_the_global_random_state_is_left_alone(self, tiny, entries):
         torch.manual_seed(0)

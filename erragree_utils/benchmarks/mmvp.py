@@ -83,6 +83,9 @@ class QuestionPair(HasImages):
         The answers as statements, for models that match an image with a text.
     first_listed : {0, 1}
         Which option is listed first: (a) in print. It must not depend on the image.
+    lettered : bool
+        Whether a model is asked the `multiple_choice`, with letters for its options, or the
+        question alone, which then has to name them.
 
     Raises
     ------
@@ -97,6 +100,7 @@ class QuestionPair(HasImages):
     sources: tuple[Path | Image.Image, Path | Image.Image]
     statements: tuple[str, str] | None = None
     first_listed: int = 0
+    lettered: bool = True
 
     def __post_init__(self) -> None:
         for name in ("options", "sources", "statements"):
@@ -139,6 +143,11 @@ class QuestionPair(HasImages):
     def multiple_choice(self) -> str:
         """The question with its options, as the publisher's script asks it."""
         return f"{self.question} (a) {self.listed[0]} (b) {self.listed[1]}".strip()
+
+    @property
+    def prompt(self) -> str:
+        """What a multimodal language model is asked; the same for both images."""
+        return self.multiple_choice if self.lettered else self.question
 
 
 def load_mmvp(

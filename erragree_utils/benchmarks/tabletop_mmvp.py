@@ -155,6 +155,7 @@ def candidates(
             options=contrast.options,
             sources=tuple(images[2 * place : 2 * place + 2]),
             statements=statements(contrast),
+            lettered=False,
         )
         for place, (number, contrast) in enumerate(zip(numbers, drawn, strict=True))
     ]
