@@ -16,6 +16,8 @@ from scipy import stats
 from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold
 
+from .mining import mine_blind_pairs as mine_blind_pairs  # of this room, in its own file
+
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Cosine between the rows of two arrays.

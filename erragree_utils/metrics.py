@@ -173,6 +173,60 @@ def compare(
     }, name=f"b against a, unit {unit}")  # fmt: skip
 
 
+def choose_held_out(
+    pred: pd.DataFrame, setting: str, folds: int = 2, seed: int = 0
+) -> pd.DataFrame:
+    """Predictions with the setting that was best on *other* pairs; no pair chooses for itself.
+
+    Pairs are split at random, evenly within each relation. For each part, the setting is taken that
+    has the highest pair accuracy on the rest (cross-fitting); of equal ones, the first in the
+    table.
+
+    Parameters
+    ----------
+    pred : pandas.DataFrame
+        Predictions of the same images under several settings, named in the column `setting`.
+    setting : str
+        That column, such as ``"strength"``.
+    folds : int
+        Parts.
+    seed : int
+        Of the split.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each image, with the setting that was chosen for it; its ``attrs["chosen"]`` has
+        the setting of each part.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, settings hold different images, or there are fewer pairs than folds.
+    """
+    pred = _checked(pred)
+    if setting not in pred:
+        raise ValueError(f"the table lacks the column {setting!r}")
+    right = pred.groupby([setting, "pair_id"], sort=False)["correct"].agg(["all", "size"])
+    right, sizes = (right[name].unstack("pair_id") for name in ("all", "size"))
+    _refuse_duplicates(pred[pred[setting] == pred[setting].iloc[0]], f"{setting} of the first row")
+    if sizes.isna().any(axis=None) or (sizes.nunique() > 1).any():
+        raise ValueError(f"the values of {setting!r} hold different images: evaluate all on one")
+    relation = pred.groupby("pair_id")["relation"].first()[right.columns]
+    if not 2 <= folds <= len(relation):
+        raise ValueError(f"folds must be 2 to {len(relation)}, the number of pairs, not {folds}")
+    order = np.random.default_rng(seed).permutation(len(relation))
+    shuffled = relation.iloc[order].sort_values(kind="stable")
+    part = pd.Series(np.arange(len(shuffled)) % folds, index=shuffled.index)
+    means = {
+        k: right.loc[:, part[right.columns] != k].astype(float).mean(axis=1) for k in range(folds)
+    }
+    chosen = {k: mean.idxmax() for k, mean in means.items()}
+    table = pred[pred[setting] == pred["pair_id"].map(part).map(chosen)].reset_index(drop=True)
+    table.attrs["chosen"] = chosen
+    return table
+
+
 def wilson(share: float, n: int) -> tuple[float, float]:
     """Wilson's 95% interval of a proportion (Wilson 1927).
 

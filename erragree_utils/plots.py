@@ -157,6 +157,24 @@ def show_pair(pair: Any, scores: pd.DataFrame | None = None, size: float = 2.6) 
     return figure
 
 
+def show_image(image: Any, caption: str = "", size: float = 2.6) -> Figure:
+    """One image above a line of text.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    caption : str
+    size : float
+        Inches a side.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, _ = _image_row([image], [caption], size)
+    return figure
+
+
 def show_set(pairs: Sequence[Any], size: float = 2.2) -> Figure:
     """All images of a set in a row, each with its own caption.
 
@@ -599,6 +617,245 @@ def probe_bars(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.tick_params(axis="y", length=0)
     _legend(ax, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
     return ax
+
+
+def question_pairs(
+    pairs: Sequence[Any], notes: Sequence[str] | None = None, columns: int = 3, size: float = 1.35
+) -> Figure:
+    """Pairs of images side by side, each above its question and the answer each image has.
+
+    Parameters
+    ----------
+    pairs : sequence of QuestionPair
+    notes : sequence of str, optional
+        A line for each pair, above it; by default its pattern.
+    columns : int
+        Pairs in a row.
+    size : float
+        Inches a side for each image.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there are no pairs, or not a note for each.
+    """
+    notes = [pair.pattern for pair in pairs] if notes is None else list(notes)
+    if not len(pairs) or len(notes) != len(pairs):
+        raise ValueError(f"give pairs, and a note for each: {len(pairs)} pairs, {len(notes)} notes")
+    columns = min(columns, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure = plt.figure(figsize=(columns * (2 * size + 0.25), rows * (size + 0.85)))
+    figure.patch.set_alpha(0)
+    figure.set_layout_engine("constrained")
+    for place, part in enumerate(figure.subfigures(rows, columns, squeeze=False).flat):
+        part.patch.set_alpha(0)
+        if place >= len(pairs):
+            continue
+        pair = pairs[place]
+        part.suptitle(notes[place], color=INK, fontsize=9.5)
+        part.supxlabel(textwrap.fill(pair.question, int(size * 26)), color=INK, fontsize=8.5)
+        for ax, image, option in zip(part.subplots(1, 2), pair.images, pair.options, strict=True):
+            _show_image(ax, image)
+            ax.set_xlabel(option, color=INK, fontsize=9.5)
+    return figure
+
+
+def grouped_dots(
+    summary: pd.DataFrame,
+    column: str,
+    xlabel: str,
+    chance: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Shares with their intervals: a row for each group, a colour for each method.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        With a two-level index (row, colour), such as `metrics.summarize` returns with two columns
+        to group by.
+    column : str
+        What is shown, with ``_low`` and ``_high`` beside it: ``"pair_accuracy"``.
+    xlabel : str
+    chance : float, optional
+        Drawn as a dashed line.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If the index does not have two levels, the table is empty, or a column is missing.
+    """
+    wanted = [column, f"{column}_low", f"{column}_high"]
+    missing = [name for name in wanted if name not in summary]
+    if summary.index.nlevels != 2 or len(summary) == 0 or missing:
+        raise ValueError(
+            f"give a summary by two columns that has {', '.join(wanted)}; missing: "
+            f"{missing or 'rows, or the second level of the index'}"
+        )
+    rows, series = (list(dict.fromkeys(summary.index.get_level_values(k))) for k in (0, 1))
+    ax = _axes(ax, (7.0, 1.2 + len(rows) * (0.16 + 0.15 * len(series))))
+    step = 0.7 / len(series)
+    for number, name in enumerate(series):
+        mine = summary.xs(name, level=1)
+        value, low, high = (mine[name_].to_numpy(float) for name_ in wanted)
+        shift = (number - (len(series) - 1) / 2) * step
+        places = np.array([rows.index(row) for row in mine.index]) + shift
+        ax.errorbar(
+            value, places, xerr=[np.maximum(value - low, 0), np.maximum(high - value, 0)],
+            fmt="osD^"[number % 4], color=COLOURS[number % len(COLOURS)], ms=5, lw=1.5, capsize=2,
+            label=str(name),
+        )  # fmt: skip
+    if chance is not None:
+        ax.axvline(chance, color=INK, ls=(0, (4, 2)), lw=1.3, label="chance")
+    ax.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
+    ax.set_yticks(range(len(rows)), [str(row) for row in rows])
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.grid(axis="x", color=INK, alpha=0.25, linewidth=0.7)
+    ax.tick_params(axis="y", length=0)
+    _legend(ax, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
+    return ax
+
+
+def cosine_scatter(
+    groups: Mapping[str, pd.DataFrame],
+    clip_above: float,
+    vision_below: float,
+    ax: Axes | None = None,
+) -> Axes:
+    """Cosine of the images of each pair under CLIP and under a vision-only encoder.
+
+    Parameters
+    ----------
+    groups : mapping of str to pandas.DataFrame
+        Label to rows with ``clip_cosine`` and ``vision_cosine``; the first group is drawn in the
+        neutral colour, behind the others.
+    clip_above, vision_below : float
+        Thresholds of a CLIP-blind pair, drawn as lines.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If there is no group, or one lacks a column.
+    """
+    if not groups or any({"clip_cosine", "vision_cosine"} - set(t) for t in groups.values()):
+        raise ValueError("give tables with the columns clip_cosine and vision_cosine")
+    ax = _axes(ax, (7.0, 4.2))
+    for number, (label, table) in enumerate(groups.items()):
+        colour = INK if number == 0 else COLOURS[(number - 1) % len(COLOURS)]
+        ax.plot(
+            table["clip_cosine"], table["vision_cosine"], "o.sD^vP*X<"[number % 10], color=colour,
+            ms=3 if number == 0 else 4.5, alpha=0.6, label=label,
+        )  # fmt: skip
+    for line, value in ((ax.axvline, clip_above), (ax.axhline, vision_below)):
+        line(value, color=INK, ls=(0, (4, 2)), lw=1.3)
+    ax.set(xlabel="Cosine under CLIP", ylabel="Cosine under the vision-only encoder")
+    _legend(ax, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+def signal_and_bias(panels: Mapping[str, pd.DataFrame], limit: float | None = None) -> Figure:
+    """Each pair by how much its images differ for the model, and how far both lean one way.
+
+    Parameters
+    ----------
+    panels : mapping of str to pandas.DataFrame
+        Title to what `two_images.relative_preference` returned.
+    limit : float, optional
+        Nats at which the axes end; pairs beyond are drawn at the edge.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no panel, or a table lacks a column.
+    """
+    if not panels or any({"signal", "bias"} - set(table) for table in panels.values()):
+        raise ValueError("give tables from relative_preference: they have signal and bias")
+    if limit is None:
+        every = pd.concat([table[["signal", "bias"]] for table in panels.values()])
+        limit = float(1.05 * every.abs().quantile(0.98).max())
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(3.6 * len(panels), 3.9), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    figure.patch.set_alpha(0)
+    for ax, (title, table) in zip(axes[0], panels.items(), strict=True):
+        _axes(ax)
+        ax.fill_betweenx([-limit, 0, limit], [limit, 0, limit], limit, color=GREEN, alpha=0.15,
+                         lw=0, label="both images right")  # fmt: skip
+        ax.axvline(0, color=INK, lw=1)
+        ax.axhline(0, color=INK, lw=0.7, alpha=0.6)
+        x, y = (table[name].clip(-limit, limit) for name in ("signal", "bias"))
+        right = table["signal"] > table["bias"].abs()
+        for mask, colour, mark in ((right, GREEN, "o"), (~right, WRONG, "x")):
+            ax.plot(x[mask], y[mask], mark, color=colour, ms=4, alpha=0.6, clip_on=False)
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="Signal in nats")
+        ax.set_title(title, color=INK, fontsize=10.5)
+    axes[0][0].set_ylabel("Bias in nats")
+    return figure
+
+
+def token_bars(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """Probabilities of the next token, a panel for each strength of the contrast.
+
+    Parameters
+    ----------
+    panels : mapping of str to pandas.DataFrame
+        Title to shares: tokens in the index, a column for each distribution; the same tokens and
+        columns in all panels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no panel, or tokens or columns differ.
+    """
+    tables = list(panels.values())
+    same = all(t.index.equals(tables[0].index) and t.columns.equals(tables[0].columns)
+               for t in tables)  # fmt: skip
+    if not tables or not same:
+        raise ValueError("give at least one panel, all with the same tokens and columns")
+    tokens, names = list(tables[0].index), list(tables[0].columns)
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(max(5.5, 3.3 * len(panels)), 1.3 + 0.55 * len(tokens)),
+        sharey=True, squeeze=False, layout="constrained",
+    )  # fmt: skip
+    figure.patch.set_alpha(0)
+    thick = 0.8 / len(names)
+    for ax, (title, table) in zip(axes[0], panels.items(), strict=True):
+        _axes(ax)
+        for number, name in enumerate(names):
+            places = np.arange(len(tokens)) + (number - (len(names) - 1) / 2) * thick
+            ax.barh(places, table[name], thick * 0.9, color=(INK, ORANGE, BLUE, GREEN)[number % 4],
+                    label=name)  # fmt: skip
+        ax.set(xlim=(0, 1), ylim=(len(tokens) - 0.5, -0.5), xlabel="Probability of the next token")
+        ax.set_title(title, color=INK, fontsize=10.5)
+        ax.set_yticks(range(len(tokens)), tokens)
+        ax.tick_params(axis="y", length=0)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False,
+                  labelcolor=INK)  # fmt: skip
+    return figure
 
 
 def angle_arcs(angles: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:

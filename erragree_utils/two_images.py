@@ -14,7 +14,7 @@ each pair, image and option (and place in the prompt).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from . import vqascore
-from .decoding import Contrast, contrastive_option_logprobs
+from .decoding import Contrast, contrastive_option_logprobs, named_seed, option_streams
 from .metrics import bootstrap_mean, wilson
 from .tabletop.questions import OF_TWO, WHICH
 
@@ -30,7 +30,8 @@ from .tabletop.questions import OF_TWO, WHICH
 CLIP_TEXT = "{question} {option}"
 
 _KEY = ["pair_id", "image_index", "option_index"]
-_RUN = ["pattern", "model", "method"]  # what else tells one table from another
+# What else tells one table from another.
+_RUN = ["pattern", "relation", "model", "method", "setting"]
 
 
 def single_image_scores(
@@ -105,6 +106,70 @@ def single_image_scores(
         for (pair, i), mine in zip(owners, scores, strict=True)
         for k in (0, 1)
     ]
+    return pd.DataFrame(rows)
+
+
+def contrast_scores(
+    mllm: Any,
+    pairs: Sequence[Any],
+    contrasts: Mapping[str, Contrast],
+    normalize: bool = True,
+    batch_size: int = 16,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Score both options for each image alone under many contrasts, at the cost of one or two.
+
+    Contrasts with the same second stream share its pass through the model, so that a sweep over
+    strengths is nearly free.
+
+    Parameters
+    ----------
+    mllm : Mllm
+    pairs : sequence of pairs
+    contrasts : mapping of str to Contrast
+        By the name that each has in the table. VCD needs ``beta=0``, or options may be ruled out.
+    normalize : bool
+        Divide log-likelihoods by the number of tokens.
+    batch_size : int
+        Images at a time.
+    progress : bool
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `single_image_scores` returns it, with the name in ``setting``. Noise follows from the
+        pair's name and the image's index.
+
+    Raises
+    ------
+    ValueError
+        If there are no contrasts, or as in `single_image_scores`.
+    """
+    _check(pairs)
+    if not contrasts:
+        raise ValueError("give at least one contrast")
+    owners = [(pair, i) for pair in pairs for i in (0, 1)]
+    asked = [pair.question for pair, _ in owners]
+    options = [list(pair.options) for pair, _ in owners]
+    settings = {
+        "seed": [named_seed(pair.pair_id, i) for pair, i in owners],
+        "batch_size": batch_size, "progress": progress,
+    }  # fmt: skip
+    streams: dict[int | None, Any] = {}
+    rows = []
+    for name, contrast in contrasts.items():
+        if contrast.noise_step not in streams:
+            images = (image for pair in pairs for image in _both(pair))
+            with named_errors([f"image {i} of pair {pair.pair_id!r}" for pair, i in owners]):
+                streams[contrast.noise_step] = option_streams(
+                    mllm, images, asked, options, contrast, **settings
+                )
+        method = type(contrast).__name__
+        for (pair, i), both in zip(owners, streams[contrast.noise_step], strict=True):
+            for k, answer in enumerate(both):
+                each = answer.logprobs(contrast)
+                value = each.mean() if normalize else each.sum()
+                rows.append(_row(pair, i, k, mllm.name, method, value) | {"setting": name})
     return pd.DataFrame(rows)
 
 
@@ -190,7 +255,8 @@ def relative_preference(scores: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each pair (of each pattern, model and method): ``preference_0`` and
-        ``preference_1``, each image's score of option 0 less that of option 1; ``correct``, whether
+        ``preference_1``, each image's score of option 0 less that of option 1; ``signal``, half
+        their difference, and ``bias``, their mean; ``correct``, whether
         the first is greater; ``tie``, whether they are equal, which is not correct: many ties mean
         that the model does not tell the options apart at all; ``chance``, 0.5: of two orders one is
         right, so scores that know nothing are right half the time. That is not the 25% of answering
@@ -203,14 +269,70 @@ def relative_preference(scores: pd.DataFrame) -> pd.DataFrame:
     ValueError
         If columns are missing, scores are NaN, a score is missing or comes twice, or both options
         of an image are ruled out.
+
+    Notes
+    -----
+    The two images prefer option 0 by ``bias + signal`` and ``bias - signal``. Both are answered
+    rightly if the signal is larger than the bias, ``signal > |bias|``; the relative preference is
+    right if it is positive.
     """
     wide = _wide(scores)
     preference = _margins(wide)
     table = preference.add_prefix("preference_").reset_index()
+    table["signal"] = (table["preference_0"] - table["preference_1"]) / 2
+    table["bias"] = (table["preference_0"] + table["preference_1"]) / 2
     table["correct"] = table["preference_0"] > table["preference_1"]
     table["tie"] = table["preference_0"] == table["preference_1"]
     table.insert(1, "set_id", table["pair_id"])
     return table.assign(image_index=0, n_options=2, chance=0.5)
+
+
+def without_bias(
+    scores: pd.DataFrame, by: str = "pattern", folds: int = 2, seed: int = 0
+) -> pd.DataFrame:
+    """Scores less the mean bias of *other* pairs of the same group; both images alike.
+
+    How much would a fixed correction for each kind of question gain, if it were known? It is a
+    calibration in the sense of Zhao et al. 2021 ("Calibrate Before Use", section 4), with held-out
+    pairs in the place of content-free inputs. No pair has a part in its own correction.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        From `single_image_scores`, of one model and method.
+    by : str
+        Column of groups that have a bias of their own.
+    folds : int
+        Parts of each group; the bias of a part is that of the rest.
+    seed : int
+        Of the split.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `scores`, with ``method`` ending in ", bias removed".
+
+    Raises
+    ------
+    ValueError
+        If a group has fewer pairs than folds, or as in `relative_preference`.
+    """
+    _need(scores, [*_KEY, "score", by], "single_image_scores")
+    table = relative_preference(scores).set_index("pair_id")
+    if table.index.has_duplicates:
+        raise ValueError("the table holds several models or methods: give one at a time")
+    if table.groupby(by).size().min() < folds:
+        raise ValueError(f"a group of {by!r} has fewer pairs than there are folds, {folds}")
+    order = np.random.default_rng(seed).permutation(len(table))
+    shuffled = table.iloc[order]
+    part = shuffled.groupby(by).cumcount() % folds
+    groups = [shuffled[by], part]
+    held, n = (shuffled["bias"].groupby(groups).transform(f) for f in ("sum", "size"))
+    total, of = (shuffled["bias"].groupby(shuffled[by]).transform(f) for f in ("sum", "size"))
+    expected = (total - held) / (of - n)
+    moved = scores["pair_id"].map(expected).where(scores["option_index"] == 0, 0.0)
+    method = scores["method"] + ", bias removed"
+    return scores.assign(score=scores["score"] - moved, method=method)
 
 
 def summarize_relative(table: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.DataFrame:
@@ -422,7 +544,7 @@ def _need(table: pd.DataFrame, columns: Sequence[str], source: str) -> None:
 
 
 def _row(pair: Any, image: int, option: int, model: str, method: str, score: float) -> dict:
-    pattern = {"pattern": pair.pattern} if hasattr(pair, "pattern") else {}
+    pattern = {k: getattr(pair, k) for k in ("pattern", "relation") if hasattr(pair, k)}
     return {"pair_id": pair.pair_id} | pattern | {
         "image_index": image, "option_index": option, "option": pair.options[option],
         "model": model, "method": method, "score": float(score),

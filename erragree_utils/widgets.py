@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from . import plots
 from .alignment import turned_scores
+from .decoding import named_seed, option_streams
 
 #: Dots an inch of the pictures.
 RESOLUTION = 110
@@ -186,6 +187,146 @@ def direction_explorer(
     if not len(degrees):
         raise ValueError("give at least one angle")
     return DirectionExplorer(turned_scores(images, texts, groups, degrees))
+
+
+class DecodingExplorer(ipywidgets.VBox):
+    """A menu of images and a slider for the strength of a contrast. Made by `decoding_explorer`.
+
+    Where widgets cannot run, three strengths stand side by side.
+
+    Attributes
+    ----------
+    choice : ipywidgets.Dropdown
+        The image that is asked about, by its number.
+    strength : ipywidgets.SelectionSlider
+    picture, bars : ipywidgets.Image
+        PNG: the image, and the probabilities of the next token.
+    """
+
+    def __init__(
+        self,
+        owners: Sequence[tuple[Any, int]],
+        streams: Sequence[Any],
+        contrast: Any,
+        words: Callable[[int], str],
+        strengths: Sequence[float],
+        start: int,
+    ):
+        self._owners, self._streams, self._contrast = list(owners), list(streams), contrast
+        self._words = words
+        narrow = ipywidgets.Layout(width="auto", max_width="640px")
+        names = [f"{p.question} ({p.options[i]})" for p, i in self._owners]
+        self.choice = ipywidgets.Dropdown(
+            options=[(f"{n}: {name}", n) for n, name in enumerate(names)],
+            value=start, description="Image", layout=narrow,
+        )  # fmt: skip
+        self.strength = ipywidgets.SelectionSlider(
+            options=[(f"{s:g}", s) for s in strengths], description="Strength", layout=narrow
+        )
+        self.picture, self.bars = (
+            ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%"))
+            for _ in range(2)
+        )
+        super().__init__([self.choice, self.strength, self.picture, self.bars])
+        self._show()
+        self.choice.observe(self._show, "value")
+        self.strength.observe(self._draw, "value")
+
+    def table(self, strength: float) -> pd.DataFrame:
+        """Probabilities of the options' first tokens and of the likeliest others.
+
+        Parameters
+        ----------
+        strength : float
+
+        Returns
+        -------
+        pandas.DataFrame
+            Tokens in the index; ``"with the image"``, ``"second stream"``, ``"combined"``.
+        """
+        streams = self._streams[self.choice.value]
+        plain, second = (x[:1].float() for x in (streams[0].conditional, streams[0].contrast))
+        combined = self._contrast.with_strength(strength).combine(plain, second, 1)
+        shares = [x.softmax(dim=-1)[0].numpy() for x in (plain, second, combined)]
+        tokens = [int(answer.tokens[0]) for answer in streams]
+        tokens += [int(t) for x in shares[:2] for t in np.argsort(-x)[:4]]
+        tokens = list(dict.fromkeys(tokens))[:5]
+        columns = ("with the image", "second stream", "combined")
+        return pd.DataFrame(
+            {name: share[tokens] for name, share in zip(columns, shares, strict=True)},
+            index=[self._words(token) for token in tokens],
+        )
+
+    def _panels(self, strengths: Sequence[float]) -> bytes:
+        return _png(plots.token_bars({f"strength {s:g}": self.table(s) for s in strengths}))
+
+    def _show(self, change: Any = None) -> None:
+        pair, index = self._owners[self.choice.value]
+        self.picture.value = _png(plots.show_image(pair.images[index], pair.question))
+        self._draw()
+
+    def _draw(self, change: Any = None) -> None:
+        self.bars.value = self._panels([self.strength.value])
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = super()._repr_mimebundle_(**options) or {}
+        strengths = [value for _, value in self.strength.options]
+        three = list(dict.fromkeys((strengths[0], strengths[len(strengths) // 2], strengths[-1])))
+        return bundle | {
+            "text/plain": f"<DecodingExplorer of {len(self._owners)} images>",
+            "image/png": base64.b64encode(self._panels(three)).decode("ascii"),
+        }
+
+
+def decoding_explorer(
+    mllm: Any,
+    pairs: Sequence[Any],
+    contrast: Any,
+    strengths: Sequence[float] = (0, 0.25, 0.5, 1, 1.5, 2, 3, 5),
+    start: int = 0,
+) -> DecodingExplorer:
+    """Move the strength of a contrast; see the probabilities of the answer's first token move.
+
+    Parameters
+    ----------
+    mllm : Mllm
+    pairs : sequence of QuestionPair
+    contrast : decoding.Contrast
+    strengths : sequence of float
+        On offer.
+    start : int
+        Number of the image shown first: image k of pair i is number 2 i + k.
+
+    Returns
+    -------
+    DecodingExplorer
+        A widget; show it as the last line of a cell.
+
+    Raises
+    ------
+    ValueError
+        If there are no pairs or strengths, or `start` is not one of the images.
+    """
+    owners = [(pair, i) for pair in pairs for i in (0, 1)]
+    if not owners or not len(strengths):
+        raise ValueError("give at least one pair and one strength")
+    if not 0 <= start < len(owners):
+        raise ValueError(f"start is {start}, there are {len(owners)} images")
+    streams = option_streams(
+        mllm,
+        [image for pair in pairs for image in pair.images],
+        [pair.question for pair, _ in owners],
+        [list(pair.options) for pair, _ in owners],
+        contrast,
+        seed=[named_seed(pair.pair_id, i) for pair, i in owners],
+    )
+    tokenizer = mllm.processor.tokenizer
+
+    def words(token: int) -> str:
+        text = tokenizer.decode([token])
+        return text.strip() or repr(text)
+
+    return DecodingExplorer(owners, streams, contrast, words, sorted(strengths), start)
 
 
 def _outcomes(bench: Any, readers: Mapping[str, pd.DataFrame]) -> dict[str, list[int]]:

@@ -226,3 +226,69 @@ def test_accuracies_that_do_not_exist_are_not_shown():
     assert "individual accuracy" in shown and "pair accuracy" not in shown
     with pytest.raises(ValueError, match="no accuracies"):
         metrics.as_percent(pd.DataFrame({"n_pairs": [1]}))
+
+
+class TestSettingsChosenOnOtherPairs:
+    def settings(self, n: int = 60, seed: int = 0) -> pd.DataFrame:
+        """Ten settings that all guess."""
+        return pd.concat([
+            table(guesses(n, 100 * seed + k)).assign(strength=float(k)) for k in range(10)
+        ])  # fmt: skip
+
+    def test_each_half_gets_the_setting_that_is_best_on_the_other(self):
+        pred = self.settings()
+        found = metrics.choose_held_out(pred, "strength")
+        assert len(found) == 120 and not found.duplicated(["pair_id", "image_index"]).any()
+        right = pred.groupby(["strength", "pair_id"])["correct"].all().unstack("pair_id")
+        for half, strength in found.attrs["chosen"].items():
+            tested = found.loc[found["strength"] == strength, "pair_id"].unique()
+            if len(set(found.attrs["chosen"].values())) == 1:
+                continue
+            others = right.drop(columns=tested)
+            assert others.mean(axis=1)[strength] == others.mean(axis=1).max(), half
+
+    def test_guesses_stay_at_chance_where_the_best_of_many_would_not(self):
+        best, honest = [], []
+        for seed in range(40):
+            pred = self.settings(seed=seed)
+            best.append(summarize(pred, by="strength")["pair_accuracy"].max())
+            chosen = metrics.choose_held_out(pred, "strength", seed=seed)
+            honest.append(summarize(chosen)["pair_accuracy"].item())
+        assert np.mean(best) > 0.32
+        assert abs(np.mean(honest) - 0.25) < 3 * np.std(honest) / 40**0.5
+
+    def test_a_setting_that_is_always_best_is_always_chosen(self):
+        good, bad = table([(1, 1)] * 6), table([(0, 1)] * 6)
+        pred = pd.concat([bad.assign(setting="bad"), good.assign(setting="good")])
+        found = metrics.choose_held_out(pred, "setting", folds=3)
+        assert found["correct"].all() and set(found.attrs["chosen"].values()) == {"good"}
+
+    def test_of_equal_settings_the_first_is_taken(self):
+        same = table([(1, 1), (0, 1)] * 3)
+        pred = pd.concat([same.assign(setting=name) for name in ("z", "a")])
+        assert set(metrics.choose_held_out(pred, "setting")["setting"]) == {"z"}
+
+    def test_halves_have_pairs_of_each_relation(self):
+        pred = pd.concat([table(guesses(20), name) for name in ("left/right", "on/under")])
+        pred = pd.concat([pred.assign(setting=k) for k in (0, 1)])
+        pred["correct"] = (
+            pred["pair_id"].str.extract(r"(\d+)$")[0].astype(int) % 2 == pred["setting"]
+        )
+        found = metrics.choose_held_out(pred, "setting")
+        if len(set(found.attrs["chosen"].values())) == 2:
+            assert found.groupby(["relation", "setting"]).size().nunique() == 1
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda t: t.drop(columns="strength"), "lacks the column 'strength'"),
+            (lambda t: t.iloc[1:], "different images"),
+        ],
+    )
+    def test_what_cannot_be_compared(self, change, message):
+        with pytest.raises(ValueError, match=message):
+            metrics.choose_held_out(change(self.settings(4)), "strength")
+
+    def test_more_folds_than_pairs(self):
+        with pytest.raises(ValueError, match="folds must be 2 to 4"):
+            metrics.choose_held_out(self.settings(4), "strength", folds=5)

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 
 from erragree_utils import plots
 from erragree_utils.benchmarks import ImagePair
+from erragree_utils.benchmarks.mmvp import QuestionPair
 from erragree_utils.metrics import summarize, summarize_sets
 
 
@@ -365,3 +366,76 @@ class TestTwoClouds:
             plots.two_clouds({}, "Place")
         with pytest.raises(ValueError, match=r"'x' must have the shape \(N, 2\)"):
             plots.two_clouds({"x": np.zeros((3, 3))}, "Place")
+
+
+def question_pair(number: int = 0):
+    images = tuple(Image.new("RGB", (80, 80), (60 * k, 100, 40 * number)) for k in range(2))
+    return QuestionPair(f"p{number}", "state", "Is the box open or closed?", ("open", "closed"),
+                        images)  # fmt: skip
+
+
+class TestQuestionPairs:
+    def test_each_pair_has_its_question_and_its_answers_below_the_images(self):
+        figure = plots.question_pairs([question_pair(0), question_pair(1)], ["first", "second"])
+        shown = texts(figure)
+        assert shown.count("Is the box open or closed?") == 2
+        assert shown.count("open |") >= 2 and "first" in shown and "second" in shown
+        assert len(figure.findobj(matplotlib.image.AxesImage)) == 4
+        assert figure.patch.get_alpha() == 0
+
+    def test_the_pattern_is_the_note_by_default_and_rows_may_be_incomplete(self):
+        figure = plots.question_pairs([question_pair(i) for i in range(4)])
+        assert texts(figure).count("state") == 4
+        for pairs, notes in (([], None), ([question_pair()], ["a", "b"])):
+            with pytest.raises(ValueError, match="a note for each"):
+                plots.question_pairs(pairs, notes)
+
+
+class TestGroupedDots:
+    def summary(self) -> pd.DataFrame:
+        index = pd.MultiIndex.from_product([["state", "text"], ["greedy", "VCD"]])
+        values = {"pair_accuracy": [0.2, 0.4, 0.6, 0.8]}
+        values |= {"pair_accuracy_low": [0.1] * 4, "pair_accuracy_high": [0.9] * 4}
+        return pd.DataFrame(values, index=index)
+
+    def test_a_row_for_each_group_and_a_colour_for_each_method(self):
+        ax = plots.grouped_dots(self.summary(), "pair_accuracy", "Pair accuracy", chance=0.25)
+        assert [label.get_text() for label in ax.get_yticklabels()] == ["state", "text"]
+        marks = [list(c.lines[0].get_xdata()) for c in ax.containers]
+        assert marks == [[0.2, 0.6], [0.4, 0.8]]
+        assert "greedy" in texts(ax.figure) and "chance" in texts(ax.figure)
+
+    def test_a_table_of_another_shape_is_refused(self):
+        for table in (self.summary().droplevel(1), self.summary().iloc[:0]):
+            with pytest.raises(ValueError, match="second level|rows"):
+                plots.grouped_dots(table, "pair_accuracy", "x")
+        with pytest.raises(ValueError, match="set_accuracy_low"):
+            plots.grouped_dots(self.summary(), "set_accuracy", "x")
+
+
+class TestSignalAndBias:
+    def test_pairs_in_the_wedge_are_those_with_both_images_right(self):
+        table = pd.DataFrame({"signal": [2.0, 1.0, -1.0, 50.0], "bias": [1.0, 2.0, 0.0, 3.0]})
+        figure = plots.signal_and_bias({"plain": table}, limit=10)
+        dots = [line for line in figure.axes[0].lines if line.get_marker() in "ox"]
+        right, wrong = dots
+        assert list(right.get_xdata()) == [2, 10]  # far ones are drawn at the edge
+        assert list(wrong.get_xdata()) == [1, -1]
+        with pytest.raises(ValueError, match="relative_preference"):
+            plots.signal_and_bias({"plain": table.drop(columns="bias")})
+
+
+class TestTokenBars:
+    def test_a_panel_for_each_strength(self):
+        table = pd.DataFrame({"plain": [0.7, 0.3], "combined": [0.4, 0.6]}, index=["left", "right"])
+        figure = plots.token_bars({"strength 0": table, "strength 1": table})
+        assert [ax.get_title() for ax in figure.axes] == ["strength 0", "strength 1"]
+        widths = [bar.get_width() for bar in figure.axes[0].patches]
+        assert widths == [0.7, 0.3, 0.4, 0.6]
+        for panels in ({}, {"a": table, "b": table.iloc[:1]}):
+            with pytest.raises(ValueError, match="same tokens"):
+                plots.token_bars(panels)
+
+
+def test_one_image_has_its_caption_below():
+    assert "a mug" in texts(plots.show_image(Image.new("RGB", (20, 20)), "a mug"))

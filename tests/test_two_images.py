@@ -13,18 +13,25 @@ from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from erragree_utils import load_clip, summarize
-from erragree_utils.decoding import VCD, TextContrast, contrastive_option_logprobs
+from erragree_utils.decoding import (
+    VCD,
+    TextContrast,
+    contrastive_option_logprobs,
+    named_seed,
+)
 from erragree_utils.metrics import as_percent, compare
 from erragree_utils.models import EncodeError
 from erragree_utils.models.mllm import LogLikelihood, Mllm
 from erragree_utils.training import llava
 from erragree_utils.two_images import (
+    contrast_scores,
     image_predictions,
     position_bias,
     relative_preference,
     single_image_scores,
     summarize_relative,
     two_image_scores,
+    without_bias,
 )
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -98,6 +105,16 @@ class TestRelativePreference:
         scores = single_image_scores(Reader(bias=9), PAIRS)
         assert image_predictions(scores)["correct"].mean() == 0.5
         assert relative_preference(scores)["correct"].all()
+
+    def test_both_images_are_right_where_the_signal_exceeds_the_bias(self):
+        rng = np.random.default_rng(0)
+        scores = single_image_scores(Reader(), [pair(str(i)) for i in range(40)])
+        scores["score"] = rng.normal(size=len(scores))
+        table = relative_preference(scores).set_index("pair_id")
+        both = image_predictions(scores).groupby("pair_id")["correct"].all()
+        assert both.any() and not both.all()
+        assert (table["signal"] > table["bias"].abs()).equals(both[table.index])
+        assert (table["signal"] > 0).equals(table["correct"])
 
     def test_images_that_score_alike_are_a_tie_and_not_correct(self):
         scores = single_image_scores(Reader(), [pair(images=(RED, RED)), pair("q")])
@@ -245,7 +262,66 @@ def tiny() -> Mllm:
     return Mllm("tiny", model, processor, torch.device("cpu"), torch.float32)
 
 
+class TestWithoutBias:
+    def test_a_bias_that_a_pattern_shares_is_removed_and_the_signal_stays(self):
+        colour = single_image_scores(Reader(bias=9), [pair(f"c{i}") for i in range(4)])
+        counts = [pair(f"n{i}", pattern="count") for i in range(4)]
+        scores = pd.concat([colour, single_image_scores(Reader(bias=-7), counts)])
+        found = without_bias(scores)
+        table = relative_preference(found)
+        np.testing.assert_allclose(table["bias"], 0, atol=1e-9)
+        np.testing.assert_allclose(table["signal"], 2)
+        assert not image_predictions(scores).groupby("pair_id")["correct"].all().any()
+        assert image_predictions(found)["correct"].all()
+        assert set(found["method"]) == {"options, bias removed"}
+
+    def test_no_pair_has_a_part_in_its_own_correction(self):
+        pairs = [pair(str(i)) for i in range(6)]
+        scores = single_image_scores(Reader(), pairs)
+        changed = scores.copy()
+        mine = (changed["pair_id"] == "3") & (changed["option_index"] == 0)
+        changed.loc[mine, "score"] += 100
+        before, after = (
+            relative_preference(without_bias(t)).set_index("pair_id")["bias"]
+            for t in (scores, changed)
+        )
+        assert after["3"] - before["3"] == pytest.approx(100)
+        moved = (after - before).drop("3")
+        assert sorted(moved.round(6)) == [pytest.approx(-100 / 3)] * 3 + [0] * 2
+
+    def test_groups_smaller_than_the_folds(self):
+        with pytest.raises(ValueError, match="fewer pairs than there are folds"):
+            without_bias(single_image_scores(Reader(), PAIRS))
+
+
 class TestWithAModel:
+    def test_many_contrasts_are_scored_as_each_by_itself(self, tiny):
+        contrasts = {
+            "vcd": VCD(beta=0), "strong": VCD(alpha=3, beta=0), "text": TextContrast(2),
+            "plain": TextContrast(0),
+        }  # fmt: skip
+        table = contrast_scores(tiny, PAIRS, contrasts)
+        seeds = [named_seed(p.pair_id, i) for p in PAIRS for i in (0, 1)]
+        for name, contrast in contrasts.items():
+            alone = single_image_scores(tiny, PAIRS, contrast, seed=seeds)
+            mine = table[table["setting"] == name]
+            np.testing.assert_allclose(mine["score"], alone["score"], atol=1e-5)
+        plain_scores = single_image_scores(tiny, PAIRS)["score"]
+        plain_row = table.loc[table["setting"] == "plain", "score"]
+        np.testing.assert_allclose(plain_row, plain_scores, atol=1e-5)
+        assert len(image_predictions(table)) == 4 * 6
+
+    def test_the_second_stream_is_read_once_for_all_strengths(self, tiny, monkeypatch):
+        calls = []
+        forward = tiny._forward
+        monkeypatch.setattr(tiny, "_forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+        contrast_scores(tiny, PAIRS, {"1": TextContrast(1)})
+        one = len(calls)
+        contrast_scores(tiny, PAIRS, {str(s): TextContrast(s) for s in range(5)})
+        assert len(calls) == 2 * one
+        with pytest.raises(ValueError, match="at least one contrast"):
+            contrast_scores(tiny, PAIRS, {})
+
     def test_one_image_is_scored_as_option_logprobs_does(self, tiny):
         scores = single_image_scores(tiny, PAIRS)
         images = [image for p in PAIRS for image in p.images]

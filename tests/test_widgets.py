@@ -16,8 +16,10 @@ from PIL import Image
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.benchmarks import Benchmark, ImagePair
-from erragree_utils.widgets import direction_explorer, pair_explorer
+from erragree_utils.decoding import TextContrast
+from erragree_utils.widgets import decoding_explorer, direction_explorer, pair_explorer
 
 LEFT, RIGHT = "A red mug to the left of a table", "A red mug to the right of a table"
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -134,8 +136,10 @@ def test_an_executed_notebook_holds_the_picture_without_a_front_end(tmp_path, ro
     source = """
 import pandas as pd
 from PIL import Image
+from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.benchmarks import Benchmark, ImagePair
-from erragree_utils.widgets import direction_explorer, pair_explorer
+from erragree_utils.decoding import TextContrast
+from erragree_utils.widgets import decoding_explorer, direction_explorer, pair_explorer
 images = (Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), "red"))
 bench = Benchmark("one", (ImagePair("p", "s", "left/right", ("left", "right"), images),))
 table = pd.DataFrame({"pair_id": "p", "image_index": [0, 1], "n_options": 2,
@@ -182,3 +186,52 @@ def test_the_static_picture_shows_three_angles(embeddings):
 def test_angles_must_be_given(embeddings):
     with pytest.raises(ValueError, match="at least one angle"):
         direction_explorer(*embeddings, np.arange(40) // 2, degrees=())
+
+
+@pytest.fixture(scope="module")
+def mllm():
+    return load_mllm("mini")
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return load_benchmark("tabletop-mmvp", n_pairs=1, mined=False)[:2]
+
+
+class TestDecodingExplorer:
+    def test_the_slider_moves_the_combined_probabilities_alone(self, mllm, pairs):
+        explorer = decoding_explorer(mllm, pairs, TextContrast(), strengths=(0, 2), start=1)
+        before, after = explorer.table(0), explorer.table(2)
+        np.testing.assert_allclose(before["combined"], before["with the image"], atol=1e-6)
+        assert not np.allclose(after["combined"], after["with the image"])
+        for name in ("with the image", "second stream"):
+            assert before[name].equals(after[name])
+        first = explorer.bars.value
+        explorer.strength.value = 2
+        assert explorer.bars.value != first
+
+    def test_both_options_are_among_the_tokens(self, mllm, pairs):
+        explorer = decoding_explorer(mllm, pairs, TextContrast())
+        for number in range(4):
+            explorer.choice.value = number
+            pair = pairs[number // 2]
+            shown = set(explorer.table(0).index)
+            assert {option.lower() for option in pair.options} <= shown
+
+    def test_another_image_is_another_picture(self, mllm, pairs):
+        explorer = decoding_explorer(mllm, pairs, TextContrast())
+        first = explorer.picture.value, explorer.bars.value
+        explorer.choice.value = 1
+        assert first[0] != explorer.picture.value and first[1] != explorer.bars.value
+
+    def test_a_static_page_shows_three_strengths(self, mllm, pairs):
+        bundle = decoding_explorer(mllm, pairs, TextContrast())._repr_mimebundle_()
+        picture = pixels(base64.b64decode(bundle["image/png"]))
+        explorer = decoding_explorer(mllm, pairs, TextContrast())
+        assert picture.shape[1] > 1.5 * pixels(explorer.bars.value).shape[1]
+
+    def test_what_cannot_be_shown(self, mllm, pairs):
+        with pytest.raises(ValueError, match="one pair and one strength"):
+            decoding_explorer(mllm, [], TextContrast())
+        with pytest.raises(ValueError, match="there are 4 images"):
+            decoding_explorer(mllm, pairs, TextContrast(), start=4)

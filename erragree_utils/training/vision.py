@@ -2,9 +2,9 @@
 
 DINOv2's part at mini scale: a vision transformer that never sees a word. It learns to tell pictures
 apart by instance discrimination (Chen et al. 2020, "A Simple Framework for Contrastive Learning of
-Visual Representations", section 2): of two crops of each picture in a batch, each must find the
-other among all crops. Pictures come in pairs that differ in one respect, so that what tells
-near-duplicates apart has to be kept.
+Visual Representations", section 2): of two views of each picture in a batch, each must find the
+other among all views. Pictures come in pairs that differ in one respect and are cropped alike but
+for a pixel, so that what tells near-duplicates apart, and that alone, has to be kept.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ class Settings:
     temperature: float = 0.1
     image_size: int = 80
     margin: int = 8  # pictures are rendered larger by this much and cropped at random
+    shift: int = 1  # pixels by which the crop of a view is off, at most, in each direction
+    noise: float = 0.02  # standard deviation of the noise in each pixel, of a range of 1
     patch: int = 10
-    width: int = 128
+    width: int = 96
     layers: int = 4
     muon_lr: float = 2e-3
     lr: float = 1e-3
@@ -71,17 +73,21 @@ def build_model(settings: Settings) -> torch.nn.Module:
 def instance_loss(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
     """NT-Xent (Chen et al. 2020, equation 1), mean in nats.
 
-    `first` and `second` are embeddings (N, D) of two crops of the same N pictures.
+    `first` and `second` are embeddings (N, D) of two views of the same N pictures.
     """
     both = F.normalize(torch.cat([first, second]), dim=-1)
     logits = both @ both.T / temperature
-    logits.fill_diagonal_(float("-inf"))  # no crop is compared with itself
+    logits.fill_diagonal_(float("-inf"))  # no view is compared with itself
     n = len(first)
     return F.cross_entropy(logits, torch.arange(2 * n).roll(n))
 
 
 class Batches:
-    """Random batches: two crops, dimmed or brightened, of both pictures of random pairs."""
+    """Random batches: two views of both pictures of random pairs.
+
+    All four views of a pair are cropped at one random place, each off by `shift` pixels at most,
+    then dimmed or brightened and made noisy.
+    """
 
     def __init__(self, pictures: np.ndarray, settings: Settings):
         self.pictures, self.settings = pictures, settings
@@ -92,18 +98,22 @@ class Batches:
         rng = np.random.default_rng((s.seed, step))
         chosen = np.sort(rng.choice(len(self.pictures) // 2, s.batch, replace=False))
         shown = np.stack([self.pictures[i] for k in chosen for i in (2 * k, 2 * k + 1)])
-        first, second = (self._see(shown, rng) for _ in range(2))
+        corners = rng.integers(s.shift, s.margin - s.shift + 1, (s.batch, 2)).repeat(2, axis=0)
+        first, second = (self._see(shown, corners, rng) for _ in range(2))
         return first, second
 
-    def _see(self, pictures: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+    def _see(
+        self, pictures: np.ndarray, corners: np.ndarray, rng: np.random.Generator
+    ) -> torch.Tensor:
         s = self.settings
-        corners = rng.integers(0, s.margin + 1, (len(pictures), 2))
+        off = rng.integers(-s.shift, s.shift + 1, corners.shape)
         crops = np.stack([
             picture[y : y + s.image_size, x : x + s.image_size]
-            for picture, (y, x) in zip(pictures, corners, strict=True)
+            for picture, (y, x) in zip(pictures, corners + off, strict=True)
         ])  # fmt: skip
         light = rng.uniform(0.85, 1.15, (len(pictures), 1, 1, 1)).astype(np.float32)
-        return clip.normalise(torch.from_numpy(crops) * torch.from_numpy(light))
+        noise = s.noise * 255 * rng.standard_normal(crops.shape, dtype=np.float32)
+        return clip.normalise(torch.from_numpy(crops * light + noise))
 
 
 @torch.no_grad()

@@ -40,22 +40,38 @@ def saved(trained, tmp_path_factory):
     return folder
 
 
-def test_the_loss_is_small_when_every_crop_finds_its_other_one():
+def test_the_loss_is_small_when_every_view_finds_its_other_one():
     rows = torch.eye(4)
     assert training.instance_loss(rows, rows, 0.02) < 1e-6
     assert training.instance_loss(rows, rows.roll(1, 0), 0.02) > 10
 
 
 def test_the_loss_is_simclrs():
-    """Equation 1 of the paper, written out for one crop at a time."""
+    """Equation 1 of the paper, written out for one view at a time."""
     torch.manual_seed(0)
     first, second = torch.randn(2, 5, 8)
-    crops = F.normalize(torch.cat([first, second]), dim=-1)
+    views = F.normalize(torch.cat([first, second]), dim=-1)
     terms = []
     for i in range(10):
-        similar = torch.exp(crops[i] @ crops.T / 0.1)
+        similar = torch.exp(views[i] @ views.T / 0.1)
         terms.append(-torch.log(similar[(i + 5) % 10] / (similar.sum() - similar[i])))
     assert torch.allclose(training.instance_loss(first, second, 0.1), torch.stack(terms).mean())
+
+
+def test_views_of_a_pair_are_cropped_alike_but_for_the_shift():
+    settings = replace(SETTINGS, margin=8, shift=1, noise=0.0, batch=3)
+    size = settings.image_size + settings.margin
+    ramp = np.broadcast_to(np.arange(size, dtype=np.uint8), (size, size))  # a column's number
+    pictures = np.broadcast_to(ramp[None, :, :, None], (8, size, size, 3))
+    batches = training.Batches(pictures, settings)
+    views = torch.stack(batches.draw(0))  # two views of two pictures of each pair
+    assert torch.equal(views, torch.stack(batches.draw(0)))
+    std, mean = torch.tensor(clip.STD)[0], torch.tensor(clip.MEAN)[0]
+    left, right = (255 * (views[:, :, 0, 0, x] * std + mean) for x in (0, -1))
+    light = (right - left) / (settings.image_size - 1)  # a step of the ramp has this height
+    column = (left / light).round().reshape(2, 3, 2)
+    spread = column.amax(dim=(0, 2)) - column.amin(dim=(0, 2))
+    assert spread.max() <= 2 and column.unique().numel() > 1
 
 
 def test_near_duplicates_differ_in_one_respect():
