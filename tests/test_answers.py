@@ -1,0 +1,190 @@
+"""Questions with two options, answered in words: what counts as an answer, and what is asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from erragree_utils import load_benchmark, load_mllm
+from erragree_utils.answers import answer_pairs, parse_option
+from erragree_utils.benchmarks import Benchmark
+from erragree_utils.decoding import VCD, TextContrast, generate_contrastive, named_seed
+from erragree_utils.models import EncodeError
+
+YES_NO = ("Yes", "No")
+STATES = ("Open", "Closed")
+LETTERED = ("Closed", "Open")  # as printed: (a) Closed (b) Open
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("answer", "options", "named"),
+        [
+            ("Open", STATES, 0),
+            ("closed.", STATES, 1),
+            ("The door is closed", STATES, 1),
+            ("yes, it does", YES_NO, 0),
+            ("No.", YES_NO, 1),
+            ("a red car", ("The red car", "the blue car"), 0),
+            ("There are 3.", ("3", "2"), 0),
+            ("in front", ("in front", "behind"), 0),
+        ],
+    )
+    def test_an_answer_may_be_a_word_or_a_sentence(self, answer, options, named):
+        assert parse_option(answer, options) == named
+        assert parse_option(answer, options[::-1]) == 1 - named
+
+    @pytest.mark.parametrize(
+        "answer", ["", "  ", "I cannot tell", "Ajar", "open or closed", "Reopened", "enclosed"]
+    )
+    def test_an_answer_that_names_none_or_both_is_none(self, answer):
+        assert parse_option(answer, STATES) is None
+
+    @pytest.mark.parametrize("answer", ["It is not open", "It isn't open", "neither open"])
+    def test_a_denial_names_nothing(self, answer):
+        assert parse_option(answer, STATES) is None
+
+    def test_a_no_may_deny_in_words(self):
+        assert parse_option("No, it is not open", YES_NO) == 1
+        assert parse_option("It is not open", YES_NO) is None
+
+    def test_of_options_that_hold_each_other_the_longer_one_counts(self):
+        assert parse_option("black and white", ("white", "black and white")) == 1
+        assert parse_option("white", ("white", "black and white")) == 0
+        assert parse_option("It is not visible", ("visible", "not visible")) == 1
+        assert parse_option("It is visible", ("visible", "not visible")) == 0
+        assert parse_option("not visible, but not hidden", ("visible", "not visible")) is None
+
+
+class TestLetters:
+    @pytest.mark.parametrize(
+        ("answer", "named"),
+        [
+            ("(a)", 1),
+            ("(b)", 0),
+            ("B", 0),
+            ("b.", 0),
+            ("a) Closed", 1),
+            ("(A) closed", 1),
+            ("(b) It is open", 0),
+            ("(b): the left one", 0),
+            ("The answer is (b).", 0),
+            ("Open (b)", 0),
+            ("Open", 0),
+            ("(b) open, not closed", 0),
+        ],
+    )
+    def test_an_answer_may_give_the_letter_of_its_option(self, answer, named):
+        assert parse_option(answer, STATES, LETTERED) == named
+        # The same option, if it stands in the other place in the list of answers.
+        assert parse_option(answer, STATES[::-1], LETTERED) == 1 - named
+
+    @pytest.mark.parametrize(
+        "answer", ["(a) Open", "(a) or (b)", "(a) Closed (b) Open", "not (a)", "c", "(c)"]
+    )
+    def test_a_letter_and_the_other_option_or_both_letters_are_none(self, answer):
+        assert parse_option(answer, STATES, LETTERED) is None
+
+    def test_an_article_is_not_a_letter(self):
+        animals, listed = ("dog", "cat"), ("cat", "dog")
+        assert parse_option("A dog", animals, listed) == 0
+        assert parse_option("a cat.", animals, listed) == 1
+        assert parse_option("A bird", animals, listed) is None
+
+    def test_without_letters_in_the_question_there_are_none_in_the_answer(self):
+        assert parse_option("(a)", STATES) is None
+        assert parse_option("b", ("b", "h")) == 0  # the letter on a box
+
+
+@pytest.fixture(scope="module")
+def mllm():
+    return load_mllm("mini", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Benchmark:
+    return load_benchmark("tabletop-mmvp", n_pairs=1, mined=False)
+
+
+class TestPairs:
+    def test_each_image_is_asked_the_pairs_question_and_answered_greedily(self, mllm, pairs):
+        table = answer_pairs(mllm, pairs)
+        images = [image for pair in pairs for image in pair.images]
+        plain = mllm.generate(images, [pair.question for pair in pairs for _ in (0, 1)])
+        assert table["answer"].tolist() == plain
+        assert table["pair_id"].tolist() == [pair.pair_id for pair in pairs for _ in (0, 1)]
+        assert table["relation"].tolist() == [pair.pattern for pair in pairs for _ in (0, 1)]
+        assert set(table["method"]) == {"greedy"} and set(table["model"]) == {"mini"}
+        own = [pair.options[i].lower() for pair in pairs for i in (0, 1)]
+        assert table["correct"].tolist() == [a == o for a, o in zip(plain, own, strict=True)]
+        assert table["correct"].any() and not table["correct"].all()
+        named = table["score_own"] + table["score_other"]
+        assert (named == table["parsed"]).all()
+
+    def test_what_is_asked_does_not_depend_on_which_image_is_the_first(self, mllm, pairs):
+        turned = [
+            replace(
+                pair, options=pair.options[::-1], sources=pair.sources[::-1],
+                statements=pair.statements[::-1], first_listed=1 - pair.first_listed,
+            )
+            for pair in pairs
+        ]  # fmt: skip
+        assert [pair.prompt for pair in turned] == [pair.prompt for pair in pairs]
+        before, after = (answer_pairs(mllm, some) for some in (pairs, turned))
+        flipped = after.assign(image_index=1 - after["image_index"])
+        flipped = flipped.sort_values(["pair_id", "image_index"])
+        before = before.sort_values(["pair_id", "image_index"])
+        assert flipped["correct"].tolist() == before["correct"].tolist()
+
+    def test_options_are_printed_with_letters_where_the_pair_has_them(self, mllm, pairs):
+        asked = []
+
+        class Echo:
+            name = "echo"
+
+            def generate(self, images, questions, **_):
+                asked.extend(questions)
+                return ["(b)" for _ in images]
+
+        lettered = replace(pairs[0], lettered=True, first_listed=1)
+        table = answer_pairs(Echo(), [lettered])
+        first, second = lettered.options
+        assert set(asked) == {f"{lettered.question} (a) {second} (b) {first}"}
+        assert table["correct"].tolist() == [True, False]  # (b) is the first image's answer
+        table = answer_pairs(Echo(), [pairs[0]])
+        assert not table["parsed"].any() and not table["correct"].any()
+
+    def test_contrastive_answers_are_those_of_the_decoding_with_noise_by_name(self, mllm, pairs):
+        contrast = VCD(alpha=3.0)
+        some = pairs[:4]
+        table = answer_pairs(mllm, some, contrast, batch_size=3)
+        expected = generate_contrastive(
+            mllm,
+            [image for pair in some for image in pair.images],
+            [pair.prompt for pair in some for _ in (0, 1)],
+            contrast,
+            seed=[named_seed(pair.pair_id, i) for pair in some for i in (0, 1)],
+        )
+        assert table["answer"].tolist() == expected and set(table["method"]) == {"VCD"}
+
+    def test_strength_zero_is_greedy(self, mllm, pairs):
+        greedy, none = (answer_pairs(mllm, pairs, c) for c in (None, TextContrast(0.0)))
+        assert greedy["answer"].tolist() == none["answer"].tolist()
+
+    def test_blind_both_images_of_a_pair_get_one_answer(self, mllm, pairs):
+        table = answer_pairs(mllm, pairs, blind=True)
+        assert (table.groupby("pair_id")["answer"].nunique() == 1).all()
+        assert (table.groupby("pair_id")["correct"].sum() <= 1).all()
+        with pytest.raises(ValueError, match="nothing is contrasted"):
+            answer_pairs(mllm, pairs, VCD(), blind=True)
+
+    def test_no_pairs_are_refused(self, mllm):
+        with pytest.raises(ValueError, match="there are no pairs"):
+            answer_pairs(mllm, [])
+
+    def test_an_image_that_cannot_be_read_is_named(self, mllm, pairs):
+        broken = replace(pairs[1], sources=(pairs[1].sources[0], Image.new("RGB", (0, 0))))
+        with pytest.raises(EncodeError, match=rf"image 1 of pair '{pairs[1].pair_id}': image 3"):
+            answer_pairs(mllm, [pairs[0], broken])
