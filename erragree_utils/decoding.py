@@ -29,7 +29,17 @@ from transformers import (
 )
 
 from .models import EncodeError
-from .models.mllm import Mllm, Picture, _aligned, _common, _length, _padded, _pictures, _shared
+from .models.mllm import (
+    Mllm,
+    NumbersOnly,
+    Picture,
+    _aligned,
+    _common,
+    _length,
+    _padded,
+    _pictures,
+    _shared,
+)
 
 NOISE_STEPS = 1000  # of VCD's diffusion schedule
 
@@ -345,15 +355,17 @@ def generate_contrastive(
         ids, mask, cache = _half_read(mllm, streams)
         mllm._check_length(mask[: len(batch)], max_new_tokens, first)
         draws = _uniforms(seeds, first, len(batch), max_new_tokens) if do_sample else None
+        numbers = NumbersOnly()
         processor = ContrastiveLogitsProcessor(
             contrast, ids.shape[1], warpers, None if draws is None else draws.to(mllm.device)
         )
         out = mllm.model.generate(
             input_ids=ids, attention_mask=mask, **{mllm._cache_name: cache},
-            logits_processor=LogitsProcessorList([processor]), max_new_tokens=max_new_tokens,
-            do_sample=False, num_beams=1, temperature=None, top_p=None, top_k=None,
-            pad_token_id=mllm._pad_id,
+            logits_processor=LogitsProcessorList([numbers, processor]),
+            max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, temperature=None, top_p=None,
+            top_k=None, pad_token_id=mllm._pad_id,
         )  # fmt: skip
+        numbers.check(first, len(batch))
         decode = mllm.processor.tokenizer.batch_decode
         texts = decode(out[: len(batch), ids.shape[1] :], skip_special_tokens=True)
         return [text.strip() for text in texts]

@@ -31,6 +31,14 @@ class EncodeError(ValueError):
         self.index = index
 
 
+class BatchSizeReduced(UserWarning):
+    """Memory was too small; `batch_size` is what `in_batches` goes on with."""
+
+    def __init__(self, batch_size: int):
+        super().__init__(f"out of memory: batch size reduced to {batch_size}")
+        self.batch_size = batch_size
+
+
 def pick_device(device: str | torch.device | None = None) -> torch.device:
     """The device that was asked for, or the best there is: CUDA, Apple's MPS, CPU.
 
@@ -128,6 +136,11 @@ def in_batches(
     list
         What `encode` returned for each batch.
 
+    Warns
+    -----
+    BatchSizeReduced
+        When a batch is halved.
+
     Raises
     ------
     ValueError
@@ -164,4 +177,4 @@ def in_batches(
             # Outside the handler: the error's traceback held the tensors of the failed batch.
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            warnings.warn(f"out of memory: batch size reduced to {batch_size}", stacklevel=5)
+            warnings.warn(BatchSizeReduced(batch_size), stacklevel=5)

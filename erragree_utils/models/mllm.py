@@ -28,6 +28,8 @@ from transformers import (
     AutoProcessor,
     BitsAndBytesConfig,
     DynamicCache,
+    LogitsProcessor,
+    LogitsProcessorList,
 )
 from transformers.utils import logging
 
@@ -46,8 +48,9 @@ SYSTEM = (
 FAMILIES = ("llava", "vipllava", "llava_next", "llava_onevision")
 # Commits at which the project was written; other names follow their main branch.
 REVISIONS = {"llava-hf/llava-1.5-7b-hf": "b234b804b114d9e37bb655e11cbbb5f5e971b7a9"}
-_SETTINGS = ["*.json", "*.jinja", "*.model", "*.txt"]
-_WEIGHTS = ["*.safetensors"]
+#: Files of a checkpoint on the hub: what is read first, and the weights.
+SETTINGS_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
+WEIGHTS_FILES = ["*.safetensors"]
 
 # Never quantized: that LLaVA reads the very encoder that CLIP has is the book's point. Names differ
 # between versions of Transformers.
@@ -95,6 +98,46 @@ class _Branch:
     @property
     def inputs(self) -> tuple[int, ...]:
         return self.ids[:-1]  # nothing is predicted from the last token
+
+
+class NumbersOnly(LogitsProcessor):
+    """Notes which rows of a ``generate()`` had a logit that is no number, and refuses their text.
+
+    ``generate()`` itself would take some token and go on. Give it as the first processor; that a
+    token is ruled out, by -inf, is no error.
+    """
+
+    def __init__(self) -> None:
+        self._bad: torch.Tensor | None = None
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
+        # Kept on the device: reading it here would make each token wait for the GPU.
+        bad = (scores.isnan() | scores.isposinf()).any(dim=-1)
+        self._bad = bad if self._bad is None else self._bad | bad
+        return scores
+
+    def check(self, first: int, n_entries: int) -> None:
+        """Refuse the batch if a row was bad.
+
+        Parameters
+        ----------
+        first : int
+            Index of the batch's first entry.
+        n_entries : int
+            Entries of the batch; a second stream may follow, row for row.
+
+        Raises
+        ------
+        EncodeError
+            It names the entry.
+        """
+        if self._bad is not None and self._bad.any():
+            index = first + int(self._bad.int().argmax()) % n_entries
+            raise EncodeError(
+                f"the logits for entry {index} are not numbers: the weights are damaged, or dtype "
+                "is too coarse (try dtype='bfloat16' or 'float32')",
+                index,
+            )
 
 
 class Mllm:
@@ -205,7 +248,8 @@ class Mllm:
         Raises
         ------
         EncodeError
-            If an image cannot be read or a prompt is too long; it names the entry.
+            If an image cannot be read, a prompt is too long, or a logit is not a number; it names
+            the entry.
         ValueError
             If there are not as many questions as images.
         """
@@ -223,10 +267,13 @@ class Mllm:
             inputs = self._processed(groups, texts, first)
             length = inputs["input_ids"].shape[1]
             self._check_length(inputs["attention_mask"], max_new_tokens, first)
+            numbers = NumbersOnly()
             out = self.model.generate(
                 **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1,
                 temperature=None, top_p=None, pad_token_id=self._pad_id,
+                logits_processor=LogitsProcessorList([numbers]),
             )  # fmt: skip
+            numbers.check(first, len(batch))
             decode = self.processor.tokenizer.batch_decode
             return [text.strip() for text in decode(out[:, length:], skip_special_tokens=True)]
 
@@ -569,7 +616,7 @@ def load_mllm(
     repeated call fetches the rest (`hub.fetch`).
     """
     asked, device = device, pick_device(device)
-    folder = _folder(name)
+    folder = local_folder(name)
     if folder is not None and revision is not None:
         raise ModelError(f"revision={revision!r} makes no sense with {str(name)!r}: leave it out")
     commit, label, weights = None, str(name), f"from {folder}"
@@ -580,7 +627,7 @@ def load_mllm(
                 "'owner/name' on the hub, such as 'llava-hf/llava-1.5-7b-hf'"
             )
         wanted = revision or REVISIONS.get(label, "main")
-        folder, commit = fetch(label, wanted, _SETTINGS)
+        folder, commit = fetch(label, wanted, SETTINGS_FILES)
         weights = f"of the hub, commit {commit[:7]}"
     elif name != "mini":
         label = folder.resolve().name
@@ -597,7 +644,7 @@ def load_mllm(
         warnings.warn(f"{label}: {plan.reason}", stacklevel=2)
     if commit is not None:
         # By its commit: the branch may have moved on since the settings were read.
-        folder, commit = fetch(label, commit, [*_SETTINGS, *_WEIGHTS])
+        folder, commit = fetch(label, commit, [*SETTINGS_FILES, *WEIGHTS_FILES])
     _check_weights(folder, name)
     with _quiet(n_parameters < SMALL):
         model = _read_model(folder, label, plan, device)
@@ -729,7 +776,7 @@ def _memory(device: torch.device) -> int:
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 
 
-def _folder(name: str | Path) -> Path | None:
+def local_folder(name: str | Path) -> Path | None:
     """The folder that a name means, or None if it is a name on the hub."""
     if name == "mini":
         return ASSETS / "mini-llava"

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from erragree_utils.models.device import in_batches, memory_report, pick_device, pick_dtype
+from erragree_utils.models.device import (
+    BatchSizeReduced,
+    in_batches,
+    memory_report,
+    pick_device,
+    pick_dtype,
+)
 
 CPU = torch.device("cpu")
 
@@ -82,9 +88,9 @@ def failing_above(limit: int, error: BaseException):
 )
 def test_out_of_memory_halves_the_batch_and_goes_on_where_it_stopped(error):
     encode, tried = failing_above(3, error)
-    with pytest.warns(UserWarning, match="batch size reduced") as warned:
+    with pytest.warns(BatchSizeReduced, match="batch size reduced to [42]") as warned:
         parts = in_batches(iter(range(11)), 8, encode)
-    assert [str(warning.message)[-1] for warning in warned] == ["4", "2"]
+    assert [warning.message.batch_size for warning in warned] == [4, 2]
     assert [item for part in parts for item in part] == list(range(11))
     assert tried == [8, 4, 2, 2, 2, 2, 2, 1]
 

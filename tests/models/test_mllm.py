@@ -441,6 +441,31 @@ class TestWhatCannotBeAsked:
         with pytest.raises(EncodeError, match="entry 0 is not finite.*weights are damaged"):
             model.option_logprobs(noise(1), "Why?", ["left"])
 
+    def test_damaged_weights_give_no_answer(self, spoilt):
+        model = load_mllm(spoilt, device="cpu")
+        model.model.lm_head.weight.data[3] = float("nan")
+        with pytest.raises(EncodeError, match="logits for entry 0 are not numbers.*damaged"):
+            model.generate(noise(2), "Why?")
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    def test_the_entry_whose_logits_are_no_numbers_is_named(self, small, bad):
+        passes = []
+
+        def overflow(module, inputs, logits):
+            passes.append(len(logits))
+            if len(passes) == 5:  # three tokens of the first batch, then the second of the second
+                logits[1, -1, 7] = bad
+
+        before = small.generate(noise(4), "Why?", max_new_tokens=3, batch_size=2)
+        handle = small.model.lm_head.register_forward_hook(overflow)
+        try:
+            with pytest.raises(EncodeError, match="logits for entry 3") as error:
+                small.generate(noise(4), "Why?", max_new_tokens=3, batch_size=2)
+        finally:
+            handle.remove()
+        assert error.value.index == 3
+        assert small.generate(noise(4), "Why?", max_new_tokens=3, batch_size=2) == before
+
 
 class TestFolders:
     def test_unknown_names(self):
@@ -653,6 +678,7 @@ class HubRequest(BaseHTTPRequestHandler):
             "owner/private": (401, "RepoNotFound"),
             "owner/gated": (403, "GatedRepo"),
             "owner/forbidden": (403, ""),
+            "owner/busy": (429, ""),
         }
         if repo in refusals:
             return self.send(refusals[repo][0], b"{}", {"X-Error-Code": refusals[repo][1]})
@@ -723,6 +749,7 @@ NAMES = [
     ("owner/private", None),
     ("owner/gated", None),
     ("owner/forbidden", None),
+    ("owner/busy", None),
     ("owner/whole", "v9"),
     ("owner/a/b", None),
     ("close", None),  # the hub is gone from here on
@@ -800,6 +827,10 @@ class TestHub:
             (text,) = visit[0][name]
             assert f"access to {name} is refused (HTTP 403)" in text
             assert "Accept its conditions" in text and "HF_TOKEN" in text
+
+    def test_a_hub_that_has_had_too_many_requests(self, visit):
+        (text,) = visit[0]["owner/busy"]
+        assert "429" in text and "hf download owner/busy" in text
 
     def test_revisions_that_are_not_there(self, visit):
         assert "owner/whole has no revision 'v9'" in visit[0]["owner/whole@v9"][0]
