@@ -639,7 +639,8 @@ def _needed(layout: _Layout, root: Path, local: bool) -> str:
     other = "leave folder out" if local else "give download=True"
     return (
         f"the folder {root} {state}. Needed: {layout.needed}, as described at {PAGE}. To have "
-        f"them fetched, {other}."
+        f"them fetched, {other}. By hand: hf download REPOSITORY --repo-type dataset --local-dir "
+        f"{root}, where REPOSITORY is one of {', '.join((*REPOSITORIES, VLM_REPOSITORY))}."
     )
 
 
@@ -656,8 +657,11 @@ def _fetch(repository: str, layout: _Layout, root: Path) -> None:
         )
     # The client raises errors of its HTTP library, which is another one in each major version.
     except Exception as error:
+        told: BaseException = error
+        while told.__cause__ is not None:  # the client wraps a refusal; its first cause says why
+            told = told.__cause__
         raise DownloadError(
-            f"{repository} could not be fetched ({type(error).__name__}: {error}). Check the "
+            f"{repository} could not be fetched ({type(told).__name__}: {told}). Check the "
             f"network and run the same line again: files that are complete are kept in {root}.\n"
             f"To get it by hand, run: hf download {repository} --repo-type dataset --local-dir "
             "FOLDER\nand give folder='FOLDER'."

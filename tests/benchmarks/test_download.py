@@ -15,17 +15,19 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
+import huggingface_hub
 import numpy as np
 import pytest
 import requests
 from PIL import Image
 
-from erragree_utils.benchmarks import BenchmarkError, download, load_benchmark
+from erragree_utils.benchmarks import BenchmarkError, download, load_benchmark, mmvp
 from erragree_utils.benchmarks.download import (
     CHUNK,
     DownloadError,
@@ -54,12 +56,18 @@ class Reply:
     slow: float = 0.0  # seconds between pieces
     length: bool = True
     disposition: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    announced: int | None = None  # length that HEAD tells
 
 
 class Handler(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         self.server.log.append((self.path, self.headers.get("Range")))
-        reply = self.server.replies.get(self.path, Reply(b"", 404))
+        known, bare = self.server.replies, self.path.partition("?")[0]
+        reply = known.get(self.path) or known.get(bare) or Reply(b"", 404)
         if reply.status != 200:
             return self._send(reply, reply.status, b"sorry")
         start = self._start(reply)
@@ -81,14 +89,17 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", reply.content_type)
         if reply.length:
-            self.send_header("Content-Length", str(len(body)))
+            told = reply.announced if self.command == "HEAD" else None
+            self.send_header("Content-Length", str(told or len(body)))
         if reply.etag:
             self.send_header("ETag", reply.etag)
         if reply.disposition:
             self.send_header("Content-Disposition", reply.disposition)
-        for name, value in (headers or {}).items():
+        for name, value in {**reply.headers, **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         if reply.cuts:
             body = body[: reply.cuts.pop(0)]
         for at in range(0, len(body), CHUNK):
@@ -197,6 +208,19 @@ def test_what_came_before_a_dropped_connection_is_kept(server: Server, tmp_path:
     assert cut - CHUNK < kept <= cut
     assert get(file, tmp_path) == BODY
     assert server.ranges == [None, f"bytes={kept}-" if kept else None]
+
+
+def test_a_download_may_be_cut_at_any_byte_and_goes_on_from_any(server: Server, tmp_path: Path):
+    body = BODY[:64]
+    for byte in range(len(body)):
+        folder = tmp_path / str(byte)
+        file = remote(server, Reply(body, cuts=[byte]), sha256=hashlib.sha256(body).hexdigest())
+        with pytest.raises(DownloadError):
+            ensure(file, folder, progress=False)
+        assert not (folder / "f.bin").exists()
+        (folder / "f.bin.part").write_bytes(body[:byte])  # as if pieces were that small
+        assert get(file, folder) == body
+        assert server.ranges[-1] == (f"bytes={byte}-" if byte else None)
 
 
 def test_dropped_connections_are_taken_up_again_in_one_call(
@@ -457,6 +481,132 @@ def test_drive_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ensure(drive_file(), tmp_path, progress=False)
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ERRAGREE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 12), (90, 90, 90)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+# --- data sets of the hub ----------------------------------------------------------------------
+
+COMMIT = "c" * 40
+MMVP = "MMVP/MMVP"
+
+
+@pytest.fixture
+def hub(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A stand-in for the hub that has MMVP, of one pair; its client does not wait between tries."""
+    fetch = partial(huggingface_hub.snapshot_download, endpoint=server.address)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 64)
+    monkeypatch.setattr(huggingface_hub.utils._http.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(mmvp, "_MMVP_CSV", replace(mmvp._MMVP_CSV, n_files=3))
+    rows = "Index,Question,Options,Correct Answer\n"
+    rows += "".join(f"{i},Is it red?,(a) Yes (b) No,({'ab'[i - 1]})\n" for i in (1, 2))
+    files = {"Questions.csv": rows.encode()}
+    files |= {f"MMVP Images/{i}.jpg": jpeg() for i in (1, 2)}
+    server.files = files
+    named = {"X-Repo-Commit": COMMIT}
+    listed = [{"type": "file", "path": name, "size": len(data), "oid": name}
+              for name, data in files.items()]  # fmt: skip
+    about = json.dumps({"id": MMVP, "sha": COMMIT}).encode()
+    server.replies[f"/api/datasets/{MMVP}/revision/main"] = Reply(about, headers=named)
+    tree = Reply(json.dumps(listed).encode(), headers=named)
+    server.replies[f"/api/datasets/{MMVP}/tree/{COMMIT}"] = tree
+    for name, data in files.items():
+        server.replies[place_of(name)] = Reply(data, headers=named, etag=f'"{len(data)}{name[-5]}"')
+    return server
+
+
+def place_of(name: str) -> str:
+    return f"/datasets/{MMVP}/resolve/{COMMIT}/{quote(name)}"
+
+
+def load_small_mmvp():
+    with pytest.warns(UserWarning, match="has 2 entries, mmvp as published has 300"):
+        return load_benchmark("mmvp")
+
+
+def test_a_data_set_of_the_hub_is_fetched_into_the_cache(hub: Server, cache: Path):
+    (pair,) = load_small_mmvp()
+    assert [image.size for image in pair.images] == [(16, 12)] * 2
+    assert {p for p in files_in(cache / "mmvp") if ".cache" not in p} == set(hub.files)
+
+
+@pytest.mark.parametrize("cut", [64, 65, 200, 300])
+def test_a_data_set_that_breaks_off_goes_on_where_it_was(hub: Server, cache: Path, cut: int):
+    place = place_of("MMVP Images/2.jpg")
+    hub.replies[place].cuts = [cut]
+    load_small_mmvp()
+    second = cache / "mmvp" / "MMVP Images" / "2.jpg"
+    assert second.read_bytes() == hub.replies[place].body and len(second.read_bytes()) > 300
+    asked = [span for path, span in hub.log if path == place and span]
+    assert asked == [f"bytes={cut // 64 * 64}-"]  # the client keeps whole pieces
+
+
+@pytest.mark.parametrize("cut", [0, 1, 63])
+def test_a_data_set_that_cannot_be_completed_is_by_the_next_call(
+    hub: Server, cache: Path, cut: int
+):
+    place = place_of("MMVP Images/2.jpg")
+    hub.replies[place].cuts = [cut] * 20  # more often than the client tries
+    with pytest.raises(DownloadError, match=r"(?s)MMVP/MMVP could not be fetched.*by hand"):
+        load_benchmark("mmvp")
+    second = cache / "mmvp" / "MMVP Images" / "2.jpg"
+    assert not second.exists()
+    hub.replies[place].cuts = []
+    load_small_mmvp()
+    assert second.read_bytes() == hub.replies[place].body
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
+@pytest.mark.parametrize("what", ["the data set", "a file"])
+def test_a_refusal_of_the_hub_says_how_to_get_the_data_set_by_hand(
+    hub: Server, cache: Path, what: str, status: int
+):
+    places = {"the data set": f"/api/datasets/{MMVP}/revision/main",
+              "a file": place_of("Questions.csv")}  # fmt: skip
+    hub.replies[places[what]] = Reply(status=status)
+    with pytest.raises(DownloadError) as error:
+        load_benchmark("mmvp")
+    message = str(error.value)
+    assert "MMVP/MMVP could not be fetched" in message
+    assert str(status) in message or what == "a file"
+    assert "hf download MMVP/MMVP --repo-type dataset --local-dir FOLDER" in message
+    assert not (cache / "mmvp" / "Questions.csv").exists()
+
+
+def test_a_data_set_that_is_half_there_is_not_taken_for_whole_without_the_hub(
+    hub: Server, cache: Path
+):
+    load_small_mmvp()
+    (cache / "mmvp" / "MMVP Images" / "2.jpg").unlink()
+    hub.replies.clear()  # all is 404 from here on
+    with pytest.raises((DownloadError, BenchmarkError), match=r"(?s)MMVP.*(by hand|2\.jpg)"):
+        load_benchmark("mmvp")
+
+
+def test_a_web_page_instead_of_the_list_of_questions_is_not_taken_for_it(hub: Server, cache: Path):
+    hub.replies[place_of("Questions.csv")].body = b"<html>\nQuota exceeded, sign in\n</html>"
+    with pytest.raises((BenchmarkError, DownloadError), match=r"Questions\.csv"):
+        load_benchmark("mmvp")
+
+
+def test_a_file_of_another_size_than_the_hub_listed_is_not_kept(hub: Server, cache: Path):
+    place = place_of("MMVP Images/1.jpg")
+    hub.replies[place].announced = len(hub.replies[place].body) + 7
+    with pytest.raises(DownloadError, match="MMVP/MMVP could not be fetched"):
+        load_benchmark("mmvp")
+    assert not (cache / "mmvp" / "MMVP Images" / "1.jpg").exists()
+
+
 # --- archives ----------------------------------------------------------------------------------
 
 CONTENT = {f"photos/{name}.jpeg": bytes([i]) * 700 for i, name in enumerate("abcdef")}
@@ -524,20 +674,8 @@ def test_a_damaged_archive_that_was_fetched_is_fetched_again(server: Server, tmp
 # --- whole benchmarks --------------------------------------------------------------------------
 
 
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (16, 12), (90, 90, 90)).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
 def drive_reply(internet: Server, drive_id: str, body: bytes) -> None:
     internet.replies[f"/drive.google.com/uc?id={drive_id}"] = attachment(body)
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ERRAGREE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def test_whatsup_is_fetched_into_the_cache_once(internet: Server, cache: Path):
