@@ -7,8 +7,9 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from .study import ROLES, ItemError, ModelChoice, Task
 
 OK, FAILED, USAGE, MISSING, BAD_ITEM, STORE, MEMORY, INCOMPLETE = range(8)
 INTERRUPTED = 130
+#: A model that `download` knows beside those of the study.
+VISION = "vision"
 _CODES = f"""exit codes:
   {OK}    done
   {FAILED}    an error of another kind
@@ -45,8 +48,9 @@ _EXAMPLES = {
   python -m erragree_utils run --scale paper --out r --option whatsup-a.folder=/data/whatsup
   python -m erragree_utils run --out r --option tabletop-a.seed=1 tabletop-b.seed=1
 
-on several GPUs (pip install accelerate), each with its share of the images:
+on several GPUs (pip install accelerate), each with its share of the images; on several CPU cores:
   accelerate launch --multi_gpu -m erragree_utils run --scale paper --out r
+  OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m erragree_utils run --out r --device cpu
 
 Results are stored as they come. A run that was stopped, by whatever, is continued by the same
 command; nothing is scored twice. Results of other settings may be in the same folder: they do
@@ -58,9 +62,11 @@ not mix.""",
     "download": """examples:
   python -m erragree_utils download --scale paper
   python -m erragree_utils download --scale paper --model clip --benchmark whatsup-a whatsup-b
+  python -m erragree_utils download --scale paper --by-hand   what goes where, without fetching
 
 A download that broke off goes on where it was. Benchmarks go to the folder that the environment
-variable ERRAGREE_CACHE names, models to that of HF_HOME.""",
+variable ERRAGREE_CACHE names, models to that of HF_HOME. The vision-only encoder (vision) is for
+mining CLIP-blind pairs.""",
 }
 
 
@@ -203,6 +209,10 @@ def _add_report(commands: Any) -> None:
 def _add_download(commands: Any) -> None:
     parser = _command(commands, "download", "fetch the models and benchmarks of a scale", _download)
     _add_choice(parser, methods=False)
+    parser.add_argument(
+        "--by-hand", action="store_true",
+        help="fetch nothing; say which file goes where, for a machine without a network",
+    )  # fmt: skip
 
 
 def _add_scale(parser: argparse.ArgumentParser, default: str) -> None:
@@ -216,7 +226,8 @@ def _add_choice(parser: argparse.ArgumentParser, methods: bool = True) -> None:
     parser.add_argument(
         "--model", **several, metavar="MODEL",
         help="these alone: clip, mllm (those of the scale), or others, as clip=NAME, "
-        "mllm=OWNER/NAME, mllm=OWNER/NAME@REVISION or mllm=FOLDER",
+        "mllm=OWNER/NAME, mllm=OWNER/NAME@REVISION or mllm=FOLDER"
+        + ("" if methods else "; or the vision-only encoder: vision, vision=NAME"),
     )  # fmt: skip
     if methods:
         parser.add_argument("--method", **several, metavar="NAME", help="these alone (see `list`)")
@@ -300,8 +311,13 @@ def _held(stored: Results, task: Task) -> str:
     """How many sets of a task a store holds, for each of the settings it was run with."""
     held = []
     for key, settings in stored.settings.items():
-        cell = (settings["benchmark"]["name"], settings["method"]["name"])
-        if cell == (task.benchmark, task.method) and stored.about[key]["asked"] == task.model.name:
+        cell = (
+            settings["benchmark"]["name"],
+            settings["method"]["name"],
+            settings["model"]["role"],
+        )
+        mine = (task.benchmark, task.method, task.model.role)
+        if cell == mine and stored.about[key]["asked"] == task.model.name:
             held.append(f"{len(stored.items[key])} of {settings['benchmark']['n_sets']} sets")
     return ", ".join(held) or "-"
 
@@ -348,6 +364,13 @@ def _processes(device: str | None) -> tuple[tuple[int, int], str | None, Any]:
     """This process's number among those launched together, its device, and how to leave them."""
     if not {"LOCAL_RANK", "ACCELERATE_MIXED_PRECISION"} & set(os.environ):
         return (0, 1), device, lambda: None
+    if "MASTER_ADDR" in os.environ and "LOCAL_RANK" not in os.environ:
+        warnings.warn(
+            "accelerate was asked for several processes and starts one, as it does with --cpu: "
+            "this one does all. Several processes on a CPU: torchrun --nproc-per-node N -m "
+            "erragree_utils run ... --device cpu",
+            stacklevel=2,
+        )
     try:
         from accelerate import PartialState
     except ImportError:
@@ -412,40 +435,101 @@ def _draw(tables: dict[str, Any], folder: Path) -> None:
 
 def _download(options: argparse.Namespace) -> int:
     options.method = []
+    asked = options.model or [*ROLES, VISION]
+    options.model = [name for name in asked if name.partition("=")[0] != VISION]
+    encoders = [name.partition("=")[2] for name in asked if name not in options.model]
+    only_encoders = not options.model
     scale, tasks = _plan(options)
+    print(f"benchmarks go to {cache_folder()} (ERRAGREE_CACHE), models to {_hub_cache()} (HF_HOME)")
+    chosen: dict[str, Callable[[], str]] = {}
+    if not only_encoders or options.benchmark:
+        for task in tasks:
+            name = task.benchmark
+            chosen[f"benchmark {name}"] = partial(_benchmark, name, options.by_hand)
+    for choice in () if only_encoders else dict.fromkeys(task.model for task in tasks):
+        chosen[f"{choice.role} {choice.name}"] = partial(_model_files, choice, options.by_hand)
+    for name in encoders:
+        name = name or scale.vision
+        chosen[f"{VISION} {name}"] = partial(_vision_files, name, options.by_hand)
+    return _each(chosen)
+
+
+def _each(chosen: Mapping[str, Callable[[], str]]) -> int:
+    """Do all, whatever becomes of one, and say what failed."""
     failed = []
-    print(f"benchmarks go to {cache_folder()}")
-    wanted = [(f"benchmark {name}", lambda name=name: _fetch_benchmark(name))
-              for name in dict.fromkeys(task.benchmark for task in tasks)]  # fmt: skip
-    wanted += [(f"{model.role} {model.name}", lambda model=model: _fetch_model(model))
-               for model in dict.fromkeys(task.model for task in tasks)]  # fmt: skip
-    for name, fetch in wanted:
+    for name, fetch in chosen.items():
         try:
             print(f"{name}: {fetch()}", flush=True)
         except (ValueError, DownloadError) as error:
             failed.append(name)
             print(f"error: {name}: {error}", file=sys.stderr)
     if failed:
-        print(f"{len(failed)} of {len(wanted)} could not be had: {', '.join(failed)}")
+        print(f"{len(failed)} of {len(chosen)} could not be had: {', '.join(failed)}")
     return MISSING if failed else OK
 
 
-def _fetch_benchmark(name: str) -> str:
+def _benchmark(name: str, by_hand: bool) -> str:
+    """Fetch a benchmark, or say how to."""
     from .benchmarks import load_benchmark
 
-    bench = load_benchmark(name)
+    rendered = name.startswith("tabletop")
+    try:
+        bench = load_benchmark(name, **({"download": False} if by_hand and not rendered else {}))
+    except BenchmarkError as error:
+        if not by_hand:
+            raise
+        return str(error)
     return f"{len(bench)} pairs, {bench.source}"
 
 
-def _fetch_model(choice: ModelChoice) -> str:
-    """Fetch the files of a model; a language model is not loaded, it may not fit here."""
-    if choice.role == "clip":
-        choice = ModelChoice("clip", choice.name, {**choice.options, "device": "cpu"})
-        return f"weights {choice.load().weights}"
+def _model_files(choice: ModelChoice, by_hand: bool) -> str:
+    """Fetch the files of a model, or say how to; a language model is not loaded, it may not fit."""
     from .models import hub, mllm
 
-    if mllm._folder(choice.name) is not None:
-        return f"in {mllm._folder(choice.name)}"
+    if choice.role == "clip":
+        repository = _clip_repository(choice.name)
+        if by_hand and repository:
+            return _route(repository, "clip=FOLDER")
+        here = ModelChoice("clip", choice.name, {**choice.options, "device": "cpu"})
+        return f"weights {here.load().weights}"
+    folder = mllm.local_folder(choice.name)
+    if folder is not None:
+        return f"in {folder}"
     revision = choice.options.get("revision") or mllm.REVISIONS.get(choice.name, "main")
-    folder, commit = hub.fetch(choice.name, revision, [*mllm._SETTINGS, *mllm._WEIGHTS])
+    if by_hand:
+        return _route(f"{choice.name} --revision {revision}", "mllm=FOLDER")
+    folder, commit = hub.fetch(choice.name, revision, [*mllm.SETTINGS_FILES, *mllm.WEIGHTS_FILES])
     return f"commit {commit[:7]}, in {folder}"
+
+
+def _clip_repository(name: str) -> str:
+    """Where the hub has the weights that `load_clip` takes by default; empty if it has none."""
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    tag = "openai" if "openai" in tags else next(iter(tags), None)
+    return get_pretrained_cfg(name, tag).get("hf_hub", "").rpartition("/")[0] if tag else ""
+
+
+def _vision_files(name: str, by_hand: bool) -> str:
+    """Fetch a vision-only encoder, or say how to."""
+    from .models.vision import load_vision
+
+    if by_hand and name != get_scale("mini").vision and not Path(name).is_dir():
+        return _route(f"timm/{name}", None)
+    return f"{load_vision(name, device='cpu').embed_dim} numbers an image"
+
+
+def _route(arguments: str, model: str | None) -> str:
+    use = f"give --model {model}" if model else "call load_vision('FOLDER')"
+    return (
+        f"on a machine with a network, run hf download {arguments} --local-dir FOLDER; copy FOLDER "
+        f"here, and {use}"
+    )
+
+
+def _hub_cache() -> str:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_CACHE

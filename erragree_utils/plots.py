@@ -27,6 +27,7 @@ _METRICS = {
     "individual": "Individual accuracy",
     "pair": "Pair accuracy",
     "set": "Set accuracy",
+    "relative": "Relative preference",
 }
 
 
@@ -1003,7 +1004,41 @@ def two_clouds(panels: Mapping[str, np.ndarray], xlabel: str, width: float = 3.4
     return figure
 
 
-_UNITS = {"individual": "Share of images", "pair": "Share of pairs", "set": "Share of sets"}
+def memory_bars(
+    needs: pd.DataFrame, limits: Mapping[str, float] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Memory by part, as stacked bars, beside what GPUs have.
+
+    Parameters
+    ----------
+    needs : pandas.DataFrame
+        GiB: a row for each bar, named by the index, and a column for each part.
+    limits : mapping of str to float, optional
+        Name of a GPU to its memory in GiB.
+    ax : matplotlib.axes.Axes, optional
+        By default a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = _axes(ax, (7.0, 1.4 + 0.42 * len(needs)))
+    left, colours = np.zeros(len(needs)), (BLUE, ORANGE, GREEN, INK)
+    for part, colour in zip(needs.columns, colours, strict=False):
+        ax.barh(range(len(needs)), needs[part], left=left, color=colour, label=part, height=0.6)
+        left = left + needs[part].to_numpy()
+    for name, memory in (limits or {}).items():
+        ax.axvline(memory, color=INK, linestyle="--", linewidth=1)
+        ax.text(memory, -0.65, f" {name}", color=INK, fontsize=9, va="bottom")
+    ax.set_yticks(range(len(needs)), needs.index)
+    ax.set_ylim(len(needs) - 0.5, -1.1)  # the first row on top
+    ax.set_xlabel("Memory (GiB)")
+    _legend(ax, loc="lower right", fontsize=9)
+    return ax
+
+
+_UNITS = {"individual": "Share of images", "pair": "Share of pairs", "set": "Share of sets",
+          "relative": "Share of pairs"}  # fmt: skip
 
 
 def _axes(ax: Axes | None, size: tuple[float, float] = (6.0, 4.0)) -> Axes:

@@ -6,15 +6,15 @@ Tables are pandas tables of numbers first (`cells`, `comparisons`), then text (`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from .metrics import as_percent, compare, summarize, summarize_sets
+from .metrics import as_percent, bootstrap_mean, compare, summarize, summarize_sets, wilson
 from .scale import SCALES
 from .store import Results
 from .study import METHODS, TABLES, Table
@@ -28,7 +28,9 @@ GRADES = {
     "H": "the paper's public reviews",
     "S": "second-hand notes that quote the paper",
 }
-_KINDS = ("individual", "pair", "set")
+#: Kinds of accuracy, each with a chance level of its own. ``relative``: of relative preference, for
+#: which the images of a pair are compared and one decision is made.
+_KINDS = ("individual", "pair", "set", "relative")
 _UNRUN = "not run"
 _READERS = {"clip": "CLIP", "mllm": "LLaVA"}
 
@@ -45,7 +47,7 @@ class Reported:
         ``"clip"``: ViT-L/14 at 336 px; ``"mllm"``: LLaVA-1.5-7B.
     methods : tuple of str
         Those of our methods that it may stand beside.
-    kind : {"individual", "pair", "set"}
+    kind : {"individual", "pair", "set", "relative"}
     value : float
         A share, 0 to 1.
     grade : str
@@ -86,12 +88,12 @@ PAPER = (
     ),
     Reported("mmvp", "all", "mllm", ("m3id",), "pair", 0.313, "S", _NOTES),
     Reported(
-        "mmvp", "all", "clip", ("relative-preference",), "pair", 0.640, "S",
-        f"{_NOTES}; both images are shown, chance is 50%",
+        "mmvp", "all", "clip", ("relative-preference",), "relative", 0.640, "S",
+        f"{_NOTES}; both images are compared, chance is 50%",
     ),
     Reported(
-        "mmvp", "all", "mllm", ("relative-preference",), "pair", 0.733, "S",
-        f"{_NOTES}; both images are shown, chance is 50%",
+        "mmvp", "all", "mllm", ("relative-preference",), "relative", 0.733, "S",
+        f"{_NOTES}; both images are compared, chance is 50%",
     ),
 )  # fmt: skip
 
@@ -114,11 +116,14 @@ def cells(results: Results, scale: str) -> pd.DataFrame:
         ``table``, ``benchmark``, ``relation`` (``"all"`` for all together), ``reader``, ``model``,
         ``method``, ``precision``, ``key``, ``status`` (``"run"``, ``"partly run"``,
         ``"not run"``), ``n_sets`` and ``of_sets``, ``n_skipped``, ``n_unparsed`` (generated answers
-        that name no one option; they count as wrong); for each kind of accuracy the
-        columns of `metrics.summarize` and `summarize_sets`, and ``paper_KIND`` (a share),
-        ``paper_KIND_text`` (with the grade) and ``difference_KIND`` (ours minus the paper's: for
-        complete results of the paper's own models and images alone). Results of different settings
-        have rows of their own.
+        that name no one option; they count as wrong), ``n_ties`` of a relative preference; for each
+        kind of accuracy (individual, pair, set, relative) the columns that `metrics.summarize` has,
+        and ``paper_KIND`` (a share), ``paper_KIND_text`` (with the grade) and ``difference_KIND``
+        (ours minus the paper's: for complete results of the paper's own models and images alone).
+        Prompts with two images add ``first_accuracy`` and ``second_accuracy``, of images by their
+        place in the prompt, and ``place_bias``, the first less the second, with ``_low`` and
+        ``_high``. A relative preference has a relative accuracy and no other, as its chance level
+        is another one. Results of different settings have rows of their own.
 
     Raises
     ------
@@ -128,27 +133,28 @@ def cells(results: Results, scale: str) -> pd.DataFrame:
     _check_scale(scale)
     rows: list[dict[str, Any]] = []
     for table in TABLES:
-        for benchmark, method in product(table.benchmarks.get(scale, ()), table.methods):
-            role = METHODS[method].role
+        for cell in _table_cells(table, scale):
             head = {
-                "table": table.name, "benchmark": benchmark, "reader": _READERS[role],
-                "method": method,
+                "table": table.name, "benchmark": cell.benchmark, "reader": _READERS[cell.role],
+                "method": cell.method,
             }  # fmt: skip
-            keys = _keys(results, benchmark, method)
+            keys = _keys(results, cell)
             if not any(_is_default(results, key, scale) for key in keys):
-                rows += [head | row for row in _unrun_rows(table, benchmark, method, scale)]
+                rows += [head | row for row in _unrun_rows(table, cell, scale)]
             for key in keys:
                 rows += [head | row for row in _rows(results, key, table, scale)]
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS)
     return table.astype({name: "Int64" for name in _COUNTS})
 
 
-_COUNTS = ("n_sets", "of_sets", "n_skipped", "n_unparsed")
+_COUNTS = ("n_sets", "of_sets", "n_skipped", "n_unparsed", "n_ties")
+_PLACES = ("first_accuracy", "second_accuracy", "place_bias", "place_bias_low", "place_bias_high")
 _COLUMNS = [
     "table", "benchmark", "relation", "reader", "model", "method", "precision", "key", "status",
-    "n_sets", "of_sets", "n_skipped", "n_unparsed",
+    *_COUNTS,
     *(f"{kind}_{what}" for kind in _KINDS
       for what in ("accuracy", "accuracy_low", "accuracy_high", "chance")),
+    *_PLACES,
     *(f"{what}_{kind}{end}" for kind in _KINDS
       for what, end in (("paper", ""), ("paper", "_text"), ("difference", ""))),
 ]  # fmt: skip
@@ -159,13 +165,35 @@ def _check_scale(scale: str) -> None:
         raise ValueError(f"unknown scale {scale!r}; choose one of {', '.join(SCALES)}")
 
 
-def _keys(results: Results, benchmark: str, method: str) -> list[str]:
+@dataclass(frozen=True)
+class _Cell:
+    """One benchmark read in one way by one kind of model."""
+
+    benchmark: str
+    method: str
+    role: str
+
+    @staticmethod
+    def of(settings: Mapping[str, Any]) -> _Cell:
+        """The cell that results of these settings belong to."""
+        parts = (settings["benchmark"]["name"], settings["method"]["name"])
+        return _Cell(*parts, settings["model"]["role"])
+
+
+def _table_cells(table: Table, scale: str) -> list[_Cell]:
+    return [
+        _Cell(benchmark, method, role)
+        for benchmark, method in product(table.benchmarks.get(scale, ()), table.methods)
+        for role in METHODS[method].roles
+    ]
+
+
+def _keys(results: Results, cell: _Cell) -> list[str]:
     """Settings with results for a cell, those with most of them first."""
     found = [
         key
         for key, settings in results.settings.items()
-        if settings["benchmark"]["name"] == benchmark and settings["method"]["name"] == method
-        if results.items.get(key)
+        if _Cell.of(settings) == cell and results.items.get(key)
     ]
     return sorted(found, key=lambda key: (-len(results.items[key]), key))
 
@@ -196,53 +224,75 @@ def _rows(results: Results, key: str, table: Table, scale: str) -> Iterator[dict
         "of_sets": of_sets,
         "n_skipped": len(results.skipped.get(key, ())),
     }
-    paired = pred.groupby("pair_id").size().max() > 1
-    relations = list(pred["relation"].unique()) if table.by_relation and paired else []
-    for relation in [*relations, "all"]:
+    cell = _Cell.of(settings)
+    for relation in [*_relations(pred, table), "all"]:
         part = pred if relation == "all" else pred[pred["relation"] == relation]
         row = head | {"relation": relation, "n_sets": part["set_id"].nunique()}
         if "parsed" in part:
             row["n_unparsed"] = int((~part["parsed"]).sum())
-        row |= summarize(part).iloc[0].to_dict()
+        row |= _accuracies(part, METHODS[cell.method].decides)
         if table.sets and relation == "all":
             row |= summarize_sets(part).iloc[0].to_dict()
         if _is_default(results, key, scale):
-            cell = settings["benchmark"]["name"], settings["method"]["name"]
-            row |= _paper(row, table, *cell, scale)
+            row |= _paper(row, table, cell, scale)
         yield row
 
 
-def _unrun_rows(table: Table, benchmark: str, method: str, scale: str) -> Iterator[dict[str, Any]]:
+def _relations(pred: pd.DataFrame, table: Table) -> list[str]:
+    """Relations that a table tells apart. MMVP has one, "not annotated", which tells nothing."""
+    names = list(pred["relation"].unique()) if table.relations else []
+    return names if table.relations == "rows" or len(names) > 1 else []
+
+
+def _accuracies(part: pd.DataFrame, decides: str) -> dict[str, Any]:
+    """The numbers of a row, by what was decided."""
+    if decides == "pair":
+        share = part["correct"].mean()
+        low, high = wilson(share, len(part))
+        return {
+            "n_ties": int((part["score_own"] == part["score_other"]).sum()),
+            "relative_accuracy": share, "relative_accuracy_low": low,
+            "relative_accuracy_high": high, "relative_chance": (1 / part["n_options"]).mean(),
+        }  # fmt: skip
+    row = summarize(part).iloc[0].to_dict()
+    if "correct_first" not in part:
+        return row
+    places = [part["correct_first"], part["correct_second"]]
+    row |= {"first_accuracy": places[0].mean(), "second_accuracy": places[1].mean()}
+    gain = (places[0].astype(float) - places[1]).groupby(part["pair_id"]).mean()
+    if len(gain) > 1:
+        bias = bootstrap_mean(gain.to_numpy())
+        row |= {name.replace("mean", "place_bias"): value for name, value in bias.items()}
+    return row
+
+
+def _unrun_rows(table: Table, cell: _Cell, scale: str) -> Iterator[dict[str, Any]]:
     """Rows for a cell without results: one for each relation of which the paper has a number."""
-    model = getattr(SCALES[scale], METHODS[method].role)
-    known = [number.relation for number in _reported(table, benchmark, method, scale)]
+    model = getattr(SCALES[scale], cell.role)
+    known = [number.relation for number in _reported(table, cell, scale)]
     for relation in dict.fromkeys([*known, "all"]):
         row = {"relation": relation, "model": model, "status": _UNRUN}
-        yield row | _paper(row, table, benchmark, method, scale)
+        yield row | _paper(row, table, cell, scale)
 
 
-def _reported(table: Table, benchmark: str, method: str, scale: str) -> list[Reported]:
+def _reported(table: Table, cell: _Cell, scale: str) -> list[Reported]:
     """The paper's numbers for a cell, or for that of the paper's benchmark which it mirrors."""
-    place = table.benchmarks[scale].index(benchmark)
+    place = table.benchmarks[scale].index(cell.benchmark)
     theirs = table.benchmarks.get("paper", table.benchmarks[scale])[place]
     return [
         number
         for number in PAPER
-        if number.benchmark == theirs
-        and method in number.methods
-        and number.role == METHODS[method].role
+        if (number.benchmark, number.role) == (theirs, cell.role) and cell.method in number.methods
     ]
 
 
-def _paper(
-    row: dict[str, Any], table: Table, benchmark: str, method: str, scale: str
-) -> dict[str, Any]:
+def _paper(row: dict[str, Any], table: Table, cell: _Cell, scale: str) -> dict[str, Any]:
     """The paper's numbers for a row, and how far ours are from them."""
     found: dict[str, Any] = {}
     for kind in _KINDS:
         numbers = [
             number
-            for number in _reported(table, benchmark, method, scale)
+            for number in _reported(table, cell, scale)
             if (number.relation, number.kind) == (row["relation"], kind)
         ]
         if not numbers:
@@ -267,23 +317,36 @@ def comparisons(results: Results, scale: str) -> pd.DataFrame:
     pandas.DataFrame
         ``table``, ``benchmark``, ``relation``, ``first``, ``second``, ``key_first``,
         ``key_second``, and the columns of `metrics.compare` (second minus first, unit pair, on the
-        sets that both have).
+        sets that both have), and ``chance``, that of both accuracies.
     """
     _check_scale(scale)
     rows = []
     for table in TABLES:
-        for benchmark, (a, b) in product(table.benchmarks.get(scale, ()), table.compare):
-            keys = product(_keys(results, benchmark, a), _keys(results, benchmark, b))
-            for key_a, key_b in keys:
-                if results.settings[key_a]["benchmark"] != results.settings[key_b]["benchmark"]:
-                    continue
-                head = {
-                    "table": table.name, "benchmark": benchmark, "first": _label(results, key_a),
-                    "second": _label(results, key_b), "key_first": key_a, "key_second": key_b,
-                }  # fmt: skip
-                rows += [head | row for row in _compared(results, key_a, key_b, table)]
+        for benchmark, contest in product(table.benchmarks.get(scale, ()), table.compare):
+            for a, b in _contestants(benchmark, *contest):
+                keys = product(_keys(results, a), _keys(results, b))
+                rows += _contests(results, table, benchmark, keys)
     columns = ["table", "benchmark", "relation", "first", "second", "key_first", "key_second"]
     return pd.DataFrame(rows, columns=None if rows else columns)
+
+
+def _contestants(benchmark: str, first: str, second: str) -> list[tuple[_Cell, _Cell]]:
+    """The cells that are compared; of a method with itself, the kinds of models."""
+    sides = [[_Cell(benchmark, name, r) for r in METHODS[name].roles] for name in (first, second)]
+    return list(combinations(sides[0], 2) if first == second else product(*sides))
+
+
+def _contests(
+    results: Results, table: Table, benchmark: str, keys: Iterable[tuple[str, str]]
+) -> Iterator[dict[str, Any]]:
+    for key_a, key_b in keys:
+        if results.settings[key_a]["benchmark"] != results.settings[key_b]["benchmark"]:
+            continue
+        head = {
+            "table": table.name, "benchmark": benchmark, "first": _label(results, key_a),
+            "second": _label(results, key_b), "key_first": key_a, "key_second": key_b,
+        }  # fmt: skip
+        yield from (head | row for row in _compared(results, key_a, key_b, table))
 
 
 def _compared(results: Results, key_a: str, key_b: str, table: Table) -> Iterator[dict[str, Any]]:
@@ -292,11 +355,12 @@ def _compared(results: Results, key_a: str, key_b: str, table: Table) -> Iterato
     if not common:
         return
     first, second = (pred[pred["set_id"].isin(common)] for pred in (first, second))
-    paired = first.groupby("pair_id").size().max() > 1
-    relations = list(first["relation"].unique()) if table.by_relation and paired else []
+    relations = _relations(first, table) if table.relations == "rows" else []
     for relation in [*relations, "all"]:
-        parts = (p if relation == "all" else p[p["relation"] == relation] for p in (first, second))
-        yield {"relation": relation} | compare(*parts).to_dict()
+        parts = [p if relation == "all" else p[p["relation"] == relation] for p in (first, second)]
+        guesses = (1 / parts[0]["n_options"]).groupby(parts[0]["pair_id"]).prod()
+        compared = compare(*parts).to_dict()
+        yield {"relation": relation} | compared | {"chance": guesses.mean()}
 
 
 def _label(results: Results, key: str) -> str:
@@ -348,13 +412,12 @@ def _distinct(values: Iterator[str]) -> str:
 
 def without_protocol() -> list[Reported]:
     """Reported numbers that no table of this version can hold a measurement beside."""
-    held = {
-        (benchmark, method)
-        for table in TABLES
-        for names in table.benchmarks.values()
-        for benchmark, method in product(names, table.methods)
-    }
-    return [n for n in PAPER if not any((n.benchmark, method) in held for method in n.methods)]
+    held = {cell for table in TABLES for scale in SCALES for cell in _table_cells(table, scale)}
+    return [
+        n
+        for n in PAPER
+        if not any(_Cell(n.benchmark, method, n.role) in held for method in n.methods)
+    ]
 
 
 # --- text ----------------------------------------------------------------------------------------
@@ -381,23 +444,78 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
         out["precision"] = rows["precision"].fillna("")
         out["key"] = rows["key"].fillna("").str[:8]
     out["sets"] = [
-        "" if not yes else f"{n}" if n == of else f"{n} of {of}"
-        for yes, n, of in zip(ran, rows["n_sets"], rows["of_sets"], strict=True)
+        "" if status == _UNRUN else f"{n}" if status == "run" else f"{n} of {of}"
+        for status, n, of in zip(rows["status"], rows["n_sets"], rows["of_sets"], strict=True)
     ]
+    first = _first_kind(rows)
     for kind in _KINDS:
-        column = f"{kind}_accuracy"
-        if rows[column].notna().any():
-            names = [column, f"{column}_low", f"{column}_high", f"{kind}_chance"]
-            text = as_percent(rows[names].astype(float)).where(rows[column].notna(), "")
+        if rows[f"{kind}_accuracy"].notna().any():
+            text = _percent(rows, kind)
             out[f"{kind} accuracy"] = text[f"{kind} accuracy"]
             out["chance" if kind == "individual" else f"{kind} chance"] = text[f"{kind} chance"]
-        elif kind == "individual":
-            out["individual accuracy"] = ""
+        elif kind == first:
+            out[f"{kind} accuracy"] = ""
         _add_paper(out, rows, kind)
-    if rows["n_unparsed"].fillna(0).any():
-        out["unparsed"] = rows["n_unparsed"].astype(object)
-    out.loc[~ran, "individual accuracy"] = _UNRUN
+    for count in ("unparsed", "ties"):
+        if rows[f"n_{count}"].fillna(0).any():
+            out[count] = rows[f"n_{count}"].astype(object)
+    if rows["first_accuracy"].notna().any():
+        out["right where first, second"] = _places_text(rows)
+    out.loc[~ran, f"{first} accuracy"] = _UNRUN
     return out.fillna("") if ran.any() else out.drop(columns="sets")
+
+
+def _first_kind(rows: pd.DataFrame) -> str:
+    """The kind of accuracy that comes first in a table."""
+    of_pairs = [METHODS[name].decides == "pair" for name in rows["method"]]
+    return "relative" if of_pairs and all(of_pairs) else "individual"
+
+
+def _percent(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Text of a kind of accuracy and its chance level, empty where there is none."""
+    column = f"{kind}_accuracy"
+    names = [column, f"{column}_low", f"{column}_high", f"{kind}_chance"]
+    return as_percent(rows[names].astype(float)).where(rows[column].notna(), "")
+
+
+def _places_text(rows: pd.DataFrame) -> list[str]:
+    """Accuracies by the image's place in a prompt of two, and their difference."""
+    return [
+        ""
+        if np.isnan(first)
+        else f"{first:.1f}, {second:.1f}: {bias:+.1f} [{low:+.1f}, {high:+.1f}]"
+        for first, second, bias, low, high in 100 * rows[list(_PLACES)].to_numpy(float)
+    ]
+
+
+def shown_relations(rows: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy by relation, a column for each method: pair accuracy, or the relative one.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Of `cells`, of one table and one benchmark.
+
+    Returns
+    -------
+    pandas.DataFrame of str
+        Per cent with 95% intervals; empty if no method has results by relation.
+    """
+    kind = "relative" if _first_kind(rows) == "relative" else "pair"
+    rows = rows[(rows["relation"] != "all") & rows[f"{kind}_accuracy"].notna()]
+    label = rows["reader"] + " " + rows["method"]
+    cell = ["benchmark", "relation", "reader", "method"]
+    if rows.duplicated(cell).any():
+        label += " (" + rows["key"].str[:8] + ")"
+    table = pd.DataFrame({
+        "relation": rows["relation"], "sets": rows["n_sets"], "label": label,
+        "text": _percent(rows, kind)[f"{kind} accuracy"] if len(rows) else "",
+    })  # fmt: skip
+    # Unlike pivot, this keeps the order of relations and methods.
+    wide = table.set_index(["relation", "label"])["text"].unstack("label")
+    wide = wide.reindex(index=table["relation"].unique(), columns=table["label"].unique())
+    wide.insert(0, "sets", table.groupby("relation")["sets"].max())
+    return wide.fillna("").rename_axis("relation").reset_index()
 
 
 def _add_paper(out: pd.DataFrame, rows: pd.DataFrame, kind: str) -> None:
@@ -419,6 +537,7 @@ def shown_comparisons(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
         "benchmark": rows["benchmark"], "relation": rows["relation"],
         "first": rows["first"], "second": rows["second"], "pairs": rows["n"].astype(int),
+        "chance": (100 * rows["chance"].astype(float)).map("{:.3g}".format),
         "first, pair": (100 * rows["accuracy_a"].astype(float)).map("{:.1f}".format),
         "second, pair": (100 * rows["accuracy_b"].astype(float)).map("{:.1f}".format),
         "difference": [f"{m:+.1f} [{a:+.1f}, {b:+.1f}]" for m, a, b in differences],
@@ -444,22 +563,40 @@ def to_markdown(results: Results, scale: str) -> str:
         f"# Results at {scale} scale",
         "Accuracies in per cent with 95% intervals, beside the chance level. "
         "Numbers of the paper carry the grade of their source; those that we did not find are left "
-        "out." + _about_scale(scale),
+        "out. A set is four images in What'sUp, a pair of images in MMVP, elsewhere one image."
+        + _about_scale(scale),
     ]
     for table in TABLES:
         if scale in table.benchmarks:
-            mine = rows[rows["table"] == table.name]
-            parts += [f"## {table.title}", markdown_table(shown(mine))]
+            parts += _table_text(table, rows[rows["table"] == table.name])
     compared = comparisons(results, scale)
     if len(compared):
         parts += [
             "## Readers compared on the same images",
-            "Pair accuracy (for single images: individual accuracy); difference: the second minus "
-            "the first, with a paired bootstrap interval; p: exact McNemar test.",
+            "Pair accuracy (for single images: individual accuracy; of a relative preference: "
+            "relative accuracy); chance: of either; difference: the second minus the first, with "
+            "a paired bootstrap interval; p: exact McNemar test.",
             markdown_table(shown_comparisons(compared)),
         ]
     parts += [*_unrun_text(rows), *_sources_text(scale), *_provenance_text(results, rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _table_text(table: Table, rows: pd.DataFrame) -> list[str]:
+    parts = [f"## {table.title}"]
+    if table.relations != "apart":
+        return [*parts, markdown_table(shown(rows))]
+    parts.append(markdown_table(shown(rows[rows["relation"] == "all"])))
+    for benchmark, mine in rows.groupby("benchmark", sort=False):
+        apart = shown_relations(mine)
+        if len(apart):
+            kind = "Relative" if _first_kind(mine) == "relative" else "Pair"
+            chance = 100 * mine[f"{kind.lower()}_chance"].mean()
+            parts += [
+                f"{kind} accuracy by visual pattern in {benchmark}, chance {chance:.3g}:",
+                markdown_table(apart),
+            ]
+    return parts
 
 
 def _about_scale(scale: str) -> str:
@@ -566,12 +703,19 @@ def figures(rows: pd.DataFrame) -> dict[str, Figure]:
     from .plots import accuracy_bars
 
     found = {}
-    for name, mine in rows[rows["status"] != _UNRUN].groupby("table", sort=False):
+    apart = {table.name for table in TABLES if table.relations == "apart"}
+    rows = rows[
+        (rows["status"] != _UNRUN) & ((rows["relation"] == "all") | ~rows["table"].isin(apart))
+    ]
+    for name, mine in rows.groupby("table", sort=False):
+        kinds = ["relative"] if _first_kind(mine) == "relative" else _KINDS[:-1]
         mine = mine.set_axis(_row_labels(mine))
+        others = "|".join(kind for kind in _KINDS if kind not in kinds)
+        mine = mine.drop(columns=list(mine.filter(regex=f"^(paper_)?({others})")))
         paper = {
             label: {
                 f"{kind}_accuracy": row[f"paper_{kind}"]
-                for kind in _KINDS
+                for kind in kinds
                 if pd.notna(row[f"paper_{kind}"])
             }
             for label, row in mine.iterrows()

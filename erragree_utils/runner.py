@@ -17,6 +17,7 @@ from .agreement import image_embeddings, source_key
 METHODS = {
     "matching": ("embed_images", False),
     "matching-all": ("embed_images", True),
+    "matching-text-to-image": ("embed_images", False),
     "vqascore": ("answer_logprobs", False),
     "vqascore-all": ("answer_logprobs", True),
     "options": ("option_logprobs", False),
@@ -42,7 +43,9 @@ def evaluate(
     method : str
         For a `Clip`: ``"matching"``, an image's own caption against the pair's other one by cosine,
         or ``"matching-all"``, against all other captions of the set (four-way in What'sUp); sets
-        are as they are in `bench`, so a selection of one relation has two options left.
+        are as they are in `bench`, so a selection of one relation has two options left. With
+        ``"matching-text-to-image"`` the roles change: of the pair's two images, a caption must
+        prefer its own (as MMVP-VLM is scored); both directions use the same four cosines.
 
         For a `Mllm`: ``"vqascore"`` and ``"vqascore-all"``, the same by P("Yes") to whether the
         image shows the caption; ``"options"``, the question where one thing is in relation to the
@@ -62,7 +65,8 @@ def evaluate(
     pandas.DataFrame
         A row for each image: ``pair_id``, ``set_id``, ``relation``, ``image_index``, ``model``,
         ``method``, ``n_options``, ``score_own``, ``score_other`` (the best of the others),
-        ``correct`` (``score_own > score_other``: a tie is not correct). The prompted methods add
+        ``correct`` (``score_own > score_other``: a tie is not correct). From text to image, a row
+        is about the image's caption, and the other is the other image. The prompted methods add
         ``answer`` (the text) and ``parsed`` (whether it named one option, and one only); there the
         named option scores 1, others 0, and an answer that is not parsed is not correct.
 
@@ -70,8 +74,8 @@ def evaluate(
     ------
     ValueError
         If the method is unknown or not for this kind of model, a matching is to be blind, the
-        benchmark is empty, an item cannot be encoded, or a caption states no relation where the
-        method needs one (it is named).
+        benchmark is empty, an item cannot be encoded, a pair has a single image where two are
+        compared, or a caption states no relation where the method needs one (it is named).
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
@@ -83,7 +87,9 @@ def evaluate(
     if blind and method.startswith("matching"):
         raise ValueError("CLIP cannot match captions without an image; leave out blind=True")
     table, options = _competitions(bench, whole_set)
-    if method.startswith("matching"):
+    if method == "matching-text-to-image":
+        _match_images(model, bench, table, batch_size, progress)
+    elif method.startswith("matching"):
         _match(model, bench, table, options, batch_size, progress)
     elif method.startswith("vqascore"):
         _vqascore(model, bench, table, options, batch_size, progress, blind)
@@ -122,6 +128,23 @@ def _match(model, bench, table: pd.DataFrame, options, batch_size: int, progress
     images = np.concatenate([embedded[pair.pair_id] for pair in bench])
     table["score_own"], table["score_other"] = matching.own_and_other(
         images, texts, np.array([row[0] for row in places]), [row[1:] for row in places]
+    )
+
+
+def _match_images(model, bench, table: pd.DataFrame, batch_size: int, progress: bool) -> None:
+    single = next((pair.pair_id for pair in bench if len(pair.sources) != 2), None)
+    if single is not None:
+        raise ValueError(
+            f"pair {single!r} has a single image: from text to image, a caption chooses between two"
+        )
+    embedded = image_embeddings(model, bench, batch_size, progress)
+    texts, row_of = _embed_captions(model, bench)
+    images = np.concatenate([embedded[pair.pair_id] for pair in bench])
+    captions = texts[[row_of[text] for pair in bench for text in pair.captions]]
+    own = np.arange(len(images))
+    table["n_options"] = 2
+    table["score_own"], table["score_other"] = matching.own_and_other(
+        captions, images, own, (own ^ 1)[:, None]
     )
 
 

@@ -23,6 +23,16 @@ class Scale:
         For `load_mllm`: a multimodal language model whose vision tower is that CLIP's.
     whatsup_a, whatsup_b : str
         For `load_benchmark`: What'sUp's controlled subsets A and B, or their rendered likenesses.
+    mmvp : str
+        For `load_benchmark`: pairs that CLIP takes for nearly the same image, with questions.
+    mmvp_vlm : str
+        For `load_benchmark`: such pairs with statements, for CLIP. At mini scale the same pairs
+        have both.
+    vision : str
+        For `load_vision`: the vision-only encoder against which CLIP-blind pairs are mined.
+    blind_above, blind_below : float
+        A pair is CLIP-blind if its cosine is above the first under CLIP and below the second under
+        the vision-only encoder; MMVP's at both scales.
     clip_dtype : str
         Number format of CLIP, for `load_clip`. float32 at both scales: cosines near 1 are read to
         the fourth digit.
@@ -38,6 +48,11 @@ class Scale:
     mllm: str
     whatsup_a: str
     whatsup_b: str
+    mmvp: str
+    mmvp_vlm: str
+    vision: str
+    blind_above: float
+    blind_below: float
     clip_dtype: str
     hardware: str
     pictures: Mapping[str, Any] = field(default_factory=dict)
@@ -52,6 +67,11 @@ SCALES = {
             mllm="mini",
             whatsup_a="tabletop-a",
             whatsup_b="tabletop-b",
+            mmvp="tabletop-mmvp",
+            mmvp_vlm="tabletop-mmvp",
+            vision="mini",
+            blind_above=0.95,
+            blind_below=0.6,
             clip_dtype="float32",
             hardware="any CPU, no network",
             pictures={"n_sets": 4, "size": 336, "supersample": 3},
@@ -63,6 +83,11 @@ SCALES = {
             mllm="llava-hf/llava-1.5-7b-hf",
             whatsup_a="whatsup-a",
             whatsup_b="whatsup-b",
+            mmvp="mmvp",
+            mmvp_vlm="mmvp-vlm",
+            vision="vit_large_patch14_dinov2.lvd142m",
+            blind_above=0.95,
+            blind_below=0.6,
             clip_dtype="float32",
             hardware="network for weights and images; a GPU of 15 GB or more (CLIP alone: a CPU)",
         ),

@@ -17,7 +17,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -55,52 +55,154 @@ class Method:
 
     Parameters
     ----------
-    role : str
-        Kind of model that it is for: one of `ROLES`.
+    roles : tuple of str
+        Kinds of models that it is for: among `ROLES`. A method for several is run, filed and shown
+        for each.
     run : callable
         Takes a model, a benchmark and ``batch_size``; returns a table as `runner.evaluate` does.
         Images of a set come together, and nothing may depend on other sets or on the place of an
         item in the call: a protocol with noise draws it from a seed and the item's name.
     settings : callable
-        What decides its results beside model and benchmark, such as prompts, decoding, a seed:
-        plain values, by which results are filed.
+        Takes the role; returns what decides its results beside model and benchmark, such as
+        prompts, decoding, a seed: plain values, by which results are filed.
+    decides : {"image", "pair"}
+        What a row of its table is about: an image's own text, or (once for each pair) which of two
+        images goes with which of two texts. The chance levels are not the same.
+    weight : int
+        How many images with a prompt an entry of a batch stands for, such as two where a second
+        stream runs along: its batches are as many times smaller.
     """
 
-    role: str
+    roles: tuple[str, ...]
     run: Callable[..., pd.DataFrame]
-    settings: Callable[[], Mapping[str, Any]] = dict
+    settings: Callable[[str], Mapping[str, Any]] = lambda role: {}
+    decides: str = "image"
+    weight: int = 1
 
 
-def _method(name: str, role: str, settings: Callable[[], Mapping[str, Any]] = dict) -> Method:
-    return Method(role, partial(evaluate, method=name), settings)
+def _evaluated(
+    name: str, role: str, settings: Callable[[str], Mapping[str, Any]] = lambda role: {}
+) -> Method:
+    """A method of `runner.evaluate`."""
+    return Method((role,), partial(evaluate, method=name), settings)
 
 
-def _vqascore_settings() -> dict[str, Any]:
+def _vqascore_settings(role: str) -> dict[str, Any]:
     return {"question": vqascore.QUESTION, "answer": "Yes"}
 
 
-def _options_settings() -> dict[str, Any]:
+def _options_settings(role: str) -> dict[str, Any]:
     return {"question": vqascore.RELATION_QUESTION, "answers": vqascore.ANSWERS, "normalize": True}
 
 
-def _prompted_settings() -> dict[str, Any]:
+def _prompted_settings(role: str) -> dict[str, Any]:
     from .models.mllm import Mllm
 
-    longest = inspect.signature(Mllm.generate).parameters["max_new_tokens"].default
     return {
         "question": vqascore.RELATION_QUESTION, "answers": vqascore.ANSWERS,
-        "decoding": "greedy", "max_new_tokens": longest,
+        "decoding": "greedy", "max_new_tokens": _default(Mllm.generate, "max_new_tokens"),
+    }  # fmt: skip
+
+
+def _default(function: Callable[..., Any], name: str) -> Any:
+    return inspect.signature(function).parameters[name].default
+
+
+# Methods for pairs with a question of their own. What computes them is imported when it is needed:
+# listing and reporting need no model.
+
+
+def _answered(name: str | None = None) -> Method:
+    """Answers in words: greedily, or by a class of `decoding` with its published settings."""
+
+    def run(model: Any, bench: Benchmark, batch_size: int) -> pd.DataFrame:
+        from .answers import answer_pairs
+
+        table = answer_pairs(model, bench, contrast(), batch_size=batch_size)
+        return table.drop(columns="pattern")  # the relation again
+
+    def contrast() -> Any:
+        from . import decoding
+
+        return None if name is None else getattr(decoding, name)()
+
+    def settings(role: str) -> dict[str, Any]:
+        from .answers import answer_pairs
+
+        how = "greedy" if name is None else {"name": name, **asdict(contrast())}
+        return {
+            "asked": "the pair's prompt", "decoding": how,
+            "max_new_tokens": _default(answer_pairs, "max_new_tokens"),
+        }  # fmt: skip
+
+    return Method(("mllm",), run, settings, weight=1 if name is None else 2)
+
+
+def _scored_options(model: Any, bench: Benchmark, batch_size: int) -> pd.DataFrame:
+    from .two_images import image_predictions, single_image_scores
+
+    return _tidy(image_predictions(single_image_scores(model, bench, batch_size=batch_size)))
+
+
+def _both_images(model: Any, bench: Benchmark, batch_size: int) -> pd.DataFrame:
+    from .two_images import image_predictions, two_image_scores
+
+    return _tidy(image_predictions(two_image_scores(model, bench, batch_size=batch_size)))
+
+
+def _relative(model: Any, bench: Benchmark, batch_size: int) -> pd.DataFrame:
+    from .two_images import relative_preference, single_image_scores
+
+    table = relative_preference(single_image_scores(model, bench, batch_size=batch_size))
+    # What is compared here is one image's preference with the other's.
+    names = {"preference_0": "score_own", "preference_1": "score_other"}
+    return _tidy(table.rename(columns=names))
+
+
+_TIDY = ["pair_id", "set_id", "relation", "image_index", "model", "method", "n_options",
+         "score_own", "score_other", "correct"]  # fmt: skip
+
+
+def _tidy(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that `runner.evaluate` returns, and whether an image was right in each place."""
+    return table[[*_TIDY, *(name for name in table if name.startswith("correct_"))]]
+
+
+def _scored_options_settings(role: str) -> dict[str, Any]:
+    from .two_images import single_image_scores
+
+    if role == "clip":
+        return {"texts": "the pair's captions"}
+    return {
+        "asked": "the pair's question", "normalize": _default(single_image_scores, "normalize")
+    }  # fmt: skip
+
+
+def _both_images_settings(role: str) -> dict[str, Any]:
+    from .two_images import two_image_scores
+
+    return {
+        "prompt": _default(two_image_scores, "prompt"), "orders": "both, averaged",
+        "normalize": _default(two_image_scores, "normalize"),
     }  # fmt: skip
 
 
 METHODS: dict[str, Method] = {
-    "matching": _method("matching", "clip"),
-    "matching-all": _method("matching-all", "clip"),
-    "vqascore": _method("vqascore", "mllm", _vqascore_settings),
-    "vqascore-all": _method("vqascore-all", "mllm", _vqascore_settings),
-    "options": _method("options", "mllm", _options_settings),
-    "prompted": _method("prompted", "mllm", _prompted_settings),
-    "prompted-4way": _method("prompted-4way", "mllm", _prompted_settings),
+    "matching": _evaluated("matching", "clip"),
+    "matching-all": _evaluated("matching-all", "clip"),
+    "matching-text-to-image": _evaluated("matching-text-to-image", "clip"),
+    "vqascore": _evaluated("vqascore", "mllm", _vqascore_settings),
+    "vqascore-all": _evaluated("vqascore-all", "mllm", _vqascore_settings),
+    "options": _evaluated("options", "mllm", _options_settings),
+    "prompted": _evaluated("prompted", "mllm", _prompted_settings),
+    "prompted-4way": _evaluated("prompted-4way", "mllm", _prompted_settings),
+    "question-options": Method(("mllm",), _scored_options, _scored_options_settings),
+    "greedy": _answered(),
+    "vcd": _answered("VCD"),
+    "m3id": _answered("M3ID"),
+    "text-contrast": _answered("TextContrast"),
+    "two-images": Method(("mllm",), _both_images, _both_images_settings, weight=2),
+    "relative-preference": Method(ROLES, _relative, _scored_options_settings, decides="pair"),
 }
 
 
@@ -115,25 +217,29 @@ class Table:
         Scale to the names of its benchmarks; those of the mini scale mirror those of the paper's,
         in the same order.
     methods : tuple of str
-        Keys of `METHODS`.
-    by_relation : bool
-        Whether relations have rows of their own.
+        Keys of `METHODS`; either all decide about images, or all about pairs.
+    relations : {"rows", "apart", ""}
+        Whether relations have rows of their own, a table of their own with a column for each
+        method, or are not told apart.
     sets : bool
         Whether set accuracy is shown.
     compare : tuple of (str, str)
-        Methods whose results on the same images are compared, the second with the first.
+        Methods whose results on the same images are compared, the second with the first; a method
+        with itself: its models, one kind with the other.
     """
 
     name: str
     title: str
     benchmarks: Mapping[str, tuple[str, ...]]
     methods: tuple[str, ...]
-    by_relation: bool = True
+    relations: str = "rows"
     sets: bool = False
     compare: tuple[tuple[str, str], ...] = ()
 
 
 _WHATSUP = {name: (scale.whatsup_a, scale.whatsup_b) for name, scale in SCALES.items()}
+_MMVP = {name: (scale.mmvp,) for name, scale in SCALES.items()}
+_MMVP_VLM = {name: (scale.mmvp_vlm,) for name, scale in SCALES.items()}
 
 TABLES = (
     Table(
@@ -148,8 +254,26 @@ TABLES = (
     ),
     Table(
         "spatial", "COCO-spatial and GQA-spatial, two captions for a single image",
-        {"paper": ("coco-spatial", "gqa-spatial")}, ("matching", "vqascore"), by_relation=False,
+        {"paper": ("coco-spatial", "gqa-spatial")}, ("matching", "vqascore"), relations="",
         compare=(("matching", "vqascore"),),
+    ),
+    Table(
+        "mmvp", "MMVP, one question about two images with opposite answers", _MMVP,
+        ("matching", "question-options", "greedy", "vcd", "m3id", "text-contrast", "two-images"),
+        relations="apart",
+        compare=(
+            ("matching", "greedy"), ("matching", "question-options"), ("greedy", "vcd"),
+            ("greedy", "m3id"), ("greedy", "text-contrast"), ("question-options", "two-images"),
+        ),
+    ),
+    Table(
+        "mmvp-relative", "MMVP, relative preference: one decision a pair, chance 50%", _MMVP,
+        ("relative-preference",), relations="apart",
+        compare=(("relative-preference", "relative-preference"),),
+    ),
+    Table(
+        "mmvp-vlm", "MMVP-VLM, from text to image: which of two images a statement is about",
+        _MMVP_VLM, ("matching-text-to-image",),
     ),
 )  # fmt: skip
 
@@ -250,7 +374,7 @@ def plan(
         Task(benchmark, model, method)
         for model in models or default_models(scale)
         for benchmark, method in cells
-        if METHODS[method].role == model.role
+        if model.role in METHODS[method].roles
         if benchmark in (benchmarks or (benchmark,)) and method in (methods or (method,))
     ]
     if not tasks:
@@ -455,6 +579,8 @@ def bench_settings(bench: Benchmark, options: Mapping[str, Any]) -> dict[str, An
     digest = hashlib.sha256()
     for pair in bench:
         digest.update(repr((pair.pair_id, pair.set_id, pair.relation, pair.captions)).encode())
+        if hasattr(pair, "question"):
+            digest.update(repr((pair.question, pair.options, pair.prompt)).encode())
         for source in pair.sources:
             held = isinstance(source, Image.Image)
             digest.update(source.tobytes() if held else Path(source).name.encode())
@@ -472,13 +598,14 @@ class _Job:
     def __init__(
         self, task: Task, model: Any, bench: Benchmark, options: Mapping[str, Any], batch_size: int
     ):
-        self.task, self.model, self.bench, self.batch_size = task, model, bench, batch_size
+        self.task, self.model, self.bench = task, model, bench
         self.method = METHODS[task.method]
+        self.batch_size = max(1, batch_size // self.method.weight)
         self.settings = {
             "package": __version__,
             "benchmark": bench_settings(bench, options),
             "model": model_settings(model, task.model.role),
-            "method": {"name": task.method, **self.method.settings()},
+            "method": {"name": task.method, **self.method.settings(task.model.role)},
         }
         self.key = setting_key(self.settings)
         self.about = {
@@ -520,16 +647,23 @@ class _Job:
             warnings.simplefilter("always")
             table = self.method.run(self.model, bench, batch_size=self.batch_size)
         for warning in caught:
-            text = str(warning.message)
-            halved = re.search(r"batch size reduced to (\d+)", text)
-            if halved:  # for what comes as well, or every part would fail first
-                self.batch_size = min(self.batch_size, int(halved[1]))
-            if text not in self._told:
-                self._told.add(text)
-                warnings.warn_explicit(
-                    warning.message, warning.category, warning.filename, warning.lineno
-                )
+            self._take(warning)
         return table
+
+    def _take(self, warning: warnings.WarningMessage) -> None:
+        """Pass a warning on, once a task; what it says of memory holds for all that comes."""
+        # In a text, what follows a number differs from part to part.
+        told = re.split(r"\d", str(warning.message))[0]
+        # `models.device.BatchSizeReduced`, which need not have been imported.
+        size = getattr(warning.message, "batch_size", None)
+        if size is not None:  # or every part would fail first
+            self.batch_size = min(self.batch_size, size)
+            told += str(size)
+        if told not in self._told:
+            self._told.add(told)
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def _check_numbers(table: pd.DataFrame, task: Task) -> None:

@@ -19,7 +19,8 @@ from erragree_utils.store import Writer, read
 from erragree_utils.training import clip as clip_training
 from erragree_utils.training import llava as llava_training
 
-SMALL = ["--option", "tabletop-a.n_sets=6", "tabletop-b.n_sets=6", "--quiet"]
+SMALL = ["--quiet", "--option", "tabletop-a.n_sets=6", "tabletop-b.n_sets=6"]
+PAIRS = ["tabletop-mmvp.n_pairs=1", "tabletop-mmvp.mined=false"]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def models(tmp_path_factory) -> list[str]:
 def done(models, tmp_path_factory) -> Path:
     """A store with the whole study at mini scale, of small models and few sets."""
     folder = tmp_path_factory.mktemp("done") / "r"
-    assert main(["run", "--out", str(folder), "--model", *models, *SMALL]) == cli.OK
+    assert main(["run", "--out", str(folder), "--model", *models, *SMALL, *PAIRS]) == cli.OK
     return folder
 
 
@@ -51,17 +52,27 @@ class TestRun:
     def test_every_method_is_run_on_every_benchmark(self, done):
         results = read(done)
         cells = {(s["benchmark"]["name"], s["method"]["name"]) for s in results.settings.values()}
-        assert cells == {(b, m) for b in ("tabletop-a", "tabletop-b") for m in study.METHODS}
-        assert {len(results.table(key)) for key in results.settings} == {24}
+        assert cells == {
+            (benchmark, method)
+            for table in study.TABLES
+            for benchmark in table.benchmarks.get("mini", ())
+            for method in table.methods
+        }
+        rows = {"tabletop-a": 24, "tabletop-b": 24, "tabletop-mmvp": 18}
+        for key, settings in results.settings.items():
+            single = study.METHODS[settings["method"]["name"]].decides == "pair"
+            assert len(results.table(key)) == rows[settings["benchmark"]["name"]] // (1 + single)
         assert {s["model"]["name"] for s in results.settings.values()} == {
             "tiny-clip",
             "tiny-llava",
         }
-        assert {s["benchmark"]["options"]["n_sets"] for s in results.settings.values()} == {6}
+        options = [s["benchmark"]["options"] for s in results.settings.values()]
+        assert {"n_sets": 6} in options and {"n_pairs": 1, "mined": False} in options
 
     def test_the_same_command_again_scores_nothing(self, done, models, capsys):
-        assert main(["run", "--out", str(done), "--model", *models, *SMALL]) == cli.OK
-        assert "0 sets scored, 84 were stored before" in capsys.readouterr().out
+        stored = sum(map(len, read(done).items.values()))
+        assert main(["run", "--out", str(done), "--model", *models, *SMALL, *PAIRS]) == cli.OK
+        assert f"0 sets scored, {stored} were stored before" in capsys.readouterr().out
 
     def test_a_part_is_chosen_by_name_and_number(self, models, tmp_path, capsys):
         arguments = ["--model", models[0], "--benchmark", "tabletop-b", "--method", "matching"]
@@ -73,7 +84,8 @@ class TestRun:
         assert "2 sets scored, 0 were stored before" in capsys.readouterr().out
 
     def test_progress_goes_to_stderr_with_the_time_left(self, models, tmp_path, capsys):
-        command = ["run", "--out", str(tmp_path), "--model", models[0], *SMALL[:-1]]
+        command = ["run", "--out", str(tmp_path), "--model", models[0], *SMALL[1:]]
+        command += ["--benchmark", "tabletop-a", "tabletop-b"]
         assert main([*command, "--method", "matching"]) == cli.OK
         out, err = capsys.readouterr()
         assert re.search(r"tabletop-b, clip .*tiny-clip, matching: 100%.*24/24 \[\d\d:\d\d<", err)
@@ -81,8 +93,8 @@ class TestRun:
 
     def test_dtype_is_of_the_language_model(self, models, tmp_path, capsys):
         command = ["run", "--out", str(tmp_path), "--benchmark", "tabletop-a", "--limit", "1",
-                   "--method", "matching", "options", "--dtype", "bfloat16", *SMALL[:2],
-                   "--quiet"]  # fmt: skip
+                   "--method", "matching", "options", "--dtype", "bfloat16",
+                   *SMALL[:3]]  # fmt: skip
         assert main([*command, "--model", *models]) == cli.OK
         found = {s["model"]["role"]: s["model"]["dtype"] for s in read(tmp_path).settings.values()}
         assert found == {"clip": "float32", "mllm": "bfloat16"}
@@ -228,7 +240,8 @@ class TestReport:
     def test_figures_are_drawn(self, done, tmp_path, capsys):
         assert main(["report", str(done), "--figures", str(tmp_path / "f")]) == cli.OK
         names = {path.name for path in (tmp_path / "f").iterdir()}
-        assert names == {"mini-two-way.png", "mini-four-way.png"}
+        assert names == {f"mini-{table.name}.png" for table in study.TABLES
+                         if "mini" in table.benchmarks}  # fmt: skip
         for name in names:
             assert Image.open(tmp_path / "f" / name).width > 500
 
@@ -247,18 +260,37 @@ class TestList:
         assert main(["list", "--out", str(done), "--model", models[0]]) == cli.OK
         out = capsys.readouterr().out
         assert re.search(r"^tabletop-a .* matching +6 of 6 sets$", out, re.M)
+        assert re.search(r"^tabletop-mmvp .* relative-preference +9 of 9 sets$", out, re.M)
         assert main(["list", "--out", str(done), "--method", "matching"]) == cli.OK
         assert re.search(r"^tabletop-a .* matching +-$", capsys.readouterr().out, re.M)
 
 
 class TestDownload:
-    def test_every_benchmark_and_model_is_asked_for_once(self, monkeypatch, capsys):
-        asked = []
-        monkeypatch.setattr(cli, "_fetch_benchmark", lambda name: asked.append(name) or "had")
-        monkeypatch.setattr(cli, "_fetch_model", lambda c: asked.append(c.name) or "had")
+    @pytest.fixture
+    def asked(self, monkeypatch) -> list[str]:
+        names = []
+        for function in ("_benchmark", "_vision_files"):
+            monkeypatch.setattr(cli, function, lambda name, _: names.append(name) or "had")
+        monkeypatch.setattr(cli, "_model_files", lambda c, _: names.append(c.name) or "had")
+        return names
+
+    def test_every_benchmark_and_model_is_asked_for_once(self, asked, capsys):
         assert main(["download", "--scale", "paper"]) == cli.OK
-        assert asked == ["whatsup-a", "whatsup-b", "coco-spatial", "gqa-spatial", "ViT-L-14-336",
-                         "llava-hf/llava-1.5-7b-hf"]  # fmt: skip
+        assert asked == [
+            "whatsup-a", "whatsup-b", "coco-spatial", "gqa-spatial", "mmvp", "mmvp-vlm",
+            "ViT-L-14-336", "llava-hf/llava-1.5-7b-hf", "vit_large_patch14_dinov2.lvd142m",
+        ]  # fmt: skip
+        out = capsys.readouterr().out
+        assert "(ERRAGREE_CACHE)" in out and "(HF_HOME)" in out
+
+    def test_the_vision_only_encoder_can_be_had_alone(self, asked):
+        assert main(["download", "--scale", "paper", "--model", "vision"]) == cli.OK
+        assert asked == ["vit_large_patch14_dinov2.lvd142m"]
+        assert main(["download", "--model", "vision=vit_small_patch14_dinov2.lvd142m"]) == cli.OK
+        assert asked[1:] == ["vit_small_patch14_dinov2.lvd142m"]
+        command = ["download", "--scale", "paper", "--model", "clip", "--benchmark", "mmvp"]
+        assert main(command) == cli.OK
+        assert asked[2:] == ["mmvp", "ViT-L-14-336"]
 
     def test_one_that_fails_does_not_stop_the_others(self, whatsup, models, monkeypatch, capsys):
         monkeypatch.setenv("ERRAGREE_CACHE", str(whatsup.parent))
@@ -271,6 +303,43 @@ class TestDownload:
         assert "1 of 3 could not be had: mllm owner/name" in out
         assert "error: mllm owner/name: the files of owner/name" in err
         assert "warning: " in err and "has 12 entries, whatsup-a as published has 412" in err
+
+    def test_by_hand_every_file_and_its_place_is_told_and_nothing_fetched(
+        self, tmp_path, monkeypatch, capsys
+    ):
+        def refuse(*_, **__):
+            raise AssertionError("something was fetched")
+
+        monkeypatch.setattr("socket.socket.connect", refuse)
+        monkeypatch.setenv("ERRAGREE_CACHE", str(tmp_path / "cache"))
+        assert main(["download", "--scale", "paper", "--by-hand"]) == cli.OK
+        told = dict(re.findall(r"^(\w+ [\w./-]+): ((?:.|\n(?!\w+ [\w./-]+:))*)",
+                               capsys.readouterr().out, re.M))  # fmt: skip
+        for name, files in {
+            "whatsup-a": ["controlled_images_dataset.json", "controlled_images.tar.gz"],
+            "whatsup-b": ["controlled_clevr_dataset.json", "controlled_clevr.tar.gz"],
+            "coco-spatial": ["coco_qa_one_obj.json", "coco_qa_two_obj.json", "val2017.zip"],
+            "gqa-spatial": ["vg_qa_one_obj.json", "vg_qa_two_obj.json", "vg_images.tar.gz"],
+            "mmvp": ["Questions.csv", "MMVP Images/1.jpg to 300.jpg"],
+            "mmvp-vlm": ["Questions.csv", "MLLM_VLM Images/TYPE/1.jpg"],
+        }.items():
+            text = told[f"benchmark {name}"]
+            assert str(tmp_path / "cache") in text and "https://" in text
+            assert all(file in text for file in files), text
+        for name, option in {
+            "clip ViT-L-14-336": "hf download timm/vit_large_patch14_clip_336.openai --local-dir F",
+            "mllm llava-hf/llava-1.5-7b-hf": "--model mllm=FOLDER",
+            "vision vit_large_patch14_dinov2.lvd142m": "load_vision('FOLDER')",
+        }.items():
+            assert "hf download" in told[name] and option in told[name]
+        assert "--revision b234b80" in told["mllm llava-hf/llava-1.5-7b-hf"]
+
+    def test_by_hand_what_is_there_already_is_told(self, whatsup, models, monkeypatch, capsys):
+        monkeypatch.setenv("ERRAGREE_CACHE", str(whatsup.parent))
+        command = ["download", "--scale", "paper", "--benchmark", "whatsup-a", "--by-hand"]
+        assert main([*command, "--model", *models]) == cli.OK
+        out = capsys.readouterr().out
+        assert "benchmark whatsup-a: 6 pairs" in out and "tiny-llava: in " in out
 
 
 def test_as_a_module_it_explains_itself(root):
@@ -286,19 +355,37 @@ def test_as_a_module_it_explains_itself(root):
     assert process.returncode in (cli.OK, cli.FAILED)
 
 
+def test_accelerate_that_starts_one_process_where_several_were_meant_is_told(
+    models, tmp_path, monkeypatch, capsys
+):
+    # What `accelerate launch --cpu --num_processes 2` sets.
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    command = ["run", "--out", str(tmp_path), "--model", models[0], "--limit", "1", *SMALL]
+    assert main([*command, "--benchmark", "tabletop-a", "tabletop-b"]) == cli.OK
+    assert "starts one, as it does with --cpu" in capsys.readouterr().err
+
+
 def test_two_launched_processes_make_the_table_of_one(done, models, tmp_path, root):
     pytest.importorskip("accelerate")
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
                "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
                "--dynamo_backend", "no", "--main_process_port", "0", "-m", "erragree_utils",
                "run", "--device", "cpu", "--batch-size", "8", "--benchmark", "tabletop-a",
-               "--model", *models, *SMALL[:2], "--quiet", "--out", str(tmp_path)]  # fmt: skip
+               "tabletop-mmvp", "--model", *models, *SMALL[:3], *PAIRS,
+               "--out", str(tmp_path)]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "process 2 of 2: " in result.stdout and "process 1 of 2: " in result.stdout
     one, two = read(done), read(tmp_path)
     assert {run["process"] for run in two.runs.values()} == {"1 of 2", "2 of 2"}
-    assert len(two.settings) == 7 and set(two.settings) <= set(one.settings)
+    assert set(two.settings) == {
+        key
+        for key, settings in one.settings.items()
+        if settings["benchmark"]["name"] != "tabletop-b"
+    }
     for key in two.settings:
         pd.testing.assert_frame_equal(one.table(key), two.table(key), rtol=1e-5)

@@ -439,3 +439,27 @@ class TestTokenBars:
 
 def test_one_image_has_its_caption_below():
     assert "a mug" in texts(plots.show_image(Image.new("RGB", (20, 20)), "a mug"))
+
+
+class TestMemoryBars:
+    @pytest.fixture
+    def needs(self):
+        parts = {"weights": [13.0, 4.5], "cache": [2.7, 0.3]}
+        return pd.DataFrame(parts, index=["float16", "4bit"])
+
+    def test_parts_stand_end_to_end(self, needs):
+        bars = plots.memory_bars(needs).containers
+        assert [bar.get_label() for bar in bars] == ["weights", "cache"]
+        for k, row in enumerate(needs.to_numpy()):
+            assert [bar[k].get_width() for bar in bars] == pytest.approx(row)
+            assert bars[1][k].get_x() == pytest.approx(row[0])
+
+    def test_each_gpu_is_a_line_with_its_name(self, needs):
+        ax = plots.memory_bars(needs, {"T4": 14.9, "L4": 22.4})
+        assert [line.get_xdata()[0] for line in ax.lines] == [14.9, 22.4]
+        assert [text.get_text().strip() for text in ax.texts] == ["T4", "L4"]
+
+    def test_the_first_row_is_on_top(self, needs):
+        ax = plots.memory_bars(needs)
+        assert [label.get_text() for label in ax.get_yticklabels()] == ["float16", "4bit"]
+        assert ax.get_ylim()[0] > ax.get_ylim()[1]

@@ -19,9 +19,11 @@ from erragree_utils.study import METHODS
 N_SETS = 40
 
 
-def fill(folder, benchmark, method, *, right=0.5, sets=N_SETS, skipped=(), asked=None, **more):
-    """Results of made-up images: a share of them right, for whole sets of two pairs."""
-    role = METHODS[method].role
+def fill(
+    folder, benchmark, method, *, right=0.5, sets=N_SETS, skipped=(), asked=None, role=None, **more
+):
+    """Results of made-up images: a share of them right, for whole sets."""
+    role = role or METHODS[method].roles[0]
     scale = "mini" if benchmark.startswith("tabletop") else "paper"
     asked = asked or getattr(SCALES[scale], role)
     model = {"role": role, "name": asked, "revision": None, "dtype": "float32",
@@ -32,7 +34,7 @@ def fill(folder, benchmark, method, *, right=0.5, sets=N_SETS, skipped=(), asked
         "model": model | more,
         "method": {"name": method},
     }
-    rng = np.random.default_rng(len(method))
+    rng = np.random.default_rng(len(method) + len(role))
     items = [
         Item(f"s{i}", i, _rows(benchmark, method, i, rng.random(4) < right), 0.1)
         for i in range(sets)
@@ -45,19 +47,26 @@ def fill(folder, benchmark, method, *, right=0.5, sets=N_SETS, skipped=(), asked
 
 
 def _rows(benchmark, method, i, right) -> dict:
-    single = benchmark in ("coco-spatial", "gqa-spatial")
-    n = 1 if single else 4
+    single = benchmark in ("coco-spatial", "gqa-spatial") or METHODS[method].decides == "pair"
+    n = 1 if single else 2 if "mmvp" in benchmark else 4
+    kinds = ("left/right", "on/under")
+    if "mmvp" in benchmark:
+        kinds = ("not annotated",) if benchmark == "mmvp" else (("colour", "text")[i % 2],)
     rows = {
         "pair_id": [f"{i}-{k // 2}" for k in range(n)],
         "set_id": [f"s{i}"] * n,
-        "relation": [("left/right", "on/under")[k // 2] for k in range(n)],
+        "relation": [kinds[k // 2] for k in range(n)],
         "image_index": [k % 2 for k in range(n)],
         "n_options": [4 if method in ("matching-all", "vqascore-all", "prompted-4way") else 2] * n,
         "score_own": right[:n].astype(float).tolist(),
         "score_other": [0.5] * n,
         "correct": right[:n].tolist(),
     }
-    return rows | ({"parsed": (right[:n] | (i % 2 == 0)).tolist()} if "prompted" in method else {})
+    if method in ("prompted", "prompted-4way", "greedy", "m3id"):
+        rows["parsed"] = (right[:n] | (i % 2 == 0)).tolist()
+    if method == "two-images":
+        rows |= {"correct_first": right[:n].tolist(), "correct_second": [True] * n}
+    return rows
 
 
 def cell(rows: pd.DataFrame, benchmark, method, relation="all", **more) -> pd.Series:
@@ -77,12 +86,34 @@ def paper(tmp_path):
     return read(tmp_path)
 
 
+@pytest.fixture
+def mmvp(tmp_path):
+    fill(tmp_path, "mmvp", "matching", right=0.4)
+    fill(tmp_path, "mmvp", "greedy", right=0.5)
+    fill(tmp_path, "mmvp", "m3id", right=0.6)
+    fill(tmp_path, "mmvp", "two-images", right=0.6)
+    fill(tmp_path, "mmvp", "relative-preference", right=0.6, role="clip")
+    fill(tmp_path, "mmvp", "relative-preference", right=0.8, role="mllm")
+    fill(tmp_path, "mmvp-vlm", "matching-text-to-image")
+    return read(tmp_path)
+
+
+@pytest.fixture
+def mini(tmp_path):
+    fill(tmp_path, "tabletop-mmvp", "matching", right=0.4)
+    fill(tmp_path, "tabletop-mmvp", "greedy", right=0.6)
+    fill(tmp_path, "tabletop-mmvp", "relative-preference", right=0.6, role="clip")
+    return read(tmp_path)
+
+
 class TestPaper:
     def test_every_number_is_a_share_with_a_source_and_a_grade(self):
         for number in report.PAPER:
             assert 0 <= number.value <= 1 and number.source
             assert number.grade in report.GRADES
-            assert number.kind in ("individual", "pair", "set")
+            assert number.kind in ("individual", "pair", "set", "relative")
+            relative = all(METHODS[name].decides == "pair" for name in number.methods)
+            assert (number.kind == "relative") == relative
             assert number.role in ("clip", "mllm")
 
     def test_the_numbers_of_the_chapters_are_these(self, root):
@@ -101,12 +132,15 @@ class TestPaper:
                     }
                     assert {f"{100 * value:.1f}" for value in known} == {text} - {"not found"}
 
-    def test_numbers_for_other_protocols_are_told_apart(self):
-        left = report.without_protocol()
-        assert {number.benchmark for number in report.PAPER if number not in left} >= {
-            "whatsup-a", "whatsup-b",
-        }  # fmt: skip
-        assert all(not number.benchmark.startswith("whatsup") for number in left)
+    def test_every_number_has_a_place_beside_a_measurement(self):
+        assert report.without_protocol() == []
+
+    def test_numbers_for_other_protocols_are_told_apart(self, tmp_path, monkeypatch):
+        other = report.Reported("mmvp", "all", "clip", ("m3id",), "pair", 0.5, "H", "made up")
+        monkeypatch.setattr(report, "PAPER", (*report.PAPER, other))
+        assert report.without_protocol() == [other]  # CLIP does not decode
+        text = report.to_markdown(read(tmp_path), "paper")
+        assert "not part of this study:\n\n- mmvp, CLIP, m3id, pair: 50.0 [H] made up" in text
 
 
 class TestCells:
@@ -180,6 +214,33 @@ class TestCells:
         row = cell(report.cells(paper, "paper"), "coco-spatial", "matching")
         assert row["individual_chance"] == 0.5 and np.isnan(row["pair_accuracy"])
 
+    def test_a_relative_preference_has_an_accuracy_and_a_chance_level_of_its_own(self, mmvp):
+        rows = report.cells(mmvp, "paper")
+        for reader, share, role in (("CLIP", 0.64, "clip"), ("LLaVA", 0.733, "mllm")):
+            row = cell(rows, "mmvp", "relative-preference", reader=reader)
+            (key,) = [k for k, s in mmvp.settings.items() if s["method"]["name"] == row["method"]
+                      and s["model"]["role"] == role]  # fmt: skip
+            right = report.predictions(mmvp, key)["correct"]
+            assert len(right) == N_SETS and row["relative_accuracy"] == right.mean()
+            assert (row["relative_chance"], row["paper_relative"]) == (0.5, share)
+            assert row["relative_accuracy_low"] < row["relative_accuracy"]
+            assert row[["individual_accuracy", "pair_accuracy", "paper_pair"]].isna().all()
+            assert row["difference_relative"] == pytest.approx(right.mean() - share)
+        row = cell(rows, "mmvp", "greedy")
+        assert (row["pair_chance"], row["paper_pair"]) == (0.25, 0.253)
+        assert np.isnan(row["relative_accuracy"])
+
+    def test_a_prompt_of_two_images_tells_how_much_their_place_matters(self, mmvp):
+        row = cell(report.cells(mmvp, "paper"), "mmvp", "two-images")
+        assert row["second_accuracy"] == 1.0
+        assert row["first_accuracy"] == row["individual_accuracy"]
+        assert row["place_bias"] == pytest.approx(row["first_accuracy"] - 1)
+        assert row["place_bias_low"] < row["place_bias"] < row["place_bias_high"]
+
+    def test_patterns_that_were_not_published_have_no_rows(self, mmvp):
+        rows = report.cells(mmvp, "paper")
+        assert set(rows.loc[rows["table"] == "mmvp", "relation"]) == {"all"}
+
     def test_an_unknown_scale_is_refused(self, paper):
         with pytest.raises(ValueError, match="unknown scale 'huge'"):
             report.cells(paper, "huge")
@@ -195,6 +256,14 @@ class TestComparisons:
         (row,) = rows.query("second == 'LLaVA prompted' and relation == 'all'").itertuples()
         assert row.n == 20
         assert (row.difference, row.p_value) == (expected["difference"], expected["p_value"])
+
+    def test_a_method_for_both_kinds_of_models_is_compared_between_them(self, mmvp):
+        rows = report.comparisons(mmvp, "paper")
+        (row,) = rows[rows["table"] == "mmvp-relative"].itertuples()
+        assert (row.first, row.second) == ("CLIP relative-preference", "LLaVA relative-preference")
+        assert (row.n, row.chance) == (N_SETS, 0.5)
+        (row,) = rows[rows["second"] == "LLaVA m3id"].itertuples()
+        assert (row.first, row.n, row.chance) == ("LLaVA greedy", N_SETS, 0.25)
 
     def test_without_two_readers_there_are_none(self, tmp_path):
         fill(tmp_path, "whatsup-a", "matching")
@@ -212,13 +281,42 @@ class TestText:
         assert "- whatsup-b, LLaVA llava-hf/llava-1.5-7b-hf, prompted" in text
         assert "| 10 of 40 |" in text and "a score no number: 1." in text
         assert "[S] second-hand notes that quote the paper" in text
-        assert "mmvp, LLaVA, m3id, pair: 31.3 [S]" in text
+        assert "mmvp, LLaVA, m3id, pair: [S] notes" in text
         assert "abacus" in text and "2025-01-02" in text
         assert not re.search(r"\bnan\b|<NA>", text)
 
-    def test_every_row_of_a_markdown_table_has_as_many_cells(self, paper):
+    def test_relative_preferences_stand_in_a_table_of_their_own(self, mmvp):
+        text = report.to_markdown(mmvp, "paper")
+        tables = {part.partition("\n")[0]: part for part in text.split("\n## ")}
+        (relative,) = [part for title, part in tables.items() if "relative preference" in title]
+        assert "chance 50%" in relative.partition("\n")[0]
+        assert "| relative accuracy | relative chance | paper, relative |" in relative
+        assert "| 50 | 64.0 [S] |" in relative and "pair accuracy" not in relative
+        others = [part for part in tables.values() if part is not relative]
+        assert not any("| relative accuracy" in part for part in others)
+        assert "| greedy | 40 |" in text and "25.3 [S], 24.7 [P]" in text
+
+    def test_relations_that_stand_apart_have_a_row_each_and_a_column_for_each_method(self, mini):
+        text = report.to_markdown(mini, "mini")
+        assert "Pair accuracy by visual pattern in tabletop-mmvp, chance 25:" in text
+        assert "Relative accuracy by visual pattern in tabletop-mmvp, chance 50:" in text
+        rows = report.cells(mini, "mini")
+        shown = report.shown_relations(rows[rows["table"] == "mmvp"])
+        assert list(shown) == ["relation", "sets", "CLIP matching", "LLaVA greedy"]
+        assert shown["relation"].tolist() == ["colour", "text"] and (shown["sets"] == 20).all()
+        row = cell(rows, "tabletop-mmvp", "greedy", "text")
+        assert shown["LLaVA greedy"][1].startswith(f"{100 * row['pair_accuracy']:.1f} [")
+        assert report.shown_relations(rows[rows["table"] == "two-way"]).empty
+
+    def test_a_relation_has_all_its_sets_where_all_was_run(self, mini, tmp_path):
+        fill(tmp_path, "tabletop-mmvp", "matching-text-to-image")
+        rows = report.cells(read(tmp_path), "mini")
+        shown = report.shown(rows[rows["table"] == "mmvp-vlm"])
+        assert shown["sets"].tolist() == ["20", "20", "40"]
+
+    def test_every_row_of_a_markdown_table_has_as_many_cells(self, paper, mmvp, mini):
         for scale in SCALES:
-            blocks = re.findall(r"(?:^\|.*\n)+", report.to_markdown(paper, scale), re.M)
+            blocks = re.findall(r"(?:^\|.*\n)+", report.to_markdown(mini, scale), re.M)
             assert blocks
             for block in blocks:
                 assert len({line.count("|") for line in block.splitlines()}) == 1
@@ -248,5 +346,18 @@ def test_figures_show_the_tables_that_have_results(paper):
     labels = [text.get_text() for text in drawn["two-way"].axes[0].get_yticklabels()]
     assert "whatsup-a, left/right, CLIP, matching" in labels
     assert not any("whatsup-b" in label for label in labels)
+    for figure in drawn.values():
+        plt.close(figure)
+
+
+def test_the_figure_of_a_relative_preference_names_it_and_shows_its_chance_level(mini):
+    drawn = report.figures(report.cells(mini, "mini"))
+    assert list(drawn) == ["mmvp", "mmvp-relative"]
+    (axes,) = drawn["mmvp-relative"].axes
+    assert (axes.get_title(), axes.get_xlabel()) == ("Relative preference", "Share of pairs")
+    chance = [line.get_segments() for line in axes.collections if line.get_label() == "chance"]
+    assert {x for segments in chance for ((x, _), _) in segments} == {0.5}
+    # Relations have no dots of their own here.
+    assert len(drawn["mmvp"].axes[0].get_yticklabels()) == 2
     for figure in drawn.values():
         plt.close(figure)

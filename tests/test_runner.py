@@ -119,6 +119,37 @@ def test_two_way_can_be_right_where_four_way_is_wrong():
     assert four["n_options"].tolist() == [3] * 4  # "green" is one option, though it stands twice
 
 
+def test_from_text_to_image_each_caption_chooses_between_the_two_images():
+    # Both images are nearest to "red"; yet of the two images each caption prefers its own.
+    pairs = bench(pair("p", ("red", "red green"), (RED, (255, 40, 0))))
+    to_text, to_image = (
+        evaluate(Colours(), pairs, method=m) for m in ("matching", "matching-text-to-image")
+    )
+    images = Colours().embed_images(pairs[0].images)
+    texts = Colours().embed_texts(pairs[0].captions)
+    cosines = images @ texts.T
+    np.testing.assert_allclose(to_image["score_own"], np.diag(cosines), atol=1e-6)
+    np.testing.assert_allclose(to_image["score_other"], [cosines[1, 0], cosines[0, 1]], atol=1e-6)
+    np.testing.assert_allclose(to_text["score_other"], [cosines[0, 1], cosines[1, 0]], atol=1e-6)
+    assert to_text["correct"].tolist() == [True, False]
+    assert to_image["correct"].tolist() == [True, True]
+    assert list(to_image.columns) == COLUMNS and (to_image["n_options"] == 2).all()
+    assert to_image["image_index"].tolist() == [0, 1]
+
+
+def test_from_text_to_image_a_tie_is_not_correct_for_either_caption():
+    pred = evaluate(
+        Colours(), bench(pair("p", ("red", "green"), (RED, RED))), "matching-text-to-image"
+    )
+    assert (pred["score_own"] == pred["score_other"]).all() and not pred["correct"].any()
+
+
+def test_from_text_to_image_needs_two_images():
+    single = bench(pair("p", ("red", "green"), (RED,)))
+    with pytest.raises(ValueError, match="pair 'p' has a single image"):
+        evaluate(Colours(), single, "matching-text-to-image")
+
+
 def test_single_images_have_one_row():
     pred = evaluate(Colours(), bench(pair("p", ("red", "green"), (RED,), relation="left")))
     assert (len(pred), pred["correct"].item()) == (1, True)

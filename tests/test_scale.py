@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import open_clip
 import pytest
+import timm
 
 from erragree_utils.benchmarks import BENCHMARKS
 from erragree_utils.models.mllm import REVISIONS
@@ -35,7 +36,9 @@ def test_paper_scale_is_the_encoder_of_llava_and_the_published_benchmark():
 @pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
 def test_every_name_is_one_that_can_be_loaded(scale):
     assert scale.clip in ["mini", *open_clip.list_models()]
-    assert {scale.whatsup_a, scale.whatsup_b} <= set(BENCHMARKS)
+    named = {scale.whatsup_a, scale.whatsup_b, scale.mmvp, scale.mmvp_vlm}
+    assert named <= set(BENCHMARKS)
+    assert scale.vision == "mini" or timm.is_model_pretrained(scale.vision)
     assert scale.mllm in ["mini", *REVISIONS]
 
 

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ import pytest
 from PIL import Image
 
 from erragree_utils import evaluate, study
-from erragree_utils.benchmarks import Benchmark, ImagePair
+from erragree_utils.benchmarks import Benchmark, ImagePair, load_benchmark
+from erragree_utils.benchmarks.mmvp import QuestionPair
 from erragree_utils.runner import METHODS as RUNNERS
 from erragree_utils.scale import SCALES, get_scale
-from erragree_utils.store import read
+from erragree_utils.store import read, setting_key
 from erragree_utils.study import (
     METHODS,
     TABLES,
@@ -111,21 +113,49 @@ def the_table(folder) -> pd.DataFrame:
 
 
 class TestPlan:
-    def test_the_mini_scale_has_every_method_on_both_benchmarks(self):
-        cells = {(t.benchmark, t.method) for t in plan(get_scale("mini"))}
-        assert cells == {(b, m) for b in ("tabletop-a", "tabletop-b") for m in RUNNERS}
+    def test_the_mini_scale_has_every_method(self):
+        tasks = plan(get_scale("mini"))
+        assert {task.method for task in tasks} == set(METHODS)
+        of_captions = set(RUNNERS) - {"matching-text-to-image"}
+        for name in ("tabletop-a", "tabletop-b"):
+            assert {t.method for t in tasks if t.benchmark == name} == of_captions
+
+    def test_question_pairs_are_answered_scored_and_compared(self):
+        tasks = plan(get_scale("paper"), ["mmvp", "mmvp-vlm"])
+        assert [(t.benchmark, t.model.role, t.method) for t in tasks] == [
+            ("mmvp", "clip", "matching"), ("mmvp", "clip", "relative-preference"),
+            ("mmvp-vlm", "clip", "matching-text-to-image"),
+            *(("mmvp", "mllm", method) for method in (
+                "question-options", "greedy", "vcd", "m3id", "text-contrast", "two-images",
+                "relative-preference",
+            )),
+        ]  # fmt: skip
 
     def test_the_paper_scale_adds_single_images_with_captions_as_wholes(self):
-        added = {(t.benchmark, t.method) for t in plan(get_scale("paper"))} - {
-            (b, m) for b in ("whatsup-a", "whatsup-b") for m in RUNNERS
+        mirrored = {
+            pair
+            for table in TABLES
+            if "mini" in table.benchmarks
+            for pair in zip(table.benchmarks["mini"], table.benchmarks["paper"], strict=True)
         }
-        assert added == {
+        assert mirrored == {
+            ("tabletop-a", "whatsup-a"), ("tabletop-b", "whatsup-b"), ("tabletop-mmvp", "mmvp"),
+            ("tabletop-mmvp", "mmvp-vlm"),
+        }  # fmt: skip
+        single = [t for t in plan(get_scale("paper")) if t.benchmark.endswith("spatial")]
+        assert {(t.benchmark, t.method) for t in single} == {
             (b, m) for b in ("coco-spatial", "gqa-spatial") for m in ("matching", "vqascore")
         }
 
-    def test_every_model_is_loaded_once(self):
-        roles = [task.model.role for task in plan(get_scale("paper"))]
+    def test_every_model_is_loaded_once_and_every_task_done_once(self):
+        tasks = plan(get_scale("paper"))
+        roles = [task.model.role for task in tasks]
         assert roles == sorted(roles) and set(roles) == {"clip", "mllm"}
+        assert len(set(tasks)) == len(tasks)
+
+    def test_a_method_for_both_kinds_of_models_is_run_by_each(self):
+        tasks = plan(get_scale("mini"), methods=["relative-preference"])
+        assert [task.model.role for task in tasks] == ["clip", "mllm"]
 
     def test_a_part_is_chosen_by_name(self):
         chosen = plan(get_scale("mini"), ["tabletop-b"], methods=["matching", "prompted"])
@@ -150,6 +180,7 @@ class TestPlan:
             assert set(table.benchmarks) <= set(SCALES) and "paper" in table.benchmarks
             assert len({len(names) for names in table.benchmarks.values()}) == 1
             assert set(table.methods) <= set(METHODS)
+            assert len({METHODS[name].decides for name in table.methods}) == 1
             assert {m for pair in table.compare for m in pair} <= set(table.methods)
 
 
@@ -296,7 +327,7 @@ class TestSettings:
         assert scored("matching-all") == N_SETS
         assert scored(seed=1) == N_SETS and scored(seed=1) == 0
         for beta in (0.1, 0.2):
-            method = Method("clip", METHODS["matching"].run, lambda beta=beta: {"beta": beta})
+            method = Method(("clip",), METHODS["matching"].run, lambda _, beta=beta: {"beta": beta})
             monkeypatch.setitem(METHODS, "decoded", method)
             assert scored("decoded") == N_SETS and scored("decoded") == 0
         monkeypatch.setattr(study, "__version__", "99")
@@ -318,10 +349,40 @@ class TestSettings:
         assert first == second and first["options"] == {}
 
     def test_prompts_and_decoding_are_among_them(self):
-        settings = METHODS["prompted"].settings()
+        settings = METHODS["prompted"].settings("mllm")
         assert settings["decoding"] == "greedy" and settings["max_new_tokens"] >= 1
         assert "{first}" in settings["question"]
-        assert "figure show" in METHODS["vqascore"].settings()["question"]
+        assert "figure show" in METHODS["vqascore"].settings("mllm")["question"]
+        assert METHODS["greedy"].settings("mllm")["decoding"] == "greedy"
+        assert METHODS["vcd"].settings("mllm")["decoding"] == {
+            "name": "VCD", "alpha": 1.0, "beta": 0.1, "noise_step": 500,
+        }  # fmt: skip
+        m3id = METHODS["m3id"].settings("mllm")
+        assert m3id["decoding"]["t0"] == 10 and m3id["max_new_tokens"] >= 1
+        assert "{which}" in METHODS["two-images"].settings("mllm")["prompt"]
+
+    def test_a_method_for_both_kinds_of_models_has_settings_of_each(self):
+        relative = METHODS["relative-preference"]
+        assert relative.settings("mllm")["normalize"] is True
+        assert "normalize" not in relative.settings("clip")
+
+    def test_every_methods_settings_can_be_a_key(self):
+        keys = {
+            setting_key({"name": name, "role": role, **method.settings(role)})
+            for name, method in METHODS.items()
+            for role in method.roles
+        }
+        assert len(keys) == sum(len(method.roles) for method in METHODS.values())
+
+    def test_questions_and_the_order_of_print_are_told_apart(self):
+        images = tuple(Image.new("RGB", (4, 4)) for _ in range(2))
+        pair = QuestionPair("p", "colour", "Is it red?", ("Yes", "No"), images, ("a", "b"))
+        items = {
+            bench_settings(Benchmark("mmvp", (replace(pair, **change),)), {})["items"]
+            for change in ({}, {"question": "Is it blue?"}, {"first_listed": 1},
+                           {"lettered": False}, {"options": ("No", "Yes")})
+        }  # fmt: skip
+        assert len(items) == 5
 
     def test_provenance_is_told_once_a_file(self, bench, tmp_path):
         run(tasks(), tmp_path, scale="mini")
@@ -393,6 +454,118 @@ class TestBadItems:
             run(tasks(Broken()), tmp_path, skip_bad=True)
 
 
+@pytest.fixture(scope="module")
+def mini_models():
+    # The script of the killed runs imports this file, and has no use for torch.
+    from erragree_utils import load_clip, load_mllm
+
+    return {"clip": load_clip("mini", device="cpu"), "mllm": load_mllm("mini", device="cpu")}
+
+
+@pytest.fixture(scope="module")
+def question_pairs():
+    return load_benchmark("tabletop-mmvp", n_pairs=1, mined=False)
+
+
+class TestQuestionPairs:
+    """What every method for question pairs promises, with the mini models."""
+
+    CELLS = [
+        (method, role)
+        for table in TABLES
+        if table.name.startswith("mmvp")
+        for method in table.methods
+        for role in METHODS[method].roles
+    ]
+
+    @pytest.mark.parametrize(("method", "role"), CELLS)
+    @pytest.mark.filterwarnings("ignore:texts with words")
+    def test_nothing_depends_on_the_other_pairs_or_on_the_place_in_the_call(
+        self, mini_models, question_pairs, method, role
+    ):
+        run, model, pairs = METHODS[method].run, mini_models[role], question_pairs
+        whole = run(model, pairs, batch_size=8)
+        columns = ["pair_id", "set_id", "relation", "image_index", "model", "method", "n_options",
+                   "score_own", "score_other", "correct"]  # fmt: skip
+        assert list(whole)[: len(columns)] == columns
+        assert (whole["correct"] == (whole["score_own"] > whole["score_other"])).all()
+        rows = 1 if METHODS[method].decides == "pair" else 2
+        assert whole["pair_id"].tolist() == [p.pair_id for p in pairs for _ in range(rows)]
+        last = Benchmark(pairs.name, tuple(pairs)[:-4:-1])  # the last three, backwards
+        part = run(model, last, batch_size=2).sort_values(["pair_id", "image_index"])
+        same = whole[whole["pair_id"].isin(part["pair_id"])]
+        same = same.sort_values(["pair_id", "image_index"])
+        pd.testing.assert_frame_equal(
+            part.reset_index(drop=True), same.reset_index(drop=True), rtol=1e-4, atol=1e-4
+        )
+
+    @pytest.mark.filterwarnings("ignore:texts with words")
+    def test_results_of_both_kinds_of_models_are_filed_apart(
+        self, mini_models, question_pairs, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(study, "load_benchmark", lambda name, **options: question_pairs)
+        mine = [
+            Task("tabletop-mmvp", Ready(role, "mini", model=model), "relative-preference")
+            for role, model in mini_models.items()
+        ]
+        assert run(mine, tmp_path).scored == 2 * len(question_pairs)
+        assert run(mine, tmp_path).stored == 2 * len(question_pairs)
+        results = read(tmp_path)
+        assert {s["model"]["role"] for s in results.settings.values()} == {"clip", "mllm"}
+        assert all(len(results.table(key)) == len(question_pairs) for key in results.settings)
+
+    @pytest.mark.parametrize("method", ["greedy", "vcd", "question-options", "two-images"])
+    def test_logits_that_are_no_numbers_stop_the_run_with_the_pair_named(
+        self, mini_models, question_pairs, tmp_path, monkeypatch, method
+    ):
+        monkeypatch.setattr(study, "load_benchmark", lambda name, **options: question_pairs)
+        model, pair = mini_models["mllm"], question_pairs[4]
+        prepare = model.processor.image_processor
+        target = prepare(pair.images[1], return_tensors="pt")["pixel_values"][0]
+
+        def overflow(module, args, kwargs):
+            """One image of all has activations out of range."""
+            pixels = kwargs.get("pixel_values", *args).clone()
+            pixels[(pixels == target).flatten(1).all(dim=1)] = float("nan")
+            return (), {**kwargs, "pixel_values": pixels}
+
+        tower = next(m for n, m in model.model.named_modules() if n.endswith("vision_tower"))
+        handle = tower.register_forward_pre_hook(overflow, with_kwargs=True)
+        mine = [Task("tabletop-mmvp", Ready("mllm", "mini", model=model), method)]
+        try:
+            with pytest.raises(ItemError, match=rf"pair '{pair.pair_id}'.*weights are damaged"):
+                run(mine, tmp_path, batch_size=4)
+            run(mine, tmp_path, batch_size=4, skip_bad=True)
+        finally:
+            handle.remove()
+        (skipped,) = read(tmp_path).skipped.values()
+        assert list(skipped) == [pair.pair_id]
+        assert run(mine, tmp_path, batch_size=4).scored == 1
+        assert the_table(tmp_path)["pair_id"].nunique() == len(question_pairs)
+
+
+def test_methods_with_two_rows_an_image_have_smaller_batches(bench, tmp_path, monkeypatch):
+    sizes = {}
+    for weight in (1, 2):
+        model = Eye()
+        method = Method(("clip",), METHODS["matching"].run, weight=weight)
+        monkeypatch.setitem(METHODS, f"weighs-{weight}", method)
+        run(tasks(model, f"weighs-{weight}"), tmp_path, batch_size=8)
+        sizes[weight] = set(model.sizes)
+    assert sizes == {1: {8}, 2: {4}}
+
+
+def test_a_warning_is_given_once_a_task_whatever_it_counts(bench, tmp_path):
+    class Wordy(Eye):
+        def embed_texts(self, texts, batch_size=256):
+            warnings.warn(f"texts with unknown words: {self.images}, such as 'mug'", stacklevel=2)
+            return super().embed_texts(texts)
+
+    with pytest.warns(UserWarning) as told:
+        run([*tasks(Wordy()), *tasks(Wordy(), "matching-all")], tmp_path, batch_size=8)
+    assert len([w for w in told if "unknown words" in str(w.message)]) == 2
+
+
 def test_a_batch_size_halved_for_memory_stays_halved_for_the_rest(bench, tmp_path):
     from erragree_utils.models.device import in_batches
 
@@ -414,5 +587,5 @@ def test_a_batch_size_halved_for_memory_stays_halved_for_the_rest(bench, tmp_pat
     with pytest.warns(UserWarning) as told:
         run(tasks(model), tmp_path, batch_size=8)
     assert model.refused == 2  # 8 and 4, in the first part alone
-    assert [str(w.message).rpartition(" ")[2] for w in told] == ["4", "2"]
+    assert [w.message.batch_size for w in told] == [4, 2]
     assert model.images == 4 * N_SETS
