@@ -25,7 +25,15 @@ from option_scoring import llava_7b, measured, mini, read_jobs
 from PIL import Image
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from erragree_utils.decoding import M3ID, VCD, Contrast, TextContrast, _read, generate_contrastive
+from erragree_utils.decoding import (
+    M3ID,
+    VCD,
+    Contrast,
+    TextContrast,
+    _read,
+    _Seeds,
+    generate_contrastive,
+)
 from erragree_utils.models.mllm import Mllm, _padded
 from erragree_utils.vqascore import parse_caption, relation_question
 
@@ -65,7 +73,7 @@ def two_pass(
     """Contrastive answers with a second call for every token."""
     answers, entries = [], list(zip(images, questions, strict=True))
     for first in range(0, len(entries), BATCH):
-        whole, second = _read(mllm, entries[first : first + BATCH], contrast, 0, first)
+        whole, second = _read(mllm, entries[first : first + BATCH], contrast, _Seeds(0), first)
         ids, mask = _padded(whole.rows, mllm._pad_id, mllm.device, left=True)
         processor = SecondCall(mllm, second.rows, second.pixels, contrast)
         out = mllm.model.generate(

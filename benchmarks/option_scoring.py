@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from erragree_utils import load_benchmark, load_mllm
+from erragree_utils import hardware, load_benchmark, load_mllm
 from erragree_utils.models.mllm import Mllm
 from erragree_utils.training import llava
 from erragree_utils.vqascore import QUESTION, vqascores
@@ -34,6 +35,7 @@ BATCH = {"cpu": 16, "cuda": 32}  # images at a time
 TARGETS = {"cpu": 5.0, "cuda": 3.0}
 GIB = 2.0**30
 Job = tuple[Image.Image, list[str]]
+Result = TypeVar("Result")
 
 
 def official(mllm: Mllm, jobs: list[Job]) -> np.ndarray:
@@ -58,9 +60,7 @@ def ours(mllm: Mllm, jobs: list[Job]) -> np.ndarray:
     return np.stack(vqascores(mllm, images, captions, batch_size=BATCH[mllm.device.type]))
 
 
-def measured(
-    run: Callable[[], np.ndarray], device: torch.device
-) -> tuple[np.ndarray, float, float]:
+def measured(run: Callable[[], Result], device: torch.device) -> tuple[Result, float, float]:
     """Result, seconds, and GiB of memory at the peak, of the GPU or of this process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -114,17 +114,16 @@ def compare(mllm: Mllm, jobs: list[Job]) -> float:
     return fast
 
 
+def mini() -> Mllm:
+    """The mini LLaVA, on the CPU."""
+    return load_mllm("mini", device="cpu")
+
+
 def llava_7b(device: torch.device) -> Mllm:
     """LLaVA-1.5-7B's architecture, with random weights and the mini's words."""
-    vision = CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
-        image_size=336, patch_size=14, projection_dim=768,
-    )  # fmt: skip
-    text = LlamaConfig(
-        hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32,
-        vocab_size=32064, max_position_embeddings=4096,
-    )  # fmt: skip
-    return random_mllm("LLaVA-1.5-7B, random weights", vision, text, device, torch.bfloat16)
+    config = hardware.llava_15_7b()
+    name, parts = "LLaVA-1.5-7B, random weights", (config.vision_config, config.text_config)
+    return random_mllm(name, *parts, device, torch.bfloat16)
 
 
 def random_mllm(
@@ -132,6 +131,7 @@ def random_mllm(
 ) -> Mllm:
     """A LLaVA with random weights, made on the device."""
     tokenizer = llava.build_tokenizer()
+    tokenizer.model_max_length = text.max_position_embeddings
     config = LlavaConfig(
         vision_config=vision,
         text_config=text,
@@ -154,11 +154,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 8192) -> f
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = np.inf
     for _ in range(10):
-        torch.cuda.synchronize(device)
-        began = time.perf_counter()
-        a @ b
-        torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, measured(lambda: a @ b, device)[1])
     return 2 * size**3 / best
 
 
@@ -192,7 +188,7 @@ def report(mllm: Mllm, jobs: list[Job]) -> float:
 def main() -> None:
     """Print the comparison on the CPU and, where there is one, on the GPU."""
     n_sets = int(sys.argv[1]) if len(sys.argv) > 1 else SETS
-    jobs, model = read_jobs(n_sets), load_mllm("mini", device="cpu")
+    jobs, model = read_jobs(n_sets), mini()
     print(f"{model.name}, {torch.get_num_threads()} CPU threads, {len(jobs)} images")
     report(model, jobs)
     if not torch.cuda.is_available():

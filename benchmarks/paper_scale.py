@@ -1,0 +1,198 @@
+"""The study's three kinds of work, the official way and ours, at the published architectures.
+
+Embedding with CLIP, scoring options with LLaVA, writing answers with LLaVA. The official way takes
+one image and one caption at a time (batch 1), and encodes the image again for each caption. Both
+ways run in one process on the same images, and must decide alike. With a GPU: CLIP ViT-L/14 at
+336 px and LLaVA-1.5-7B, with random weights (speed does not depend on them), LLaVA in bfloat16. On
+a CPU: the mini CLIP, and a LLaVA with 576 patch tokens as the real one, 400 times smaller.
+
+Option scoring is set against the rate of plain matrix products that this device reaches; its
+operations are counted by the formula in `erragree_utils.hardware`, without padding. Its memory
+stands beside that formula's estimate.
+
+Run: python benchmarks/paper_scale.py [sets]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from option_scoring import (
+    BATCH,
+    GIB,
+    Job,
+    llava_7b,
+    matrix_rate,
+    measured,
+    official,
+    ours,
+    random_mllm,
+    read_jobs,
+)
+from transformers import CLIPVisionConfig, LlamaConfig
+
+from erragree_utils import hardware, load_clip
+from erragree_utils.models import Clip
+from erragree_utils.models.mllm import Mllm, _shared
+from erragree_utils.vqascore import QUESTION, parse_caption, relation_question
+
+SETS = {"cpu": 1, "cuda": 25}  # of four images
+ROUNDS = 3  # the best of each way counts: other programs disturb single ones
+MATRIX = {"cpu": 1024, "cuda": 8192}
+TOKENS = 8
+OVERALL, SHARE = 5.0, 0.5  # targets on one H100
+Way = Callable[[Any, list[Job]], np.ndarray]
+
+
+def small_llava(device: torch.device) -> Mllm:
+    """LLaVA-1.5's image tokens, before a language model that a CPU can run."""
+    vision = CLIPVisionConfig(
+        hidden_size=192, intermediate_size=768, num_hidden_layers=6, num_attention_heads=3,
+        image_size=336, patch_size=14, projection_dim=192,
+    )  # fmt: skip
+    text = LlamaConfig(
+        hidden_size=384, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=6,
+        vocab_size=4096, max_position_embeddings=4096,
+    )  # fmt: skip
+    return random_mllm("a small LLaVA, random weights", vision, text, device, torch.float32)
+
+
+# --- the two ways --------------------------------------------------------------------------------
+
+
+def official_cosines(clip: Clip, jobs: list[Job]) -> np.ndarray:
+    """Cosines (images, captions), each with its image and its caption anew."""
+    return np.array([
+        [(clip.embed_images([image]) @ clip.embed_texts([text]).T).item() for text in captions]
+        for image, captions in jobs
+    ])  # fmt: skip
+
+
+def our_cosines(clip: Clip, jobs: list[Job]) -> np.ndarray:
+    """The same with each image and each different caption once, in batches."""
+    images = clip.embed_images([image for image, _ in jobs])
+    texts = list(dict.fromkeys(text for _, captions in jobs for text in captions))
+    place, embedded = {text: i for i, text in enumerate(texts)}, clip.embed_texts(texts)
+    rows = [[place[text] for text in captions] for _, captions in jobs]
+    return np.einsum("nd,nkd->nk", images, embedded[rows])
+
+
+def questions(jobs: list[Job]) -> list[str]:
+    """A question about each image, to be answered in words."""
+    statements = [[parse_caption(text) for text in captions] for _, captions in jobs]
+    return [relation_question(row[0], [s.relation for s in row]) for row in statements]
+
+
+def written(mllm: Mllm, jobs: list[Job], batch_size: int) -> np.ndarray:
+    """Answers of `TOKENS` tokens at most."""
+    images = [image for image, _ in jobs]
+    return np.array(mllm.generate(images, questions(jobs), TOKENS, batch_size=batch_size))
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Stage:
+    """Seconds and GiB at the peak of both ways."""
+
+    slow: float
+    fast: float
+    peak: float
+
+
+def agreement(name: str, theirs: np.ndarray, mine: np.ndarray) -> str:
+    """How many decisions agree; stops if two ways disagree by more than rounding."""
+    if theirs.ndim == 1:  # answers: a token may be chosen among two that score alike
+        return f"{(theirs == mine).sum()} of {len(mine)} answers equal"
+    best = np.sort(theirs, axis=1)
+    clear = best[:, -1] - best[:, -2] > 2 * np.abs(theirs - mine).max()
+    same = theirs.argmax(axis=1) == mine.argmax(axis=1)
+    if not same[clear].all():
+        raise SystemExit(f"{name}: the two ways decide differently, so one of them is wrong")
+    return f"{same.sum()} of {len(same)} decisions agree, {clear.sum()} are beyond rounding"
+
+
+def compare(name: str, model: Any, jobs: list[Job], theirs: Way, mine: Way) -> Stage:
+    """Measure both ways on one model in turn, and print the best of each."""
+    ways = (theirs, mine)
+    for way in ways:
+        way(model, jobs[:2])  # warm up
+    rounds = [[measured(lambda way=way: way(model, jobs), model.device) for way in ways]
+              for _ in range(ROUNDS)]  # fmt: skip
+    slow, fast = (min(row[k][1] for row in rounds) for k in (0, 1))
+    high, low = (max(row[k][2] for row in rounds) for k in (0, 1))
+    n = len(jobs)
+    print(
+        f"  {name:15} official {n / slow:7.2f} images/s, ours {n / fast:7.2f}, "
+        f"ratio {slow / fast:4.1f}; peak {high:.2f} and {low:.2f} GiB; "
+        f"{agreement(name, *(found for found, *_ in rounds[0]))}"
+    )
+    return Stage(slow, fast, low)
+
+
+def scoring_flops(mllm: Mllm, jobs: list[Job]) -> float:
+    """Operations of `ours` by the formula of `erragree_utils.hardware`, without padding."""
+    config, total = mllm.model.config, 0.0
+    for _, captions in jobs:
+        asked = [(QUESTION.format(caption=text), "Yes") for text in captions]
+        (row,) = mllm._branches([asked], [1], 0)
+        keep = _shared(row)
+        (whole,) = mllm._tokens([mllm.prompt(asked[0][0])]).values()
+        head = (
+            len(whole) - row[0].start - 1
+        )  # what stands before the image, which is one token here
+        prefix = head + config.image_seq_length + keep
+        total += hardware.image_flops(config) + hardware.text_flops(config, prefix)
+        for rest in {branch.inputs[keep:] for branch in row}:
+            n = len(rest)
+            total += hardware.text_flops(config, n, before=prefix, predictions=n)
+    return total
+
+
+def main() -> None:
+    """Print the three comparisons, the share of the matrix rate, and the memory."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = device.type == "cuda"
+    n_sets = int(sys.argv[1]) if len(sys.argv) > 1 else SETS[device.type]
+    jobs = read_jobs(n_sets, size=336)
+    clip = load_clip(*(("ViT-L-14-336", False) if on_gpu else ("mini",)), device=device)
+    mllm = (llava_7b if on_gpu else small_llava)(device)
+    batch, dtype = BATCH[device.type], str(mllm.dtype).removeprefix("torch.")
+    where = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} CPU threads"
+    size = hardware.model_size(mllm.model.config)
+    print(f"{where}; {len(jobs)} images with {len(jobs[0][1])} captions each, batch {batch}")
+    print(f"{clip.name}, float32; {mllm.name}, {size.total / 1e6:,.0f} million parameters, {dtype}")
+    stages = [compare("CLIP embedding", clip, jobs, official_cosines, our_cosines)]
+    del clip
+    scoring = compare("option scoring", mllm, jobs, official, ours)
+    one_by_one, batched = (
+        lambda model, some, n=n: written(model, some, batch_size=n) for n in (1, batch)
+    )
+    stages += [scoring, compare("generation", mllm, jobs, one_by_one, batched)]
+    overall = sum(s.slow for s in stages) / sum(s.fast for s in stages)
+    print(f"  overall ratio {overall:.1f} (target on an H100: {OVERALL:g})")
+    rate, peak = (
+        scoring_flops(mllm, jobs) / scoring.fast,
+        matrix_rate(device, mllm.dtype, MATRIX[device.type]),
+    )
+    print(
+        f"  option scoring: {rate / 1e12:.3g} TFLOP/s, {rate / peak:.2f} of the {peak / 1e12:.3g} "
+        f"TFLOP/s of plain {dtype} matrix products here (target on an H100: {SHARE:g})"
+    )
+    need = hardware.memory_need(mllm.model.config, dtype, min(batch, len(jobs)))["needed"] / GIB
+    print(
+        f"  option scoring: {scoring.peak:.2f} GiB at the peak; by the formula {need:.2f} GiB"
+        + ("" if on_gpu else " on a GPU (here the peak is of the whole process)")
+    )
+    if not on_gpu:
+        print("no CUDA GPU: the published architectures are not measured")
+
+
+if __name__ == "__main__":
+    main()
