@@ -12,14 +12,34 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/02_clip_matching.ipynb)
 
 # %% tags=["remove-cell"]
-# @title On Colab, install the helper package; elsewhere this cell does nothing { display-mode: "form" }
+# @title Setup: on Colab, install what is missing; choose the scale { display-mode: "form" }
+SCALE = "auto"  # @param ["auto", "mini", "paper"]
+
 import sys
 
 if "google.colab" in sys.modules:
     import subprocess
+    from importlib.metadata import version
+    from pathlib import Path
 
+    # Colab's own stay: they fit its GPU, and are in use already.
+    names = ("torch", "torchvision", "numpy")
+    kept = [f"{name}=={version(name)}" for name in names]
+    Path("constraints.txt").write_text("\n".join(kept))
     package = "git+https://github.com/erroneous-agreements/erroneous-agreements@main"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    pip += ["--constraint", "constraints.txt", f"erragree-utils[gpu,mmvp] @ {package}"]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(
+            f"{done.stderr[-2000:]}\npip could not install the package, see above. "
+            f"If it names one of {', '.join(kept)}: choose the latest version under "
+            "Runtime > Change runtime type. Else run this cell again."
+        )
+
+from erragree_utils import hardware
+
+_ = hardware.start(SCALE)
 
 # %% [markdown]
 # **You will** let CLIP choose the caption that fits, for each image of a pair, and count how often it is right.

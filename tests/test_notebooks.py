@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -59,3 +60,19 @@ def test_the_notebook_is_committed_without_outputs(notebook):
         if cell.cell_type == "code" and (cell.outputs or cell.execution_count is not None)
     ]
     assert not dirty, f"cells {dirty} hold outputs: run `make sync`"
+
+
+def first_code_cell() -> str:
+    """What tools/colab_cell.py writes into every notebook."""
+    path = ROOT / "tools" / "colab_cell.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool.cell()
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_first_code_cell_is_the_same_in_every_notebook(notebook):
+    first = next(c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code")
+    assert first.source == first_code_cell(), "run `python tools/colab_cell.py` and `make sync`"
+    assert first.metadata.tags == ["remove-cell"]
