@@ -362,8 +362,8 @@ def generate_contrastive(
         out = mllm.model.generate(
             input_ids=ids, attention_mask=mask, **{mllm._cache_name: cache},
             logits_processor=LogitsProcessorList([numbers, processor]),
-            max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, temperature=None, top_p=None,
-            top_k=None, pad_token_id=mllm._pad_id,
+            max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, temperature=None,
+            top_p=None, top_k=None, pad_token_id=mllm._pad_id,
         )  # fmt: skip
         numbers.check(first, len(batch))
         decode = mllm.processor.tokenizer.batch_decode
