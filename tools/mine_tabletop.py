@@ -17,8 +17,10 @@ import pandas as pd
 from erragree_utils import load_clip
 from erragree_utils.benchmarks import tabletop_mmvp as benchmark
 from erragree_utils.models.vision import load_vision
+from erragree_utils.scale import SCALES
 from erragree_utils.tabletop.patterns import PATTERNS
 
+MINI = SCALES["mini"]
 SEEDS = (0, 11, 12, 13)
 
 
@@ -50,10 +52,10 @@ def mine(keep: benchmark.Keep, seed: int, n_pairs: int) -> dict[str, list[int]]:
 def main() -> None:
     """Mine and write, or look."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--clip", default="mini")
-    parser.add_argument("--vision", default="mini", help="a name or a folder, for load_vision")
-    parser.add_argument("--clip-above", type=float, default=0.95)
-    parser.add_argument("--vision-below", type=float, default=0.6)
+    parser.add_argument("--clip", default=MINI.clip)
+    parser.add_argument("--vision", default=MINI.vision, help="a name or a folder, for load_vision")
+    parser.add_argument("--clip-above", type=float, default=MINI.blind_above)
+    parser.add_argument("--vision-below", type=float, default=MINI.blind_below)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--pairs", type=int, default=60, help="of each pattern")
     parser.add_argument("--output", type=Path, default=benchmark.RECORD)

@@ -29,7 +29,7 @@ RECORD = Path(__file__).parent.parent / "assets" / "tabletop-mmvp.json"
 #: A word of the candidates' random streams, which no other benchmark's have.
 STREAM = 0x6D6D
 #: Candidates of a pattern to look at before giving up, for each pair that is wanted.
-TRIES = 100
+TRIES = 400
 
 Images = Sequence[tuple[Image.Image, Image.Image]]
 Keep = Callable[[Images], Sequence[bool]]
