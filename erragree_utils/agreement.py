@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,17 @@ from scipy import stats
 from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold
 
-from .mining import mine_blind_pairs as mine_blind_pairs  # of this room, in its own file
+if TYPE_CHECKING:
+    from .mining import mine_blind_pairs as mine_blind_pairs
+
+
+def __getattr__(name: str) -> Any:
+    """`mine_blind_pairs`, from its own file when first used: all else here does without PyTorch."""
+    if name == "mine_blind_pairs":
+        from .mining import mine_blind_pairs
+
+        return mine_blind_pairs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

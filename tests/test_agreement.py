@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -202,3 +205,13 @@ def test_shares_of_variance():
     assert shares.to_dict() == pytest.approx({"direction": 0.1, "within_pairs": 0.1, "equal": 0.5})
     with pytest.raises(ValueError, match="all embeddings are equal"):
         agreement.variance_shares(np.ones((2, 2)), np.ones((2, 2)))
+
+
+def test_mining_is_part_of_it_and_nothing_else_needs_pytorch():
+    code = (
+        "import sys; from erragree_utils import agreement; assert 'torch' not in sys.modules; "
+        "agreement.mine_blind_pairs; assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'mine_blind'"):
+        _ = agreement.mine_blind

@@ -463,3 +463,23 @@ class TestMemoryBars:
         ax = plots.memory_bars(needs)
         assert [label.get_text() for label in ax.get_yticklabels()] == ["float16", "4bit"]
         assert ax.get_ylim()[0] > ax.get_ylim()[1]
+
+
+class TestCosineScatter:
+    def table(self, *clip: float) -> pd.DataFrame:
+        return pd.DataFrame({"clip_cosine": clip, "vision_cosine": [0.5 * c for c in clip]})
+
+    def test_groups_and_both_thresholds_are_shown(self):
+        groups = {"random": self.table(0.1, 0.2), "state": self.table(0.97)}
+        ax = plots.cosine_scatter(groups, clip_above=0.95, vision_below=0.6)
+        dots = [line for line in ax.lines if line.get_linestyle() == "None"]
+        assert [list(line.get_xdata()) for line in dots] == [[0.1, 0.2], [0.97]]
+        assert dots[0].get_color() == plots.INK
+        limits = [line for line in ax.lines if line not in dots]
+        assert limits[0].get_xdata()[0] == 0.95 and limits[1].get_ydata()[0] == 0.6
+        assert "state" in texts(ax.figure)
+
+    def test_tables_without_cosines_are_refused(self):
+        for groups in ({}, {"a": self.table(0.5).drop(columns="vision_cosine")}):
+            with pytest.raises(ValueError, match="clip_cosine and vision_cosine"):
+                plots.cosine_scatter(groups, 0.95, 0.6)
