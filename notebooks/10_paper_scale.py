@@ -1,0 +1,381 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Paper scale
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/10_paper_scale.ipynb)
+
+# %% tags=["remove-cell"]
+# @title Setup: on Colab, install what is missing; choose the scale { display-mode: "form" }
+SCALE = "auto"  # @param ["auto", "mini", "paper"]
+
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib.metadata import version
+    from pathlib import Path
+
+    # Colab's own stay: they fit its GPU, and are in use already.
+    names = ("torch", "torchvision", "numpy")
+    kept = [f"{name}=={version(name)}" for name in names]
+    Path("constraints.txt").write_text("\n".join(kept))
+    package = "git+https://github.com/erroneous-agreements/erroneous-agreements@main"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    pip += ["--constraint", "constraints.txt", f"erragree-utils[gpu,mmvp] @ {package}"]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(
+            f"{done.stderr[-2000:]}\npip could not install the package, see above. "
+            f"If it names one of {', '.join(kept)}: choose the latest version under "
+            "Runtime > Change runtime type. Else run this cell again."
+        )
+
+from erragree_utils import hardware
+
+_ = hardware.start(SCALE)
+
+# %% [markdown]
+# **You will** run the study with the published models on the published benchmarks, or plan to: the commands, what they need, and how to read what they leave behind.
+#
+# **You will learn** how much memory and time LLaVA-1.5-7B takes and why, what a run stores and how it goes on after a kill, and which of the paper's numbers stand beside which of ours.
+#
+# **You need** for the page as it stands: two CPU cores and about half a minute. For the real run: a GPU of 15 GB or more and a network; the table below says how long it takes.
+#
+# ```{admonition} Not run by this project
+# :class: warning
+# This project had no GPU at hand. Memory and time on this page are *estimates* by formulas that are shown, and the tables of paper scale at its end hold results only if you have made some. Cells without results say "not run".
+# ```
+#
+# ## What takes memory
+#
+# The question before any other: does it fit? Four things take a GPU's memory. The *weights*. The *cache*, keys and values of every token of every image in the batch, kept so that several captions share one image. The *activations*, intermediate results of a forward pass. And a *fixed* part that CUDA and its libraries take.
+#
+# The first two follow from the architecture alone, so they can be computed without a GPU and without a download: the model is built from its config on PyTorch's "meta" device, where tensors have shapes and no content.
+
+# %%
+import pandas as pd
+
+from erragree_utils import hardware
+
+config = hardware.llava_15_7b()
+size = hardware.model_size(config)
+parts = ("tower", "projector", "decoder", "head", "rest")
+print(f"{size.total / 1e9:.2f} billion parameters,", end=" ")
+print(f"in float16 {2 * size.total / 1e9:.1f} GB")
+print(f"cache: {hardware.cache_bytes(config) / 2**20:.2f} MiB a token")
+millions = {part: getattr(size, part) / 1e6 for part in parts}
+pd.Series(millions, name="millions").round(1)
+
+# %% [markdown]
+# An image is 576 tokens, so its cache alone is 288 MiB. Two numbers decide: how many bytes a weight has, and how many images are read at a time. At 4 bits (the format NF4: Dettmers et al. 2023, "QLoRA", arXiv 2305.14314) a weight of the language model is held in half a byte, and each block of 64 has a scale of four bytes. The vision tower, the projector, the embeddings and the output layer stay in 16 bits: that LLaVA reads *the very encoder* that CLIP has is this book's point.
+#
+# ```{admonition} Before you go on
+# :class: tip
+# A free Colab T4 has 16 GB. Does LLaVA-1.5-7B fit in float16? With how many images at a time?
+# ```
+
+# %%
+GIB = hardware.GIB
+needs = {
+    f"{precision}, {n} at a time": hardware.memory_need(config, precision, n) / GIB
+    for precision in ("float16", "4bit")
+    for n in (1, 8, 32)
+}
+needs = pd.DataFrame(needs).T
+needs.round(1)
+
+# %% mystnb={"image": {"alt": "Stacked bars of estimated memory in GiB for float16 and for 4 bits with 1, 8 and 32 images at a time: weights, cache, activations and a fixed part. Dashed lines show the memory of a T4, an L4 and an A100. In float16 the weights alone nearly fill the T4, at 4 bits they take a third of it, and with 32 images the cache is the largest part at 4 bits."}}
+import matplotlib.pyplot as plt
+
+from erragree_utils import plots
+
+limits = {gpu.name: gpu.memory / GIB for gpu in hardware.GPUS[:3]}
+plots.memory_bars(needs.drop(columns="needed"), limits)
+plt.show()
+
+# %% [markdown]
+# In float16 the weights alone nearly fill a T4. One or two images may still squeeze in by the formula, with nothing left for CLIP beside it. At 4 bits there is room for sixteen.
+#
+# ## What takes time
+#
+# Reading the prompt is arithmetic: each parameter of a linear layer makes a multiplication and an addition with each token, and attention adds four operations for each pair of tokens and each number of the width. Writing a token is traffic: all weights are read from memory once, for the whole batch together. Almost all of this study is reading.
+
+# %%
+image, text = hardware.image_flops(config), hardware.text_flops(config, 576 + 120)
+work = hardware.study_images()
+passes = work["passes"].sum()
+print(f"one image: {image / 1e12:.2f} TFLOP in the tower,", end=" ")
+print(f"{text / 1e12:.2f} in the language model with 120 tokens of text")
+total = passes * (image + text)
+print(f"the whole study: {passes:,} such passes at most, {total / 1e15:.0f} PFLOP")
+work.groupby("method", sort=False)[["images", "passes"]].sum()
+
+# %% [markdown]
+# How fast a GPU computes stands in its datasheet. We take the rate of *dense* 16-bit matrix products, as no weight here is sparse (for some GPUs datasheets print the rate with sparsity, twice as high). No program reaches it. How close ours comes is an assumption, from a quarter to a half:
+
+# %%
+gpus = pd.DataFrame([vars(gpu) for gpu in hardware.GPUS]).set_index("name")
+published = pd.DataFrame({
+    "memory, GB": gpus["memory"] / 1e9,
+    "TFLOP/s": gpus["rate"] / 1e12,
+    "GB/s": gpus["bandwidth"] / 1e9,
+    "bfloat16": gpus["has_bf16"],
+    "from NVIDIA's": gpus["source"],
+})  # fmt: skip
+published
+
+# %% [markdown]
+# Memory with eight images at a time, and time for all passes. The precision is the one that `load_mllm` chooses on such a GPU by itself: 16 bits where the weights fit with room to work, else 4.
+
+# %%
+table = hardware.requirements(config)
+hardware.shown(table)
+
+# %% [markdown]
+# All of it is estimated; only the GPU's memory is published. CLIP adds minutes, loading and downloads whatever your network takes. Forcing float16 on a T4:
+
+# %%
+forced = hardware.requirements(config, precision="float16")
+hardware.shown(forced).loc[["T4"]]
+
+# %% [markdown]
+# And the machine on which this page was executed:
+
+# %%
+print(hardware.describe(hardware.choose_scale()))
+
+# %% [markdown]
+# On a machine with a GPU, `python benchmarks/paper_scale.py` *measures*: images per second for embedding, scoring and writing at the full architectures with random weights, beside the official way (one caption at a time), the rate of plain matrix products that this GPU reaches, and the memory at the peak beside the formula's. Without one it measures a stand-in 400 times smaller that reads 576 patch tokens too: on one thread of a CPU, four captions an image, option scoring ran 3.4 times as fast as the official way, with equal decisions, and at 0.72 of the rate of plain float32 matrix products. What that says of a GPU is only that the images are not read twice.
+#
+# ## How to run it
+#
+# On your own machine, in a clone with `make install` done, or after `pip install` of this repository:
+#
+# ```bash
+# pip install accelerate bitsandbytes        # bitsandbytes: for 4 bits
+# python -m erragree_utils download --scale paper
+# python -m erragree_utils run --scale paper --out results
+# python -m erragree_utils report results
+# ```
+#
+# Give `run` and `report` another folder if you like, and this page the same one: it reads the folder that the environment variable `ERRAGREE_RESULTS` names (then build the book anew with `make clean` and `make book`, since executed pages are kept).
+#
+# `download` is optional, since `run` fetches what it needs; it tells at once what cannot be fetched, and how to get it by hand. The weights of LLaVA are 14 GB, of CLIP 1.7, the photographs of COCO-spatial 0.8; models go where `HF_HOME` says, benchmarks where `ERRAGREE_CACHE` says.
+#
+# | you want | command |
+# |---|---|
+# | to know what would run | `python -m erragree_utils list --scale paper --out results` |
+# | a first look: 20 sets of each benchmark | `... run --scale paper --out results --limit 20` |
+# | one table's worth | `... run --scale paper --out results --benchmark whatsup-a --method matching vqascore` |
+# | your own copy of the images | `... run ... --option whatsup-a.folder=/data/whatsup` |
+# | 4 bits although 16 would fit | `... run ... --quantization 4bit` |
+# | a larger LLaVA | `... run ... --model mllm=llava-hf/llava-1.5-13b-hf` |
+# | several GPUs, each with its share | `accelerate launch --multi_gpu -m erragree_utils run --scale paper --out results` |
+# | several machines | the same on each, with part of the benchmarks; copy the files into one folder |
+#
+# A run that was stopped, by whatever, goes on with the same command. Out of memory halves the batch and goes on.
+#
+# **On Colab.** Choose a GPU under *Runtime > Change runtime type*, and run the first cell of any chapter. It installs this package and leaves Colab's PyTorch alone, tells the GPU, and chooses the scale: paper with a GPU, in 4 bits on a T4; mini without. Its form field `SCALE` overrules it. Then every chapter runs at that scale. For the whole study put `!` before the commands above. Colab deletes the machine's files when the session ends: copy the folder `results` to your Drive now and then, and back to go on. (Whether a run can write into a mounted Drive directly we have not tried.)
+#
+# ## What a run leaves behind
+#
+# A small one, live, at mini scale: twelve sets of tabletop A, read by CLIP and by LLaVA. First it is stopped after six sets.
+
+# %%
+import tempfile
+from pathlib import Path
+
+from erragree_utils import get_scale, report, study
+from erragree_utils.store import read
+
+out, options = Path(tempfile.mkdtemp()), {"tabletop-a": {"n_sets": 12}}
+methods = ["matching", "vqascore"]
+tasks = study.plan(get_scale("mini"), ["tabletop-a"], methods=methods)
+how = {"scale": "mini", "options": options, "batch_size": 8}
+first = study.run(tasks, out, limit=6, **how)
+print(f"{first.scored} sets scored, {first.scored // 2} by each method")
+
+# %% [markdown]
+# Each process of a run appends to a file of its own, a line for each set, and no later run opens that file again. A kill in the middle of a write leaves half a line at the end. We make one:
+
+# %%
+(file,) = out.glob("results-*.jsonl")
+lines = file.read_bytes()
+file.write_bytes(lines[:-100])
+print("...", lines[-60:-1].decode())
+
+# %%
+second = study.run(tasks, out, **how)
+print(f"{second.stored} sets were stored before, {second.scored} scored now")
+for path in sorted(out.glob("results-*.jsonl")):
+    print(f"{path.name}: {len(path.read_bytes().splitlines())} lines")
+
+# %% [markdown]
+# Half a line is no result: that set was scored again, the others were not. What decides a result (model and revision, a hash of the weights, precision, benchmark, prompt, decoding) is its key. A changed setting has another key, and never mixes with old results.
+
+# %%
+results = read(out)
+about = report.provenance(results)
+about.drop(columns=["weights", "package", "code", "time"])
+
+# %% [markdown]
+# The report has a row for each cell of the paper's tables. Here only one benchmark and two methods have been run, and the others say so. At mini scale the paper's numbers stand beside the benchmark that ours mirrors, for comparison of kind.
+
+# %%
+rows = report.cells(results, "mini")
+two_way = rows[rows["table"] == "two-way"]
+report.shown(two_way).set_index(["benchmark", "reader", "method", "relation"])
+
+# %% mystnb={"image": {"alt": "Individual, pair and set accuracy of CLIP's matching and LLaVA's VQAScore on twelve sets of tabletop A, by relation and for all, with 95% intervals beside the chance level; open diamonds show the paper's numbers for What'sUp A."}}
+_ = report.figures(two_way)
+plt.show()
+
+# %% [markdown]
+# Are the stored numbers those that the chapters compute? The same items, scored directly:
+
+# %%
+import numpy as np
+
+from erragree_utils import evaluate, load_benchmark, load_mllm
+
+bench = load_benchmark("tabletop-a", **options["tabletop-a"])
+mllm = load_mllm("mini")
+direct = evaluate(mllm, bench, "vqascore").sort_values(["pair_id", "image_index"])
+names = {key: s["method"]["name"] for key, s in results.settings.items()}
+(key,) = [key for key, name in names.items() if name == "vqascore"]
+stored = report.predictions(results, key).sort_values(["pair_id", "image_index"])
+score, right = (
+    (stored[column].to_numpy(), direct[column].to_numpy()) for column in ("score_own", "correct")
+)
+apart, same = np.abs(score[0] - score[1]).max(), (right[0] == right[1]).mean()
+print(f"{len(stored)} images: {same:.0%} of decisions equal,", end=" ")
+print(f"P(Yes) apart by {apart:.0e}")
+
+# %% [markdown]
+# ## The paper's tables
+#
+# Now the same for paper scale, from the folder that the environment variable `ERRAGREE_RESULTS` names, or `results` beside this notebook. Nothing is run here.
+
+# %%
+import os
+
+place = Path(os.environ.get("ERRAGREE_RESULTS") or "results")
+found = read(place)
+cells = report.cells(found, "paper")
+count = cells.drop_duplicates(["table", "benchmark", "reader", "method"])["status"]
+print(f"{place}: results of {len(found.items)} settings")
+print(f"cells of the tables: {count.value_counts().to_dict()}")
+
+# %% [markdown]
+# Behind the paper's numbers stands where they come from: [P] the authors' or an official repository, [S] second-hand notes that quote the paper. Where a number is missing, we have not found it.
+
+# %%
+from IPython.display import Markdown, display
+
+for part in study.TABLES:
+    mine = cells[cells["table"] == part.name]
+    if part.relations == "apart":
+        mine = mine[mine["relation"] == "all"]
+    display(Markdown(f"**{part.title}**"))
+    display(report.shown(mine).drop(columns="model").set_index("benchmark"))
+
+# %% [markdown]
+# With results, the pictures, the comparisons of two readers on the same images, and how long they took on what:
+
+# %% mystnb={"image": {"alt": "If there are results at paper scale: for each table of the paper, accuracies with 95% intervals beside the chance level, and open diamonds for the paper's numbers."}}
+_ = report.figures(cells)
+plt.show()
+if found.items:
+    display(report.shown_comparisons(report.comparisons(found, "paper")))
+    columns = ["benchmark", "method", "precision", "hardware", "seconds"]
+    display(report.provenance(found)[columns])
+else:
+    print("not run: no pictures, no comparisons")
+
+# %% [markdown]
+# The next cell asserts what this page has shown: which precision fits where; that a run which was cut goes on, and ends with what the chapters compute; and that what was not run is reported as not run.
+
+# %% tags=["finding"]
+assert table.loc["T4", "precision"] == "4bit" and table["fits"].all()
+assert not forced.loc["T4", "fits"] and forced.drop("T4")["fits"].all()
+assert first.scored == 12 and (second.stored, second.scored) == (11, 13)
+assert same == 1 and apart < 1e-3
+ran = two_way["status"] == "run"
+assert set(two_way.loc[ran, "method"]) == set(methods) and not ran.all()
+assert (report.shown(two_way).loc[~ran, "individual accuracy"] == "not run").all()
+assert found.items or (cells["status"] == "not run").all()
+
+# %% [markdown]
+# ## What it means
+#
+# The real study is small: an hour or two on the smallest GPU that holds the model, minutes on a large one, if the estimates hold. What makes it slow elsewhere is reading each image again for each caption. And what it needs is not mainly arithmetic but memory, of which precision decides more than anything else.
+#
+# ## What could be wrong
+#
+# - **The share of the datasheet's rate** is the weakest number here. A T4 throttles at its 70 watts, a slow disk or a slow image decoder feeds no GPU, and small batches leave it idle. If your run is slower than the table's upper end, it is the table that is wrong. Tell us, with what `benchmarks/paper_scale.py` prints.
+# - **Memory that the formula does not know.** Activations are counted by their largest few tensors; the fixed part is an assumption; the allocator keeps more than it uses. The loader asks for 2.5 GiB beyond the weights for this reason, and a batch that does not fit is halved.
+# - **4 bits are not 16.** The language model's weights are rounded, so scores differ a little, and a decision may flip. Results of both precisions have keys of their own and rows of their own. The paper's numbers are, as far as we know, of 16 bits.
+# - **The published counts** of images are taken for the estimates. A file with more or fewer would say so when it is read.
+# - **The mini run** shows what a report looks like. Its numbers say nothing about the real models.
+#
+# ## Exercises
+#
+# **1.** LLaVA-1.5-13B has 40 layers of width 5120, with 13,824 numbers inside and 40 heads. On which GPUs does it fit?
+#
+# ```{admonition} Solution
+# :class: dropdown
+#
+#     from transformers import LlamaConfig
+#
+#     larger = hardware.llava_15_7b()
+#     larger.text_config = LlamaConfig(
+#         hidden_size=5120, intermediate_size=13824, num_hidden_layers=40,
+#         num_attention_heads=40, vocab_size=32064,
+#     )
+#     hardware.shown(hardware.requirements(larger))
+#
+# In float16 its weights are about 25 GiB: an A100 is needed. At 4 bits it fits a T4, with eight images at a time.
+# ```
+#
+# **2.** The official way reads image and prompt anew for each of four captions; ours reads what they share once. By the formula, how many times fewer operations is that, with 45 tokens before the captions differ and 12 from there on? And with two captions?
+#
+# ```{admonition} Solution
+# :class: dropdown
+#
+#     def ratio(k, prefix=576 + 45, rest=12):
+#         image = hardware.image_flops(config)
+#         theirs = k * (image + hardware.text_flops(config, prefix + rest))
+#         shared = hardware.text_flops(config, prefix)
+#         more = hardware.text_flops(config, rest, before=prefix, predictions=rest)
+#         return theirs / (image + shared + k * more)
+#
+#     ratio(4), ratio(2)
+#
+# 3.8 and 2.0: nearly as many times fewer as there are captions. Batching, which keeps a GPU busy, comes on top, and is no matter of counting operations.
+# ```
+#
+# **3.** Run the first six sets of tabletop A with one seed and the rest with another, into one folder. What does the report show?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# The seed is an option of the benchmark, so it is part of the key: two keys, and two rows, each run in part. They are never added up.
+#
+#     other = {"tabletop-a": {"n_sets": 12, "seed": 1}}
+#     study.run(tasks, out, scale="mini", options=other, limit=6)
+#     report.shown(report.cells(read(out), "mini").query("table == 'two-way'"))
+# ```
+#
+# ## In this chapter you learned
+#
+# - What LLaVA-1.5-7B needs can be computed from its architecture: 13 GiB of weights in 16 bits, 4.5 at 4, and about a third of a GiB of cache for each image in the batch.
+# - One command runs the paper's study, on one GPU or several; the same command goes on after a stop, scores nothing twice, and mixes nothing.
+# - The report sets the paper's numbers beside yours, with their source, and says which cells nobody has run.
+#
+# **Sources**: {cite:t}`li2024erroneous`, {cite:t}`liu2024llava15`, {cite:t}`kamath2023whatsup`, {cite:t}`tong2024eyes`; full entries under [References](../book/references.md). GPUs: NVIDIA's datasheets of T4, L4, A100 and H100.
