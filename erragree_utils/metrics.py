@@ -6,7 +6,7 @@ background and captions, so their results are not independent. All intervals are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -171,6 +171,62 @@ def compare(
         "only_b": only_b,
         "p_value": p_value,
     }, name=f"b against a, unit {unit}")  # fmt: skip
+
+
+def compare_each(
+    plain: pd.DataFrame, others: Mapping[str, pd.DataFrame], seed: int = 0
+) -> pd.DataFrame:
+    """Several methods, each compared with a plain one on the same pairs.
+
+    Parameters
+    ----------
+    plain : pandas.DataFrame
+    others : mapping of str to pandas.DataFrame
+        Predictions by name.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each of `others`: what `compare` returned, as numbers.
+
+    Raises
+    ------
+    ValueError
+        As in `compare`.
+    """
+    rows = {name: compare(plain, other, seed=seed) for name, other in others.items()}
+    return pd.DataFrame(rows).T.astype(float)
+
+
+def as_points(compared: pd.DataFrame) -> pd.DataFrame:
+    """Comparisons for people: the difference in percentage points with its interval, and the test.
+
+    Parameters
+    ----------
+    compared : pandas.DataFrame
+        Rows of `compare`, such as `compare_each` returns.
+
+    Returns
+    -------
+    pandas.DataFrame of str
+        ``difference`` (``"+3.3 [-0.7, +7.4]"``), ``only plain`` and ``only this`` (pairs that one
+        alone gets right), ``p``.
+    """
+    low, high, mean = (
+        100 * compared[f"difference{end}"].astype(float) for end in ("_low", "_high", "")
+    )
+    values = zip(mean, low, high, strict=True)
+    return pd.DataFrame(
+        {
+            "difference": [f"{m:+.1f} [{a:+.1f}, {b:+.1f}]" for m, a, b in values],
+            "only plain": compared["only_a"].astype(int),
+            "only this": compared["only_b"].astype(int),
+            "p": compared["p_value"].astype(float).map("{:.2g}".format),
+        },
+        index=compared.index,
+    )
 
 
 def choose_held_out(

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .metrics import as_percent, bootstrap_mean, compare, summarize, summarize_sets, wilson
+from .metrics import (
+    as_percent,
+    as_points,
+    bootstrap_mean,
+    compare,
+    summarize,
+    summarize_sets,
+    wilson,
+)
 from .scale import SCALES
 from .store import Results
 from .study import METHODS, TABLES, Table
@@ -530,18 +538,14 @@ def _add_paper(out: pd.DataFrame, rows: pd.DataFrame, kind: str) -> None:
 
 def shown_comparisons(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of `comparisons` for people: pair accuracies and their difference, in per cent."""
-    low, high, mean = (
-        100 * rows[f"difference{end}"].astype(float) for end in ("_low", "_high", "")
-    )
-    differences = zip(mean, low, high, strict=True)
+    points = as_points(rows)
     return pd.DataFrame({
         "benchmark": rows["benchmark"], "relation": rows["relation"],
         "first": rows["first"], "second": rows["second"], "pairs": rows["n"].astype(int),
         "chance": (100 * rows["chance"].astype(float)).map("{:.3g}".format),
         "first, pair": (100 * rows["accuracy_a"].astype(float)).map("{:.1f}".format),
         "second, pair": (100 * rows["accuracy_b"].astype(float)).map("{:.1f}".format),
-        "difference": [f"{m:+.1f} [{a:+.1f}, {b:+.1f}]" for m, a, b in differences],
-        "p": rows["p_value"].astype(float).map("{:.2g}".format),
+        "difference": points["difference"], "p": points["p"],
     })  # fmt: skip
 
 

@@ -77,23 +77,12 @@ import pandas as pd
 
 from erragree_utils import get_scale, load_benchmark, load_mllm, plots, summarize
 from erragree_utils.decoding import M3ID, VCD, TextContrast
-from erragree_utils.metrics import as_percent, compare
+from erragree_utils.metrics import as_percent, as_points, compare_each
 
 scale = get_scale()
 mllm = load_mllm(scale.mllm)
 pairs = load_benchmark(scale.mmvp)
 print(mllm, pairs, sep="\n")
-
-# %% [markdown]
-# ## One answer, word by word
-#
-# Below, one question with the probabilities of the answer's first token: with the image, without it, and combined. At strength 0 the first and the last are the same. With a running kernel, pick an image and move the slider; the static page shows three strengths.
-
-# %% mystnb={"image": {"alt": "Three panels of bars for the strengths 0, 1.5 and 5. For each candidate token of the answer a grey bar shows its probability with the image, an orange one without the image, a blue one combined. As the strength grows, tokens that are likely without the image lose."}}
-from erragree_utils.widgets import decoding_explorer
-
-some = [pair for pair in pairs if pair.pattern == pairs[-1].pattern][:6]
-decoding_explorer(mllm, some, TextContrast(), start=1)
 
 # %% [markdown]
 # ## As published
@@ -116,15 +105,8 @@ table.loc[list(contrasts)]
 
 
 # %%
-def against(plain, others):
-    rows = {name: compare(plain, other) for name, other in others.items()}
-    shown = pd.DataFrame(rows).T.drop(columns=["n", "accuracy_a", "accuracy_b"])
-    return shown.rename(columns={"only_a": "only plain", "only_b": "only this"})
-
-
 rest = {name: table for name, table in answered.items() if name != "greedy"}
-gains = against(answered["greedy"], rest)
-gains.astype(float).round(4)
+as_points(compare_each(answered["greedy"], rest))
 
 # %% [markdown]
 # M3ID as published changes nothing here unless some answer is very unsure: its correction is skipped as soon as the likeliest token has a probability of 0.3, and of two options one nearly always has more.
@@ -137,6 +119,18 @@ print(f"M3ID's answer is the greedy one for {same:.1%} of the images")
 by_pattern = summarize(published, by=["pattern", "decoding"])
 plots.grouped_dots(by_pattern, "pair_accuracy", "Pair accuracy", chance=0.25)
 plt.show()
+
+# %% [markdown]
+# ## One answer, token by token
+#
+# Below, a question to an image that greedy decoding got wrong, with the probabilities of the answer's first token: with the image, without it, and combined. At strength 0 the first and the last are the same. With a running kernel, pick an image and move the slider; the static page shows three strengths.
+
+# %% mystnb={"image": {"alt": "Three panels of bars for the strengths 0, 1.5 and 5. For each candidate token of the answer a grey bar shows its probability with the image, an orange one without the image, a blue one combined. As the strength grows, tokens that are likely without the image lose."}}
+from erragree_utils.widgets import decoding_explorer
+
+wrong = set(answered["greedy"].query("not correct")["pair_id"])
+failed = [pair for pair in pairs if pair.pair_id in wrong]
+decoding_explorer(mllm, failed[::5][:12], TextContrast(), start=1)
 
 # %% [markdown]
 # ## The best strength, without cheating
@@ -182,9 +176,10 @@ wide = {
 swept["M3ID, any threshold"] = image_predictions(contrast_scores(mllm, pairs, wide))
 chosen = {name: choose_held_out(found, "setting") for name, found in swept.items()}
 plain = swept["text contrast"].query("setting == '0'")
-held_out = against(plain, chosen)
-held_out.insert(0, "chosen", [", or ".join(c.attrs["chosen"].values()) for c in chosen.values()])
-held_out
+for name, found in chosen.items():
+    print(f"{name}: {' or '.join(found.attrs['chosen'].values())}")
+held_out = compare_each(plain, chosen)
+as_points(held_out)
 
 # %% [markdown]
 # ## Why it helps so little
@@ -214,9 +209,9 @@ means.round(2)
 from erragree_utils.two_images import without_bias
 
 unbiased = image_predictions(without_bias(scores))
-ceiling = against(plain, {"bias of the pattern removed": unbiased})
+ceiling = compare_each(plain, {"bias of the pattern removed": unbiased})
 print(f"pair accuracy {unbiased.groupby('pair_id')['correct'].all().mean():.1%}")
-ceiling.astype(float).round(4)
+as_points(ceiling)
 
 # %% mystnb={"image": {"alt": "Three panels, one dot for each pair: signal against bias. In a shaded wedge, where the signal is larger than the bias, both images are answered rightly. Plain scores: most pairs have a positive signal, and many lie above the wedge. With text contrast the dots move down, some of them below the wedge. With the mean bias of each pattern removed most lie within it."}}
 contrasted = contrast_scores(mllm, pairs, {"1": TextContrast()})

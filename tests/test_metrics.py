@@ -292,3 +292,16 @@ class TestSettingsChosenOnOtherPairs:
     def test_more_folds_than_pairs(self):
         with pytest.raises(ValueError, match="folds must be 2 to 4"):
             metrics.choose_held_out(self.settings(4), "strength", folds=5)
+
+
+class TestComparisonsForPeople:
+    def test_each_method_is_compared_with_the_plain_one(self):
+        plain = table([(1, 1), (0, 1), (0, 0), (1, 1)])
+        others = {"better": table([(1, 1)] * 4), "same": plain}
+        rows = metrics.compare_each(plain, others)
+        assert rows.loc["better"].to_dict() == compare(plain, others["better"]).to_dict()
+        shown = metrics.as_points(rows)
+        assert shown.loc["better", "difference"].startswith("+50.0 [")
+        assert shown.loc["better", ["only plain", "only this"]].tolist() == [0, 2]
+        assert shown.loc["same", "difference"] == "+0.0 [+0.0, +0.0]"
+        assert shown.loc["same", "p"] == "1"
