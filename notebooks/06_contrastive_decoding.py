@@ -186,7 +186,7 @@ as_points(held_out)
 #
 # What the model says about a pair can be split in two. Let $m_0$ and $m_1$ be the two images' preferences for the first option, the difference of the options' log-likelihoods. Half their difference is the **signal**: how far the images move the answer apart. Their mean is the **bias**: how far both lean to one option. Image 0 prefers its option by bias + signal, image 1 the other by signal − bias. So both are right exactly if the signal is larger than the bias. (These are not new quantities: $d'$ and the criterion of signal detection theory are the same split.)
 #
-# Contrastive decoding, with the same second stream for both images, moves the *bias*. It helps as far as what the model says without an image tells the bias that it has with one.
+# Contrast with no image makes of a preference $m$ the preference $(1 + s)\,m - s\,m'$, where $m'$ is what the model prefers without an image, the same for both. Stretching by $1 + s$ changes no answer. So what such a contrast does is to take $\frac{s}{1+s}\,m'$ from the *bias*, and it helps as far as $m'$ tells the bias that the model has with an image.
 
 # %%
 from erragree_utils.two_images import relative_preference, single_image_scores
@@ -249,7 +249,7 @@ if scale.name == "mini":
 # %% [markdown]
 # ## What it means
 #
-# The paper finds a modest gain, six points on MMVP. The mini model's is smaller, if it is there at all: see the intervals above, in which no gain may be included. The direction of the correction is right only as far as the second stream knows the bias. Here it hardly does: the mini LLaVA never saw a prompt without an image in its training, so what it says to one is not the habit that it has with one. Subtracting it moves pairs out of the wedge as well as into it.
+# The paper finds a modest gain, six points on MMVP. The mini model's is smaller, if it is there at all: look whether the intervals above include zero. The direction of the correction is right only as far as the second stream knows the bias. Here it hardly does: the mini LLaVA never saw a prompt without an image in its training, so what it says to one is not the habit that it has with one. Subtracting it moves pairs out of the wedge as well as into it.
 #
 # The split into signal and bias says what a better correction could gain. A bias that is fixed for each pattern, learned on other pairs, gives more than any contrast does. And the signal points the right way for nearly all pairs. So the images *did* move the answer; on many pairs not far enough. That is a first sign that the model saw the difference. [Chapter 7](07_two_images.ipynb) puts it to use.
 #
@@ -298,7 +298,7 @@ if scale.name == "mini":
 #
 # - Contrastive decoding subtracts what the model says with less of the image; VCD, M3ID and a plain text contrast differ in the second stream and in when they apply.
 # - A strength is chosen on other pairs than it is tested on.
-# - What a model says about a pair splits into a signal and a bias. Contrasts move the bias, and help as far as they know it.
+# - What a model says about a pair splits into a signal and a bias. A contrast with no image corrects the bias, and helps as far as it knows it.
 # - On these pairs the signal is mostly there.
 #
 # **Sources**: {cite:t}`leng2024vcd`, {cite:t}`favero2024m3id`, {cite:t}`li2024erroneous`; full entries under [References](../book/references.md).

@@ -74,7 +74,7 @@ millions = {part: getattr(size, part) / 1e6 for part in parts}
 pd.Series(millions, name="millions").round(1)
 
 # %% [markdown]
-# An image is 576 tokens, so its cache alone is 288 MiB. Two numbers decide: how many bytes a weight has, and how many images are read at a time. At 4 bits (the format NF4: Dettmers et al. 2023, "QLoRA", arXiv 2305.14314) a weight of the language model is held in half a byte, and each block of 64 has a scale of four bytes. The vision tower, the projector, the embeddings and the output layer stay in 16 bits: that LLaVA reads *the very encoder* that CLIP has is this book's point.
+# An image is 576 tokens, so its cache alone is 288 MiB. Two numbers decide: how many bytes a weight has, and how many images are read at a time. At 4 bits (the format NF4 {cite:p}`dettmers2023qlora`) a weight of the language model is held in half a byte, and each block of 64 has a scale of four bytes. The vision tower, the projector, the embeddings and the output layer stay in 16 bits: that LLaVA reads *the very encoder* that CLIP has is this book's point.
 #
 # ```{admonition} Before you go on
 # :class: tip
