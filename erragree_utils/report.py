@@ -538,6 +538,8 @@ def _add_paper(out: pd.DataFrame, rows: pd.DataFrame, kind: str) -> None:
 
 def shown_comparisons(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of `comparisons` for people: pair accuracies and their difference, in per cent."""
+    if len(rows) == 0:  # results of one method alone
+        return pd.DataFrame()
     points = as_points(rows)
     return pd.DataFrame({
         "benchmark": rows["benchmark"], "relation": rows["relation"],

@@ -50,7 +50,7 @@ _ = hardware.start(SCALE)
 #
 # ## The question
 #
-# LLaVA answers left/right questions about pairs with a cosine above 0.99. Then CLIP-blind pairs should not trouble it either. But {term}`MMVP`, a benchmark made of such pairs, troubles every model that was built on CLIP {cite:p}`tong2024eyes`. Does LLaVA fail there because CLIP is blind after all?
+# LLaVA answers left/right questions about pairs with a cosine above 0.99. Then CLIP-blind pairs should not trouble it either. But {term}`MMVP`, a benchmark made of such pairs, troubles all models that its authors tested {cite:p}`tong2024eyes`. Does LLaVA fail there because CLIP is blind after all?
 #
 # ## How such pairs are found
 #
@@ -66,7 +66,7 @@ import numpy as np
 import pandas as pd
 
 from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, plots, summarize
-from erragree_utils.metrics import as_percent, compare
+from erragree_utils.metrics import as_percent, as_points, compare
 from erragree_utils.models.vision import load_vision
 
 scale = get_scale()
@@ -98,14 +98,21 @@ print(f"{mined['together'].sum()} of the {len(pairs)} pairs of the benchmark are
 mined.head(8).round(3)
 
 # %% [markdown]
-# The search compares blocks of images with blocks of images and never holds all cosines at once; 100,000 images fit into 2 GB of memory. (At paper scale expect fewer: MMVP was mined with an own version of both encoders, and its published list holds what people kept.)
+# The search compares blocks of images with blocks of images and never holds all cosines at once; 100,000 images fit into 2 GB of memory. (At paper scale expect fewer: MMVP was mined with its authors' versions of both encoders, and its published list holds what people kept.)
 #
 # ## What they look like
 
 # %% mystnb={"image": {"alt": "Nine pairs of rendered images, one for each visual pattern, each pair side by side with its two cosines above and its question and two answers below. Within a pair the images look alike but for one detail."}}
-from erragree_utils.benchmarks.tabletop_mmvp import blind_cosines
+from erragree_utils.agreement import cosine
 
-cosines = blind_cosines(pairs, clip, vision).set_index("pair_id")
+of_clip, of_vision = (
+    table[np.argsort(order)].reshape(len(pairs), 2, -1) for table in rows.values()
+)
+cosines = pd.DataFrame({
+    "pattern": [pair.pattern for pair in pairs],
+    "clip_cosine": cosine(of_clip[:, 0], of_clip[:, 1]),
+    "vision_cosine": cosine(of_vision[:, 0], of_vision[:, 1]),
+}, index=[pair.pair_id for pair in pairs])  # fmt: skip
 firsts = pairs[:9]
 if scale.name == "mini":  # one of each pattern, drawn larger than the models see it
     firsts = load_benchmark(scale.mmvp, n_pairs=1, size=224, supersample=3)
@@ -168,11 +175,13 @@ plt.show()
 # A pair fails in two ways: both images get the same answer, or each gets the other's.
 
 # %%
-llava = tables["LLaVA"].pivot(index="pair_id", columns="image_index", values="correct")
+wide = tables["LLaVA"].pivot(index="pair_id", columns="image_index")
+llava, read = wide["correct"], wide["parsed"].all(axis=1)
 kinds = {
     "both right": llava[0] & llava[1],
-    "the same answer twice": llava[0] ^ llava[1],
-    "each the other's": ~llava[0] & ~llava[1],
+    "the same answer twice": (llava[0] ^ llava[1]) & read,
+    "each the other's": ~llava[0] & ~llava[1] & read,
+    "an answer that names no one option": ~read,
 }
 share = pd.Series({name: mask.mean() for name, mask in kinds.items()})
 (100 * share).round(1)
@@ -181,7 +190,9 @@ share = pd.Series({name: mask.mean() for name, mask in kinds.items()})
 # Nearly all failures are of the first kind. And which answer is it that both images get? At mini scale we know what the model was trained on: for every question type one answer was right in 85% of the cases, as “yes” and “2” are in real visual question answering {cite:p}`goyal2017making`. Image 0 of each pair has that common answer, image 1 the rare one.
 
 # %%
-answers = ["common answer is right", "rare answer is right"]
+answers = ["image 0", "image 1"]
+if scale.name == "mini":
+    answers = ["common answer is right", "rare answer is right"]
 images = tables["LLaVA"].assign(image=lambda t: t["image_index"].map(dict(enumerate(answers))))
 overall = summarize(images, by="image")["individual_accuracy"]
 print((100 * overall).round(1).to_dict())
@@ -194,21 +205,38 @@ plt.show()
 # %% [markdown]
 # This is why the questions are hard for the mini LLaVA, and we made it so, by an imbalance that real training data have as well: when the picture says little, the habit speaks. The failure here is in part a habit of answering, not of seeing. How large a part?
 #
-# Ask without a picture, and only the habit is left:
+# ## Does the cosine tell who fails?
+#
+# Two questions in one. Do the pairs that fail have higher cosines under CLIP than those that are answered rightly? And do they within a pattern, that is, once each pattern's mean is taken away from both?
 
 # %%
-blind = answer_pairs(mllm, pairs, blind=True)
-says_common = blind.query("image_index == 0").groupby("pattern", sort=False)["correct"].mean()
-print(f"without an image the common answer is given for {says_common.mean():.0%} of questions")
+joined = cosines.join((llava[0] & llava[1]).rename("right").astype(float))
+within = joined.groupby("pattern")[["clip_cosine", "right"]].transform(lambda x: x - x.mean())
+related = {
+    "all pairs": joined["clip_cosine"].corr(joined["right"]),
+    "within patterns": within["clip_cosine"].corr(within["right"]),
+}
+print(f"95% of chance correlations lie within ±{1.96 / len(joined) ** 0.5:.2f}")
+pd.Series(related, name="correlation of cosine and success").round(2)
 
 # %% [markdown]
-# (Both images of a pair then get one answer, so no pair can be right. The mini LLaVA was never trained without an image: what it says there is not the habit that it has with one. [Chapter 6](06_contrastive_decoding.ipynb) comes back to this.)
+# Between patterns, higher cosines go along with failure, as erroneous agreement would have it: small differences are hard. Within a pattern the cosine tells little about who fails.
 #
 # ## Is the gap between the readers real?
 
+
 # %%
-gap = compare(*tables.values())
-gap.rename({"only_a": "only CLIP", "only_b": "only LLaVA"}).round(4)
+def in_patterns(table, names):
+    return table[table["relation"].isin(names)]
+
+
+without_ties = ties.index[ties == 0]
+subsets = {"all pairs": ties.index, "patterns without ties": without_ties}
+gaps = pd.DataFrame({
+    name: compare(*(in_patterns(t, names) for t in tables.values()))
+    for name, names in subsets.items() if len(names)
+}).T  # fmt: skip
+as_points(gaps).rename(columns={"only plain": "only CLIP", "only this": "only LLaVA"})
 
 # %% [markdown]
 # And the numbers: are they those of this draw of scenes? At mini scale another draw costs seconds.
@@ -227,26 +255,28 @@ if scale.name == "mini":
 # |---|---|---|---|
 # | independent guesses | 25 | 25 | |
 # | MMVP | 14.0 | 25.3 | second-hand notes that quote {cite:t}`li2024erroneous` |
-# | MMVP | not found | 24.7 | a figure of {cite:t}`tong2024eyes` |
+# | MMVP | not found | 24.7 (of which size we could not verify) | a figure of {cite:t}`tong2024eyes` |
 # | tabletop-mmvp, mini models | the tables above | the tables above | this page |
 #
-# The mini LLaVA is better at its pairs than the real one at MMVP's, and worse than at left and right. The next cell asserts what this page found: all pairs are CLIP-blind; LLaVA is right on 10 to 60% of pairs in this draw, fails at some patterns nearly always and at others nearly never, and fails by giving both images one answer, the common one.
+# The mini LLaVA is better at its pairs than the real one at MMVP's, and worse than at left and right. The next cell asserts what this page found at mini scale: all pairs are CLIP-blind; in both draws LLaVA leaves a third of the pairs or more; it fails at some patterns nearly always and at others nearly never; it fails by giving both images one answer, the common one; it is ahead of CLIP also where no ties hold CLIP back; and within patterns the cosine does not tell who fails.
 
 # %% tags=["finding"]
 if scale.name == "mini":
     assert mined["together"].sum() == len(pairs)
     accuracy = summarize(tables["LLaVA"])["pair_accuracy"].item()
-    assert 0.10 <= accuracy <= 0.60
+    for value in (accuracy, again.loc["LLaVA", "pair_accuracy"]):
+        assert 0.10 <= value <= 0.67
     each = by_pattern.xs("LLaVA", level="reader")["pair_accuracy"]
-    assert each.min() < 0.2 and each.max() > 0.7
+    assert each.min() < 0.2 and each.max() > 0.9
     assert share["the same answer twice"] > 10 * share["each the other's"]
     assert overall.iloc[0] > overall.iloc[1] + 0.2
-    assert gap["difference_low"] > 0
+    assert gaps.loc["patterns without ties", "difference_low"] > 0
+    assert abs(related["within patterns"]) < 0.15
 
 # %% [markdown]
 # ## What it means
 #
-# LLaVA does fail on CLIP-blind pairs, and fails unevenly: some patterns are nearly solved, others nearly never. It reads the same encoder in both cases, and the cosines are as high where it succeeds as where it fails. So a high cosine does not tell who will fail.
+# LLaVA does fail on CLIP-blind pairs, and fails unevenly: some patterns are nearly solved, others nearly never. It reads the same encoder in all cases, and all pairs here have a cosine above 0.95. Which patterns are hard goes along with how high the cosines are; which pairs of a pattern fail does not.
 #
 # And the failures have a shape. Both images get the same answer, and it is the answer that was common in training. That is what not seeing looks like, and it is also what not trusting one's eyes looks like. Accuracy cannot tell the two apart. The next two chapters can: [chapter 6](06_contrastive_decoding.ipynb) turns the habit down, [chapter 7](07_two_images.ipynb) compares what the model says about the two images.
 #
@@ -278,16 +308,16 @@ if scale.name == "mini":
 # If CLIP's cosine decided what LLaVA can answer, it should do much better on them. Compare the intervals before you conclude.
 # ```
 #
-# **3.** Within a pattern, do pairs with a higher CLIP cosine fail more often? Use `cosines` and `llava`.
+# **3.** Does the *vision-only* encoder's cosine tell who fails? Use `cosines` and `llava`.
 #
 # ```{admonition} Solution
 # :class: dropdown
 #
-#     right = (llava[0] & llava[1]).rename("right")
-#     joined = cosines.join(right)
-#     joined.groupby(["pattern", "right"])["clip_cosine"].agg(["mean", "size"])
+#     names = ["vision_cosine", "right"]
+#     apart = joined.groupby("pattern")[names].transform(lambda x: x - x.mean())
+#     joined[names].corr().iloc[0, 1], apart.corr().iloc[0, 1]
 #
-# Compare within patterns only: between patterns, cosine and difficulty differ for many reasons at once.
+# Compare within patterns, too: between patterns, cosine and difficulty differ for many reasons at once.
 # ```
 #
 # ## In this chapter you learned

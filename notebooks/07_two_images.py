@@ -54,7 +54,7 @@ _ = hardware.start(SCALE)
 #
 # ## Two protocols
 #
-# **{term}`Relative preference`.** Each image is scored alone. Does image 1 prefer the first option *more than* image 2 does? A habit that both share cancels. There is one decision for each pair, so **chance is 50%**, not 25%. It works for CLIP too.
+# **{term}`Relative preference`.** Each image is scored alone. Does the first image prefer the first option *more than* the second image does? A habit that both share cancels. There is one decision for each pair, so **chance is 50%**, not 25%. It works for CLIP too.
 #
 # **Two-image prompt.** Both images stand in one prompt, and the question is about one of them, by its place. There is one decision for each image, and **chance is 25%** for pairs. Each image is asked about in both places, and the scores are averaged, so that no place has an advantage.
 #
@@ -67,6 +67,7 @@ _ = hardware.start(SCALE)
 import warnings
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, plots, summarize
@@ -168,27 +169,40 @@ plt.show()
 #
 # ## Is it the model's preference, or luck?
 #
-# A control: each image 0 is set beside image 1 of the *next* pair with the same question type. The preferences should still tell which image is which, if they are about the images, as long as both are asked the same. And a control that must fail: both images of a pair drawn from the same side.
-
+# A control: set image 0 beside image 1 of *another* pair, of the same pattern and with the same options. If preferences are about the images, this should work nearly as well. And one that has to fail: beside another pair's image 0, of which the same answer is true.
 
 # %%
+options = {pair.pair_id: " or ".join(pair.options) for pair in pairs}
+
+
 def crossed(table, place):
-    """Image 0's preference beside another pair's image 0 or 1, within a pattern."""
-    column = table.groupby("pattern", sort=False)[f"preference_{place}"]
-    other = column.transform(lambda values: values.to_numpy()[range(-1, len(values) - 1)])
-    return (table["preference_0"] > other).mean()
+    """Image 0's preference beside another pair's image 0 or 1, with the same options."""
+    groups = [table["pattern"], table["pair_id"].map(options)]
+    grouped = table.groupby(groups, sort=False)[f"preference_{place}"]
+    alone = grouped.transform("size") == 1
+    other = grouped.transform(lambda values: np.roll(values, 1))
+    return (table["preference_0"] > other)[~alone].mean()
 
 
 control = {
-    name: {"its own pair": table["correct"].mean(), "next pair's image 1": crossed(table, 1),
-           "next pair's image 0": crossed(table, 0)}
+    name: {"its own pair": table["correct"].mean(), "another's image 1": crossed(table, 1),
+           "another's image 0": crossed(table, 0)}
     for name, table in relative.items()
 }  # fmt: skip
 pd.DataFrame(control).T.round(3)
 
 # %% [markdown]
-# The last column is near one half by construction. The middle one says how far preferences can be compared between *different* scenes.
+# For a model without ties the last column is near one half, whatever it knows. The middle one says how far preferences can be compared between *different* scenes. (At paper scale pairs with the same options may have unrelated questions, and the middle column means little.)
 #
+# And those pairs that fail when each image is answered alone? Chance is one half here as well:
+
+# %%
+failed = ~single["LLaVA"].groupby("pair_id")["correct"].all()
+of_failed = relative["LLaVA"][relative["LLaVA"]["pair_id"].map(failed)]
+rescued = summarize_relative(of_failed)
+as_percent(rescued)
+
+# %% [markdown]
 # ## Does the place in the prompt matter?
 
 # %%
@@ -200,7 +214,7 @@ places.round(3)
 #
 # ## Paired tests
 #
-# Each protocol against greedy option scores on the same pairs. The first compares answers about single images, with the same chance level. The second compares relative preferences: from each image alone, and from the two-image prompt.
+# On the same pairs, and never across chance levels. First the answers: from the two-image prompt against each image alone. Then relative preferences, in the same order. Last, the relative preferences of LLaVA against CLIP's.
 
 # %%
 tests = {
@@ -225,40 +239,54 @@ as_points(tested).rename(columns={"only plain": "only first", "only this": "only
 #
 # On the way from chance to perfect, LLaVA-1.5-7B goes from 0 to 47%, and CLIP from below zero to 28%. What text CLIP was given we have not found.
 #
-# The next cell asserts what this page found at mini scale: LLaVA's relative preference is right for nearly all pairs and far above its own chance level; more so than CLIP's; the two-image prompt does worse than either reading of single images; and its places matter.
+# The next cells assert what this page found at mini scale: LLaVA's relative preference is right for nearly all pairs, also of those that it fails and of the patterns that it fails most; it is far above its own chance level, and above CLIP's also without the patterns in which CLIP has ties; the two-image prompt does worse than either reading of single images, and its places matter.
+
+# %%
+tied = relative["CLIP"].groupby("pattern")["tie"].any()
+told = [t[~t["pattern"].map(tied)] for t in (relative["CLIP"], relative["LLaVA"])]
+where_told = compare(*told) if len(told[0]) else None
+by_pattern = summarize(single["LLaVA"], by="pattern")["pair_accuracy"]
+hard = by_pattern.index[by_pattern < 0.35]
+of_hard = each["relative_accuracy"].unstack("reader").loc[hard, "LLaVA"]
+of_hard.round(3)  # patterns of which LLaVA answers fewer than 35% of pairs
 
 # %% tags=["finding"]
 if scale.name == "mini":
     assert preferred.loc["LLaVA", "relative_accuracy_low"] > 0.8
     assert way.loc["LLaVA", "relative preference"] > way.loc["LLaVA", "one image"] + 0.2
-    assert tested.loc["preference: LLaVA against CLIP", "difference_low"] > 0.1
+    assert rescued["relative_accuracy_low"].item() > 0.75
+    assert len(of_hard) and of_hard.min() > 0.8
+    assert where_told["difference_low"] > 0
     assert tested.loc["answers: both images against one", "difference_high"] < 0
-    assert tested.loc["preference: both images against one", "difference_high"] < 0.02
+    assert tested.loc["preference: both images against one", "difference_high"] < 0
     assert places["difference_high"] < 0
-    assert 0.35 < control["LLaVA"]["next pair's image 0"] < 0.65
+    assert control["LLaVA"]["another's image 1"] > 0.8
+    assert 0.35 < control["LLaVA"]["another's image 0"] < 0.65
 
 # %% [markdown]
 # ## What it means
 #
-# Compared with each other, the two images of nearly every pair are told apart by the mini LLaVA, also for patterns of which it answered hardly a pair. The difference was in the patch tokens, it passed the projector, and it reached the answer's probabilities. It was outweighed there by a bias that both images share. So at mini scale the failure on these CLIP-blind pairs is mostly *not* blindness, and the paper's reading holds: the model under-uses what it has already extracted.
+# Compared with each other, the two images of nearly every pair are told apart by the mini LLaVA, also in the patterns of which it answers fewest. The difference was in the patch tokens, it passed the projector, and it reached the answer's probabilities. It was outweighed there by a bias that both images share. So at mini scale the failure on these CLIP-blind pairs is mostly *not* blindness, and the paper's reading holds: the model under-uses what it has already extracted.
 #
-# The paper's order is greedy, then M3ID, then two images. By relative preference the mini model agrees, with the reservation that the last step changes the task and its chance level. By the two-image prompt it does not: with both images in one prompt it gets worse. The reason is not far to seek. Its training showed two images only with simple questions (a colour, a count, a kind), never with the nine patterns, and patterns with such questions, quantity and colour, are those that survive in the prompt. LLaVA-1.5 was trained on single images, and no number for that protocol is known to us.
+# The paper's order is greedy, then M3ID, then two images. The mini model agrees in the last step, by relative preference, with the reservation that this step changes the task and its chance level; the step from greedy to M3ID it takes hardly, if at all ([chapter 6](06_contrastive_decoding.ipynb)).
+#
+# By the two-image prompt it does not agree: with both images in one prompt its answers get worse. Not because the signal is gone: relative preference *within* that prompt is still right for most pairs, as the right-hand panel of the scatter shows. The bias outweighs it more often. Our guess at the reason is the training, which showed two images only with simple questions (a colour, a count, a kind) and never with the nine patterns. Exercise 4 looks for it; to test it would take another training. LLaVA-1.5 was trained on single images, and no number for that protocol is known to us.
 #
 # ## What could be wrong
 #
 # - **Another task.** Relative preference needs two images that are known to differ, and the question that tells them apart. It shows what a model's scores hold, not what it could answer about one image.
-# - **Chance.** From 25 to 50 without any skill: the tables above are apart for that reason.
+# - **Chance.** From 25 to 50 without any skill: the tables above are apart for that reason. The way from chance to perfect is no neutral scale either: a reader without any bias, right on 73% by both counts, would be at 0.64 on the first and 0.46 on the second. So it understates the gain found here.
 # - **A shared nuisance.** Preferences could differ for a reason that has nothing to do with the question and happens to go along with it. In rendered pairs little else differs; in MMVP's photographs much does. The control with another pair's image tells how well preferences hold up across scenes.
 # - **CLIP's words.** Many of CLIP's decisions are ties, for want of words. Its number here is a lower bound of what its images hold, and no counterpart of the 64.0.
 # - **One prompt.** Other words for “the first image” may do better. The model was trained with these.
 #
 # ## Exercises
 #
-# **1.** A model prefers option 1 by 3 nats for image 1, and by 2.9 nats for image 2. What are its answers worth, by each protocol?
+# **1.** A model prefers the first option by 3 nats for the first image, and by 2.9 nats for the second. What are its answers worth, by each protocol?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Alone: image 1 is right, image 2 wrong, so the pair is wrong. By relative preference the pair is right, by a tenth of a nat. The protocol does not ask how large the difference is; the picture of signal and bias does.
+# Alone: the first image is right, the second wrong, so the pair is wrong. By relative preference the pair is right, by a tenth of a nat. The protocol does not ask how large the difference is; the picture of signal and bias does.
 # ```
 #
 # **2.** A reader gives each image a random number as its preference. What does it score by relative preference, and what as two independent answers?
@@ -268,15 +296,16 @@ if scale.name == "mini":
 # 50% and 25%. `np.random.default_rng(0)` and the functions above will confirm it.
 # ```
 #
-# **3.** Take the pairs where the answers about single images are wrong. How many of them does relative preference get right?
+# **3.** Replace `relative["LLaVA"]` by the two-image prompt's in the cell on pairs that fail. What do you expect, and what do you find?
 #
 # ```{admonition} Solution
 # :class: dropdown
 #
-#     wrong = ~single["LLaVA"].groupby("pair_id")["correct"].all()
-#     relative["LLaVA"].set_index("pair_id")["correct"][wrong].mean()
+#     name = "LLaVA, two-image prompt"
+#     failed = ~single[name].groupby("pair_id")["correct"].all()
+#     summarize_relative(relative[name][relative[name]["pair_id"].map(failed)])
 #
-# Chance is still one half for a reader that knows nothing.
+# These are other pairs than above: those that *this* protocol fails.
 # ```
 #
 # **4.** Ask the two-image prompt only about quantity and colour, then only about the other patterns. Does the picture of “what it means” hold?

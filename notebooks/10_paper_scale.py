@@ -163,11 +163,12 @@ print(hardware.describe(hardware.choose_scale()))
 # python -m erragree_utils download --scale paper
 # python -m erragree_utils run --scale paper --out results
 # python -m erragree_utils report results
+# export ERRAGREE_RESULTS=$PWD/results       # where this page looks
 # ```
 #
 # Give `run` and `report` another folder if you like, and this page the same one: it reads the folder that the environment variable `ERRAGREE_RESULTS` names (then build the book anew with `make clean` and `make book`, since executed pages are kept).
 #
-# `download` is optional, since `run` fetches what it needs; it tells at once what cannot be fetched, and how to get it by hand. The weights of LLaVA are 14 GB, of CLIP 1.7, the photographs of COCO-spatial 0.8; models go where `HF_HOME` says, benchmarks where `ERRAGREE_CACHE` says.
+# `download` is optional, since `run` fetches what it needs; it tells at once what cannot be fetched, and how to get it by hand. The weights of LLaVA are 14 GB, of CLIP 1.7, of the vision-only encoder (for chapter 5 alone) 1.2, the photographs of COCO-spatial 0.8; models go where `HF_HOME` says, benchmarks where `ERRAGREE_CACHE` says.
 #
 # | you want | command |
 # |---|---|
@@ -294,7 +295,8 @@ for part in study.TABLES:
 _ = report.figures(cells)
 plt.show()
 if found.items:
-    display(report.shown_comparisons(report.comparisons(found, "paper")))
+    compared = report.comparisons(found, "paper")
+    display(report.shown_comparisons(compared) if len(compared) else "nothing to compare yet")
     columns = ["benchmark", "method", "precision", "hardware", "seconds"]
     display(report.provenance(found)[columns])
 else:
@@ -311,7 +313,9 @@ assert same == 1 and apart < 1e-3
 ran = two_way["status"] == "run"
 assert set(two_way.loc[ran, "method"]) == set(methods) and not ran.all()
 assert (report.shown(two_way).loc[~ran, "individual accuracy"] == "not run").all()
-assert found.items or (cells["status"] == "not run").all()
+stored = {(s["benchmark"]["name"], s["method"]["name"]) for s in found.settings.values()}
+ours = cells[cells["status"] != "not run"]
+assert set(zip(ours["benchmark"], ours["method"], strict=True)) <= stored
 
 # %% [markdown]
 # ## What it means

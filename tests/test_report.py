@@ -361,3 +361,7 @@ def test_the_figure_of_a_relative_preference_names_it_and_shows_its_chance_level
     assert len(drawn["mmvp"].axes[0].get_yticklabels()) == 2
     for figure in drawn.values():
         plt.close(figure)
+
+
+def test_without_two_methods_there_is_nothing_to_compare_and_nothing_breaks():
+    assert report.shown_comparisons(pd.DataFrame()).empty

@@ -49,7 +49,7 @@ def test_different_scenes_are_far_apart(vision):
     images = [pair.images[0] for pair in load_benchmark("tabletop-a", seed=11, n_sets=60)]
     rows = vision.embed_images(images[::2])  # a set each
     cosines = rows @ rows.T
-    assert np.abs(cosines[np.triu_indices(len(rows), 1)].mean()) < 0.2
+    assert np.abs(cosines[np.triu_indices(len(rows), 1)]).mean() < 0.3
 
 
 def test_the_record_has_pairs_of_every_pattern_for_each_seed(record):
