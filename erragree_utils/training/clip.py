@@ -136,14 +136,20 @@ class Batches:
         chosen = rng.choice(len(self.by_place), s.places_per_batch, replace=False)
         pool = np.concatenate([self.by_place[p] for p in chosen])
         index = np.sort(rng.choice(pool, s.batch, replace=False))
-        corner = rng.integers(0, s.margin + 1, (s.batch, 2))
+        return self._see(index, rng), self._texts(index, rng)
+
+    def _see(self, index: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        s = self.settings
+        corner = rng.integers(0, s.margin + 1, (len(index), 2))
         images = np.stack([
             self.data.images[i, y : y + s.image_size, x : x + s.image_size]
             for i, (y, x) in zip(index, corner, strict=True)
         ])  # fmt: skip
-        light = torch.from_numpy(rng.uniform(0.85, 1.15, (s.batch, 1, 1, 3)).astype(np.float32))
-        tokens = self.tokens[index, rng.integers(0, s.captions, s.batch)]
-        return normalise(torch.from_numpy(images) * light), tokens
+        light = rng.uniform(0.85, 1.15, (len(index), 1, 1, 3)).astype(np.float32)
+        return normalise(torch.from_numpy(images) * torch.from_numpy(light))
+
+    def _texts(self, index: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        return self.tokens[index, rng.integers(0, self.settings.captions, len(index))]
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:

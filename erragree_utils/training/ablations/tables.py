@@ -1,0 +1,181 @@
+"""Recorded runs of the ablations, and their summaries over seeds and pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .experiments import EXPERIMENTS, FAMILIES
+
+TABLES = Path(__file__).parents[2] / "assets" / "ablations"
+RESAMPLES = 4000
+_DIGITS = ("individual", "pair", "retrieval")
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """A table of results as it was written: texts stay texts, also those of digits alone."""
+    texts = ("experiment", "factor", "setting", "base", "per_pair", "settings_hash")
+    found = pd.read_csv(path, dtype=dict.fromkeys(texts, str))
+    return found.fillna(dict.fromkeys(texts, ""))
+
+
+def results(family: str | None = None, folder: Path = TABLES) -> pd.DataFrame:
+    """The recorded runs of a family, or of all.
+
+    Parameters
+    ----------
+    family : str, optional
+        One of :data:`FAMILIES`.
+    folder : pathlib.Path
+        Where the tables are; by default those that ship with this package.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each run, benchmark and metric: ``family``, ``experiment``, ``factor``,
+        ``setting``, ``base``, ``seed``, ``benchmark``, ``metric``, ``value``, ``low``, ``high``
+        (95%, over pairs), ``n`` (pairs), ``per_pair``, ``steps``, ``seconds``, ``threads``,
+        ``hardware``, ``command``, ``settings_hash``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such family.
+    FileNotFoundError
+        If there is no table.
+    """
+    if family is not None and family not in FAMILIES:
+        raise ValueError(f"no family {family!r}; there are {', '.join(FAMILIES)}")
+    names = [family] if family else [f for f in FAMILIES if (folder / f"{f}.csv").exists()]
+    paths = [folder / f"{name}.csv" for name in names]
+    missing = [path for path in paths if not path.exists()]
+    if missing or not paths:
+        raise FileNotFoundError(
+            f"no table {missing[0] if missing else folder / 'FAMILY.csv'}; make it: "
+            f"python -m erragree_utils.training.ablations --only {family or 'tokens'} "
+            f"--tables {folder}"
+        )
+    tables = [read_rows(path) for path in paths]
+    for name, table in zip(names, tables, strict=True):
+        table.insert(0, "family", name)
+    return pd.concat(tables, ignore_index=True)
+
+
+def missing_runs(table: pd.DataFrame, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
+    """Experiments and seeds of the families in a table that have no rows there.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``family``, ``experiment``, ``seed``; empty if all is recorded.
+    """
+    there = set(table[["family", "experiment", "seed"]].itertuples(index=False, name=None))
+    wanted = [
+        (family, name, seed)
+        for family in FAMILIES
+        for name in FAMILIES[family]
+        for seed in seeds
+        if (family, name, seed) not in there
+    ]
+    return pd.DataFrame(wanted, columns=["family", "experiment", "seed"])
+
+
+def summarise(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.DataFrame:
+    """Mean of a metric over seeds, with its interval over seeds and pairs.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What `results` returned.
+    metric : {"individual", "pair", "retrieval", "cosine", "cosine of random images"}
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each experiment and benchmark (the index): ``value``, ``low``, ``high``,
+        ``n_seeds``, ``n`` (pairs), ``lowest`` and ``highest`` of the seeds.
+
+    Notes
+    -----
+    Accuracies: percentiles of 4000 resamples of seeds and, independently, of pairs, which are the
+    same for all seeds. A resample of three seeds says little of how seeds differ: ``lowest`` and
+    ``highest`` stand beside it. Cosines: resamples of the seeds' means alone.
+    """
+    rows = {}
+    for key, group in _runs(table, metric).groupby(["experiment", "benchmark"], sort=False):
+        rng = np.random.default_rng(seed)
+        low, high = np.percentile(_resample(_values(group, metric), rng), (2.5, 97.5))
+        rows[key] = {
+            "value": group["value"].mean(), "low": low, "high": high, "n_seeds": len(group),
+            "n": int(group["n"].iloc[0]), "lowest": group["value"].min(),
+            "highest": group["value"].max(),
+        }  # fmt: skip
+    return _indexed(rows)
+
+
+def effects(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.DataFrame:
+    """What each change does: difference to the experiment's base, same seeds, same pairs.
+
+    Parameters and intervals as in `summarise`. Seeds that base and experiment do not share are left
+    out; so are experiments whose base is not in the table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each experiment and benchmark (the index): ``base``, ``factor``, ``setting``,
+        ``difference``, ``low``, ``high``, ``n_seeds``, ``n``.
+    """
+    runs = _runs(table, metric)
+    by = {key: group for key, group in runs.groupby(["experiment", "benchmark"], sort=False)}
+    rows = {}
+    for (name, bench), group in by.items():
+        base = by.get((EXPERIMENTS[name].base, bench))
+        if base is None:
+            continue
+        shared = sorted(set(group["seed"]) & set(base["seed"]))
+        if not shared:
+            continue
+        mine, theirs = (
+            _values(g.set_index("seed").loc[shared].reset_index(), metric) for g in (group, base)
+        )
+        rng = np.random.default_rng(seed)
+        low, high = np.percentile(_resample(mine - theirs, rng), (2.5, 97.5))
+        rows[name, bench] = {
+            "base": EXPERIMENTS[name].base, "factor": group["factor"].iloc[0],
+            "setting": group["setting"].iloc[0], "difference": float((mine - theirs).mean()),
+            "low": low, "high": high, "n_seeds": len(shared), "n": int(group["n"].iloc[0]),
+        }  # fmt: skip
+    return _indexed(rows)
+
+
+def _runs(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    found = table[table["metric"] == metric]
+    if found.empty:
+        known = ", ".join(table["metric"].unique())
+        raise ValueError(f"no rows of metric {metric!r}; there are {known}")
+    return found.drop_duplicates(["experiment", "seed", "benchmark"])  # families share runs
+
+
+def _values(group: pd.DataFrame, metric: str) -> np.ndarray:
+    """Values (seeds, pairs), or (seeds, 1) where runs keep a mean alone."""
+    if metric not in _DIGITS:
+        return group["value"].to_numpy()[:, None]
+    right = np.array([[int(digit) for digit in text] for text in group["per_pair"]])
+    return (right == 2).astype(float) if metric == "pair" else right / 2
+
+
+def _resample(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Means of resampled rows and columns of values (seeds, pairs)."""
+    seeds, pairs = values.shape
+    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
+    columns = rng.multinomial(pairs, np.full(pairs, 1 / pairs), RESAMPLES) / pairs
+    return np.einsum("rs,sp,rp->r", rows, values, columns, optimize=True)
+
+
+def _indexed(rows: dict) -> pd.DataFrame:
+    index = pd.MultiIndex.from_tuples(rows, names=["experiment", "benchmark"])
+    return pd.DataFrame(list(rows.values()), index=index)
