@@ -235,6 +235,9 @@ class DecodingExplorer(ipywidgets.VBox):
     def table(self, strength: float) -> pd.DataFrame:
         """Probabilities of the options' first tokens and of the likeliest others.
 
+        One of these is the likeliest at the greatest strength, which may be one that neither stream
+        thinks likely.
+
         Parameters
         ----------
         strength : float
@@ -246,9 +249,12 @@ class DecodingExplorer(ipywidgets.VBox):
         """
         streams = self._streams[self.choice.value]
         plain, second = (x[:1].float() for x in (streams[0].conditional, streams[0].contrast))
-        combined = self._contrast.with_strength(strength).combine(plain, second, 1)
+        greatest = max(value for _, value in self.strength.options)
+        combined, extreme = (
+            self._contrast.with_strength(s).combine(plain, second, 1) for s in (strength, greatest)
+        )
         shares = [x.softmax(dim=-1)[0].numpy() for x in (plain, second, combined)]
-        tokens = [int(answer.tokens[0]) for answer in streams]
+        tokens = [*(int(answer.tokens[0]) for answer in streams), int(extreme.argmax())]
         tokens += [int(t) for x in shares[:2] for t in np.argsort(-x)[:4]]
         tokens = list(dict.fromkeys(tokens))[:5]
         columns = ("with the image", "second stream", "combined")

@@ -110,7 +110,7 @@ alone = {
     "CLIP": single_image_scores(clip, pairs),
     "LLaVA": single_image_scores(mllm, pairs),
 }
-both = {"LLaVA, two-image prompt": two_image_scores(mllm, pairs)}
+both = {"LLaVA, two images": two_image_scores(mllm, pairs)}
 single = {name: image_predictions(scores) for name, scores in (alone | both).items()}
 relative = {name: relative_preference(scores) for name, scores in (alone | both).items()}
 
@@ -159,7 +159,7 @@ plt.show()
 # %% mystnb={"image": {"alt": "Two panels, one dot for each pair: signal against bias. In a shaded wedge both images are answered rightly. On the left the scores of each image alone: nearly all dots have a positive signal, many lie outside the wedge. On the right the scores of the two-image prompt."}}
 panels = {
     "each image alone": relative["LLaVA"],
-    "both in the prompt": relative["LLaVA, two-image prompt"],
+    "both in the prompt": relative["LLaVA, two images"],
 }
 plots.signal_and_bias(panels)
 plt.show()
@@ -206,7 +206,7 @@ as_percent(rescued)
 # ## Does the place in the prompt matter?
 
 # %%
-places = position_bias(both["LLaVA, two-image prompt"])
+places = position_bias(both["LLaVA, two images"])
 places.round(3)
 
 # %% [markdown]
@@ -218,11 +218,11 @@ places.round(3)
 
 # %%
 tests = {
-    "answers: both images against one": (single["LLaVA"], single["LLaVA, two-image prompt"]),
-    "preference: both images against one": (
-        relative["LLaVA"], relative["LLaVA, two-image prompt"]
+    "answers": (single["LLaVA"], single["LLaVA, two images"]),
+    "preference": (
+        relative["LLaVA"], relative["LLaVA, two images"]
     ),
-    "preference: LLaVA against CLIP": (relative["CLIP"], relative["LLaVA"]),
+    "preference, CLIP and LLaVA": (relative["CLIP"], relative["LLaVA"]),
 }  # fmt: skip
 tested = pd.DataFrame({name: compare(*both_) for name, both_ in tests.items()}).T
 as_points(tested).rename(columns={"only plain": "only first", "only this": "only second"})
@@ -257,8 +257,8 @@ if scale.name == "mini":
     assert rescued["relative_accuracy_low"].item() > 0.75
     assert len(of_hard) and of_hard.min() > 0.8
     assert where_told["difference_low"] > 0
-    assert tested.loc["answers: both images against one", "difference_high"] < 0
-    assert tested.loc["preference: both images against one", "difference_high"] < 0
+    assert tested.loc["answers", "difference_high"] < 0
+    assert tested.loc["preference", "difference_high"] < 0
     assert places["difference_high"] < 0
     assert control["LLaVA"]["another's image 1"] > 0.8
     assert 0.35 < control["LLaVA"]["another's image 0"] < 0.65
@@ -301,7 +301,7 @@ if scale.name == "mini":
 # ```{admonition} Solution
 # :class: dropdown
 #
-#     name = "LLaVA, two-image prompt"
+#     name = "LLaVA, two images"
 #     failed = ~single[name].groupby("pair_id")["correct"].all()
 #     summarize_relative(relative[name][relative[name]["pair_id"].map(failed)])
 #
@@ -313,7 +313,7 @@ if scale.name == "mini":
 # ```{admonition} Solution
 # :class: dropdown
 #
-#     prompted = single["LLaVA, two-image prompt"]
+#     prompted = single["LLaVA, two images"]
 #     trained = prompted["pattern"].isin(["quantity", "colour"])
 #     summarize(prompted.assign(trained=trained), by="trained")
 # ```

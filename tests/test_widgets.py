@@ -218,6 +218,12 @@ class TestDecodingExplorer:
             shown = set(explorer.table(0).index)
             assert {option.lower() for option in pair.options} <= shown
 
+    def test_the_winner_at_the_greatest_strength_is_among_the_tokens(self, mllm, pairs):
+        explorer = decoding_explorer(mllm, pairs, TextContrast(), strengths=(0, 50))
+        combined = explorer.table(50)["combined"]
+        assert combined.max() > 0.5
+        assert list(explorer.table(0).index) == list(combined.index)
+
     def test_another_image_is_another_picture(self, mllm, pairs):
         explorer = decoding_explorer(mllm, pairs, TextContrast())
         first = explorer.picture.value, explorer.bars.value
