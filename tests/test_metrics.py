@@ -236,7 +236,7 @@ class TestSettingsChosenOnOtherPairs:
         ])  # fmt: skip
 
     def test_each_half_gets_the_setting_that_is_best_on_the_other(self):
-        pred = self.settings()
+        pred = self.settings(seed=1)
         found = metrics.choose_held_out(pred, "strength")
         assert len(set(found.attrs["chosen"].values())) == 2
         assert len(found) == 120 and not found.duplicated(["pair_id", "image_index"]).any()
@@ -248,13 +248,13 @@ class TestSettingsChosenOnOtherPairs:
 
     def test_guesses_stay_at_chance_where_the_best_of_many_would_not(self):
         best, honest = [], []
-        for seed in range(40):
+        for seed in range(20):
             pred = self.settings(seed=seed)
             best.append(summarize(pred, by="strength")["pair_accuracy"].max())
             chosen = metrics.choose_held_out(pred, "strength", seed=seed)
             honest.append(summarize(chosen)["pair_accuracy"].item())
         assert np.mean(best) > 0.32
-        assert abs(np.mean(honest) - 0.25) < 3 * np.std(honest) / 40**0.5
+        assert abs(np.mean(honest) - 0.25) < 3 * np.std(honest) / 20**0.5
 
     def test_a_setting_that_is_always_best_is_always_chosen(self):
         good, bad = table([(1, 1)] * 6), table([(0, 1)] * 6)
