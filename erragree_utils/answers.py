@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from .decoding import Contrast, generate_contrastive, named_seed
+from .decoding import Contrast, generate_contrastive, pair_seeds
 from .two_images import named_errors
 from .vqascore import DENIAL
 
@@ -137,8 +137,9 @@ def answer_pairs(
         if contrast is None:
             answers = mllm.generate(images, asked, **settings)
         else:
-            seeds = [named_seed(pair.pair_id, i) for pair, i in owners]
-            answers = generate_contrastive(mllm, images, asked, contrast, seed=seeds, **settings)
+            answers = generate_contrastive(
+                mllm, images, asked, contrast, seed=pair_seeds(pairs), **settings
+            )
     method = GREEDY if contrast is None else type(contrast).__name__
     rows = []
     for (pair, i), answer in zip(owners, answers, strict=True):

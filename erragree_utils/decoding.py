@@ -246,6 +246,11 @@ def named_seed(*name: object) -> int:
     return zlib.crc32(repr(name).encode())
 
 
+def pair_seeds(pairs: Sequence[Any]) -> list[int]:
+    """A seed for both images of each pair, in order, from the pair's name and the image's index."""
+    return [named_seed(pair.pair_id, i) for pair in pairs for i in (0, 1)]
+
+
 class ContrastiveLogitsProcessor(LogitsProcessor):
     """Makes ``generate()`` decode two streams as one.
 

@@ -254,7 +254,7 @@ def accuracy_bars(
         ax.vlines(
             chance, places - 0.5, places + 0.5, color=INK, ls=(0, (4, 2)), lw=1.3, label="chance"
         )
-        spread = [np.maximum(value - low, 0), np.maximum(high - value, 0)]
+        spread = _spread(value, low, high)
         ax.errorbar(
             value, places, xerr=spread, fmt="o", color=BLUE, ms=6.5, lw=1.8, capsize=3, zorder=3
         )
@@ -605,7 +605,7 @@ def probe_bars(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     value, low, high = (table[f"accuracy{end}"].to_numpy(float) for end in ("", "_low", "_high"))
     ax.vlines(table["chance"].astype(float), places - 0.5, places + 0.5, color=INK,
               ls=(0, (4, 2)), lw=1.3, label="chance")  # fmt: skip
-    spread = [np.maximum(value - low, 0), np.maximum(high - value, 0)]
+    spread = _spread(value, low, high)
     ax.errorbar(value, places, xerr=spread, fmt="o", color=BLUE, ms=6.5, lw=1.8, capsize=3,
                 zorder=3, label="probe, 95% interval")  # fmt: skip
     ax.plot(table["shuffled"].astype(float), places, "x", color=ORANGE, ms=7, mew=1.8, zorder=2,
@@ -711,7 +711,7 @@ def grouped_dots(
         shift = (number - (len(series) - 1) / 2) * step
         places = np.array([rows.index(row) for row in mine.index]) + shift
         ax.errorbar(
-            value, places, xerr=[np.maximum(value - low, 0), np.maximum(high - value, 0)],
+            value, places, xerr=_spread(value, low, high),
             fmt="osD^"[number % 4], color=COLOURS[number % len(COLOURS)], ms=5, lw=1.5, capsize=2,
             label=str(name),
         )  # fmt: skip
@@ -1053,6 +1053,11 @@ def _axes(ax: Axes | None, size: tuple[float, float] = (6.0, 4.0)) -> Axes:
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(INK)
     return ax
+
+
+def _spread(value: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
+    """Lengths of error bars; rounding may leave an end on the wrong side of its value."""
+    return [np.maximum(value - low, 0), np.maximum(high - value, 0)]
 
 
 def _legend(ax: Axes, **options: Any) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from . import vqascore
-from .decoding import Contrast, contrastive_option_logprobs, named_seed, option_streams
+from .decoding import Contrast, contrastive_option_logprobs, option_streams, pair_seeds
 from .metrics import bootstrap_mean, wilson
 from .tabletop.questions import OF_TWO, WHICH
 
@@ -152,8 +152,7 @@ def contrast_scores(
     asked = [pair.question for pair, _ in owners]
     options = [list(pair.options) for pair, _ in owners]
     settings = {
-        "seed": [named_seed(pair.pair_id, i) for pair, i in owners],
-        "batch_size": batch_size, "progress": progress,
+        "seed": pair_seeds(pairs), "batch_size": batch_size, "progress": progress,
     }  # fmt: skip
     streams: dict[int | None, Any] = {}
     rows = []

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from . import plots
 from .alignment import turned_scores
-from .decoding import named_seed, option_streams
+from .decoding import option_streams, pair_seeds
 
 #: Dots an inch of the pictures.
 RESOLUTION = 110
@@ -150,7 +150,7 @@ class DirectionExplorer(ipywidgets.VBox):
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**options) or {}
         angles = sorted(self._scores)
-        three = list(dict.fromkeys((angles[0], angles[len(angles) // 2], angles[-1])))
+        three = _ends_and_middle(angles)
         return bundle | {
             "text/plain": f"<DirectionExplorer of {len(angles)} angles>",
             "image/png": base64.b64encode(self._panels(three)).decode("ascii"),
@@ -277,7 +277,7 @@ class DecodingExplorer(ipywidgets.VBox):
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**options) or {}
         strengths = [value for _, value in self.strength.options]
-        three = list(dict.fromkeys((strengths[0], strengths[len(strengths) // 2], strengths[-1])))
+        three = _ends_and_middle(strengths)
         return bundle | {
             "text/plain": f"<DecodingExplorer of {len(self._owners)} images>",
             "image/png": base64.b64encode(self._panels(three)).decode("ascii"),
@@ -324,7 +324,7 @@ def decoding_explorer(
         [pair.question for pair, _ in owners],
         [list(pair.options) for pair, _ in owners],
         contrast,
-        seed=[named_seed(pair.pair_id, i) for pair, i in owners],
+        seed=pair_seeds(pairs),
     )
     tokenizer = mllm.processor.tokenizer
 
@@ -370,6 +370,11 @@ def _label(winners: list[str], n_readers: int) -> str:
 
 def _name(pair: Any) -> str:
     return f"{pair.captions[0]} ({pair.relation})"
+
+
+def _ends_and_middle(values: Sequence[float]) -> list[float]:
+    """What a static page shows of a slider."""
+    return list(dict.fromkeys((values[0], values[len(values) // 2], values[-1])))
 
 
 def _png(figure: Figure) -> bytes:
