@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from tqdm.auto import tqdm
 
 from ..tabletop import captions, patterns, places, render, scenes, shapes
@@ -110,13 +111,14 @@ def _kept(
     path.parent.mkdir(parents=True, exist_ok=True)
     mark = path.with_suffix(".json")
     shape = (n, size, size, 3)
-    done = json.loads(mark.read_text())["done"] if mark.exists() and path.exists() else 0
-    images = np.lib.format.open_memmap(path, "r+" if done else "w+", np.uint8, shape)
-    for start in tqdm(range(done, n, CHUNK), desc="training pictures", unit="k"):
-        stop = min(start + CHUNK, n)
-        images[start:stop] = render.render_many(draw(start, stop), size)
-        images.flush()
-        mark.write_text(json.dumps({"done": stop}))
+    with FileLock(path.with_suffix(".lock")):  # a second process waits, and finds them rendered
+        done = json.loads(mark.read_text())["done"] if mark.exists() and path.exists() else 0
+        images = np.lib.format.open_memmap(path, "r+" if done else "w+", np.uint8, shape)
+        for start in tqdm(range(done, n, CHUNK), desc="training pictures", unit="k"):
+            stop = min(start + CHUNK, n)
+            images[start:stop] = render.render_many(draw(start, stop), size)
+            images.flush()
+            mark.write_text(json.dumps({"done": stop}))
     return np.load(path, mmap_mode="r")
 
 

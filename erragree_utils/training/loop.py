@@ -107,9 +107,7 @@ def resume(run: Path, settings, model, steppers) -> int:
         return 0
     state = torch.load(path, weights_only=True)
     if state["settings"] != asdict(settings):
-        raise ValueError(
-            f"{path} belongs to a run with other settings; choose another --run folder"
-        )
+        raise ValueError(f"{path} belongs to a run with other settings; choose another folder")
     model.load_state_dict(state["model"])
     for optimizer, saved in zip(steppers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from torch.nn import functional as F
 
 from erragree_utils import load_benchmark, load_mllm
@@ -25,7 +27,9 @@ SMALL = {
 }  # fmt: skip
 SETTINGS = experiments.Settings(**SMALL)
 READING = experiments.experiment("reader of patches").settings(0)
-PAIR_METRICS = {"individual", "pair", "retrieval", "cosine", "cosine of random images"}
+METRICS = {
+    "individual", "pair", "relative", "retrieval", "cosine", "cosine of random images",
+}  # fmt: skip
 
 
 def weights(model):
@@ -35,7 +39,9 @@ def weights(model):
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     """The folder of all runs of this file: pictures are rendered once."""
-    return tmp_path_factory.mktemp("ablations")
+    folder = tmp_path_factory.mktemp("ablations")
+    (folder / "pictures").mkdir()  # some tests link to it, whichever runs first
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +74,7 @@ def test_an_experiment_differs_from_its_base_in_one_setting(name):
     assert [key for key in mine if mine[key] != base[key]] == [found.factor]
 
 
-def test_all_experiments_of_one_root_share_seeds_steps_and_data():
+def test_all_experiments_of_one_root_share_seeds_and_data():
     fixed = ("seed", "scenes", "captions", "places_per_batch", "image_size", "warmup", "n_sets")
     for found in experiments.EXPERIMENTS.values():
         root = found
@@ -76,7 +82,6 @@ def test_all_experiments_of_one_root_share_seeds_steps_and_data():
             root = experiments.EXPERIMENTS[root.base]
         mine, its = found.settings(3), root.settings(3)
         assert all(getattr(mine, key) == getattr(its, key) for key in fixed)
-        assert mine.steps == its.steps or found.factor == "steps"
 
 
 def test_every_experiment_belongs_to_a_family_and_stands_beside_its_base():
@@ -245,13 +250,20 @@ def test_the_converted_reader_embeds_what_the_mini_llava_computes():
     model = models.build(replace(SETTINGS, encoder="mini-llava", image_size=80)).eval()
     images = torch.randn(2, 3, 80, 80)
     whole = models.mini_llava(True).eval()
-    line = f"<s>{models.llava.SYSTEM} USER: " + "<image>" * model.n_patches
+    line = f"<s>{models.llava.SYSTEM} USER: " + "<image>" * whole.config.image_seq_length
     line += f"{models.PROMPT} ASSISTANT:"
     core = world.tokens_of().backend_tokenizer
     ids = torch.tensor([core.encode(line, add_special_tokens=False).ids] * 2)
     with torch.no_grad():
         states = whole.model(input_ids=ids, pixel_values=images).last_hidden_state[:, -1]
         assert torch.allclose(model.embed_images(images), F.normalize(states, dim=-1), atol=1e-4)
+
+
+def test_what_has_learned_nothing_differs_from_seed_to_seed():
+    a, b = (models.mini_llava(False, seed) for seed in (0, 1))
+    assert not torch.equal(a.lm_head.weight, b.lm_head.weight)
+    eyes = [model.model.vision_tower.state_dict() for model in (a, b)]
+    assert all(torch.equal(eyes[0][key], eyes[1][key]) for key in eyes[0])
 
 
 # --- training and measuring ----------------------------------------------------------------------
@@ -324,22 +336,38 @@ def test_a_readers_score_is_the_log_of_vqascore():
 def test_experiments_train_and_are_measured(name, out, tmp_path):
     (tmp_path / "pictures").symlink_to(out / "pictures")
     rows = train.run_one(name, 0, tmp_path, **SMALL | {"steps": 2})
-    assert set(rows["metric"]) == PAIR_METRICS and rows["value"].notna().all()
+    assert set(rows["metric"]) == METRICS and rows["value"].notna().all()
 
 
 def test_the_measures_of_a_model_that_knows_the_answers(monkeypatch):
     """A stand-in scores own captions best: all is right, and cosines are of what it embeds."""
     exam = evaluate.load_exam("tabletop-a", 4, 24, 34)
     same, other = np.stack([np.eye(4)] * 2), np.zeros(8)
-    other[3] = 2.0  # the second image of the second pair prefers the wrong caption
+    other[3] = 1.5  # the second image of the second pair prefers the wrong caption, a little
     monkeypatch.setattr(evaluate, "scores", lambda model, exam: (same, other))
-    monkeypatch.setattr(evaluate, "cosines", lambda model, exam: (np.arange(4) / 4, np.zeros(4)))
+    seen = np.repeat(np.eye(4), 2, axis=0)
+    seen[1] = [0.5, 0, 0, 0.75**0.5]  # a pair with a cosine of one half
+    monkeypatch.setattr(evaluate, "vectors", lambda model, exam: seen)
     found = evaluate.measure(torch.nn.Identity(), SETTINGS).set_index(["benchmark", "metric"])
     at = found.loc["tabletop-a"]
     assert at.loc["individual", "value"] == 7 / 8 and at.loc["individual", "per_pair"] == "2122"
     assert at.loc["pair", "value"] == 3 / 4 and at.loc["retrieval", "value"] == 1.0
-    assert at.loc["cosine", "value"] == pytest.approx(0.375)
+    assert at.loc["relative", "value"] == 1.0 and at.loc["relative", "per_pair"] == "1111"
+    assert at.loc["cosine", "value"] == pytest.approx(0.875)
+    assert at.loc["cosine of random images", "value"] == 0.0
     assert len(exam.images) == len(exam.texts) == 8
+
+
+def test_a_probe_finds_a_side_that_is_in_the_vectors_and_none_that_is_not():
+    exam = evaluate.load_exam("tabletop-a", evaluate.PROBE_SETS, 24, 34)
+    rng = np.random.default_rng(0)
+    sets = rng.standard_normal((evaluate.PROBE_SETS, 8)).repeat(2, axis=0)
+    left = np.array(["left" in text for text in exam.captions])
+    noise = 0.01 * rng.standard_normal(sets.shape)
+    there, absent = sets + noise, sets + noise
+    there[:, 0] += 0.1 * left
+    assert evaluate.probe_sides(there, exam)[0] > 0.95
+    assert evaluate.probe_sides(absent, exam)[0] < 0.7
 
 
 def test_a_tie_is_not_right():
@@ -356,13 +384,18 @@ def test_a_table_has_a_row_for_each_run_benchmark_and_metric(recorded):
         "value", "low", "high", "n", "per_pair", "steps", "seconds", "threads", "hardware",
         "command", "settings_hash",
     ]  # fmt: skip
-    assert len(table) == 2 * 2 * 2 * len(PAIR_METRICS)
+    assert len(table) == 2 * 2 * 2 * len(METRICS)
     row = table[table["experiment"] == "hard negatives"].iloc[0]
     assert (row["factor"], row["setting"], row["base"]) == ("hard_negatives", "True", "CLIP")
-    assert row["command"].startswith("python -m erragree_utils.training.ablations --experiment")
+    assert row["command"].startswith("rerun('hard negatives', 0, **{'steps': 3, 'scenes': 400")
     assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
     settings = experiments.experiment("hard negatives").settings(0, **SMALL)
     assert row["settings_hash"] == experiments.settings_hash(settings)
+
+
+def test_a_run_names_the_command_that_makes_it():
+    named = train._command("hard negatives", 1, {"steps": 4})
+    assert named.endswith("ablations --experiment 'hard negatives' --seeds 1 --steps 4")
 
 
 def test_digits_of_pairs_add_up_to_the_value(recorded):
@@ -376,6 +409,15 @@ def test_a_finished_run_is_not_trained_again(recorded, out, monkeypatch):
     monkeypatch.setattr(train, "train", lambda *a, **k: pytest.fail("trained again"))
     rows = train.run_one("CLIP", 0, out, **SMALL)
     assert set(rows["experiment"]) == {"CLIP"}
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(out, tmp_path, capsys):
+    (tmp_path / "pictures").symlink_to(out / "pictures")
+    (tmp_path / "CLIP-0").mkdir()
+    with FileLock(tmp_path / "CLIP-0" / "run.lock"):
+        train.run_many(["CLIP"], [0], tmp_path, **SMALL)
+    assert "CLIP, seed 0: another process trains it" in capsys.readouterr().out
+    assert not (tmp_path / "CLIP-0" / "result.csv").exists()
 
 
 def test_a_folder_of_other_settings_is_refused(recorded, out):
@@ -406,8 +448,17 @@ def test_a_summary_is_over_seeds_and_pairs():
     assert row["value"] == pytest.approx(0.25) and row["n_seeds"] == 3
     assert (row["lowest"], row["highest"]) == (0.0, 0.5)
     alone = ablations.summarise(table[table["seed"] == 0]).loc["CLIP", "tabletop-a"]
-    assert row["high"] - row["low"] > alone["high"] - alone["low"]  # seeds differ, too
-    assert alone["low"] < 0.25 < alone["high"]
+    width = [r["value_high"] - r["value_low"] for r in (row, alone)]
+    assert width[0] > width[1]  # seeds differ, too
+    assert alone["value_low"] < 0.25 < alone["value_high"]
+
+
+def test_a_summary_claims_no_certainty_where_nothing_varies():
+    none = ablations.summarise(made_up(CLIP=["0" * 100] * 3)).loc["CLIP", "tabletop-a"]
+    assert none["value_low"] == 0 and 0.02 < none["value_high"] < 0.05
+    cosine = made_up(CLIP=["0" * 100]).assign(metric="cosine", per_pair="", value=0.98)
+    alone = ablations.summarise(cosine, "cosine").loc["CLIP", "tabletop-a"]
+    assert alone["value"] == 0.98 and np.isnan(alone["value_low"])
 
 
 def test_an_effect_is_the_difference_to_the_base_on_the_same_pairs():
@@ -416,8 +467,16 @@ def test_an_effect_is_the_difference_to_the_base_on_the_same_pairs():
     )
     row = ablations.effects(table).loc["hard negatives", "tabletop-a"]
     assert row["difference"] == pytest.approx(0.25) and row["n_seeds"] == 2  # shared seeds alone
-    assert 0 < row["low"] < 0.25 < row["high"] and row["base"] == "CLIP"
+    assert 0 < row["difference_low"] < 0.25 < row["difference_high"] and row["base"] == "CLIP"
     assert ("CLIP", "tabletop-a") not in ablations.effects(table).index
+
+
+def test_an_overview_has_a_row_for_each_experiment_and_a_column_for_each_measure(recorded):
+    shown = ablations.overview(ablations.results("data", recorded), ["hard negatives", "CLIP"])
+    assert list(shown.index) == ["hard negatives", "CLIP"]
+    columns = ["pair, A", "pair, B", "relative, A", "relative, B", "objects, A"]
+    assert list(shown.columns) == columns
+    assert shown["pair, A"].str.fullmatch(r"\d+ \[\d+, \d+\]").all()
 
 
 def test_a_metric_or_family_that_is_not_there_is_named(tmp_path, recorded):
@@ -447,6 +506,25 @@ def test_collect_writes_tables_of_finished_runs_alone(recorded, out, tmp_path, c
     assert "no finished run" in capsys.readouterr().out
 
 
+def test_collect_keeps_runs_that_only_the_table_has(recorded, out, tmp_path):
+    """A folder with some of the runs does not wipe out the others' record."""
+    train.collect(out, tmp_path / "tables")
+    one = tmp_path / "one"
+    shutil.copytree(out / "hard-negatives-1", one / "hard-negatives-1")
+    train.collect(one, tmp_path / "tables")
+    for family in ("data", "tokens"):
+        kept = tables.read_rows(tmp_path / "tables" / f"{family}.csv")
+        assert kept.equals(tables.read_rows(recorded / f"{family}.csv"))
+
+
+def test_collect_refuses_to_write_trials_over_a_record(recorded, out, tmp_path):
+    (tmp_path / "pictures").symlink_to(out / "pictures")
+    train.run_one("CLIP", 0, tmp_path, **SMALL | {"steps": 2})
+    with pytest.raises(ValueError, match="write trials elsewhere"):
+        train.collect(tmp_path, recorded)
+    assert (tables.read_rows(recorded / "data.csv")["steps"] == SMALL["steps"]).all()
+
+
 def test_an_unknown_family_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(["--only", "token"])
@@ -456,7 +534,7 @@ def test_an_unknown_family_is_refused(capsys):
 def test_a_rerun_leaves_nothing_behind_and_gives_rows(out, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     rows = ablations.rerun("CLIP", seed=3, **SMALL | {"steps": 2})
-    assert (rows["steps"] == 2).all() and set(rows["metric"]) == PAIR_METRICS
+    assert (rows["steps"] == 2).all() and set(rows["metric"]) == METRICS
 
 
 # --- the tables that this package ships ----------------------------------------------------------
@@ -471,14 +549,19 @@ def test_recorded_rows_are_of_the_experiments_as_they_are_now():
     assert not table.duplicated(["family", "experiment", "seed", "benchmark", "metric"]).any()
 
 
-def test_recorded_rows_come_out_again(tmp_path, monkeypatch):
-    """Of the one experiment that needs no training: every value lies within its interval."""
-    monkeypatch.setattr(evaluate, "BENCHMARKS", ("tabletop-a",))  # half the time
-    name = "converted, no training"
-    again = train.run_one(name, 0, tmp_path).set_index("metric")
-    table = ablations.results("conversion")
-    at = (table["experiment"] == name) & (table["benchmark"] == "tabletop-a") & (table["seed"] == 0)
-    table = table[at].set_index("metric")
-    assert len(table) == len(again) == len(PAIR_METRICS)
-    value = again["value"].reindex(table.index)
+def test_every_recorded_run_has_every_measure():
+    table = ablations.results()
+    found = table.groupby(["experiment", "seed", "benchmark"])["metric"].agg(set)
+    assert (found.xs("tabletop-a", level=2) == METRICS | {"probe"}).all()
+    assert (found.xs("tabletop-b", level=2) == METRICS).all()
+
+
+def test_recorded_rows_of_the_short_family_come_out_again(tmp_path):
+    """By its command, for one seed: every value lies within the interval on record."""
+    main(["--only", "short", "--seeds", "0", "--out", str(tmp_path)])
+    key = ["experiment", "benchmark", "metric"]
+    again = ablations.results("short", tmp_path / "tables").set_index(key)["value"]
+    table = ablations.results("short").query("seed == 0").set_index(key)
+    assert set(again.index) == set(table.index) and len(again) == 2 * (2 * len(METRICS) + 1)
+    value = again.reindex(table.index)
     assert ((table["low"] - 1e-6 <= value) & (value <= table["high"] + 1e-6)).all()

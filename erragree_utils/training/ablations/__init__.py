@@ -13,6 +13,7 @@ from .experiments import REPORTED as REPORTED
 from .experiments import Settings as Settings
 from .tables import effects as effects
 from .tables import missing_runs as missing_runs
+from .tables import overview as overview
 from .tables import results as results
 from .tables import summarise as summarise
 from .train import collect as collect

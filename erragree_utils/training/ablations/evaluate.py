@@ -1,4 +1,4 @@
-"""What the ablations measure: the two captions of left/right pairs, objects, and cosines."""
+"""What the ablations measure: captions of left/right pairs, objects, probes and cosines."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import torch
 
 from ...benchmarks.tabletop import load_tabletop
 from ...metrics import bootstrap_mean, bootstrap_share, wilson
+from ...probes import probe, side_examples
 from .. import clip
 from .experiments import Settings
 from .models import Model, text_ends
 from .world import encode
 
 BENCHMARKS = ("tabletop-a", "tabletop-b")
+PROBED = "tabletop-a"  # B names either object first, so there the side is no matter of one image
+PROBE_SETS = 40  # fewer are too few for a probe
 _BATCH = 50
 
 
@@ -24,11 +27,12 @@ _BATCH = 50
 class Exam:
     """Left/right pairs of a benchmark: images and their own captions, the two of a pair in a row.
 
-    `images` is (2 N, 3, size, size), `texts` (2 N, length).
+    `images` is (2 N, 3, size, size), `texts` (2 N, length), `captions` what the texts say.
     """
 
     images: torch.Tensor
     texts: torch.Tensor
+    captions: list[str]
 
 
 @lru_cache(maxsize=4)
@@ -36,9 +40,10 @@ def load_exam(name: str, n_sets: int, size: int, context: int) -> Exam:
     """The left/right pairs of a tabletop benchmark at `size` pixels, as the chapters have them."""
     pairs = load_tabletop(name, n_sets=n_sets, size=size).select("left/right")
     pictures = np.stack([np.asarray(image) for pair in pairs for image in pair.images])
-    texts = encode([text for pair in pairs for text in pair.captions], context)
+    captions = [text for pair in pairs for text in pair.captions]
+    texts = encode(captions, context)
     length = int(text_ends(texts).max()) + 1
-    return Exam(clip.normalise(torch.from_numpy(pictures)), texts[:, :length])
+    return Exam(clip.normalise(torch.from_numpy(pictures)), texts[:, :length], captions)
 
 
 @torch.no_grad()
@@ -67,18 +72,28 @@ def scores(model: Model, exam: Exam) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.no_grad()
-def cosines(model: Model, exam: Exam) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine (N,) between the two images of each pair, and between first images of two sets.
+def vectors(model: Model, exam: Exam) -> np.ndarray:
+    """What stands for each image, (2 N, D) unit vectors.
 
     Where a text weights an image's patches, it is the pair's first caption for both images.
     """
     texts = exam.texts[torch.arange(len(exam.texts)) // 2 * 2]
-    vectors = torch.cat([
-        model.image_vectors(part, text)
-        for part, text in zip(exam.images.split(_BATCH), texts.split(_BATCH), strict=True)
-    ])  # fmt: skip
-    first, second = vectors[::2], vectors[1::2]
-    return (first * second).sum(-1).numpy(), (first * first.roll(1, 0)).sum(-1).numpy()
+    parts = zip(exam.images.split(_BATCH), texts.split(_BATCH), strict=True)
+    return torch.cat([model.image_vectors(part, text) for part, text in parts]).numpy()
+
+
+def cosines(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine (N,) between the two vectors of each pair, and between first ones of two sets."""
+    first, second = found[::2], found[1::2]
+    return (first * second).sum(-1), (first * np.roll(first, 1, axis=0)).sum(-1)
+
+
+def probe_sides(found: np.ndarray, exam: Exam) -> tuple[float, float, float]:
+    """Accuracy of a linear probe of left and right on vectors less their pair's mean, 95%."""
+    told = side_examples(exam.captions)
+    centred = found - found.reshape(-1, 2, found.shape[1]).mean(1).repeat(2, axis=0)
+    row = probe(centred, told["side"], told["group"], shuffles=0)
+    return tuple(row[["accuracy", "accuracy_low", "accuracy_high"]])
 
 
 def measure(model: Model, settings: Settings) -> pd.DataFrame:
@@ -88,13 +103,17 @@ def measure(model: Model, settings: Settings) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``benchmark``, ``metric``, ``value``, ``low`` and ``high`` (95%, over pairs), ``n`` (pairs)
-        and ``per_pair``: for accuracies a digit for each pair, how many of its two images are
-        right.
+        and ``per_pair``: a digit for each pair, how many of its two images are right, or 1 if its
+        one decision is; empty where there is none.
 
         Metrics are ``individual`` and ``pair`` (accuracy of choosing between a pair's two
-        captions; a tie is not right), ``retrieval`` (share of images whose own caption scores best
-        of those of all sets that state the same relation), ``cosine`` of the pairs' two images, and
-        ``cosine of random images``.
+        captions; a tie is not right), ``relative`` (relative preference: whether the first caption
+        gains more from the first image than from the second, one decision a pair, chance 50%),
+        ``retrieval`` (share of images whose own caption scores best of those of all sets that state
+        the same relation), ``cosine`` of the pairs' two images, ``cosine of random images``, and on
+        A ``probe``: accuracy of a linear probe that is told the mean of a pair's two vectors and
+        says which image has the small object on the left, tested on other objects (of 40 pairs or
+        more).
     """
     model.eval()
     rows = []
@@ -104,13 +123,18 @@ def measure(model: Model, settings: Settings) -> pd.DataFrame:
         own = np.stack([table.diagonal() for table in same], axis=1)  # (pairs, images)
         matched = (own > other.reshape(-1, 2)).sum(1)
         rows.append((name, "individual", *_share(matched), matched))
-        rows.append((name, "pair", *_both(matched), matched))
+        rows.append((name, "pair", *_pairs(matched == 2), matched))
+        preferred = (own.sum(1) > other.reshape(-1, 2).sum(1)).astype(int)
+        rows.append((name, "relative", *_pairs(preferred), preferred))
         found = sum(_finds(table).astype(int) for table in same)
         rows.append((name, "retrieval", *_share(found), found))
+        seen = vectors(model, exam)
         for metric, values in zip(
-            ("cosine", "cosine of random images"), cosines(model, exam), strict=True
+            ("cosine", "cosine of random images"), cosines(seen), strict=True
         ):
             rows.append((name, metric, *bootstrap_mean(values), None))
+        if name == PROBED and settings.n_sets >= PROBE_SETS:
+            rows.append((name, "probe", *probe_sides(seen, exam), None))
     model.train()
     columns = ["benchmark", "metric", "value", "low", "high", "per_pair"]
     found = pd.DataFrame(rows, columns=columns)
@@ -125,9 +149,8 @@ def _share(right: np.ndarray) -> tuple[float, float, float]:
     return float(right.mean() / 2), *bootstrap_share(right, np.full(len(right), 2))
 
 
-def _both(right: np.ndarray) -> tuple[float, float, float]:
-    share = float((right == 2).mean())
-    return share, *wilson(share, len(right))
+def _pairs(right: np.ndarray) -> tuple[float, float, float]:
+    return float(right.mean()), *wilson(float(right.mean()), len(right))
 
 
 def _finds(table: np.ndarray) -> np.ndarray:

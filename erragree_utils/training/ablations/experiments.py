@@ -1,8 +1,8 @@
 """The ablations as data: what each changes, and what stays.
 
-An experiment differs from its base in one setting. Most bases are :data:`BASE`, a CLIP of the
-smallest size that learns objects, or differ from it in one setting themselves. What starts from the
-shipped mini LLaVA, which sees larger pictures, has roots of its own.
+An experiment differs from its base in one setting, and so does its base from another, up to one of
+:data:`ROOTS`: a CLIP of the smallest size that learns objects, models that start from the shipped
+mini LLaVA, which sees larger pictures, and a training of seconds.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class Settings:
     hard_negatives : bool
         Whether the batch holds, for each caption with a relation, the same with the opposite one.
     batch : int
+        Pictures in a batch, so that the same steps with a larger one see more pictures.
+    steps : int
+        Of training. The learning rate falls to zero over them.
     """
 
     objective: str = "contrastive"
@@ -61,9 +64,9 @@ class Settings:
     question_share: float = 0.0
     hard_negatives: bool = False
     batch: int = 128
-    # what no experiment changes
-    seed: int = 0
     steps: int = 600
+    # what no experiment changes; the roots do, in size
+    seed: int = 0
     scenes: int = 24_000
     captions: int = 4  # of each sort, for each scene
     places_per_batch: int = 2
@@ -90,8 +93,10 @@ CONVERSION = replace(
 )
 #: The mini LLaVA with a new projector, taught again by questions and answers.
 READING = replace(
-    CONVERSION, objective="answering", encoder="mini-llava", tokens="patches", batch=32, steps=300
+    CONVERSION, objective="answering", encoder="mini-llava", tokens="cls", batch=32, steps=300
 )
+#: Trained in seconds, to see that recorded runs come out again; too short to learn relations.
+SHORT = replace(BASE, steps=60, scenes=2000, batch=64, warmup=10)
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class Experiment:
     base : str or None
         The experiment from which it differs in one setting; None for :data:`ROOTS`.
     changes : dict
-        That setting and its value.
+        That one setting and its value; empty for a root.
     """
 
     name: str
@@ -117,14 +122,17 @@ class Experiment:
         return next(iter(self.changes), "")
 
     def settings(self, seed: int = 0, **others: object) -> Settings:
-        """All settings: those of the base with the change, this seed, and `others` if any."""
+        """All settings: those of the base with the change, this seed, and `others`, which win."""
         if self.base is None:
             return replace(ROOTS[self.name], seed=seed, **others)
         found = EXPERIMENTS[self.base].settings(seed, **others)
-        return replace(found, **self.changes)
+        return replace(found, **self.changes | others)
 
 
-ROOTS = {"CLIP": BASE, "reader of patches": READING, "converted, untaught": CONVERSION}
+ROOTS = {
+    "CLIP": BASE, "reader of CLS": READING, "converted, untaught": CONVERSION,
+    "short CLIP": SHORT,
+}  # fmt: skip
 
 EXPERIMENTS = {
     e.name: e
@@ -135,29 +143,40 @@ EXPERIMENTS = {
         Experiment("weighted patches", "CLIP", {"tokens": "weighted"}),
         Experiment("weighted patches, rotary", "weighted patches", {"rotary": True}),
         Experiment("weighted patches, no positions", "weighted patches", {"positions": False}),
-        Experiment("reader of patches", None, {}),
-        Experiment("reader of CLS", "reader of patches", {"tokens": "cls"}),
+        Experiment("reader of CLS", None, {}),
+        Experiment("reader of patches", "reader of CLS", {"tokens": "patches"}),
         # data
         Experiment("relations 0%", "CLIP", {"relation_share": 0.0}),
         Experiment("relations 10%", "CLIP", {"relation_share": 0.1}),
         Experiment("relations 100%", "CLIP", {"relation_share": 1.0}),
         Experiment("hard negatives", "CLIP", {"hard_negatives": True}),
         Experiment("relations 100%, hard negatives", "relations 100%", {"hard_negatives": True}),
+        Experiment(
+            "hard negatives, 2000 steps", "relations 100%, 2000 steps", {"hard_negatives": True}
+        ),
         Experiment("questions 50%", "CLIP", {"question_share": 0.5}),
         # objective
-        Experiment("captioner of CLS", "CLIP", {"objective": "captioning"}),
+        Experiment("relations 100%, 2000 steps", "relations 100%", {"steps": 2000}),
+        # tokens by objective, with more steps and relations: captions are learned slowly
+        Experiment(
+            "weighted patches, 2000 steps", "relations 100%, 2000 steps", {"tokens": "weighted"}
+        ),
+        Experiment("captioner of CLS", "relations 100%, 2000 steps", {"objective": "captioning"}),
         Experiment("captioner of patches", "captioner of CLS", {"tokens": "patches"}),
         Experiment("batch 32", "CLIP", {"batch": 32}),
         Experiment("batch 256", "CLIP", {"batch": 256}),
         # text side
-        Experiment("language model", "CLIP", {"text": "mini-llava"}),
         Experiment("language model, untaught", "CLIP", {"text": "mini-llava untaught"}),
+        Experiment("language model", "language model, untaught", {"text": "mini-llava"}),
         Experiment("several text tokens", "weighted patches, rotary", {"text_tokens": "all"}),
         Experiment("rotary, language model", "weighted patches, rotary", {"text": "mini-llava"}),
         # conversion
         Experiment("converted, untaught", None, {}),
         Experiment("converted", "converted, untaught", {"encoder": "mini-llava"}),
         Experiment("converted, no training", "converted", {"steps": 0}),
+        # short
+        Experiment("short CLIP", None, {}),
+        Experiment("short, mean patch", "short CLIP", {"tokens": "mean"}),
     )
 }
 
@@ -165,18 +184,23 @@ EXPERIMENTS = {
 FAMILIES = {
     "tokens": (
         "CLIP", "mean patch", "weighted patches", "weighted patches, rotary",
-        "weighted patches, no positions", "reader of patches", "reader of CLS",
+        "weighted patches, no positions", "reader of CLS", "reader of patches",
     ),
     "data": (
         "CLIP", "relations 0%", "relations 10%", "relations 100%", "hard negatives",
-        "relations 100%, hard negatives", "questions 50%",
+        "relations 100%, hard negatives", "relations 100%, 2000 steps",
+        "hard negatives, 2000 steps", "questions 50%",
     ),
-    "objective": ("CLIP", "captioner of CLS", "captioner of patches", "batch 32", "batch 256"),
+    "objective": (
+        "CLIP", "batch 32", "batch 256", "relations 100%", "relations 100%, 2000 steps",
+        "weighted patches, 2000 steps", "captioner of CLS", "captioner of patches",
+    ),
     "text": (
-        "CLIP", "language model", "language model, untaught", "weighted patches, rotary",
+        "CLIP", "language model, untaught", "language model", "weighted patches, rotary",
         "several text tokens", "rotary, language model",
     ),
     "conversion": ("converted, untaught", "converted", "converted, no training"),
+    "short": ("short CLIP", "short, mean patch"),
 }  # fmt: skip
 
 #: Left/right pair accuracy in per cent on What'sUp A and B in the paper's later version, and our

@@ -124,9 +124,9 @@ class TextTower(nn.Module):
 class LlamaText(nn.Module):
     """The mini LLaVA's language model as a text encoder."""
 
-    def __init__(self, learned: bool):
+    def __init__(self, learned: bool, seed: int):
         super().__init__()
-        model = mini_llava(learned)
+        model = mini_llava(learned, seed)
         self.llama = model.model.language_model
         self.width = model.config.text_config.hidden_size
 
@@ -135,8 +135,10 @@ class LlamaText(nn.Module):
         return self.llama(texts, use_cache=False).last_hidden_state  # causal: padding is not seen
 
 
-def mini_llava(learned: bool) -> LlavaForConditionalGeneration:
-    """The shipped mini LLaVA in float32; if not `learned`, all but its eyes at random.
+def mini_llava(learned: bool, seed: int = 0) -> LlavaForConditionalGeneration:
+    """The shipped mini LLaVA in float32.
+
+    If not `learned`, all but its frozen vision encoder is initialised at random, by `seed`.
 
     Raises
     ------
@@ -147,10 +149,9 @@ def mini_llava(learned: bool) -> LlavaForConditionalGeneration:
         raise FileNotFoundError(
             f"no mini LLaVA in {llava.ASSETS}; train it: python -m erragree_utils.training.llava"
         )
-    shipped = LlavaForConditionalGeneration.from_pretrained(llava.ASSETS, dtype=torch.float32)
     if learned:
-        return shipped
-    fresh = llava.build_model(llava.Settings(), llava.clip.ASSETS, llava.build_tokenizer())
+        return LlavaForConditionalGeneration.from_pretrained(llava.ASSETS, dtype=torch.float32)
+    fresh = llava.build_model(llava.Settings(seed=seed), llava.clip.ASSETS, tokens_of())
     fresh.model.language_model.set_attn_implementation("sdpa")
     return fresh
 
@@ -190,17 +191,44 @@ def contrastive_loss(scores: torch.Tensor) -> torch.Tensor:
     return 0.5 * (F.cross_entropy(scores, target) + F.cross_entropy(own.T, target))
 
 
-class Matcher(Model):
+class DualEncoder(Model):
+    """An image and a text are embedded apart; cosines are their scores.
+
+    Subclasses give ``embed_images`` and ``embed_texts``.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def embed_images(self, images: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def embed_texts(self, texts: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def scores(self, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+        """Cosines (N, M)."""
+        return self.embed_images(images) @ self.embed_texts(texts).T
+
+    def loss(self, images, texts, negative):
+        cosines = self.scores(images, torch.cat([texts, negative]))
+        return contrastive_loss(self.log_scale.exp().clamp(max=MAX_SCALE) * cosines)
+
+    def image_vectors(self, images, texts):
+        return self.embed_images(images)
+
+
+class Matcher(DualEncoder):
     """A CLIP that matches an image's class token, mean patch token, or weighted patch tokens."""
 
     def __init__(self, s: Settings):
         super().__init__()
         self.settings = s
         self.visual = vision_tower(s)
-        self.text = TextTower(s) if s.text == "new" else LlamaText(s.text == "mini-llava")
+        self.text = TextTower(s) if s.text == "new" else LlamaText(s.text == "mini-llava", s.seed)
         self.image_projection = nn.Linear(s.width, s.embed_dim, bias=False)
         self.text_projection = nn.Linear(self.text.width, s.embed_dim, bias=False)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
         """Unit vectors (N, D), or of all patches (N, P, D)."""
@@ -221,23 +249,15 @@ class Matcher(Model):
         return F.normalize(self.text_projection(states), dim=-1)
 
     def scores(self, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """Cosines (N, M)."""
-        return self.match(self.embed_images(images), texts)
-
-    def match(self, x: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """Cosines of what :meth:`embed_images` gave with texts (M, length)."""
-        t = self.embed_texts(texts)
+        """Cosines (N, M), of weighted patches where they are matched."""
         if self.settings.tokens != "weighted":
-            return x @ t.T
+            return super().scores(images, texts)
+        x, t = self.embed_images(images), self.embed_texts(texts)
         if t.ndim == 2:
             return weighted_cosines(x, t)
         some = weighted_cosines(x, t.flatten(0, 1)).view(len(x), *t.shape[:2])
         counted = torch.arange(t.shape[1]) <= text_ends(texts)[:, None]
         return (some * counted).sum(-1) / counted.sum(-1)
-
-    def loss(self, images, texts, negative):
-        cosines = self.scores(images, torch.cat([texts, negative]))
-        return contrastive_loss(self.log_scale.exp().clamp(max=MAX_SCALE) * cosines)
 
     def image_vectors(self, images, texts):
         """Embeddings; of weighted patches, what each image's text (N, length) weights."""
@@ -252,7 +272,10 @@ class Matcher(Model):
 
 
 def weighted_cosines(patches: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-    """Cosine of each text with each image's patches, averaged with weights that the text gives.
+    """Cosine of each text with the mean of each image's patches, weighted by that text.
+
+    After PACL (Mukhoti et al. 2023), whose weights are a softmax of the same products; here the
+    products are sharpened, the mean is scaled to length one, and all is trained together.
 
     Parameters
     ----------
@@ -391,22 +414,21 @@ def _verifications(texts: torch.Tensor) -> list[Question]:
 # --- conversion ----------------------------------------------------------------------------------
 
 
-class Converted(Model):
+class Converted(DualEncoder):
     """The mini LLaVA as a contrastive encoder: states of the last token.
 
     One side is an image with a prompt, the other a text, as in Jiang et al. 2024 ("VLM2Vec"). Its
-    eyes stay frozen.
+    vision encoder stays frozen.
     """
 
     def __init__(self, s: Settings):
         super().__init__()
-        llava_ = mini_llava(s.encoder == "mini-llava")
-        inner, self.n_patches = llava_.model, llava_.config.image_seq_length
+        llava_ = mini_llava(s.encoder == "mini-llava", s.seed)
+        inner = llava_.model
         self.visual, self.projector = inner.vision_tower, inner.multi_modal_projector
         self.llama = inner.language_model
         self.visual.requires_grad_(False)
         self.layer = llava_.config.vision_feature_layer
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         line = f"<s>{llava.SYSTEM} USER: " + "<image>" + f"{PROMPT} ASSISTANT:"
         ids = tokens_of().backend_tokenizer.encode(line, add_special_tokens=False).ids
         at = ids.index(tokens_of().convert_tokens_to_ids("<image>"))
@@ -429,17 +451,3 @@ class Converted(Model):
 
     def _last(self, **inputs) -> torch.Tensor:
         return self.llama(**inputs, use_cache=False).last_hidden_state
-
-    def scores(self, images, texts):
-        return self.match(self.embed_images(images), texts)
-
-    def match(self, x: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """Cosines of what :meth:`embed_images` gave with texts (M, length)."""
-        return x @ self.embed_texts(texts).T
-
-    def loss(self, images, texts, negative):
-        cosines = self.scores(images, torch.cat([texts, negative]))
-        return contrastive_loss(self.log_scale.exp().clamp(max=MAX_SCALE) * cosines)
-
-    def image_vectors(self, images, texts):
-        return self.embed_images(images)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ...metrics import wilson
 from .experiments import EXPERIMENTS, FAMILIES
 
 TABLES = Path(__file__).parents[2] / "assets" / "ablations"
 RESAMPLES = 4000
-_DIGITS = ("individual", "pair", "retrieval")
+#: Columns of :func:`overview`: metric and benchmark.
+OVERVIEW = {
+    "pair, A": ("pair", "tabletop-a"),
+    "pair, B": ("pair", "tabletop-b"),
+    "relative, A": ("relative", "tabletop-a"),
+    "relative, B": ("relative", "tabletop-b"),
+    "objects, A": ("retrieval", "tabletop-a"),
+    "probe, A": ("probe", "tabletop-a"),
+}
+_DIGITS = ("individual", "pair", "relative", "retrieval")
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -64,7 +76,7 @@ def results(family: str | None = None, folder: Path = TABLES) -> pd.DataFrame:
 
 
 def missing_runs(table: pd.DataFrame, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
-    """Experiments and seeds of the families in a table that have no rows there.
+    """Experiments and seeds of all families that have no rows in a table.
 
     Returns
     -------
@@ -89,32 +101,68 @@ def summarise(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.Da
     ----------
     table : pandas.DataFrame
         What `results` returned.
-    metric : {"individual", "pair", "retrieval", "cosine", "cosine of random images"}
+    metric : str
+        One of those that :func:`evaluate.measure` gives, such as ``"pair"``.
     seed : int
         Of the bootstrap.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each experiment and benchmark (the index): ``value``, ``low``, ``high``,
-        ``n_seeds``, ``n`` (pairs), ``lowest`` and ``highest`` of the seeds.
+        A row for each experiment and benchmark (the index): ``value``, ``value_low``,
+        ``value_high``, ``n_seeds``, ``n`` (pairs), ``lowest`` and ``highest`` of the seeds.
 
     Notes
     -----
     Accuracies: percentiles of 4000 resamples of seeds and, independently, of pairs, which are the
     same for all seeds. A resample of three seeds says little of how seeds differ: ``lowest`` and
-    ``highest`` stand beside it. Cosines: resamples of the seeds' means alone.
+    ``highest`` stand beside it. Where no pair of any seed differs, Wilson's interval for the pairs.
+    Cosines and probes: resamples of the seeds' means alone, NaN for a single seed.
     """
     rows = {}
     for key, group in _runs(table, metric).groupby(["experiment", "benchmark"], sort=False):
-        rng = np.random.default_rng(seed)
-        low, high = np.percentile(_resample(_values(group, metric), rng), (2.5, 97.5))
+        values = _values(group, metric)
+        low, high = _interval(values, seed)
+        if metric in _DIGITS and values.min() == values.max():  # resamples have nothing to vary
+            low, high = wilson(values.min(), values.shape[1])
         rows[key] = {
-            "value": group["value"].mean(), "low": low, "high": high, "n_seeds": len(group),
-            "n": int(group["n"].iloc[0]), "lowest": group["value"].min(),
+            "value": group["value"].mean(), "value_low": low, "value_high": high,
+            "n_seeds": len(group), "n": int(group["n"].iloc[0]), "lowest": group["value"].min(),
             "highest": group["value"].max(),
         }  # fmt: skip
     return _indexed(rows)
+
+
+def overview(table: pd.DataFrame, names: Iterable[str] | None = None) -> pd.DataFrame:
+    """Experiments for people: each measure in per cent with its interval over seeds and pairs.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What `results` returned.
+    names : iterable of str, optional
+        Experiments, in the order wanted; by default all that are there.
+
+    Returns
+    -------
+    pandas.DataFrame of str
+        A row for each experiment, the columns of :data:`OVERVIEW`: pair accuracy (chance 25),
+        relative preference (chance 50), retrieval of objects (chance 1 of 100 sets), and a linear
+        probe on the pair's two vectors (chance 50).
+    """
+    order = list(table["experiment"].unique() if names is None else names)
+    table = table[table["experiment"].isin(order)]
+    columns = {}
+    for title, (metric, benchmark) in OVERVIEW.items():
+        if metric not in set(table["metric"]):  # a probe needs many pairs
+            continue
+        means = 100 * summarise(table, metric).xs(benchmark, level="benchmark")
+        rows = means[["value", "value_low", "value_high"]].round().itertuples(name=None)
+        columns[title] = pd.Series({
+            name: f"{mean:.0f}" + ("" if np.isnan(low) else f" [{low:.0f}, {high:.0f}]")
+            for name, mean, low, high in rows
+        })  # fmt: skip
+    return pd.DataFrame(columns).reindex(order).rename_axis("experiment")
 
 
 def effects(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.DataFrame:
@@ -127,7 +175,7 @@ def effects(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.Data
     -------
     pandas.DataFrame
         A row for each experiment and benchmark (the index): ``base``, ``factor``, ``setting``,
-        ``difference``, ``low``, ``high``, ``n_seeds``, ``n``.
+        ``difference``, ``difference_low``, ``difference_high``, ``n_seeds``, ``n``.
     """
     runs = _runs(table, metric)
     by = {key: group for key, group in runs.groupby(["experiment", "benchmark"], sort=False)}
@@ -142,12 +190,12 @@ def effects(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.Data
         mine, theirs = (
             _values(g.set_index("seed").loc[shared].reset_index(), metric) for g in (group, base)
         )
-        rng = np.random.default_rng(seed)
-        low, high = np.percentile(_resample(mine - theirs, rng), (2.5, 97.5))
+        low, high = _interval(mine - theirs, seed)
         rows[name, bench] = {
             "base": EXPERIMENTS[name].base, "factor": group["factor"].iloc[0],
             "setting": group["setting"].iloc[0], "difference": float((mine - theirs).mean()),
-            "low": low, "high": high, "n_seeds": len(shared), "n": int(group["n"].iloc[0]),
+            "difference_low": low, "difference_high": high, "n_seeds": len(shared),
+            "n": int(group["n"].iloc[0]),
         }  # fmt: skip
     return _indexed(rows)
 
@@ -165,15 +213,27 @@ def _values(group: pd.DataFrame, metric: str) -> np.ndarray:
     if metric not in _DIGITS:
         return group["value"].to_numpy()[:, None]
     right = np.array([[int(digit) for digit in text] for text in group["per_pair"]])
+    if metric == "relative":  # one decision a pair
+        return right.astype(float)
     return (right == 2).astype(float) if metric == "pair" else right / 2
 
 
-def _resample(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Means of resampled rows and columns of values (seeds, pairs)."""
-    seeds, pairs = values.shape
-    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
-    columns = rng.multinomial(pairs, np.full(pairs, 1 / pairs), RESAMPLES) / pairs
-    return np.einsum("rs,sp,rp->r", rows, values, columns, optimize=True)
+def _interval(values: np.ndarray, seed: int) -> np.ndarray:
+    """95% of the means of resampled rows and columns of values (seeds, pairs): low, high.
+
+    NaN for a single value.
+    """
+    if values.size == 1:
+        return np.array([np.nan, np.nan])
+    rows, columns = _weights(*values.shape, seed)
+    return np.percentile(((rows @ values) * columns).sum(1), (2.5, 97.5))
+
+
+@lru_cache
+def _weights(seeds: int, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How much each row and each column counts in each resample."""
+    rng = np.random.default_rng(seed)
+    return tuple(rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n for n in (seeds, pairs))
 
 
 def _indexed(rows: dict) -> pd.DataFrame:

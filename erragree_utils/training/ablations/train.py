@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from ...study import provenance
@@ -93,6 +94,8 @@ def run_one(name: str, seed: int, out: Path, **others: object) -> pd.DataFrame:
     ------
     ValueError
         If there is no such experiment, or the folder holds a run with other settings.
+    filelock.Timeout
+        If another process trains this run.
     """
     found = experiment(name)
     settings = found.settings(seed, **others)
@@ -103,10 +106,11 @@ def run_one(name: str, seed: int, out: Path, **others: object) -> pd.DataFrame:
         if (rows["settings_hash"] == settings_hash(settings)).all():
             return rows
         raise ValueError(f"{run} belongs to a run with other settings; choose another --out folder")
-    model = train(settings, run, out / "pictures")
-    rows = measure(model, settings)
+    run.mkdir(parents=True, exist_ok=True)
+    with FileLock(run / "run.lock", timeout=0):
+        model = train(settings, run, out / "pictures")
+        rows = measure(model, settings)
     where = provenance()
-    changed = "".join(f" --{key} {value}" for key, value in others.items())
     for column, value in reversed({
         "experiment": name,
         "factor": found.factor,
@@ -120,13 +124,23 @@ def run_one(name: str, seed: int, out: Path, **others: object) -> pd.DataFrame:
         seconds=round(60 * _minutes(run), 1),
         threads=where["threads"],
         hardware=where["hardware"],
-        command="python -m erragree_utils.training.ablations "
-        f"--experiment {shlex.quote(name)} --seeds {seed}{changed}",
+        command=_command(name, seed, others),
         settings_hash=settings_hash(settings),
     )
     rows.to_csv(run / "result.tmp", index=False)
     (run / "result.tmp").replace(kept)  # a kill leaves no half of a table
     return read_rows(kept)
+
+
+def _command(name: str, seed: int, others: dict[str, object]) -> str:
+    if set(others) <= {"steps", "scenes"}:  # what the command line knows
+        options = "".join(f" --{key} {value}" for key, value in others.items())
+        name = shlex.quote(name)
+        return (
+            f"python -m erragree_utils.training.ablations --experiment {name} --seeds {seed}"
+            + options
+        )
+    return f"rerun({name!r}, {seed}, **{others!r})"
 
 
 def _minutes(run: Path) -> float:
@@ -135,20 +149,28 @@ def _minutes(run: Path) -> float:
 
 
 def run_many(names: Iterable[str], seeds: Iterable[int], out: Path, **others: object) -> None:
-    """Train and measure experiments, seed by seed; what is done is skipped."""
+    """Train and measure experiments, seed by seed; skip what is done, or busy elsewhere."""
     todo = [(name, seed) for seed in seeds for name in names]
     bar = tqdm(todo, desc="runs")
     for name, seed in bar:
         bar.set_postfix_str(f"{name}, seed {seed}")
-        run_one(name, seed, out, **others)
+        try:
+            run_one(name, seed, out, **others)
+        except Timeout:
+            tqdm.write(f"{name}, seed {seed}: another process trains it")
 
 
 def collect(out: Path, tables: Path) -> dict[str, pd.DataFrame]:
     """Write the finished runs of a folder as one CSV a family; returns them by family.
 
-    A family without a finished run gets no file; runs that are not finished have no rows.
+    A run that is in the table already is replaced, others there stay. A family without a finished
+    run gets no file; runs that are not finished have no rows.
+
+    Raises
+    ------
+    ValueError
+        If a run has other settings than those of the table: trials go to a table of their own.
     """
-    tables.mkdir(parents=True, exist_ok=True)
     written = {}
     for family, names in FAMILIES.items():
         found = [
@@ -157,36 +179,56 @@ def collect(out: Path, tables: Path) -> dict[str, pd.DataFrame]:
             for path in sorted(out.glob(f"{folder(name, 0)[:-2]}-[0-9]*/result.csv"))
         ]
         if found:
-            written[family] = pd.concat(found, ignore_index=True)
-            written[family].to_csv(tables / f"{family}.csv", index=False, float_format="%.6g")
+            written[family] = _merged(found, tables / f"{family}.csv", names)
+    for family, table in written.items():
+        tables.mkdir(parents=True, exist_ok=True)
+        table.to_csv(tables / f"{family}.csv", index=False, float_format="%.6g")
     return written
 
 
+def _merged(found: list[pd.DataFrame], path: Path, names: tuple[str, ...]) -> pd.DataFrame:
+    """The runs found, and those of the table at `path` that are not among them, in order."""
+    table = pd.concat(found, ignore_index=True)
+    run = ["experiment", "seed"]
+    if path.exists():
+        old = read_rows(path)
+        there = pd.MultiIndex.from_frame(old[run])
+        known = table.merge(old[[*run, "settings_hash"]].drop_duplicates(), on=run)
+        if (known["settings_hash_x"] != known["settings_hash_y"]).any():
+            raise ValueError(
+                f"{path} holds the same runs with other settings; write trials elsewhere (--tables)"
+            )
+        old = old[~there.isin(pd.MultiIndex.from_frame(table[run]))]
+        table = pd.concat([old, table], ignore_index=True)
+    place = table["experiment"].map({name: i for i, name in enumerate(names)})
+    order = pd.DataFrame({"place": place, "seed": table["seed"]}).sort_values(
+        ["place", "seed"], kind="stable"
+    )
+    return table.loc[order.index].reset_index(drop=True)
+
+
 def rerun(
-    name: str, seed: int = 0, steps: int = 120, out: str | Path | None = None, **others: object
+    name: str, seed: int = 0, out: str | Path | None = None, **others: object
 ) -> pd.DataFrame:
-    """One experiment anew, shorter, to be watched: its rows.
+    """One experiment anew: its rows.
 
     Parameters
     ----------
     name : str
-        Of an experiment.
+        Of an experiment. Those of the family ``short`` take seconds, others minutes.
     seed : int
-    steps : int
-        Of training; the recorded runs have more.
     out : str or pathlib.Path, optional
         Where runs and pictures are kept; by default a folder that is removed.
     others
-        Settings such as ``scenes`` (training scenes to draw; 3000 unless given: rendering takes
-        time).
+        Settings to change, such as ``steps`` or ``scenes``. The rows then are no longer those of
+        the recorded experiment.
 
     Returns
     -------
     pandas.DataFrame
         As :func:`run_one`.
     """
-    others = {"scenes": 3000, "steps": steps} | others
     if out is not None:
         return run_one(name, seed, Path(out), **others)
-    with tempfile.TemporaryDirectory() as folder_:
-        return run_one(name, seed, Path(folder_), **others)
+    with tempfile.TemporaryDirectory() as kept:
+        return run_one(name, seed, Path(kept), **others)

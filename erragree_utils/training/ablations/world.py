@@ -155,7 +155,8 @@ class Batches(clip.Batches):
         negative = world.opposite[at, column][stating & ~asking]
         if not s.hard_negatives:
             negative = negative[:0]
-        length = int((texts != tokens_of().pad_token_id).sum(1).max())
+        both = torch.cat([texts, negative])
+        length = int((both != tokens_of().pad_token_id).sum(1).max())
         return texts[:, :length], negative[:, :length]
 
 
