@@ -670,6 +670,7 @@ def grouped_dots(
     column: str,
     xlabel: str,
     chance: float | None = None,
+    change: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
     """Shares with their intervals: a row for each group, a colour for each method.
@@ -684,6 +685,8 @@ def grouped_dots(
     xlabel : str
     chance : float, optional
         Drawn as a dashed line.
+    change : bool
+        Whether these are differences: from -1 to 1, in points, beside a line of no change.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -715,11 +718,13 @@ def grouped_dots(
             fmt="osD^"[number % 4], color=COLOURS[number % len(COLOURS)], ms=5, lw=1.5, capsize=2,
             label=str(name),
         )  # fmt: skip
-    if chance is not None:
-        ax.axvline(chance, color=INK, ls=(0, (4, 2)), lw=1.3, label="chance")
-    ax.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
+    lines = {"chance": chance, "no change": 0.0 if change else None}
+    for name, at in lines.items():
+        if at is not None:
+            ax.axvline(at, color=INK, ls=(0, (4, 2)), lw=1.3, label=name)
+    ax.set(xlim=(-1 if change else -0.03, 1.03), ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
     ax.set_yticks(range(len(rows)), [str(row) for row in rows])
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol="" if change else "%"))
     ax.grid(axis="x", color=INK, alpha=0.25, linewidth=0.7)
     ax.tick_params(axis="y", length=0)
     _legend(ax, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
@@ -1035,6 +1040,68 @@ def memory_bars(
     ax.set_xlabel("Memory (GiB)")
     _legend(ax, loc="lower right", fontsize=9)
     return ax
+
+
+_LOOKS = {"varied": (ORANGE, "-"), "fixed": (INK, (0, (3, 2))), "measured": (BLUE, "-")}
+
+
+def causal_diagram(
+    boxes: Mapping[str, tuple[float, float, str]],
+    arrows: Sequence[tuple[str, str]],
+    size: tuple[float, float] = (8.0, 3.6),
+) -> Figure:
+    """Boxes and arrows: what is varied, what is held fixed, what is measured.
+
+    Parameters
+    ----------
+    boxes : mapping of str to (float, float, str)
+        Text of a box to its centre (from 0 to 1, from the lower left) and its kind: ``"varied"``,
+        ``"fixed"`` or ``"measured"``.
+    arrows : sequence of (str, str)
+        From a box to a box.
+    size : tuple of float
+        Of the figure, in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown, or an arrow begins or ends at no box.
+    """
+    unknown = {kind for _, _, kind in boxes.values()} - set(_LOOKS)
+    loose = {end for arrow in arrows for end in arrow} - set(boxes)
+    if unknown or loose:
+        raise ValueError(
+            f"kinds are {', '.join(_LOOKS)}, arrows go between boxes; not so: "
+            f"{', '.join(map(repr, sorted(unknown | loose)))}"
+        )
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    figure.patch.set_alpha(0)
+    ax.set_axis_off()
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    drawn = {}
+    for text, (x, y, kind) in boxes.items():
+        colour, line = _LOOKS[kind]
+        frame = {"boxstyle": "round,pad=0.5", "fc": "none", "ec": colour, "ls": line, "lw": 1.6}
+        drawn[text] = ax.text(
+            x, y, text, ha="center", va="center", color=colour, fontsize=9.5, bbox=frame
+        )
+    for start, end in arrows:
+        ax.annotate(
+            "", boxes[end][:2], boxes[start][:2],
+            arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.1, "shrinkA": 2, "shrinkB": 2,
+                        "patchA": drawn[start].get_bbox_patch(),
+                        "patchB": drawn[end].get_bbox_patch()},
+        )  # fmt: skip
+    looks = [
+        Line2D([], [], color=colour, ls=line, lw=1.6, label=kind)
+        for kind, (colour, line) in _LOOKS.items()
+    ]
+    _legend(ax, handles=looks, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return figure
 
 
 _UNITS = {"individual": "Share of images", "pair": "Share of pairs", "set": "Share of sets",

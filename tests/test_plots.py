@@ -405,12 +405,33 @@ class TestGroupedDots:
         assert marks == [[0.2, 0.6], [0.4, 0.8]]
         assert "greedy" in texts(ax.figure) and "chance" in texts(ax.figure)
 
+    def test_differences_stand_beside_no_change(self):
+        ax = plots.grouped_dots(self.summary() - 0.5, "pair_accuracy", "Points", change=True)
+        assert ax.get_xlim()[0] == -1 and "no change" in texts(ax.figure)
+        assert "chance" not in texts(ax.figure)
+        assert "50" in [label.get_text() for label in ax.get_xticklabels()]
+
     def test_a_table_of_another_shape_is_refused(self):
         for table in (self.summary().droplevel(1), self.summary().iloc[:0]):
             with pytest.raises(ValueError, match="second level|rows"):
                 plots.grouped_dots(table, "pair_accuracy", "x")
         with pytest.raises(ValueError, match="set_accuracy_low"):
             plots.grouped_dots(self.summary(), "set_accuracy", "x")
+
+
+class TestCausalDiagram:
+    def test_kinds_are_told_apart_by_line_and_colour(self):
+        boxes = {"data": (0.1, 0.5, "varied"), "seed": (0.1, 0.9, "fixed"),
+                 "accuracy": (0.9, 0.5, "measured")}  # fmt: skip
+        figure = plots.causal_diagram(boxes, [("data", "accuracy")])
+        assert {"data", "seed", "accuracy", "varied", "fixed", "measured"} <= set(texts(figure))
+        frames = [t.get_bbox_patch() for t in figure.axes[0].texts if t.get_text() in boxes]
+        assert len({frame.get_edgecolor() for frame in frames}) == 3
+        assert frames[0].get_linestyle() != frames[1].get_linestyle()
+
+    def test_an_unknown_kind_or_box_is_named(self):
+        with pytest.raises(ValueError, match="'changed', 'score'"):
+            plots.causal_diagram({"data": (0, 0, "changed")}, [("data", "score")])
 
 
 class TestSignalAndBias:
