@@ -424,7 +424,8 @@ class TestCausalDiagram:
         boxes = {"data": (0.1, 0.5, "varied"), "seed": (0.1, 0.9, "fixed"),
                  "accuracy": (0.9, 0.5, "measured")}  # fmt: skip
         figure = plots.causal_diagram(boxes, [("data", "accuracy")])
-        assert {"data", "seed", "accuracy", "varied", "fixed", "measured"} <= set(texts(figure))
+        shown = texts(figure)
+        assert all(kind in shown for kind in ("varied", "fixed", "measured"))
         frames = [t.get_bbox_patch() for t in figure.axes[0].texts if t.get_text() in boxes]
         assert len({frame.get_edgecolor() for frame in frames}) == 3
         assert frames[0].get_linestyle() != frames[1].get_linestyle()

@@ -474,9 +474,10 @@ def test_an_effect_is_the_difference_to_the_base_on_the_same_pairs():
 def test_an_overview_has_a_row_for_each_experiment_and_a_column_for_each_measure(recorded):
     shown = ablations.overview(ablations.results("data", recorded), ["hard negatives", "CLIP"])
     assert list(shown.index) == ["hard negatives", "CLIP"]
-    columns = ["pair, A", "pair, B", "relative, A", "relative, B", "objects, A"]
+    columns = ["pair A", "pair B", "relative A", "relative B", "objects A"]
     assert list(shown.columns) == columns
-    assert shown["pair, A"].str.fullmatch(r"\d+ \[\d+, \d+\]").all()
+    assert shown["pair A"].str.fullmatch(r"\d+ \[\d+, \d+\]").all()
+    assert shown["objects A"].str.fullmatch(r"\d+").all()
 
 
 def test_a_metric_or_family_that_is_not_there_is_named(tmp_path, recorded):

@@ -41,7 +41,7 @@ _CHOICES = {
     "objective": ("contrastive", "captioning", "answering"),
     "encoder": ("new", "mini-llava", "mini-llava untaught"),
     "tokens": ("cls", "mean", "weighted", "patches"),
-    "text": ("new", "mini-llava", "mini-llava untaught"),
+    "text": ("new", "mini-llava"),
     "text_tokens": ("end", "all"),
 }
 
@@ -124,9 +124,9 @@ class TextTower(nn.Module):
 class LlamaText(nn.Module):
     """The mini LLaVA's language model as a text encoder."""
 
-    def __init__(self, learned: bool, seed: int):
+    def __init__(self):
         super().__init__()
-        model = mini_llava(learned, seed)
+        model = mini_llava(True)
         self.llama = model.model.language_model
         self.width = model.config.text_config.hidden_size
 
@@ -226,7 +226,7 @@ class Matcher(DualEncoder):
         super().__init__()
         self.settings = s
         self.visual = vision_tower(s)
-        self.text = TextTower(s) if s.text == "new" else LlamaText(s.text == "mini-llava", s.seed)
+        self.text = TextTower(s) if s.text == "new" else LlamaText()
         self.image_projection = nn.Linear(s.width, s.embed_dim, bias=False)
         self.text_projection = nn.Linear(self.text.width, s.embed_dim, bias=False)
 

@@ -16,14 +16,15 @@ TABLES = Path(__file__).parents[2] / "assets" / "ablations"
 RESAMPLES = 4000
 #: Columns of :func:`overview`: metric and benchmark.
 OVERVIEW = {
-    "pair, A": ("pair", "tabletop-a"),
-    "pair, B": ("pair", "tabletop-b"),
-    "relative, A": ("relative", "tabletop-a"),
-    "relative, B": ("relative", "tabletop-b"),
-    "objects, A": ("retrieval", "tabletop-a"),
-    "probe, A": ("probe", "tabletop-a"),
+    "pair A": ("pair", "tabletop-a"),
+    "pair B": ("pair", "tabletop-b"),
+    "relative A": ("relative", "tabletop-a"),
+    "relative B": ("relative", "tabletop-b"),
+    "objects A": ("retrieval", "tabletop-a"),
+    "probe A": ("probe", "tabletop-a"),
 }
-_DIGITS = ("individual", "pair", "relative", "retrieval")
+_OF_SIDES = ("individual", "pair", "relative")
+_DIGITS = (*_OF_SIDES, "retrieval")
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -134,7 +135,7 @@ def summarise(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.Da
 
 
 def overview(table: pd.DataFrame, names: Iterable[str] | None = None) -> pd.DataFrame:
-    """Experiments for people: each measure in per cent with its interval over seeds and pairs.
+    """Experiments for people: measures in per cent, with intervals for those of sides.
 
     Parameters
     ----------
@@ -146,9 +147,9 @@ def overview(table: pd.DataFrame, names: Iterable[str] | None = None) -> pd.Data
     Returns
     -------
     pandas.DataFrame of str
-        A row for each experiment, the columns of :data:`OVERVIEW`: pair accuracy (chance 25),
-        relative preference (chance 50), retrieval of objects (chance 1 of 100 sets), and a linear
-        probe on the pair's two vectors (chance 50).
+        A row for each experiment, the columns of :data:`OVERVIEW`: pair accuracy (chance 25) and
+        relative preference (chance 50), each with its interval over seeds and pairs, retrieval of
+        objects (chance 1 of 100 sets), and a linear probe on the pair's two vectors (chance 50).
     """
     order = list(table["experiment"].unique() if names is None else names)
     table = table[table["experiment"].isin(order)]
@@ -157,12 +158,12 @@ def overview(table: pd.DataFrame, names: Iterable[str] | None = None) -> pd.Data
         if metric not in set(table["metric"]):  # a probe needs many pairs
             continue
         means = 100 * summarise(table, metric).xs(benchmark, level="benchmark")
-        rows = means[["value", "value_low", "value_high"]].round().itertuples(name=None)
+        rows = means[["value", "value_low", "value_high"]].itertuples(name=None)
         columns[title] = pd.Series({
-            name: f"{mean:.0f}" + ("" if np.isnan(low) else f" [{low:.0f}, {high:.0f}]")
+            name: f"{mean:.0f}" + (f" [{low:.0f}, {high:.0f}]" if metric in _OF_SIDES else "")
             for name, mean, low, high in rows
         })  # fmt: skip
-    return pd.DataFrame(columns).reindex(order).rename_axis("experiment")
+    return pd.DataFrame(columns).reindex(order)
 
 
 def effects(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.DataFrame:

@@ -91,7 +91,7 @@ def load_world(folder: Path, seed: int, scenes: int, size: int, n: int, context:
     kept, texts = [], []
     drawn_scenes = training_scenes(seed, 0, scenes)
     for i, scene in enumerate(drawn_scenes):
-        drawn = _draw(scene, np.random.default_rng((TRAIN, seed, i, _CAPTIONS)), n)
+        drawn = draw_captions(scene, np.random.default_rng((TRAIN, seed, i, _CAPTIONS)), n)
         if drawn:
             kept.append(i)
             texts.append(drawn)
@@ -106,8 +106,11 @@ def load_world(folder: Path, seed: int, scenes: int, size: int, n: int, context:
     )  # fmt: skip
 
 
-def _draw(scene: Scene, rng: np.random.Generator, n: int) -> tuple[list[str], ...] | None:
-    """`n` captions of each sort, or None for a scene without a relation that is plain to see."""
+def draw_captions(scene: Scene, rng: np.random.Generator, n: int) -> tuple[list[str], ...] | None:
+    """`n` captions of each sort: plain, with the relation, with the opposite one, questions.
+
+    None for a scene without a relation that is plain to see.
+    """
     if scene.relation is None:
         return None
     plain: list[str] = []
