@@ -107,7 +107,8 @@ plt.show()
 # %%
 sorts = ("no relation", "relation", "hard negative", "question")
 texts = draw_captions(scene, np.random.default_rng(0), 1)
-pd.DataFrame({"caption": [text for (text,) in texts]}, index=sorts)
+for sort, (text,) in zip(sorts, texts, strict=True):
+    print(f"{sort:15}{text}")
 
 # %% [markdown]
 # Each experiment has a base and differs from it in one setting. The next cell does not quote that, it compares:
