@@ -269,7 +269,7 @@ plots.grouped_dots(effects, "difference", title, change=True)
 plt.show()
 
 # %% [markdown]
-# And the same for relative preference, which a bias cannot hide:
+# And the same for relative preference, which a bias cannot hide. CLIP's own happens to lie below 50 on A, so most changes from it point to the right there; that is luck of the base, not their merit:
 
 # %% mystnb={"image": {"alt": "The same changes ranked by their effect on relative preference. The reader of patches and the captioner of patches stand out to the right; the others scatter around the line of no change."}}
 title = "Change of relative preference, in points"
