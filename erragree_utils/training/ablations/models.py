@@ -83,6 +83,16 @@ class Model(nn.Module):
         raise NotImplementedError
 
 
+class TokenReader(Model):
+    """A model whose text side reads image tokens: ``read(images)`` (N, P, width)."""
+
+    def read(self, images: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def image_vectors(self, images, texts):
+        return F.normalize(self.read(images).mean(1), dim=-1)
+
+
 # --- encoders ------------------------------------------------------------------------------------
 
 
@@ -299,7 +309,7 @@ def weighted_cosines(patches: torch.Tensor, texts: torch.Tensor) -> torch.Tensor
 # --- captioning ----------------------------------------------------------------------------------
 
 
-class Captioner(Model):
+class Captioner(TokenReader):
     """The same encoder read by a causal text transformer that writes the caption."""
 
     def __init__(self, s: Settings):
@@ -339,14 +349,11 @@ class Captioner(Model):
     def paired(self, images, texts):
         return self.log_likelihoods(self.read(images), texts)
 
-    def image_vectors(self, images, texts):
-        return F.normalize(self.read(images).mean(1), dim=-1)
-
 
 # --- reading -------------------------------------------------------------------------------------
 
 
-class Reader(Model):
+class Reader(TokenReader):
     """The mini LLaVA with a new projector, reading patch tokens or the class token alone.
 
     A caption's score is the log of VQAScore: that of "yes" to whether the image shows it.
@@ -398,9 +405,6 @@ class Reader(Model):
         answers = states[packed.targets != llava.IGNORED][::2]  # each is a word and the end
         chance = self.llava.lm_head(answers).log_softmax(-1)[:, self.yes]
         return chance.view(len(rows), -1)
-
-    def image_vectors(self, images, texts):
-        return F.normalize(self.read(images).mean(1), dim=-1)
 
 
 _ASKED = 20  # questions about an image at a time
