@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 VARIABLE = "ERRAGREE_SCALE"
+SEED_VARIABLE = "ERRAGREE_SEED"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Scale:
     pictures : mapping
         Further options of `load_benchmark` for images that are looked at, not scored: rendered
         scenes can be drawn larger than the model reads them, photographs are as they are.
+    draw : mapping
+        Further options of `load_benchmark` that choose the draw: the ``seed`` of rendered scenes.
+        Photographs are what they are.
     """
 
     name: str
@@ -56,6 +60,12 @@ class Scale:
     clip_dtype: str
     hardware: str
     pictures: Mapping[str, Any] = field(default_factory=dict)
+    draw: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int | None:
+        """Of the benchmarks' draw; None where nothing is drawn."""
+        return self.draw.get("seed")
 
 
 SCALES = {
@@ -75,6 +85,7 @@ SCALES = {
             clip_dtype="float32",
             hardware="any CPU, no network",
             pictures={"n_sets": 4, "size": 336, "supersample": 3},
+            draw={"seed": 0},
         ),
         # The paper's CLIP is LLaVA-1.5's vision tower: OpenAI's ViT-L/14 at 336 px.
         Scale(
@@ -98,13 +109,23 @@ SCALES = {
 def get_scale(name: str | None = None) -> Scale:
     """A scale by name; by default the one in the environment variable ``ERRAGREE_SCALE``, or mini.
 
+    ``ERRAGREE_SEED`` gives another draw of the rendered benchmarks than that of seed 0.
+
     Raises
     ------
     ValueError
-        If there is no such scale; the message says whether the environment named it.
+        If there is no such scale, or the seed is not a number from 0 on; the message says whether
+        the environment named it.
     """
     chosen = name if name is not None else os.environ.get(VARIABLE) or "mini"
     if chosen not in SCALES:
         origin = "" if name is not None else f" (from the environment variable {VARIABLE})"
         raise ValueError(f"unknown scale {chosen!r}{origin}; choose one of {', '.join(SCALES)}")
-    return SCALES[chosen]
+    scale, seed = SCALES[chosen], os.environ.get(SEED_VARIABLE)
+    if not seed or scale.seed is None:
+        return scale
+    if not seed.isdecimal():
+        raise ValueError(
+            f"the environment variable {SEED_VARIABLE} is {seed!r}; give a whole number from 0 on"
+        )
+    return replace(scale, draw={"seed": int(seed)})

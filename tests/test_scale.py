@@ -8,7 +8,7 @@ import timm
 
 from erragree_utils.benchmarks import BENCHMARKS
 from erragree_utils.models.mllm import REVISIONS
-from erragree_utils.scale import SCALES, VARIABLE, get_scale
+from erragree_utils.scale import SCALES, SEED_VARIABLE, VARIABLE, get_scale
 
 
 def test_mini_is_the_default(monkeypatch):
@@ -48,3 +48,14 @@ def test_an_unknown_scale_is_refused_and_its_origin_said(monkeypatch):
     monkeypatch.setenv(VARIABLE, "papre")
     with pytest.raises(ValueError, match=f"'papre' .*{VARIABLE}"):
         get_scale()
+
+
+def test_the_environment_chooses_the_draw_of_rendered_scenes_alone(monkeypatch):
+    monkeypatch.delenv(SEED_VARIABLE, raising=False)
+    assert get_scale("mini").seed == 0
+    monkeypatch.setenv(SEED_VARIABLE, "11")
+    assert get_scale("mini").draw == {"seed": 11}
+    assert get_scale("paper").draw == {} and get_scale("paper").seed is None
+    monkeypatch.setenv(SEED_VARIABLE, "-1")
+    with pytest.raises(ValueError, match=f"{SEED_VARIABLE} is '-1'"):
+        get_scale("mini")

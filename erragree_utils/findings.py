@@ -1,0 +1,200 @@
+"""What a chapter found, as records: a claim, its value and interval, the bound that it must keep.
+
+A chapter ends its measurement with `show([finding(...), ...])`. The page then has one line per
+finding, marked *holds* or *does not hold here*; the same records travel in the notebook's outputs
+(under `MIME`), from which the page *Findings*, the tests and the check on other draws read them.
+A finding that does not hold raises nothing: the book is built, and says so.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .paper import Published
+
+#: Key of the records in a notebook cell's outputs.
+MIME = "application/vnd.erragree.findings+json"
+LEVEL_WIDTH = 2 * 1.96  # standard errors in a 95% interval
+#: Per unit: the factor for people, and the digits shown.
+UNITS = {"%": (100, 1), "points": (100, 1), "cosine": (1, 4), "": (1, 3)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One claim of a chapter, with what was measured and what it must keep.
+
+    Parameters
+    ----------
+    claim : str
+        A sentence that the numbers make true or false.
+    value, low, high : float
+        The estimate and its 95% interval; both ends equal the value where nothing was sampled.
+    above, below : float or None
+        Bounds. The claim holds if the *interval* keeps them, not just the value.
+    unit : str
+        A key of `UNITS`.
+    seed : int or None
+        Of the benchmark's draw; None where the images are published ones.
+    paper : str
+        What the paper reports beside it, with its protocol; empty if nothing was found.
+    """
+
+    claim: str
+    value: float
+    low: float
+    high: float
+    above: float | None
+    below: float | None
+    unit: str
+    seed: int | None
+    paper: str
+
+    @property
+    def holds(self) -> bool:
+        over = self.above is None or self.low > self.above
+        return over and (self.below is None or self.high < self.below)
+
+    @property
+    def margin(self) -> float:
+        """Distance of the value to the nearer bound in standard errors; negative beyond it.
+
+        Infinite where the value has no uncertainty of its own.
+        """
+        distances = [] if self.above is None else [self.value - self.above]
+        distances += [] if self.below is None else [self.below - self.value]
+        nearest, error = min(distances), (self.high - self.low) / LEVEL_WIDTH
+        return nearest / error if error else math.copysign(math.inf, nearest)
+
+    @property
+    def bound(self) -> str:
+        """The bound in words, such as ``"above 99.0"``."""
+        ends = {"above": self.above, "below": self.below}
+        return ", ".join(f"{word} {self.number(b)}" for word, b in ends.items() if b is not None)
+
+    @property
+    def measured(self) -> str:
+        """The value with its interval, for people."""
+        if self.low == self.high:
+            return self.number(self.value)
+        return f"{self.number(self.value)} [{self.number(self.low)}, {self.number(self.high)}]"
+
+    def number(self, x: float) -> str:
+        factor, digits = UNITS[self.unit]
+        small = x and abs(x * factor) < 10**-digits
+        return f"{x * factor:.1e}" if small else f"{x * factor:.{digits}f}"
+
+
+def finding(
+    claim: str,
+    value: float | tuple[float, float, float],
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    unit: str = "%",
+    seed: int | None = None,
+    paper: Published | str = "",
+) -> Finding:
+    """A `Finding`; `value` is a number, or the triple of `estimate`.
+
+    Raises
+    ------
+    ValueError
+        If there is no bound or an unknown unit, or the value is not inside its interval (NaN is
+        not: what was not measured cannot hold).
+    """
+    value, low, high = (float(x) for x in (value if np.ndim(value) else (value,) * 3))
+    if above is None and below is None:
+        raise ValueError(f"{claim!r} has no bound: give above, below or both")
+    if unit not in UNITS:
+        raise ValueError(f"unknown unit {unit!r}; choose one of {', '.join(map(repr, UNITS))}")
+    if not low <= value <= high:
+        raise ValueError(f"{claim!r}: {value} is not inside its interval [{low}, {high}]")
+    return Finding(claim, value, low, high, above, below, unit, seed, str(paper))
+
+
+def estimate(row: Mapping[str, Any] | pd.Series, name: str) -> tuple[float, float, float]:
+    """Value, low and high of a quantity in a row with the columns NAME, NAME_low, NAME_high."""
+    return row[name], row[f"{name}_low"], row[f"{name}_high"]
+
+
+class Findings:
+    """The findings of a page; a notebook shows them, one line each, and keeps them as records."""
+
+    def __init__(self, findings: Iterable[Finding]):
+        self.findings = list(findings)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {
+            MIME: [asdict(f) for f in self.findings],
+            "text/html": as_html(self.findings),
+            "text/plain": as_text(self.findings),
+        }
+
+
+def show(findings: Iterable[Finding]) -> Findings:
+    """The last line of a chapter's finding cell.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or two make the same claim: margins on other draws are kept by claim.
+    """
+    found = Findings(findings)
+    claims = [f.claim for f in found.findings]
+    if not claims:
+        raise ValueError("a page without findings shows nothing: give one or more")
+    if twice := {claim for claim in claims if claims.count(claim) > 1}:
+        raise ValueError(f"two findings make the same claim: {'; '.join(sorted(twice))}")
+    return found
+
+
+def as_text(findings: Iterable[Finding]) -> str:
+    """A line for each finding, for a terminal."""
+    return "\n".join(
+        f"{'holds' if f.holds else 'DOES NOT HOLD HERE'}: {f.claim} ({f.measured}; {f.bound})"
+        for f in findings
+    )
+
+
+def as_html(findings: Iterable[Finding]) -> str:
+    """A table with a line for each finding, its columns named for people."""
+    rows = "".join(
+        f'<tr class="{"holds" if f.holds else "fails"}">'
+        + "".join(f"<td>{html.escape(text)}</td>" for text in _row(f).values())
+        + "</tr>"
+        for f in findings
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("", "Finding", "Measured", "Bound", "Paper"))
+    return f'<table class="findings"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _row(f: Finding) -> dict[str, str]:
+    unit = f" {f.unit}" if f.unit else ""
+    return {
+        "": "✓ holds" if f.holds else "✗ does not hold here",
+        "Finding": f.claim,
+        "Measured": f.measured + unit,
+        "Bound": f.bound,
+        "Paper": f.paper,
+    }
+
+
+def read(notebook: Mapping[str, Any]) -> list[Finding]:
+    """The findings in the outputs of an executed notebook (its JSON, or an nbformat node)."""
+    bundles = [
+        output["data"][MIME]
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code"
+        for output in cell["outputs"]
+        if MIME in output.get("data", {})
+    ]
+    records = [json.loads(b) if isinstance(b, str) else b for b in bundles]
+    return [Finding(**record) for page in records for record in page]
