@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help book test bench sync format address coverage install clean
+.PHONY: help book test robust bench sync format address coverage install clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ book: $(STAMP)  ## execute every notebook and build _build/html
 # Two workers of one thread each: threads of two processes on two cores would wait for each other.
 test: $(STAMP)  ## unit tests, notebooks, pairs, lint, and the book with warnings as errors
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile
+
+robust: $(STAMP)  ## findings on other draws and processor paths (an hour on two cores)
+	OMP_NUM_THREADS=1 $(PY) tools/robust.py --record book/margins.csv
 
 bench: $(STAMP)  ## run each benchmark of benchmarks/
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done

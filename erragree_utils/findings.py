@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -164,27 +164,31 @@ def as_text(findings: Iterable[Finding]) -> str:
     )
 
 
-def as_html(findings: Iterable[Finding]) -> str:
-    """A table with a line for each finding, its columns named for people."""
-    rows = "".join(
+def as_html(findings: Sequence[Finding], margins: bool = False) -> str:
+    """A table with a line for each finding; optionally with its margin in standard errors."""
+    rows = [_row(f, margins) for f in findings]
+    head = "".join(f"<th>{name}</th>" for name in rows[0])
+    body = "".join(
         f'<tr class="{"holds" if f.holds else "fails"}">'
-        + "".join(f"<td>{html.escape(text)}</td>" for text in _row(f).values())
+        + "".join(f"<td>{html.escape(text)}</td>" for text in row.values())
         + "</tr>"
-        for f in findings
+        for f, row in zip(findings, rows, strict=True)
     )
-    head = "".join(f"<th>{name}</th>" for name in ("", "Finding", "Measured", "Bound", "Paper"))
-    return f'<table class="findings"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<table class="findings"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _row(f: Finding) -> dict[str, str]:
-    unit = f" {f.unit}" if f.unit else ""
-    return {
+def _row(f: Finding, margin: bool) -> dict[str, str]:
+    row = {
         "": "✓ holds" if f.holds else "✗ does not hold here",
         "Finding": f.claim,
-        "Measured": f.measured + unit,
+        "Measured": f"{f.measured} {f.unit}".strip(),
         "Bound": f.bound,
+        "Margin": "no sampling" if math.isinf(f.margin) else f"{f.margin:.1f} s.e.",
         "Paper": f.paper,
     }
+    if not margin:
+        del row["Margin"]
+    return row
 
 
 def read(notebook: Mapping[str, Any]) -> list[Finding]:

@@ -108,19 +108,33 @@ class TestPages:
             links = [tag["href"] for tag in soup(html, page).find_all("a", href=True)]
             assert [x for x in links if "colab" in x and x.endswith(f"/blob/main/{page}.ipynb")]
 
+    def test_the_findings_of_every_chapter_are_on_their_page(self, html):
+        tables = soup(html, "book/findings").select("table.findings")
+        rows = [row.get_text() for table in tables for row in table.select("tbody tr")]
+        shown = [
+            row.select("td")[1].get_text()
+            for page in PAGES
+            for row in soup(html, page).select(".cell_output table.findings tbody tr")
+        ]
+        assert shown and [claim for claim in shown if not any(claim in row for row in rows)] == []
+
 
 @pytest.fixture
 def small_book(tmp_path) -> Path:
-    """A book of one page and one notebook, with a package of its own that the notebook prints."""
+    """A book of two pages and a notebook, with a package of its own that the notebook prints."""
     book = tmp_path / "small"
-    for folder in ("notebooks", "book/_static", "tools", "erragree_utils"):
+    for folder in ("notebooks", "book/_static", "erragree_utils"):
         (book / folder).mkdir(parents=True)
     shutil.copy(ROOT / "_config.yml", book)
-    shutil.copy(ROOT / "tools" / "book_extension.py", book / "tools")
+    shutil.copytree(ROOT / "tools", book / "tools")
     shutil.copy(ROOT / "book" / "references.bib", book / "book")
-    toc = {"format": "jb-book", "root": "book/index", "chapters": [{"file": "notebooks/a"}]}
+    for module in ("findings", "paper"):
+        shutil.copy(ROOT / "erragree_utils" / f"{module}.py", book / "erragree_utils")
+    files = ["notebooks/a", "book/findings"]
+    toc = {"format": "jb-book", "root": "book/index", "chapters": [{"file": f} for f in files]}
     (book / "_toc.yml").write_text(yaml.safe_dump(toc))
     (book / "book" / "index.md").write_text("# First page\n")
+    (book / "book" / "findings.md").write_text("# Findings\n\n```{findings}\n```\n")
     (book / "book" / "_static" / "custom.css").write_text("")
     write_notebook(book, "import erragree_utils\n\nprint(erragree_utils.VALUE)")
     write_value(book, "one")
@@ -129,7 +143,7 @@ def small_book(tmp_path) -> Path:
 
 def write_notebook(book: Path, source: str) -> None:
     """Make the small book's notebook of one code cell."""
-    cells = [nbformat.v4.new_markdown_cell("# A"), nbformat.v4.new_code_cell(source)]
+    cells = [nbformat.v4.new_markdown_cell("# Chapter A"), nbformat.v4.new_code_cell(source)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, book / "notebooks" / "a.ipynb")
@@ -144,11 +158,11 @@ class TestOutputs:
     def test_follow_the_package_and_are_taken_from_the_cache_otherwise(self, small_book):
         page = small_book / "_build" / "html" / "notebooks" / "a.html"
         first = build(small_book, small_book)
-        assert first.returncode == 0 and "Executing notebook" in first.stdout + first.stderr
+        assert first.returncode == 0 and "1/1 notebooks/a.ipynb" in first.stdout, first.stderr
         assert "value one" in page.read_text("utf-8")
 
         again = build(small_book, small_book)
-        assert "Executing notebook" not in again.stdout + again.stderr
+        assert "Executing" not in again.stdout + again.stderr
         assert "value one" in page.read_text("utf-8")
 
         write_value(small_book, "two")
@@ -166,3 +180,43 @@ class TestOutputs:
     def test_of_a_notebook_whose_kernel_dies_fail_the_build(self, small_book):
         write_notebook(small_book, "import os\n\nos._exit(1)")
         assert build(small_book, small_book).returncode != 0
+
+
+PLANTED = """
+from erragree_utils.findings import finding, show
+
+show([
+    finding("Two is more than one", 2.0, above=1.0, unit=""),
+    finding("Half of them are right", (0.4, 0.3, 0.55), above=0.5),
+])
+"""
+
+
+class TestAFindingThatDoesNotHold:
+    def test_is_marked_on_its_page_on_that_of_findings_and_in_the_terminal(self, small_book):
+        write_notebook(small_book, PLANTED)
+        result = build(small_book, small_book)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "1 of 2 findings hold." in result.stdout
+        assert "On the page “Chapter A”:\nDOES NOT HOLD HERE: Half of them" in result.stdout
+        assert "The book is ready" in result.stdout
+        html = small_book / "_build" / "html"
+        for page in ("notebooks/a", "book/findings"):
+            rows = soup(html, page).select("table.findings tr.fails")
+            assert len(rows) == 1 and "Half of them are right" in rows[0].get_text()
+            assert "does not hold here" in rows[0].get_text()
+        titles = [tag.get_text() for tag in soup(html, "book/findings").select("article a")]
+        assert "Chapter A" in titles
+
+    def test_fails_the_tests(self, small_book):
+        write_notebook(small_book, PLANTED)
+        (small_book / "tests").mkdir()
+        tests = shutil.copy(ROOT / "tests" / "test_notebooks.py", small_book / "tests")
+        shutil.copy(ROOT / "pyproject.toml", small_book)
+        command = [sys.executable, "-m", "pytest", tests, "-k", "finds_what_it_claims"]
+        environment = os.environ | {"PYTHONPATH": str(small_book)}
+        result = subprocess.run(
+            command, cwd=small_book, env=environment, capture_output=True, text=True
+        )
+        assert result.returncode == 1 and "1 failed" in result.stdout
+        assert "DOES NOT HOLD HERE: Half of them are right" in result.stdout

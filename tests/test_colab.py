@@ -7,7 +7,6 @@ has to decide, by an empty environment that claims to hold what Colab holds.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import colab_cell
 import pytest
 from packaging.requirements import Requirement
 
@@ -31,19 +31,9 @@ COLAB = {"torch": "2.11.0+cu128", "torchvision": "0.26.0+cu128", "numpy": "2.0.2
 
 
 @pytest.fixture(scope="module")
-def tool():
-    """tools/colab_cell.py, as a module."""
-    path = ROOT / "tools" / "colab_cell.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def cell(tool) -> str:
+def cell() -> str:
     """The cell's text."""
-    return tool.cell()
+    return colab_cell.cell()
 
 
 @pytest.fixture(autouse=True)
@@ -87,18 +77,18 @@ def run(cell: str, scale: str = "auto") -> None:
 
 
 class TestWriting:
-    def test_the_cell_takes_the_place_of_the_old_one_and_of_nothing_else(self, tool, tmp_path):
+    def test_the_cell_takes_the_place_of_the_old_one_and_of_nothing_else(self, tmp_path):
         script = tmp_path / "a.py"
         before, after = "# %% [markdown]\n# # Title\n\n", "\n# %%\nprint(1)\n"
-        script.write_text(f"{before}{tool.HEAD}import sys\n\nold = 1\n{after}")
-        assert tool.write(script, "new = 2")
-        assert script.read_text() == f"{before}{tool.HEAD}new = 2\n{after}"
-        assert not tool.write(script, "new = 2")
+        script.write_text(f"{before}{colab_cell.HEAD}import sys\n\nold = 1\n{after}")
+        assert colab_cell.write(script, "new = 2")
+        assert script.read_text() == f"{before}{colab_cell.HEAD}new = 2\n{after}"
+        assert not colab_cell.write(script, "new = 2")
 
-    def test_a_notebook_without_the_cell_is_refused(self, tool, tmp_path):
+    def test_a_notebook_without_the_cell_is_refused(self, tmp_path):
         (tmp_path / "a.py").write_text("# %%\nprint(1)\n")
         with pytest.raises(ValueError, match="has no cell that begins with"):
-            tool.write(tmp_path / "a.py", "new = 2")
+            colab_cell.write(tmp_path / "a.py", "new = 2")
 
 
 class TestElsewhere:

@@ -101,3 +101,8 @@ class TestShown:
         text = nbformat.writes(nbformat.v4.new_notebook(cells=cells))
         assert MIME in text
         assert findings.read(nbformat.reads(text, 4)) == self.SHOWN.findings
+
+    def test_has_margins_where_they_are_asked_for(self):
+        text = findings.as_html(self.SHOWN.findings, margins=True)
+        assert "<td>12.3 s.e.</td>" in text and "<td>no sampling</td>" in text
+        assert "s.e." not in findings.as_html(self.SHOWN.findings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+import set_address
+import sync_notebooks
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,15 +20,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 COLAB = "https://colab.research.google.com"
 
 
-def load_tool(name: str):
-    """A script of tools/, as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-set_address, sync_notebooks = load_tool("set_address"), load_tool("sync_notebooks")
 ADDRESS = set_address.repository(ROOT)
 
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

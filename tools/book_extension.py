@@ -1,76 +1,47 @@
-"""Sphinx extension of the book: an execution cache that follows the package, and an offline badge.
-
-Jupyter Book's execution cache is keyed by the code cells and the kernel alone, so a change in the
-helper package or its weights would leave stale outputs in the pages. Here the cache's folder is
-named by a hash of the package's files and of the installed versions.
-"""
+"""Sphinx extension of the book: its execution cache, the table of findings, an offline badge."""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from importlib.metadata import distributions
+import os
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from docutils.statemachine import StringList
+from execution import chapters, current_cache, executed
 from sphinx.transforms import SphinxTransform
+from sphinx.util.docutils import SphinxDirective
 
-PACKAGE = "erragree_utils"
-CACHES_KEPT = 3
+from erragree_utils import findings
+
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 LOCAL_BADGE = "/book/_static/colab-badge.svg"
 
 
-def package_key(package: Path) -> str:
-    """Hash the files of a package together with the versions of everything installed.
-
-    Parameters
-    ----------
-    package : Path
-        Folder of the package; byte code and numba caches (``__pycache__``) do not count.
-
-    Returns
-    -------
-    str
-        Sixteen hexadecimal digits.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no file in the folder.
-    """
-    files = sorted(
-        path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
-    )
-    if not files:
-        raise FileNotFoundError(f"No files in {package}: build the book from a whole checkout.")
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.relative_to(package).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    for name, version in sorted({(d.name, d.version) for d in distributions()}):
-        digest.update(f"{name}=={version}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def remove_old_caches(caches: Path, current: Path, kept: int = CACHES_KEPT) -> None:
-    """Keep the current cache and the most recently used others, `kept` in all."""
-    others = [path for path in caches.iterdir() if path.is_dir() and path != current]
-    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in others[kept - 1 :]:
-        shutil.rmtree(path)
-
-
 def use_package_cache(app: Any, config: Any) -> None:
     """Point the notebooks' execution cache at the folder of the package's present state."""
-    source = Path(app.srcdir)
-    caches = source / "_build" / ".jupyter_cache"
-    current = caches / package_key(source / PACKAGE)
-    current.mkdir(parents=True, exist_ok=True)
-    current.touch()
-    remove_old_caches(caches, current)
-    config.nb_execution_cache_path = str(current)
+    config.nb_execution_cache_path = str(current_cache(Path(app.srcdir)))
+
+
+class FindingsDirective(SphinxDirective):
+    """``{findings}``: what each executed notebook found, a table per chapter."""
+
+    def run(self) -> list[nodes.Node]:
+        source, cache = Path(self.env.srcdir), Path(self.config.nb_execution_cache_path)
+        here = Path(self.env.doc2path(self.env.docname)).parent
+        found: list[nodes.Node] = []
+        for path in chapters(source):
+            notebook = executed(path, cache)
+            page = findings.read(notebook) if notebook is not None else []
+            if page:
+                found += self._title(os.path.relpath(path, here))
+                found.append(nodes.raw("", findings.as_html(page, margins=True), format="html"))
+        return found or [nodes.paragraph(text="No notebook has been executed yet: `make book`.")]
+
+    def _title(self, link: str) -> list[nodes.Node]:
+        paragraph = nodes.paragraph()
+        self.state.nested_parse(StringList([f"**[]({Path(link).as_posix()})**"]), 0, paragraph)
+        return paragraph.children
 
 
 class LocalBadge(SphinxTransform):
@@ -87,5 +58,6 @@ class LocalBadge(SphinxTransform):
 def setup(app: Any) -> dict[str, Any]:
     """Register the extension's parts with Sphinx."""
     app.connect("config-inited", use_package_cache)
+    app.add_directive("findings", FindingsDirective)
     app.add_transform(LocalBadge)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

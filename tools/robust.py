@@ -1,0 +1,180 @@
+"""Execute the chapters on other draws and processor paths, and record each finding's margin.
+
+Every variation keeps its outputs under ``_build/robust``, so that a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from execution import PACKAGE, NotebookError, chapters, execute, package_key, title
+from tqdm.auto import tqdm
+
+from erragree_utils import findings
+from erragree_utils.findings import Finding
+
+ROOT = Path(__file__).resolve().parents[1]
+SEEDS = (0, 11, 12, 13, 14)
+LEAST = 3.0  # standard deviations over seeds that a margin should have
+#: In the kernel before a chapter begins: what another machine's rounding might do, a good deal
+#: larger, in every layer of every model.
+NOISE = """
+import torch
+
+_noise = torch.Generator().manual_seed(0)
+
+
+def _perturb(module, inputs, output):
+    if isinstance(module, torch.nn.Linear):
+        noise = torch.randn(output.shape, generator=_noise, dtype=torch.float32)
+        return output * (1 + 1e-6 * noise.to(output.device, output.dtype))
+
+
+torch.nn.modules.module.register_module_forward_hook(_perturb)
+"""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One way to execute the chapters again."""
+
+    name: str
+    kind: str  # "seed", "path" or "noise"
+    environment: dict[str, str] = field(default_factory=dict)
+    before: str = ""
+
+
+VARIATIONS = (
+    *(Variation(f"seed {s}", "seed", {"ERRAGREE_SEED": str(s)}) for s in SEEDS),
+    Variation(
+        "AVX2", "path", {"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "avx2"}
+    ),
+    Variation(
+        "SSE", "path", {"OPENBLAS_CORETYPE": "Prescott", "ATEN_CPU_CAPABILITY": "default"}
+    ),
+    Variation("two threads", "path", {"OMP_NUM_THREADS": "2"}),
+    Variation("noise 1e-6", "noise", before=NOISE),
+)  # fmt: skip
+
+
+def run(variation: Variation, notebook: Path, source: Path) -> list[Finding]:
+    """The findings of a chapter under a variation.
+
+    Raises
+    ------
+    NotebookError
+        If the chapter raises.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variation.environment}
+    name = variation.name.replace(" ", "-")
+    cache = source / "_build" / "robust" / name / package_key(source / PACKAGE, environment)
+    cache.mkdir(parents=True, exist_ok=True)
+    return findings.read(execute(notebook, cache, environment, variation.before))
+
+
+def margins(results: dict[str, dict[str, list[Finding]]]) -> pd.DataFrame:
+    """A row for each claim of each chapter, from findings by chapter and name of variation.
+
+    ``mean``, ``sd``, ``least`` and ``most`` are over seeds; ``margin`` is the distance of the mean
+    to the nearer bound in those standard deviations; ``paths`` and ``noise`` the largest change of
+    the value against the first seed's; ``failed`` names the variations in which it does not hold
+    or is not claimed.
+    """
+    kinds = {v.name: v.kind for v in VARIATIONS}
+    rows = []
+    for chapter, by_name in results.items():
+        by_claim = {n: {f.claim: f for f in page} for n, page in by_name.items()}
+        for claim, first in next(iter(by_claim.values())).items():
+            found = {n: page.get(claim) for n, page in by_claim.items()}
+            values = {n: f.value for n, f in found.items() if f}
+            over = np.array([v for n, v in values.items() if kinds[n] == "seed"])
+            sd = over.std(ddof=1) if len(over) > 1 else np.nan
+            ends = [(over.mean() - first.above)] if first.above is not None else []
+            ends += [(first.below - over.mean())] if first.below is not None else []
+            moved = {
+                kind: max((abs(v - first.value) for n, v in values.items() if kinds[n] == kind),
+                          default=np.nan)
+                for kind in ("path", "noise")
+            }  # fmt: skip
+            rows.append({
+                "chapter": chapter, "finding": claim, "bound": first.bound, "unit": first.unit,
+                "mean": over.mean(), "sd": sd, "least": over.min(), "most": over.max(),
+                "margin": min(ends) / sd if sd else np.copysign(np.inf, min(ends)),
+                "paths": moved["path"], "noise": moved["noise"],
+                "failed": ", ".join(n for n, f in found.items() if not (f and f.holds)),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def for_people(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `margins` in the findings' units, as text."""
+
+    def text(row: pd.Series, column: str) -> str:
+        factor, digits = findings.UNITS[row["unit"]]
+        value = factor * row[column]
+        return f"{value:.1e}" if value and abs(value) < 10**-digits else f"{value:.{digits}f}"
+
+    rows = [
+        {
+            "Chapter": row["chapter"],
+            "Finding": row["finding"],
+            "Bound": f"{row['bound']} {row['unit']}".strip(),
+            "Mean (sd) over seeds": f"{text(row, 'mean')} ({text(row, 'sd')})",
+            "Range": f"{text(row, 'least')} to {text(row, 'most')}",
+            "Margin": "same on every seed" if np.isinf(row["margin"]) else f"{row['margin']:.1f}",
+            "Other paths": text(row, "paths"),
+            "Noise": text(row, "noise"),
+        }
+        for _, row in table.iterrows()
+    ]
+    return pd.DataFrame(rows)
+
+
+def attempt(job: tuple[Variation, Path]) -> list[Finding] | NotebookError:
+    """`run`, with an error as its result, so that the other jobs are not lost."""
+    variation, notebook = job
+    try:
+        return run(variation, notebook, ROOT)
+    except NotebookError as error:
+        return error
+
+
+def main() -> int:
+    """Run what is missing, print the table, record it; 1 if a finding fails or lacks margin."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1))
+    parser.add_argument("--only", nargs="+", metavar="CHAPTER", help="beginnings of file names")
+    parser.add_argument("--record", type=Path, help="also write the table here, as CSV")
+    options = parser.parse_args()
+    chosen = tuple(options.only or [""])
+    jobs = list(product(VARIATIONS, [p for p in chapters(ROOT) if p.name.startswith(chosen)]))
+    results: dict[str, dict[str, list[Finding]]] = {}
+    with ThreadPoolExecutor(options.workers) as pool:
+        outcomes = tqdm(pool.map(attempt, jobs), total=len(jobs))
+        for (variation, notebook), outcome in zip(jobs, outcomes, strict=True):
+            if isinstance(outcome, NotebookError):
+                print(f"{notebook.name} failed under {variation.name}:\n{outcome}", file=sys.stderr)
+                return 1
+            results.setdefault(title(notebook), {})[variation.name] = outcome
+    table = margins(results)
+    shown = for_people(table)
+    print(shown.to_string(index=False))
+    if options.record:
+        shown.to_csv(options.record, index=False)
+    weak = table[(table["failed"] != "") | (table["margin"] < LEAST)]
+    for _, row in weak.iterrows():
+        why = f"fails under {row['failed']}" if row["failed"] else f"margin {row['margin']:.1f}"
+        print(f"{row['chapter']}: {row['finding']}: {why}", file=sys.stderr)
+    return int(len(weak) > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
