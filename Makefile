@@ -21,8 +21,8 @@ test: $(STAMP)  ## unit tests, notebooks, pairs, lint, and the book with warning
 robust: $(STAMP)  ## findings on other draws and processor paths (an hour on two cores)
 	OMP_NUM_THREADS=1 $(PY) tools/robust.py --record book/margins.csv
 
-bench: $(STAMP)  ## run each benchmark of benchmarks/
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
+bench: $(STAMP)  ## run the speed benchmarks
+	@set -e; for script in speed/*.py; do echo "== $$script"; $(PY) "$$script"; done
 
 sync: $(STAMP)  ## make each .ipynb and its .py pair equal (the newer one wins)
 	$(PY) tools/sync_notebooks.py

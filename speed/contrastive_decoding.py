@@ -11,7 +11,7 @@ costs as much again in either way.
 With a GPU, also LLaVA-1.5-7B's architecture with random weights in bfloat16; its answers never end
 before the 16th token.
 
-Run: python benchmarks/contrastive_decoding.py [images]
+Run: python speed/contrastive_decoding.py [images]
 """
 
 from __future__ import annotations

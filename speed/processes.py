@@ -5,7 +5,7 @@ alone: starting Python, loading models and rendering images cost each process th
 there are, and are told apart. Needs two cores that nothing else uses; the load is printed. Both
 runs must give the same decisions.
 
-Run: python benchmarks/processes.py [sets]
+Run: python speed/processes.py [sets]
 """
 
 from __future__ import annotations

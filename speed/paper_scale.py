@@ -10,7 +10,7 @@ Option scoring is set against the rate of plain matrix products that this device
 operations are counted by the formula in `erragree_utils.hardware`, without padding. Its memory
 stands beside that formula's estimate.
 
-Run: python benchmarks/paper_scale.py [sets]
+Run: python speed/paper_scale.py [sets]
 """
 
 from __future__ import annotations

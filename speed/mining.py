@@ -5,7 +5,7 @@ thresholds. Ours compares each pair once, and under the second encoder only wher
 its threshold; FAISS, where it is installed, searches a part of the pairs. The embeddings are random
 in groups of near duplicates, 768 and 768 numbers an image.
 
-Run: python benchmarks/mining.py [images]
+Run: python speed/mining.py [images]
 """
 
 from __future__ import annotations

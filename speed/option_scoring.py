@@ -6,7 +6,7 @@ Each image has the four captions of its set, as What'sUp publishes it, and then 
 Decisions must agree. With a GPU, also LLaVA-1.5-7B's architecture with random weights in bfloat16
 (speed does not depend on the weights), against the rate of plain matrix products.
 
-Run: python benchmarks/option_scoring.py [sets]
+Run: python speed/option_scoring.py [sets]
 """
 
 from __future__ import annotations
