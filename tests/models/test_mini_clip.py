@@ -1,6 +1,7 @@
 """The mini CLIP that is shipped: a good CLIP that shows the book's first two findings.
 
-Chapters measure seed 0; here other seeds of the benchmark are asked.
+The chapters' findings hold its numbers, and `make robust` their margins; here a draw that no
+chapter shows is asked, with wide bounds.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ import pytest
 from safetensors import safe_open
 
 from erragree_utils import evaluate, load_benchmark, load_clip, summarize
-from erragree_utils.agreement import pair_cosines, random_pair_cosines
+from erragree_utils.agreement import image_embeddings, pair_cosines, random_pair_cosines
 from erragree_utils.benchmarks.tabletop import tabletop_things
-from erragree_utils.metrics import bootstrap_mean
 from erragree_utils.runner import evaluate_retrieval, zero_shot
 from erragree_utils.tabletop import captions, shapes
 from erragree_utils.training.clip import ASSETS
 
-SEEDS = (11, 12)
+SEED = 51
 
 
 @pytest.fixture(scope="module")
@@ -28,23 +28,22 @@ def clip():
     return load_clip("mini")
 
 
-@pytest.fixture(
-    scope="module", params=[(n, s) for n in ("tabletop-a", "tabletop-b") for s in SEEDS]
-)
+@pytest.fixture(scope="module", params=["tabletop-a", "tabletop-b"])
 def bench(request):
-    name, seed = request.param
-    return load_benchmark(name, seed=seed, n_sets=100)
+    return load_benchmark(request.param, seed=SEED, n_sets=100)
 
 
 def test_left_right_pairs_agree_and_random_pairs_do_not(clip, bench):
-    cosines = pair_cosines(clip, bench).query("relation == 'left/right'")["cosine"]
-    assert bootstrap_mean(cosines)["mean"] > 0.99
-    assert random_pair_cosines(clip, bench, n=1000)["cosine"].mean() < 0.9
+    embeddings = image_embeddings(clip, bench)
+    cosines = pair_cosines(clip, bench, embeddings=embeddings)
+    assert cosines.query("relation == 'left/right'")["cosine"].mean() > 0.985
+    random = random_pair_cosines(clip, bench, n=1000, embeddings=embeddings)
+    assert random["cosine"].mean() < 0.9
 
 
 def test_left_right_matching_is_at_chance_and_pairs_are_far_below_it(clip, bench):
-    row = summarize(evaluate(clip, bench), by="relation").loc["left/right"]
-    assert row["individual_accuracy_low"] <= 0.5 <= row["individual_accuracy_high"]
+    row = summarize(evaluate(clip, bench.select("left/right"))).iloc[0]
+    assert 0.4 < row["individual_accuracy"] < 0.6
     assert row["pair_accuracy_high"] < 0.25
 
 
@@ -52,13 +51,13 @@ def test_objects_are_found_among_those_of_a_hundred_sets(clip, bench):
     retrieval = evaluate_retrieval(clip, bench)
     assert retrieval["n_options"].unique().tolist() == [100]
     hits = retrieval.groupby("relation")["correct"].mean()
-    assert hits["left/right"] >= 0.95
-    assert retrieval["correct"].mean() >= 0.9  # under and behind things, objects are half hidden
+    assert hits["left/right"] >= 0.9
+    assert retrieval["correct"].mean() >= 0.85  # under and behind things, objects are half hidden
 
 
 def test_colours_and_kinds_of_unseen_instances_are_named(clip):
     """Zero-shot, from 8 colours and 24 kinds: chance is 12.5% and 4.2%."""
-    images, labels = tabletop_things(seed=SEEDS[0])
+    images, labels = tabletop_things(seed=SEED)
     colours, kinds = list(shapes.COLOURS), list(shapes.SMALL)
     colour = zero_shot(clip, images, colours, [f"a photo of a {{}} {kind}" for kind in kinds])
     kind = zero_shot(clip, images, kinds, ["a photo of a {}"])
@@ -102,6 +101,6 @@ class TestPositions:
         assert "--position-share" in (folder / "README.md").read_text()
 
     def test_its_left_right_pairs_agree_too(self):
-        bench = load_benchmark("tabletop-a", seed=SEEDS[0], n_sets=60)
+        bench = load_benchmark("tabletop-a", seed=SEED, n_sets=60)
         cosines = pair_cosines(load_clip("mini-positions"), bench)
         assert cosines.query("relation == 'left/right'")["cosine"].mean() > 0.98
