@@ -142,46 +142,40 @@ def setting_key(settings: Mapping[str, Any]) -> str:
 def read(folder: str | Path, mend: bool = False) -> Results:
     """Everything that a store holds, merged from its files. A folder that is absent holds nothing.
 
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-    mend : bool
-        Replace damaged files by new ones with what can be read; the old ones stay as ``.damaged``.
-
-    Returns
-    -------
-    Results
-        An item that occurs twice counts once, as the newest run has it.
-
-    Warns
-    -----
-    UserWarning
-        If a file is damaged: which one and where.
+    An item that occurs twice counts once, as the newest run has it. A damaged file is told by a
+    warning that says where; with `mend` it is replaced by a new one that holds what can be read,
+    and kept as ``.damaged``.
 
     Raises
     ------
     StoreError
         If a file cannot be read, or is of another version's format.
     """
-    results, newest = Results(), {}
+    results, items = Results(), []
     for path in _files(Path(folder)):
-        records, damage = _records(path)
-        if damage:
-            warnings.warn(
-                f"{path} is damaged ({'; '.join(damage)}): {len(records)} of its records are whole "
-                "and kept, and the next run scores again what is lost",
-                stacklevel=2,
-            )
-            if mend:
-                _mend(path, records)
-        for record in records:
-            _merge(results, newest, record, path)
-    for (key, name), item in newest.items():
+        for record in _records(path, mend):
+            key = record["key"]
+            if record["format"] != FORMAT:
+                raise StoreError(
+                    f"{path} has format {record['format']}, this version reads {FORMAT}: choose "
+                    "another folder, or the version of this package that wrote it"
+                )
+            if "item" in record:
+                items.append((key, Item(**record["item"])))
+            elif "provenance" in record:
+                results.runs[record["run"]] = record["provenance"]
+            elif setting_key(record["settings"]) == key:
+                results.settings[key], results.about[key] = record["settings"], record["about"]
+            else:
+                raise StoreError(f"{path}: the settings under {key} have another key; edited?")
+    for key, item in sorted(items, key=lambda each: (each[1].run, each[1].skipped is None)):
+        results.items[key].pop(item.name, None)
+        results.skipped[key].pop(item.name, None)
         if item.skipped is None:
-            results.items[key][name] = item
+            results.items[key][item.name] = item
         else:
-            results.skipped[key][name] = item.skipped
-    for key in results.items.keys() - results.settings.keys():
+            results.skipped[key][item.name] = item.skipped
+    for key in {key for key, _ in items} - results.settings.keys():
         warnings.warn(
             f"{folder}: the settings {key} of {len(results.items[key])} items are lost; the next "
             "run with the same settings brings them back",
@@ -205,8 +199,8 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in paths if path.suffix == ".sqlite"]
 
 
-def _records(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """The records of a file that are whole, and what is wrong with the file."""
+def _records(path: Path, mend: bool) -> list[dict[str, Any]]:
+    """The records of a file that are whole."""
     bodies, damage = [], []
     try:
         with closing(_connect(path, "rw")) as db:
@@ -222,14 +216,19 @@ def _records(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
             raise StoreError(f"{path} is in use by another process for long ({error})") from error
         damage.append(str(error) or "out of memory")
-    if damage:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read ({error})") from error
-        bodies = list(dict.fromkeys([*bodies, *_salvaged(data)]))
-        damage = damage if data else []  # its very first write was killed
-    return [json.loads(body) for body in bodies], damage
+    try:
+        if damage and (data := path.read_bytes()):  # an empty one: its first write was killed
+            bodies = list(dict.fromkeys([*bodies, *_salvaged(data)]))
+            warnings.warn(
+                f"{path} is damaged ({'; '.join(damage)}): {len(bodies)} of its records are whole "
+                "and kept, and the next run scores again what is lost",
+                stacklevel=3,
+            )
+            if mend:
+                _mend(path, bodies)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{path} cannot be read or mended ({error})") from error
+    return [json.loads(body) for body in bodies]
 
 
 def _salvaged(data: bytes) -> Iterator[str]:
@@ -244,40 +243,15 @@ def _salvaged(data: bytes) -> Iterator[str]:
             yield body
 
 
-def _merge(
-    results: Results, newest: dict[tuple[str, str], Item], record: dict[str, Any], path: Path
-) -> None:
-    if record.get("format") != FORMAT:
-        raise StoreError(
-            f"{path} has format {record.get('format')}, this version reads {FORMAT}: choose "
-            "another folder, or the version of this package that wrote it"
-        )
-    key = record["key"]
-    if "settings" in record:
-        if setting_key(record["settings"]) != key:
-            raise StoreError(f"{path}: the settings under {key} have another key; was it edited?")
-        results.settings[key], results.about[key] = record["settings"], record["about"]
-    elif "provenance" in record:
-        results.runs[record["run"]] = record["provenance"]
-    else:
-        item = Item(**record["item"])
-        old = newest.setdefault((key, item.name), item)
-        if (item.run, item.skipped is None) > (old.run, old.skipped is None):
-            newest[key, item.name] = item
-
-
-def _mend(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+def _mend(path: Path, bodies: Iterable[str]) -> None:
     new, kept = (path.with_name(path.name + end) for end in (".mended", ".damaged"))
-    try:
-        for old in (new, kept):
-            old.unlink(missing_ok=True)
-        _insert(new, records, "rwc")
-        shutil.copyfile(path, kept)
-        # A journal is of the damaged file, and would be played back into the new one.
-        path.with_name(path.name + "-journal").unlink(missing_ok=True)
-        os.replace(new, path)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"{path} is damaged and cannot be mended ({error})") from error
+    for old in (new, kept):
+        old.unlink(missing_ok=True)
+    _insert(new, bodies, "rwc")
+    shutil.copyfile(path, kept)
+    # A journal is of the damaged file, and would be played back into the new one.
+    path.with_name(path.name + "-journal").unlink(missing_ok=True)
+    os.replace(new, path)
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -286,19 +260,8 @@ def _mend(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 class Writer:
     """Adds items to a store; a context manager.
 
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        Made if it does not exist.
-    provenance : callable
-        Gives the provenance of what this process does, as plain values.
-    rank, world : int
-        Number of this process, and how many write into the store together.
-
-    Attributes
-    ----------
-    stored : Results
-        What the store held on entering, when damaged files were mended.
+    On entering it makes the folder and mends damaged files; `stored` is what it found. Process
+    `rank` of `world` writes together with the others; a second run is refused.
 
     Raises
     ------
@@ -364,14 +327,7 @@ class Writer:
     ) -> None:
         """Add items; when this returns, they survive a kill and a loss of power.
 
-        Parameters
-        ----------
-        key : str
-            ``setting_key(settings)``.
-        settings : mapping
-        items : sequence of Item
-        about : mapping, optional
-            What else is worth telling of the key.
+        The key is ``setting_key(settings)``; `about` is what else is worth telling of it.
 
         Raises
         ------
@@ -386,19 +342,19 @@ class Writer:
         if key not in self._paths:
             records.append({"settings": settings, "about": about or {}})
             records.append({"run": self._run, "provenance": self.provenance()})
-        records += [{"item": _fields(replace(item, run=self._run))} for item in items]
-        records = [{"format": FORMAT, "key": key} | record for record in records]
+        records += [{"item": vars(replace(item, run=self._run))} for item in items]
+        bodies = [_json({"format": FORMAT, "key": key} | record) for record in records]
         path = self._paths.get(key, self.folder / f"{_label(settings)}{key}.sqlite")
         mode = "rw" if key in self._paths else "rwc"  # a file that is gone is not made again
         try:
-            _insert(path, records, mode)
+            _insert(path, bodies, mode)
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NO_ROOM:
                 raise StoreError(f"{path} cannot be written ({error})") from error
             self._reserve.close()
             kept = "All that was scored is stored"
             try:
-                _insert(path, records, mode)
+                _insert(path, bodies, mode)
             except sqlite3.Error:
                 kept += f", but for the last {len(items)} items"
             raise DiskFull(
@@ -428,9 +384,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
 
 
-def _insert(path: Path, records: Iterable[Mapping[str, Any]], mode: str) -> None:
+def _insert(path: Path, bodies: Iterable[str], mode: str) -> None:
     """Write all of the records, or none."""
-    bodies = [_json(record) for record in records]
     with closing(_connect(path, mode)) as db:
         db.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file
         db.execute("BEGIN IMMEDIATE")
@@ -445,10 +400,6 @@ def _label(settings: Mapping[str, Any]) -> str:
     parts = [settings[part] for part in ("benchmark", "model", "method") if part in settings]
     names = [part["name"] for part in parts]
     return "".join(f"{re.sub('[^a-zA-Z0-9.]+', '-', name)[-40:]}_" for name in names)
-
-
-def _fields(item: Item) -> dict[str, Any]:
-    return {name: value for name, value in vars(item).items() if value is not None}
 
 
 def _json(value: Any, sort: bool = False) -> str:
