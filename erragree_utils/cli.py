@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -120,8 +123,9 @@ def _code(error: Exception) -> int | None:
         return MISSING
     if isinstance(error, RuntimeError) and "out of memory" in str(error).lower():
         return MEMORY
-    # Ours are ValueErrors that tell what to do; a traceback would hide it.
-    return FAILED if isinstance(error, ValueError) else None
+    # Ours are ValueErrors that tell what to do, the system's name a file: a traceback hides it.
+    named = isinstance(error, OSError) and error.filename is not None
+    return FAILED if isinstance(error, ValueError) or named else None
 
 
 @contextmanager
@@ -246,7 +250,7 @@ def _bench_option(text: str) -> tuple[str, str, Any]:
         raise argparse.ArgumentTypeError(f"{text!r} has not the form BENCHMARK.NAME=VALUE")
     try:
         return benchmark, option, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):  # a text; thousands of brackets, too
         return benchmark, option, value
 
 
@@ -270,7 +274,7 @@ def _model(
 ) -> ModelChoice:
     given = dict(default.options)
     if default.role == "mllm":
-        if "@" in name and not Path(name).is_dir():
+        if "@" in name and not os.path.isdir(name):
             name, _, given["revision"] = name.partition("@")
         for key in ("dtype", "quantization"):
             value = getattr(options, key, None)
@@ -356,7 +360,8 @@ def _run_share(options: argparse.Namespace, share: tuple[int, int], device: str 
     for name, reason in outcome.skipped.items():
         print(f"  skipped {name}: {reason}")
     if share[0] == 0:
-        print(f"The tables: python -m erragree_utils report {options.out}")
+        command = ["python", "-m", "erragree_utils", "report", str(options.out)]
+        print(f"The tables: {shlex.join(command)}")
     return OK
 
 
@@ -378,6 +383,7 @@ def _processes(device: str | None) -> tuple[tuple[int, int], str | None, Any]:
             "this is one of several processes, which needs the package accelerate: "
             "run pip install accelerate"
         ) from None
+    end_with_launcher()
     from .models.device import pick_device
 
     on_gpu = pick_device(device).type == "cuda"
@@ -387,10 +393,28 @@ def _processes(device: str | None) -> tuple[tuple[int, int], str | None, Any]:
     return (state.process_index, state.num_processes), device, state.destroy_process_group
 
 
+def end_with_launcher(every_s: float = 1.0) -> None:
+    """End this process when the one that launched it is dead, killed too: nothing is waited for.
+
+    Without it, the others wait for each other until a time limit of minutes. What was scored is
+    stored. (On Windows a dead parent is not noticed.)
+    """
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(every_s)
+        with suppress(OSError):  # whoever read our output may be dead too
+            os.write(2, b"the launcher is dead: this process ends; what was scored is stored\n")
+        os._exit(FAILED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _report(options: argparse.Namespace) -> int:
     from . import report
 
-    if not options.folder.is_dir():
+    if not os.path.isdir(options.folder):  # of a name that is too long, too
         raise UsageError(f"there is no folder {options.folder}: run `run --out FOLDER` first")
     results = read(options.folder)
     scales = [options.scale] if options.scale else _scales(results)
@@ -425,12 +449,15 @@ def _draw(tables: dict[str, Any], folder: Path) -> None:
     matplotlib.use("agg")
     from . import report
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for scale, rows in tables.items():
-        for name, figure in report.figures(rows).items():
-            path = folder / f"{scale}-{name}.png"
-            figure.savefig(path, dpi=150)
-            print(f"drawn: {path}", file=sys.stderr)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for scale, rows in tables.items():
+            for name, figure in report.figures(rows).items():
+                path = folder / f"{scale}-{name}.png"
+                figure.savefig(path, dpi=150)
+                print(f"drawn: {path}", file=sys.stderr)
+    except OSError as error:
+        raise StoreError(f"pictures cannot be written into {folder} ({error})") from error
 
 
 def _download(options: argparse.Namespace) -> int:
@@ -516,7 +543,7 @@ def _vision_files(name: str, by_hand: bool) -> str:
     """Fetch a vision-only encoder, or say how to."""
     from .models.vision import load_vision
 
-    if by_hand and name != get_scale("mini").vision and not Path(name).is_dir():
+    if by_hand and name != get_scale("mini").vision and not os.path.isdir(name):
         return _route(f"timm/{name}", None)
     return f"{load_vision(name, device='cpu').embed_dim} numbers an image"
 

@@ -394,7 +394,7 @@ def provenance(results: Results, keys: Iterable[str] | None = None) -> pd.DataFr
     for key in [k for k in results.settings if results.items.get(k)] if keys is None else keys:
         settings = results.settings[key]
         model, bench = settings["model"], settings["benchmark"]
-        runs = [results.runs[name] for name in sorted(results.sources[key])]
+        runs = results.provenance(key)
         options = ", ".join(f"{k}={v}" for k, v in bench["options"].items())
         revision = (model["revision"] or "")[:8]
         rows.append({
@@ -635,7 +635,8 @@ def _unrun_text(rows: pd.DataFrame) -> list[str]:
     skipped = rows.drop_duplicates("key")["n_skipped"].sum()
     if skipped:
         parts.append(
-            f"Sets that were skipped, as an image was damaged or a score no number: {skipped}."
+            "Sets without results, as an image was damaged or replaced, or a score was no number: "
+            f"{skipped}."
         )
     return parts
 
@@ -666,8 +667,7 @@ def _provenance_text(results: Results, rows: pd.DataFrame) -> list[str]:
         return []
     table = provenance(results, keys)
     parts = ["## Settings and provenance", markdown_table(table.drop(columns="code"))]
-    names = {name for key in keys for name in results.sources[key]}
-    codes = dict.fromkeys(results.runs[name]["source"] for name in sorted(names))
+    codes = dict.fromkeys(run["source"] for key in keys for run in results.provenance(key))
     if len(codes) > 1:
         parts.append(
             f"The package's code was changed between the runs ({len(codes)} states, "

@@ -11,15 +11,16 @@ from __future__ import annotations
 import gc
 import hashlib
 import inspect
+import os
 import platform
 import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
@@ -34,7 +35,7 @@ from . import __version__, vqascore
 from .benchmarks import Benchmark, ImageError, load_benchmark
 from .runner import evaluate
 from .scale import SCALES, Scale
-from .store import Item, Results, Writer, read, setting_key
+from .store import Item, Writer, setting_key
 
 ROLES = ("clip", "mllm")
 #: Options of `load_benchmark` that say where files are, and not what is in them.
@@ -412,7 +413,8 @@ def run(
     tasks : sequence of Task
         What `plan` returned.
     folder : str or pathlib.Path
-        The store. What it holds under the same settings is not scored again.
+        The store. What it holds under the same settings and of the same image files is not scored
+        again.
     scale : str
         Name of the scale, for the report.
     limit : int, optional
@@ -441,7 +443,7 @@ def run(
     ItemError
         If an image is damaged or a score is not a number, unless `skip_bad`.
     store.StoreError
-        If the store cannot be written.
+        If the store cannot be written, or what was written is gone.
     ValueError, RuntimeError
         What loading and scoring raise.
     """
@@ -450,7 +452,6 @@ def run(
     benches = cache(lambda name: load_benchmark(name, **(options or {}).get(name, {})))
     outcome, turn = Outcome(), 0
     with Writer(folder, lambda: {"scale": scale, **provenance(share)}, *share) as writer:
-        stored = read(folder)
         for choice, mine in groupby(tasks, key=lambda task: task.model):
             model = None
             _free_memory()
@@ -458,10 +459,13 @@ def run(
             for task in mine:
                 bench = benches(task.benchmark)
                 job = _Job(task, model, bench, (options or {}).get(task.benchmark, {}), batch_size)
-                parts = _parts(bench, limit, batch_size)
+                sets = _sets(bench)
+                parts = _parts(sets[:limit], batch_size)
                 todo = [p for i, p in enumerate(parts, turn) if i % share[1] == share[0]]
                 turn += len(parts)
-                _run_job(job, todo, stored, writer, outcome, skip_bad, progress)
+                rest = sets[limit:] if limit and share[0] == 0 else []
+                _withdraw(job, [*(group for part in todo for group in part.sets), *rest], writer)
+                _run_job(job, todo, writer, outcome, skip_bad, progress)
             del job
     return outcome
 
@@ -573,23 +577,60 @@ def weights_digest(network: Any, samples: int = 64) -> str:
 def bench_settings(bench: Benchmark, options: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a benchmark: its name and options, and a hash of its items.
 
-    Images in memory are hashed whole, files by their names: a damaged file that is fetched again
-    leaves the results of all others valid.
+    Images in memory are hashed whole, files by their names: what is in the files is filed set by
+    set (`files_digest`), so that one that is fetched again leaves the results of others valid.
     """
     digest = hashlib.sha256()
     for pair in bench:
         digest.update(repr((pair.pair_id, pair.set_id, pair.relation, pair.captions)).encode())
         if hasattr(pair, "question"):
             digest.update(repr((pair.question, pair.options, pair.prompt)).encode())
+        digest.update(getattr(pair, "orientation", "").encode())
         for source in pair.sources:
-            held = isinstance(source, Image.Image)
-            digest.update(source.tobytes() if held else Path(source).name.encode())
+            digest.update(_identity(source))
     return {
         "name": bench.name,
         "options": {k: v for k, v in sorted(options.items()) if k not in _PLACES},
         "items": digest.hexdigest()[:16],
         "n_sets": bench.n_sets,
     }
+
+
+def _identity(source: Path | Image.Image) -> bytes:
+    if not isinstance(source, Image.Image):
+        return Path(source).name.encode()
+    try:
+        return repr((source.mode, source.size)).encode() + source.tobytes()
+    except (OSError, SyntaxError, ValueError):  # damaged: scoring it names the pair
+        return b"damaged"
+
+
+def files_digest(pairs: Iterable[Any]) -> str:
+    """A hash of what is in the image files of pairs; images in memory are left out.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for source in pair.sources:
+            if isinstance(source, Image.Image):
+                continue
+            try:
+                found = os.stat(source)
+                digest.update(_file_digest(str(source), found.st_size, found.st_mtime_ns))
+            except OSError:  # scoring it names the pair
+                digest.update(b"missing")
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _file_digest(path: str, size: int, mtime_ns: int) -> bytes:
+    """Read once for all methods, and again when size or time say that the file is another one."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 class _Job:
@@ -638,9 +679,12 @@ class _Job:
         each = (time.perf_counter() - start) / len(part.sets)
         by_set = dict(list(table.drop(columns=list(_CONSTANT)).groupby("set_id", sort=False)))
         return [
-            Item(group.name, group.place, _columns(by_set[group.name]), round(each, 4))
+            Item(
+                group.name, group.place, _columns(by_set[group.name]), round(each, 4),
+                images=group.files,
+            )
             for group in part.sets
-        ]
+        ]  # fmt: skip
 
     def _run(self, bench: Benchmark) -> pd.DataFrame:
         with warnings.catch_warnings(record=True) as caught:
@@ -694,6 +738,10 @@ class _Set:
     def n_images(self) -> int:
         return sum(len(pair.sources) for pair in self.pairs)
 
+    @cached_property
+    def files(self) -> str:
+        return files_digest(self.pairs)
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -706,19 +754,22 @@ class _Part:
         return sum(group.n_images for group in self.sets)
 
 
-def _parts(bench: Benchmark, limit: int | None, n_images: int) -> list[_Part]:
+def _sets(bench: Benchmark) -> list[_Set]:
+    pairs: dict[str, list[Any]] = {}
+    for pair in bench:
+        pairs.setdefault(pair.set_id, []).append(pair)
+    return [_Set(name, place, tuple(group)) for place, (name, group) in enumerate(pairs.items())]
+
+
+def _parts(sets: Sequence[_Set], n_images: int) -> list[_Part]:
     """Whole sets in the benchmark's order, about `n_images` a part.
 
     Parts do not depend on what is stored: a resumed run puts the same images into a batch, and so
     rounds as an undisturbed one does (unless a part was torn; then its missing sets alone are
     scored).
     """
-    pairs: dict[str, list[Any]] = {}
-    for pair in bench:
-        pairs.setdefault(pair.set_id, []).append(pair)
-    sets = [_Set(name, place, tuple(group)) for place, (name, group) in enumerate(pairs.items())]
     parts, waiting = [], []
-    for group in sets[:limit]:
+    for group in sets:
         waiting.append(group)
         if sum(w.n_images for w in waiting) >= n_images:
             parts.append(_Part(tuple(waiting)))
@@ -726,16 +777,34 @@ def _parts(bench: Benchmark, limit: int | None, n_images: int) -> list[_Part]:
     return [*parts, _Part(tuple(waiting))] if waiting else parts
 
 
+def _withdraw(job: _Job, sets: Sequence[_Set], writer: Writer) -> None:
+    """Take back results of image files that have been replaced since; settings lost come back."""
+    known = writer.stored.items.get(job.key, {})
+    stale = [g for g in sets if g.name in known and known[g.name].images != g.files]
+    reason = "its image files were replaced after it was scored"
+    if stale or (known and job.key not in writer.stored.settings):
+        items = [Item(g.name, g.place, skipped=reason, images=g.files) for g in stale]
+        writer.add(job.key, job.settings, items, job.about)
+    if stale:
+        warnings.warn(
+            f"{job.task}: image files of {len(stale)} sets were replaced after they were scored "
+            f"({', '.join(repr(g.name) for g in stale[:5])}{', ...' * (len(stale) > 5)}): their "
+            "results are withdrawn, and they are scored again",
+            stacklevel=3,
+        )
+    for group in stale:
+        del known[group.name]
+
+
 def _run_job(
     job: _Job,
     parts: Sequence[_Part],
-    stored: Results,
     writer: Writer,
     outcome: Outcome,
     skip_bad: bool,
     progress: bool,
 ) -> None:
-    done = stored.items.get(job.key, {})
+    done = writer.stored.items.get(job.key, {})
     open_parts = [_Part(tuple(g for g in p.sets if g.name not in done)) for p in parts]
     n_sets, n_images = (
         [sum(f(p) for p in which) for which in (parts, open_parts)]
@@ -771,7 +840,7 @@ def _scored(job: _Job, part: _Part, skip_bad: bool) -> Iterator[list[Item]]:
             raise
         if len(part.sets) == 1:
             (group,) = part.sets
-            items = [Item(group.name, group.place, skipped=str(error))]
+            items = [Item(group.name, group.place, skipped=str(error), images=group.files)]
         else:
             half = len(part.sets) // 2
             for sets in (part.sets[:half], part.sets[half:]):

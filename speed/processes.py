@@ -10,12 +10,12 @@ Run: python speed/processes.py [sets]
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from erragree_utils.store import Results, read
@@ -41,19 +41,20 @@ def launch(n_processes: int, n_sets: int, folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def busy_seconds(folder: Path) -> list[float]:
+def busy_seconds(results: Results) -> list[float]:
     """Seconds that each process scored."""
-    seconds = []
-    for path in sorted(folder.glob("results-*.jsonl")):
-        records = map(json.loads, path.read_text("utf-8").splitlines())
-        seconds.append(sum(r["item"]["seconds"] for r in records if r["type"] == "item"))
-    return seconds
+    seconds: Counter[str] = Counter()
+    for items in results.items.values():
+        for item in items.values():
+            seconds[item.run] += item.seconds
+    return list(seconds.values())
 
 
 def measure(n_processes: int, n_sets: int, folder: Path) -> tuple[float, Results]:
     """Items per second of the processes together, printed, and what they stored."""
     whole = launch(n_processes, n_sets, folder)
-    results, busy = read(folder), busy_seconds(folder)
+    results = read(folder)
+    busy = busy_seconds(results)
     n_items = sum(map(len, results.items.values()))
     rate = n_items / max(busy)
     print(

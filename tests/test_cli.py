@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -82,6 +86,15 @@ class TestRun:
         (settings,) = read(tmp_path).settings.values()
         assert settings["benchmark"]["options"] == {"n_sets": 6, "seed": 1}
         assert "2 sets scored, 0 were stored before" in capsys.readouterr().out
+
+    def test_the_next_command_can_be_pasted_though_the_path_has_spaces(
+        self, models, tmp_path, capsys
+    ):
+        out = tmp_path / "my results; 'new'"
+        command = ["run", "--out", str(out), "--model", models[0], "--quiet", "--limit", "1"]
+        assert main([*command, "--benchmark", "tabletop-a", "--method", "matching"]) == cli.OK
+        told = capsys.readouterr().out.splitlines()[-1].removeprefix("The tables: ")
+        assert shlex.split(told) == ["python", "-m", "erragree_utils", "report", str(out)]
 
     def test_progress_goes_to_stderr_with_the_time_left(self, models, tmp_path, capsys):
         command = ["run", "--out", str(tmp_path), "--model", models[0], *SMALL[1:]]
@@ -184,6 +197,56 @@ class TestExitCodes:
         monkeypatch.setattr(study, "run", interrupt)
         assert main(["run", "--out", str(tmp_path)]) == cli.INTERRUPTED
         assert "what was scored is stored" in capsys.readouterr().err
+
+    def test_results_that_are_deleted_during_the_run_are_not_told_as_scored(
+        self, models, tmp_path, capsys, monkeypatch
+    ):
+        add = Writer.add
+
+        def add_and_delete(*arguments):
+            add(*arguments)
+            shutil.rmtree(tmp_path / "r")
+
+        monkeypatch.setattr(Writer, "add", add_and_delete)
+        command = ["run", "--out", str(tmp_path / "r"), "--model", models[0], "--quiet"]
+        command += ["--benchmark", "tabletop-a", "--method", "matching", "--limit", "1"]
+        assert main(command) == cli.STORE
+        out, err = capsys.readouterr()
+        assert "sets scored" not in out and "is gone: it was deleted or moved during the run" in err
+
+    @pytest.mark.parametrize(
+        ("command", "code"),
+        [
+            (["run", "--out", "x" * 300, "--quiet"], cli.STORE),
+            (["run", "--out", "file/r", "--quiet"], cli.STORE),
+            (["report", "x" * 300], cli.USAGE),
+            (["report", "r", "--figures", "x" * 300], cli.STORE),
+            (["report", "r", "--figures", "/proc/f"], cli.STORE),
+            (["list", "--out", "x" * 300], cli.STORE),
+            (["list", "--out", "file"], cli.STORE),
+        ],
+    )
+    def test_a_place_that_cannot_be_used_is_named_without_a_traceback(
+        self, done, tmp_path, monkeypatch, capsys, command, code
+    ):
+        monkeypatch.chdir(tmp_path)
+        Path("file").write_text("in the way")
+        Path("r").symlink_to(done)
+        assert main(command) == code
+        err = capsys.readouterr().err
+        assert "x" * 300 in err or "file" in err or "/proc/f" in err
+
+    def test_an_error_of_the_system_is_told_with_the_name_of_the_file(
+        self, tmp_path, monkeypatch, capsys
+    ):
+        monkeypatch.setattr(study, "run", lambda *_, **__: (tmp_path / "none").open())
+        assert main(["run", "--out", str(tmp_path)]) == cli.FAILED
+        assert f"No such file or directory: '{tmp_path / 'none'}'" in capsys.readouterr().err
+
+    def test_an_option_of_brackets_alone_is_a_text(self):
+        text = "[" * 100_000
+        arguments = ["run", "--out", "r", "--option", f"tabletop-a.seed={text}"]
+        assert cli._parser().parse_args(arguments).option == [("tabletop-a", "seed", text)]
 
     def test_an_error_of_the_program_keeps_its_traceback(self, tmp_path, monkeypatch):
         monkeypatch.setattr(study, "run", lambda *_, **__: {}["bug"])
@@ -366,6 +429,23 @@ def test_accelerate_that_starts_one_process_where_several_were_meant_is_told(
     command = ["run", "--out", str(tmp_path), "--model", models[0], "--limit", "1", *SMALL]
     assert main([*command, "--benchmark", "tabletop-a", "tabletop-b"]) == cli.OK
     assert "starts one, as it does with --cpu" in capsys.readouterr().err
+
+
+def test_a_process_whose_launcher_is_killed_ends_soon(root):
+    worker = (
+        "import sys, time; from erragree_utils.cli import end_with_launcher;"
+        "end_with_launcher(0.1); print('up', flush=True); time.sleep(300)"
+    )
+    launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", launcher], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"up\n"
+    process.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    _, told = process.communicate(timeout=60)  # the worker held the other ends of these pipes
+    assert time.monotonic() - killed < 5
+    assert b"the launcher is dead: this process ends" in told
 
 
 def test_two_launched_processes_make_the_table_of_one(done, models, tmp_path, root):

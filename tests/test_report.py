@@ -279,7 +279,7 @@ class TestText:
         assert f"| {100 * row['pair_accuracy']:.1f} [" in line and "| 1.9 [S] |" in line
         assert f"| {100 * row['difference_pair']:+.1f} |" in line
         assert "- whatsup-b, LLaVA llava-hf/llava-1.5-7b-hf, prompted" in text
-        assert "| 10 of 40 |" in text and "a score no number: 1." in text
+        assert "| 10 of 40 |" in text and "a score was no number: 1." in text
         assert "[S] second-hand notes that quote the paper" in text
         assert "mmvp, LLaVA, m3id, pair: [S] notes" in text
         assert "abacus" in text and "2025-01-02" in text
@@ -327,11 +327,17 @@ class TestText:
         text = report.to_markdown(read(tmp_path), "mini")
         assert "tabletop-a mirrors whatsup-a" in text
 
-    def test_code_that_changed_between_runs_is_told(self, tmp_path, paper):
+    def test_code_that_changed_between_runs_is_told(self, paper):
         assert "code was changed" not in report.to_markdown(paper, "paper")
-        for path in list(tmp_path.glob("results-*"))[:1]:
-            path.write_text(path.read_text().replace("c0de", "new"))
-        assert "code was changed" in report.to_markdown(read(tmp_path), "paper")
+        paper.runs[next(iter(paper.runs))]["source"] = "new"
+        assert "code was changed" in report.to_markdown(paper, "paper")
+
+    def test_results_whose_settings_or_provenance_are_lost_break_nothing(self, paper):
+        paper.runs.clear()
+        lost = next(iter(paper.settings))
+        del paper.settings[lost], paper.about[lost]
+        text = report.to_markdown(paper, "paper")
+        assert lost[:8] not in text and "| abacus |" not in text
 
     def test_csv_holds_the_numbers_in_full(self, paper):
         rows = report.cells(paper, "paper")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,7 +25,7 @@ from erragree_utils.benchmarks import Benchmark, ImagePair, load_benchmark
 from erragree_utils.benchmarks.mmvp import QuestionPair
 from erragree_utils.runner import METHODS as RUNNERS
 from erragree_utils.scale import SCALES, get_scale
-from erragree_utils.store import read, setting_key
+from erragree_utils.store import StoreError, read, setting_key
 from erragree_utils.study import (
     METHODS,
     TABLES,
@@ -206,16 +209,41 @@ class TestRun:
         assert model.images == 4 * (N_SETS - 5)
         assert the_table(tmp_path)["set_id"].nunique() == N_SETS
 
-    def test_items_lost_from_the_middle_alone_are_scored_again(self, bench, tmp_path):
+    def test_items_that_are_damaged_alone_are_scored_again(self, bench, tmp_path):
         run(tasks(), tmp_path, batch_size=16)
         before = the_table(tmp_path)
-        (path,) = tmp_path.glob("results-*")
-        lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(lines[:9] + lines[11:])[:-7])  # two, and the end of the last
+        (path,) = tmp_path.glob("*.sqlite")
+        data = path.read_bytes()
+        for name in ("s7", "s8", "s23"):
+            old = f'"set_id":["{name}"'.encode()
+            assert data.count(old) == 1
+            data = data.replace(old, old.replace(b"s", b"S", 1))
+        path.write_bytes(data)
         model = Eye()
-        assert run(tasks(model), tmp_path, batch_size=16).scored == 3
+        with pytest.warns(UserWarning, match="damaged .*set 's7'.*set 's8'.*set 's23'"):
+            assert run(tasks(model), tmp_path, batch_size=16).scored == 3
         assert model.images == 12
         pd.testing.assert_frame_equal(the_table(tmp_path), before, check_exact=True)
+
+    def test_lost_settings_come_back_though_nothing_is_scored(self, bench, tmp_path):
+        run(tasks(), tmp_path)
+        before = the_table(tmp_path)
+        (path,) = tmp_path.glob("*.sqlite")
+        path.write_bytes(path.read_bytes().replace(b'"about"', b'"abOut"'))
+        with pytest.warns(UserWarning) as told:
+            assert run(tasks(), tmp_path).scored == 0
+        assert "row 1)" in str(told[0].message) and "are lost" in str(told[1].message)
+        pd.testing.assert_frame_equal(the_table(tmp_path), before, check_exact=True)
+
+    def test_results_that_are_deleted_during_the_run_are_not_told_as_scored(self, bench, tmp_path):
+        class Deleting(Eye):
+            def embed_images(self, images, batch_size=64, progress=False):
+                if self.images:
+                    shutil.rmtree(tmp_path / "r", ignore_errors=True)
+                return super().embed_images(images)
+
+        with pytest.raises(StoreError, match="is gone: it was deleted or moved during the run"):
+            run(tasks(Deleting()), tmp_path / "r", batch_size=8)
 
     def test_processes_share_the_images_and_make_the_same_table(self, bench, tmp_path):
         both = [*tasks(), *tasks(method="matching-all")]
@@ -285,10 +313,12 @@ def test_a_run_killed_at_random_moments_ends_with_the_table_of_an_undisturbed_on
         if process.returncode != -signal.SIGKILL:
             break
     assert process.returncode == 0, error.decode()
-    assert kills == 3 and len(list(folder.glob("results-*"))) >= 2
+    assert kills == 3
     pd.testing.assert_frame_equal(the_table(folder), the_table(tmp_path / "calm"), check_exact=True)
-    stored = [line for p in folder.glob("results-*") for line in p.read_text().splitlines()]
-    assert sum('"type":"item"' in line for line in stored) == 60  # none stored twice
+    (path,) = folder.glob("*.sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        count = "SELECT count(*) FROM record WHERE body LIKE '%\"item\":%'"
+        assert db.execute(count).fetchone() == (60,)  # none stored twice
     # A kill costs at most the part that was being scored: two sets.
     assert 240 <= sum(map(int, log.read_text().split())) <= 240 + 3 * 8
 
@@ -384,7 +414,7 @@ class TestSettings:
         }  # fmt: skip
         assert len(items) == 5
 
-    def test_provenance_is_told_once_a_file(self, bench, tmp_path):
+    def test_provenance_is_told_once_a_run(self, bench, tmp_path):
         run(tasks(), tmp_path, scale="mini")
         (provenance,) = read(tmp_path).runs.values()
         assert provenance["scale"] == "mini" and provenance["process"] == "1 of 1"
@@ -430,6 +460,34 @@ class TestBadItems:
         outcome = run(tasks(model), tmp_path / "r", skip_bad=True)
         assert (outcome.scored, len(outcome.skipped), model.images) == (1, 1, 4)
         assert the_table(tmp_path / "r")["set_id"].nunique() == N_SETS - 1
+
+    def test_images_that_were_replaced_have_their_old_results_withdrawn(self, files, tmp_path):
+        run(tasks(), tmp_path / "r")
+        before = the_table(tmp_path / "r")
+        new = make_bench(seed=1, n_sets=2, folder=tmp_path)[0].sources[0]
+        stat = (files / "9-1.png").stat()
+        shutil.copy(new, files / "9-1.png")
+        os.utime(files / "9-1.png", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+        os.utime(files / "3-0.png")  # only touched
+        with pytest.warns(UserWarning, match=r"image files of 1 sets were replaced .* \('s9'\)"):
+            assert run(tasks(), tmp_path / "r", limit=2).scored == 0
+        assert "s9" not in set(the_table(tmp_path / "r")["set_id"])
+        model = Eye()
+        assert run(tasks(model), tmp_path / "r").scored == 1 and model.images == 4
+        after = the_table(tmp_path / "r")
+        changed = before["score_own"] != after["score_own"]
+        assert before.loc[changed, ["set_id", "image_index"]].to_numpy().tolist() == [["s9", 1]]
+
+    def test_of_two_images_that_change_places_neither_keeps_the_others_results(
+        self, files, tmp_path
+    ):
+        run(tasks(), tmp_path / "r")
+        one, other = files / "9-1.png", files / "9-0.png"
+        one.rename(files / "x")
+        other.rename(one)
+        (files / "x").rename(other)
+        with pytest.warns(UserWarning, match="'s9'"):
+            assert run(tasks(), tmp_path / "r").scored == 1
 
     def test_a_score_that_is_not_a_number_is_named(self, bench, tmp_path):
         class Flawed(Eye):

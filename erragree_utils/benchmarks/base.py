@@ -243,7 +243,8 @@ def read_items(path: Path, item: str) -> list[Any]:
     expected = f"expected a JSON list of {item}"
     try:
         items = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:  # both not UTF-8 and not JSON are ValueErrors
+    # Both not UTF-8 and not JSON are ValueErrors; thousands of brackets end the recursion.
+    except (ValueError, OSError, RecursionError) as error:
         raise BenchmarkError(f"{path} cannot be read as JSON ({error}): {expected}") from error
     if not isinstance(items, list):
         raise BenchmarkError(f"{path} holds a JSON {type(items).__name__}: {expected}")

@@ -7,15 +7,20 @@ can therefore be started again, and what stands under its final name is complete
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
+import urllib3
 from filelock import FileLock
+from gdown.download import get_url_from_gdrive_confirmation
+from gdown.exceptions import FileURLRetrievalError
 from tqdm.auto import tqdm
 
 from erragree_utils.benchmarks.archive import (
@@ -29,9 +34,12 @@ from erragree_utils.benchmarks.archive import (
 )
 from erragree_utils.benchmarks.base import BenchmarkError
 
-RETRIES = 3  # after a dropped connection or a 5xx answer
+RETRIES = 3  # after a dropped connection or a 5xx answer, if the try before brought nothing
 WAIT_S = 1.0  # before the first retry; doubles
 TIMEOUT_S = (15, 60)  # to connect, between two bytes
+PATIENCE_S, SLOWEST = 120, 1 << 14  # a file may take so long, and a second for so many bytes more
+MAX_BYTES = 64 << 30  # where the size is not known
+MAX_PAGE = 1 << 20  # of a page of Google Drive
 
 _STATUS = {
     401: "the server asks for a login (401): the file is not public, or no longer",
@@ -152,8 +160,9 @@ def ensure(
                     raise
                 raise Failure(f"{failure}. The file was there before: delete it") from failure
     except Failure as failure:
+        place = " from Google Drive" if remote.drive_id else ""
         raise DownloadError(
-            f"{remote.name} could not be had: {failure}.\n"
+            f"{remote.name} could not be had{place}: {failure}.\n"
             f"To get it by hand, {remote.by_hand(folder)}; then run the same line again."
         ) from failure
     return target, True
@@ -236,11 +245,8 @@ def _fetch(remote: RemoteFile, folder: Path, progress: bool) -> Path:
         _verify(target, remote)
         return target
     with _disk_errors(folder):
-        if remote.drive_id:
-            _from_drive(remote, part, progress)
-        else:
-            _from_url(remote, part, progress)
         try:
+            _transfer(remote, part, progress)
             _verify(part, remote)
         except Unusable:
             _forget(part)
@@ -265,8 +271,11 @@ def _verify(path: Path, remote: RemoteFile) -> None:
     if size == 0:
         raise Unusable(f"{path} is empty")
     with path.open("rb") as file:
-        if is_page(file.read(1024)):
-            raise Unusable(f"{path} is a web page (a login, quota or error page), not the file")
+        head = file.read(1024)
+    if is_page(head):
+        raise Unusable(f"{path} is a web page (a login, quota or error page), not the file")
+    if remote.sha256 is None:
+        _check_json(path, remote, head)
     if remote.size is not None and size != remote.size:
         raise Unusable(f"{path} has {size} bytes instead of {remote.size}")
     if remote.sha256 is not None:
@@ -276,43 +285,117 @@ def _verify(path: Path, remote: RemoteFile) -> None:
             raise Unusable(f"{path} has the checksum {found} instead of {remote.sha256} (SHA-256)")
 
 
-# --- plain addresses ---------------------------------------------------------------------------
-
-
-def _from_url(remote: RemoteFile, part: Path, progress: bool) -> None:
-    for attempt in range(RETRIES + 1):
-        if attempt:
-            time.sleep(WAIT_S * 2 ** (attempt - 1))
+def _check_json(path: Path, remote: RemoteFile, head: bytes) -> None:
+    """Published lists are JSON lists; servers put their errors into JSON objects."""
+    words = head[:200].decode("utf-8", "replace")
+    if head.lstrip().startswith(b"{"):
+        raise Unusable(f"{path} is a JSON object, such as an error of the server: {words}")
+    if remote.name.endswith(".json"):
         try:
-            return _one_request(remote, part, progress)
-        except _Dropped as failure:
-            last = failure
+            found = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise Unusable(f"{path} is not JSON ({error}): {words}") from error
+        if not isinstance(found, list):
+            raise Unusable(f"{path} holds no JSON list: {words}")
+
+
+# --- fetching ------------------------------------------------------------------------------------
+
+
+class _Line:
+    """A line to a server: its session, and how much has come in how much time, tries together."""
+
+    def __init__(self) -> None:
+        self.session, self.began, self.gained = requests.Session(), time.monotonic(), 0
+
+    def take(self, n_bytes: int) -> None:
+        """Note what has come; refuse a line that would go on for ever.
+
+        Raises
+        ------
+        Failure
+        """
+        self.gained += n_bytes
+        passed = time.monotonic() - self.began
+        if passed > PATIENCE_S + self.gained / SLOWEST:
+            raise Failure(
+                f"the line is too slow: {self.gained} bytes in {passed:.0f} s. What has come is "
+                "kept, and the next call goes on from there"
+            )
+
+
+def _transfer(remote: RemoteFile, part: Path, progress: bool) -> None:
+    line, vain = _Line(), 0
+    with line.session:
+        while vain <= RETRIES:
+            before = part.stat().st_size if part.exists() else 0
+            try:
+                return _one_request(line, remote, part, progress)
+            except _Dropped as failure:
+                last = failure
+            # A try that brought something on is not in vain, however often the line is cut.
+            vain = 0 if part.exists() and part.stat().st_size > before else vain + 1
+            line.take(0)
+            if 0 < vain <= RETRIES:
+                time.sleep(WAIT_S * 2 ** (vain - 1))
     raise Failure(f"{last}; {RETRIES} more tries did not help. What has come is kept in {part}")
 
 
-def _one_request(remote: RemoteFile, part: Path, progress: bool) -> None:
+def _one_request(line: _Line, remote: RemoteFile, part: Path, progress: bool) -> None:
     start, headers = _resume_point(remote, part)
     if remote.size is not None and start == remote.size:
         return
     try:
-        with requests.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+        with _opened(line, remote, headers) as answer:
             if answer.status_code == requests.codes.requested_range_not_satisfiable:
                 return _after_416(answer, part, start)
-            _check_status(answer)
-            _check_page(answer)
+            _check_answer(answer)
             start = _resumed_at(answer, start)
             total = _total(answer, start)
             if remote.size is not None and total not in (None, remote.size):
                 raise Failure(f"the server offers {total} bytes instead of {remote.size}")
-            _write(answer, remote.name, part, start, total, progress)
+            if total is not None and total > MAX_BYTES:
+                raise Failure(f"the server offers {total} bytes; more than {MAX_BYTES} is refused")
+            _write(line, answer, remote, part, start, total, progress)
     except requests.RequestException as error:
         raise Failure(
-            f"{remote.url} cannot be reached: is there a network, does it need a proxy? ({error})"
+            f"the server cannot be reached: is there a network, does it need a proxy? ({error})"
         ) from error
     size = part.stat().st_size
     expected = remote.size if remote.size is not None else total
     if expected is not None and size < expected:
-        raise _Dropped(f"the connection ended after {size} of {expected} bytes")
+        raise _Dropped(f"the connection was lost after {size} of {expected} bytes")
+
+
+@contextmanager
+def _opened(
+    line: _Line, remote: RemoteFile, headers: dict[str, str]
+) -> Iterator[requests.Response]:
+    """The answer to a request for the file."""
+    options = {"stream": True, "timeout": TIMEOUT_S}
+    address = remote.url
+    if address is None:
+        headers = headers | {"User-Agent": "Mozilla/5.0"}
+        address = _drive_address(line, remote, options)
+    with line.session.get(address, headers=headers, **options) as answer:
+        yield answer
+
+
+def _drive_address(line: _Line, remote: RemoteFile, options: dict[str, Any]) -> str:
+    """Where Google Drive has the file: behind a page that asks for a confirmation, or at once."""
+    address = f"https://drive.google.com/uc?id={remote.drive_id}"
+    headers = {"Accept-Encoding": "identity", "User-Agent": "Mozilla/5.0"}
+    with line.session.get(address, headers=headers, **options) as answer:
+        if not (answer.ok and _is_html(answer) and "Content-Disposition" not in answer.headers):
+            return address
+        page = b"".join(_chunks(line, answer, MAX_PAGE))
+    try:
+        return get_url_from_gdrive_confirmation(page.decode("utf-8", "replace"))
+    except FileURLRetrievalError as error:
+        raise Failure(
+            "Google Drive gave a web page instead of the file: it is over its download quota (wait "
+            f"a day), not public, or removed. Its words: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _resume_point(remote: RemoteFile, part: Path) -> tuple[int, dict[str, str]]:
@@ -334,18 +417,21 @@ def _resume_point(remote: RemoteFile, part: Path) -> tuple[int, dict[str, str]]:
     return start, headers
 
 
-def _check_status(answer: requests.Response) -> None:
+def _check_answer(answer: requests.Response) -> None:
     code = answer.status_code
-    if code in (200, 206):
-        return
     if code >= 500:
         raise _Dropped(f"the server has a problem of its own ({code} {answer.reason})")
-    raise Failure(_STATUS.get(code, f"the server answered {code} {answer.reason}"))
-
-
-def _check_page(answer: requests.Response) -> None:
-    if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
+    if code not in (200, 206):
+        raise Failure(_STATUS.get(code, f"the server answered {code} {answer.reason}"))
+    if _is_html(answer):
         raise Failure("the server sent a web page (a login, quota or error page), not the file")
+    encoding = answer.headers.get("Content-Encoding", "identity")
+    if encoding.lower() not in ("", "identity"):  # a few bytes may unfold to gigabytes
+        raise Failure(f"the server sends the file packed ({encoding!r}), which it was not asked to")
+
+
+def _is_html(answer: requests.Response) -> bool:
+    return answer.headers.get("Content-Type", "").lower().startswith("text/html")
 
 
 def _resumed_at(answer: requests.Response, start: int) -> int:
@@ -359,7 +445,7 @@ def _resumed_at(answer: requests.Response, start: int) -> int:
 
 def _total(answer: requests.Response, start: int) -> int | None:
     length = answer.headers.get("Content-Length", "")
-    return start + int(length) if length.isdigit() else None
+    return start + int(length) if length.isdecimal() else None
 
 
 def _after_416(answer: requests.Response, part: Path, start: int) -> None:
@@ -371,8 +457,9 @@ def _after_416(answer: requests.Response, part: Path, start: int) -> None:
 
 
 def _write(
+    line: _Line,
     answer: requests.Response,
-    name: str,
+    remote: RemoteFile,
     part: Path,
     start: int,
     total: int | None,
@@ -381,24 +468,30 @@ def _write(
     validator = answer.headers.get("ETag", "")
     if not validator or validator.startswith("W/"):  # a weak one does not promise equal bytes
         validator = answer.headers.get("Last-Modified", "")
-    with part.open("ab" if start else "wb") as file:
+    with (
+        part.open("ab" if start else "wb") as file,
+        tqdm(
+            desc=remote.name, total=total, initial=start, unit="B", unit_scale=True,
+            unit_divisor=1024, disable=not progress,
+        ) as bar,
+    ):  # fmt: skip
         _tag_file(part).write_text(validator, encoding="utf-8")
-        bar = tqdm(
-            desc=name,
-            total=total,
-            initial=start,
-            unit="B",
-            unit_scale=True,
-            unit_divisor=1024,
-            disable=not progress,
-        )
-        with bar:
-            try:
-                for chunk in answer.iter_content(CHUNK):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-            except requests.RequestException as error:
-                raise _Dropped(f"the connection was lost ({error})") from error
+        for chunk in _chunks(line, answer, (remote.size or MAX_BYTES) - start):
+            file.write(chunk)
+            bar.update(len(chunk))
+
+
+def _chunks(line: _Line, answer: requests.Response, room: int) -> Iterator[bytes]:
+    """What comes, as it comes, so that a cut loses nothing; not unpacked."""
+    try:
+        while chunk := answer.raw.read1(CHUNK, decode_content=False):
+            room -= len(chunk)
+            if room < 0:
+                raise Unusable("more came than the file or page can be long")
+            yield chunk
+            line.take(len(chunk))
+    except urllib3.exceptions.HTTPError as error:
+        raise _Dropped(f"the connection was lost ({error})") from error
 
 
 def _tag_file(part: Path) -> Path:
@@ -408,57 +501,3 @@ def _tag_file(part: Path) -> Path:
 def _forget(part: Path) -> None:
     part.unlink(missing_ok=True)
     _tag_file(part).unlink(missing_ok=True)
-
-
-# --- Google Drive ------------------------------------------------------------------------------
-
-
-def _from_drive(remote: RemoteFile, part: Path, progress: bool) -> None:
-    before = _drive_parts(part)
-    try:
-        _call_gdown(remote, part, progress)
-    except _Dropped:
-        # gdown keeps a partial file that the server will not continue, and would fail on it for
-        # ever: one that did not grow is dropped, and the file is fetched from the start.
-        if not before or _drive_parts(part) != before:
-            raise
-        for path in before:
-            path.unlink()
-        _call_gdown(remote, part, progress)
-
-
-def _drive_parts(part: Path) -> dict[Path, int]:
-    """gdown's own partial files (our name, a random infix, ``.part``) and their sizes."""
-    found = part.parent.glob(f"{part.name}*.part")
-    return {path: path.stat().st_size for path in found if path != part}
-
-
-def _call_gdown(remote: RemoteFile, part: Path, progress: bool) -> None:
-    import gdown
-
-    try:
-        gdown.download(
-            id=remote.drive_id,
-            output=str(part),
-            quiet=not progress,
-            use_cookies=False,
-            resume=True,
-            retries=RETRIES,
-            timeout=TIMEOUT_S,
-        )
-    except gdown.exceptions.FileURLRetrievalError as error:
-        reason = " ".join(str(error).split())
-        raise Failure(
-            "Google Drive gave a web page instead of the file: it is over its download quota (wait "
-            f"a day), not public, or removed. Its words: {reason}"
-        ) from error
-    except requests.HTTPError as error:
-        _check_status(error.response)
-        raise
-    except (gdown.exceptions.DownloadError, requests.RequestException) as error:
-        raise _Dropped(
-            f"Google Drive cannot be reached or the connection was lost: is there a network, does "
-            f"it need a proxy? ({error})"
-        ) from error
-    except KeyError as error:  # gdown takes a Content-Type for granted
-        raise Failure(f"Google Drive's answer lacks the header {error}") from error

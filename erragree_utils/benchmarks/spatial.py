@@ -7,6 +7,7 @@ https://github.com/amitakamath/whatsup_vlms (``dataset_zoo``); GQA-spatial is ``
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -127,11 +128,12 @@ def load_spatial(
             _pair(item, f"{part}-{number:04d}", source, root, f"{path}, entry {number}")
             for number, item in enumerate(items)
         ]
-    kept = [pair for pair in pairs if pair.sources[0].is_file()]
+    # Unlike `Path.is_file`, this takes names that no file system takes.
+    kept = [pair for pair in pairs if os.path.isfile(pair.sources[0])]
     problems = [
         f"{pair.pair_id}: the image {pair.sources[0].name} is missing"
         for pair in pairs
-        if not pair.sources[0].is_file()
+        if not os.path.isfile(pair.sources[0])
     ]
     images = root / source.images.result
     report_incomplete(problems, len(problems), len(pairs), "entries", skip_incomplete, images)

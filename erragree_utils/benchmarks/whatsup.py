@@ -6,6 +6,7 @@ and Google Drive ids: https://github.com/amitakamath/whatsup_vlms (``dataset_zoo
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -265,7 +266,7 @@ def _missing(objects: tuple[str, str], members: dict[str, _Item], part: _Part) -
     ] + [
         f"{label}: the image {item.path.name} is missing"
         for item in members.values()
-        if not item.path.is_file()
+        if not os.path.isfile(item.path)  # takes names that no file system takes
     ]
 
 

@@ -36,6 +36,7 @@ from transformers.utils import logging
 from .clip import ASSETS, ModelError
 from .device import EncodeError, in_batches, is_out_of_memory, pick_device, pick_dtype
 from .hub import fetch
+from .limits import bounded, check_layers
 
 #: One image, several for one prompt, or none (a question that the text alone has to answer).
 Picture: TypeAlias = Image.Image | Sequence[Image.Image] | None
@@ -391,8 +392,11 @@ class Mllm:
                 f"{self.name} comes without a chat template, so how it wants to be asked is "
                 "unknown: load a newer revision, or set .processor.chat_template"
             )
-        return self.processor.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False
+        return bounded(
+            lambda: self.processor.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            ),
+            self.name,
         )
 
     @property
@@ -821,6 +825,7 @@ def _incomplete(folder: Path, name: str | Path, missing: list[str]) -> str:
 
 
 def _config(folder: Path) -> Any:
+    check_layers(folder / "config.json")
     config = _guarded(folder, lambda: AutoConfig.from_pretrained(folder, **_SAFE))
     if config.model_type not in FAMILIES:
         raise ModelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -54,6 +55,7 @@ class Reply:
     ranges: bool = True
     cuts: list[int] = field(default_factory=list)  # close after so many bytes, once each
     slow: float = 0.0  # seconds between pieces
+    piece: int = CHUNK
     length: bool = True
     disposition: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -102,9 +104,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         if reply.cuts:
             body = body[: reply.cuts.pop(0)]
-        for at in range(0, len(body), CHUNK):
+        for at in range(0, len(body), reply.piece):
             try:
-                self.wfile.write(body[at : at + CHUNK])
+                self.wfile.write(body[at : at + reply.piece])
                 self.wfile.flush()
             except OSError:  # the client was killed
                 return
@@ -198,37 +200,106 @@ def test_an_interrupted_download_goes_on_at_its_byte(server: Server, tmp_path: P
     assert server.ranges == [f"bytes={offset}-"]
 
 
-@pytest.mark.parametrize("cut", [0, 1, CHUNK, 2 * CHUNK + 5, len(BODY) - 1])
-def test_what_came_before_a_dropped_connection_is_kept(server: Server, tmp_path: Path, cut: int):
-    file = remote(server, Reply(cuts=[cut]))
+@pytest.mark.parametrize("cut", [1, CHUNK, 2 * CHUNK + 5, len(BODY) - 1])
+def test_a_dropped_connection_is_taken_up_again_at_the_very_byte(
+    server: Server, tmp_path: Path, cut: int
+):
+    assert get(remote(server, Reply(cuts=[cut])), tmp_path) == BODY
+    assert server.ranges == [None, f"bytes={cut}-"]
+
+
+def test_a_line_that_is_cut_every_thousand_bytes_comes_to_its_end(server: Server, tmp_path: Path):
+    assert get(remote(server, Reply(cuts=[1000] * 500)), tmp_path) == BODY
+    assert server.ranges[1:] == [f"bytes={at}-" for at in range(1000, len(BODY), 1000)]
+
+
+def test_tries_in_vain_end_and_what_came_before_is_kept(server: Server, tmp_path: Path):
+    file = remote(server, Reply(cuts=[1000, 0]))
     with pytest.raises(DownloadError, match=r"(?s)connection.*kept in .*f\.bin\.part.*by hand"):
         ensure(file, tmp_path, progress=False)
+    assert (tmp_path / "f.bin.part").read_bytes() == BODY[:1000]
     assert not (tmp_path / "f.bin").exists()
-    kept = (tmp_path / "f.bin.part").stat().st_size
-    assert cut - CHUNK < kept <= cut
     assert get(file, tmp_path) == BODY
-    assert server.ranges == [None, f"bytes={kept}-" if kept else None]
+    assert server.ranges == [None, "bytes=1000-", "bytes=1000-"]
+
+
+def test_tries_that_bring_nothing_are_repeated_so_many_times(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(download, "RETRIES", 2)
+    assert get(remote(server, Reply(cuts=[0, 0])), tmp_path) == BODY
+    assert len(server.log) == 3
 
 
 def test_a_download_may_be_cut_at_any_byte_and_goes_on_from_any(server: Server, tmp_path: Path):
     body = BODY[:64]
-    for byte in range(len(body)):
-        folder = tmp_path / str(byte)
+    for byte in range(1, len(body)):
         file = remote(server, Reply(body, cuts=[byte]), sha256=hashlib.sha256(body).hexdigest())
-        with pytest.raises(DownloadError):
-            ensure(file, folder, progress=False)
-        assert not (folder / "f.bin").exists()
-        (folder / "f.bin.part").write_bytes(body[:byte])  # as if pieces were that small
-        assert get(file, folder) == body
-        assert server.ranges[-1] == (f"bytes={byte}-" if byte else None)
+        assert get(file, tmp_path / str(byte)) == body
+        assert server.ranges[-1] == f"bytes={byte}-"
 
 
-def test_dropped_connections_are_taken_up_again_in_one_call(
+def test_a_line_that_is_too_slow_is_given_up(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(download, "RETRIES", 2)
-    assert get(remote(server, Reply(cuts=[CHUNK, CHUNK])), tmp_path) == BODY
-    assert len(server.log) == 3
+    monkeypatch.setattr(download, "PATIENCE_S", 0.5)
+    file = remote(server, Reply(piece=1, slow=0.05))
+    began = time.monotonic()
+    with pytest.raises(DownloadError, match=r"the line is too slow: \d+ bytes in \d s"):
+        ensure(file, tmp_path, progress=False)
+    assert time.monotonic() - began < 5
+    kept = (tmp_path / "f.bin.part").read_bytes()
+    assert kept and BODY.startswith(kept)
+    server.replies["/f.bin"].piece = CHUNK
+    assert get(file, tmp_path) == BODY and server.ranges[-1] == f"bytes={len(kept)}-"
+
+
+@pytest.mark.parametrize("known", [{"size": 1000}, {}], ids=["size known", "size unknown"])
+def test_more_than_the_file_can_be_long_is_not_written(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: dict
+):
+    monkeypatch.setattr(download, "MAX_BYTES", 1000)
+    file = remote(server, Reply(length=False), **known)
+    with pytest.raises(DownloadError, match="more came than the file"):
+        ensure(file, tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".f.bin.lock"]
+    if not known:
+        with pytest.raises(DownloadError, match=f"offers {len(BODY)} bytes; more than 1000"):
+            ensure(remote(server), tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("host", ["plain", "Google Drive"])
+def test_what_would_unfold_is_refused(internet: Server, tmp_path: Path, host: str):
+    bomb = Reply(gzip.compress(bytes(200 << 20), 1), headers={"Content-Encoding": "gzip"})
+    file = remote(internet, bomb)
+    if host != "plain":
+        bomb.disposition, file = "attachment", drive_file()
+        internet.replies[DRIVE] = bomb
+    with pytest.raises(DownloadError, match="sends the file packed .'gzip'."):
+        ensure(file, tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".f.bin.lock"]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "message"),
+    [
+        ("f.bin", b' {"error": {"code": 403, "message": "quota"}}', "JSON object.*quota"),
+        ("f.json", b'{"error": "quota"}', "JSON object.*quota"),
+        ("f.json", b'"quota"', "no JSON list.*quota"),
+        ("f.json", b"quota exceeded", "not JSON.*quota exceeded"),
+        ("f.json", b'[[1, "a"', "not JSON"),
+        ("f.json", b"[" * 100_000, "not JSON .*recursion"),
+    ],
+)
+def test_an_error_in_json_is_not_taken_for_the_file(
+    server: Server, tmp_path: Path, name: str, body: bytes, message: str
+):
+    file = remote(server, Reply(body, content_type="application/json"), name)
+    with pytest.raises(DownloadError, match=rf"(?s){message}"):
+        ensure(file, tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == [f".{name}.lock"]
+    server.replies[f"/{name}"] = Reply(b'[[1, "a", "b"]]')
+    assert get(file, tmp_path) == b'[[1, "a", "b"]]'
 
 
 def test_a_killed_process_leaves_what_the_next_one_finishes(server: Server, tmp_path: Path):
@@ -291,8 +362,8 @@ def test_a_partial_file_longer_than_the_file_is_dropped(
 
 
 def test_a_truncated_file_without_a_length_is_found_by_its_size(server: Server, tmp_path: Path):
-    file = remote(server, Reply(cuts=[1000], length=False), size=len(BODY))
-    with pytest.raises(DownloadError, match=f"ended after 1000 of {len(BODY)} bytes"):
+    file = remote(server, Reply(cuts=[1000, 0], length=False), size=len(BODY))
+    with pytest.raises(DownloadError, match=f"lost after 1000 of {len(BODY)} bytes"):
         ensure(file, tmp_path, progress=False)
     assert get(file, tmp_path) == BODY
 
@@ -402,7 +473,6 @@ def test_a_remote_file_has_one_address():
 DRIVE_ID = "1ap8mmmpQjLIjPGuplkpBgc1hoEHCj4hm"
 DRIVE = f"/drive.google.com/uc?id={DRIVE_ID}"
 CONFIRMED = f"/drive.usercontent.google.com/download?id={DRIVE_ID}&export=download&confirm=t"
-LARGE = 8 * BODY  # gdown keeps whole pieces of half a megabyte
 PAGE = (
     '<html><form id="download-form" action="https://drive.usercontent.google.com/download">'
     f'<input type="hidden" name="id" value="{DRIVE_ID}">'
@@ -431,19 +501,27 @@ def test_drive_asks_to_confirm_large_files(internet: Server, tmp_path: Path):
 
 
 def test_drive_downloads_are_resumed(internet: Server, tmp_path: Path):
-    internet.replies[DRIVE] = attachment(LARGE, cuts=[len(LARGE) - 5])
+    internet.replies[DRIVE] = Reply(PAGE.encode(), content_type="text/html; charset=utf-8")
+    internet.replies[CONFIRMED] = attachment(cuts=[1000, 0])
     with pytest.raises(DownloadError, match=r"(?s)connection was lost.*drive\.google\.com/file/d/"):
         ensure(drive_file(), tmp_path, progress=False)
     assert not (tmp_path / "f.bin").exists()
-    assert get(drive_file(), tmp_path) == LARGE
-    assert re.fullmatch(r"bytes=[1-9]\d+-", internet.ranges[-1])
+    assert get(drive_file(), tmp_path) == BODY
+    assert internet.ranges[-1] == "bytes=1000-"
 
 
 def test_a_drive_download_that_cannot_be_resumed_starts_afresh(internet: Server, tmp_path: Path):
-    internet.replies[DRIVE] = attachment(LARGE, cuts=[len(LARGE) - 5], ranges=False)
+    internet.replies[DRIVE] = attachment(cuts=[len(BODY) - 5, 0], ranges=False)
     with pytest.raises(DownloadError):
         ensure(drive_file(), tmp_path, progress=False)
-    assert get(drive_file(), tmp_path) == LARGE
+    assert get(drive_file(), tmp_path) == BODY
+
+
+def test_a_page_of_drive_without_end_is_not_read_to_its_end(internet: Server, tmp_path: Path):
+    page = Reply(b"<p>" * (1 << 20), content_type="text/html", length=False)
+    internet.replies[DRIVE] = page
+    with pytest.raises(DownloadError, match="more came than the file or page can be long"):
+        ensure(drive_file(), tmp_path, progress=False)
 
 
 def test_the_quota_page_of_drive_is_explained(internet: Server, tmp_path: Path):
