@@ -668,7 +668,7 @@ class TestWhatCannotBeAsked:
     def test_options(self, tiny):
         with pytest.raises(TypeError, match=r"wrap the single one in \[ \]"):
             contrastive_option_logprobs(tiny, pictures(1), "Why?", "left", VCD())
-        with pytest.raises(EncodeError, match="the answer ' ' has no words"):
+        with pytest.raises(EncodeError, match="answer of entry 0 is ' ', not a text"):
             contrastive_option_logprobs(tiny, pictures(1), "Why?", [" "], VCD())
 
     def test_damaged_weights(self, tiny, monkeypatch):

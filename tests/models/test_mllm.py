@@ -402,7 +402,7 @@ class TestWhatCannotBeAsked:
             small.generate([Image.new("RGB", (0, 4))], "Why?")
 
     def test_answers_without_words(self, small):
-        with pytest.raises(EncodeError, match="entry 0: the answer ' ' has no words"):
+        with pytest.raises(EncodeError, match="an answer of entry 0 is ' ', not a text with words"):
             small.option_logprobs(noise(1), "Why?", ["left", " "])
 
     def test_questions_that_hold_the_image_token(self, small):
@@ -528,7 +528,7 @@ class TestFolders:
         config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
         (spoilt / "config.json").write_text(json.dumps(config))
         (spoilt / "own.py").write_text("raise SystemExit('code of the checkpoint was run')")
-        with pytest.raises(ModelError, match="cannot be read"):
+        with pytest.raises(ModelError, match=r"config\.json asks for code.*never run"):
             load_mllm(spoilt)
 
 
