@@ -272,5 +272,7 @@ def test_zero_shot_names_the_nearest_label():
 def test_zero_shot_refuses_templates_without_a_place_for_the_label():
     with pytest.raises(ValueError, match="'a thing' has no {}"):
         zero_shot(Colours(), [], ["red"], ["a thing"])
-    with pytest.raises(ValueError, match="list of templates"):
+    with pytest.raises(ValueError, match="needs labels and templates"):
+        zero_shot(Colours(), [], ["red"], [])
+    with pytest.raises(TypeError, match=r"templates is a list.*wrap the single one in \[ \]"):
         zero_shot(Colours(), [], ["red"], "a {}")

@@ -20,8 +20,7 @@ from transformers import (
 )
 
 from erragree_utils import evaluate, load_mllm, summarize, summarize_sets
-from erragree_utils.benchmarks import Benchmark, ImagePair
-from erragree_utils.models import EncodeError
+from erragree_utils.benchmarks import Benchmark, ImageError, ImagePair
 from erragree_utils.models.mllm import SYSTEM, LogLikelihood
 from erragree_utils.tabletop import captions as tabletop_captions
 from erragree_utils.tabletop import questions as tabletop_questions
@@ -412,7 +411,7 @@ class TestRealModel:
         first = random_bench[0]
         narrow = ImagePair("narrow", "s", "left", first.captions, (Image.new("RGB", (0, 9)),))
         for method in ("vqascore", "options", "prompted"):
-            with pytest.raises(EncodeError, match="image 0 of pair 'narrow': image 2 has no pix"):
+            with pytest.raises(ImageError, match="pair 'narrow': image 0 in memory has no pixels"):
                 evaluate(mini, Benchmark("b", (first, narrow)), method)
 
     def test_clip_and_the_mllm_score_captions_by_one_call(self, mini):
