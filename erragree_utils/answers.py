@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from .checks import brief
 from .decoding import Contrast, generate_contrastive, pair_seeds
 from .two_images import named_errors
 from .vqascore import DENIAL
@@ -91,7 +92,7 @@ def parse_option(
 def _two(options: Iterable[str], name: str) -> list[str]:
     options = list(options)
     if len(options) != 2:
-        raise ValueError(f"{name} must be two, not {options!r}")
+        raise ValueError(f"{name} must be two, not {brief(options)}")
     return options
 
 

@@ -8,6 +8,12 @@ from typing import Any
 from PIL import Image
 
 
+def brief(value: Any, limit: int = 200) -> str:
+    """A value as an error shows it: a file's bytes or a long list are not poured out."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
 def listed(items: Iterable[Any], what: str) -> Iterable[Any]:
     """`items`, unless a single image or text stands where several belong.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import reprlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +31,7 @@ from erragree_utils.benchmarks.base import (
     warn_of_orientation,
 )
 from erragree_utils.benchmarks.download import DownloadError, cache_folder
+from erragree_utils.checks import brief
 
 PAGE = "https://github.com/tsb0601/MMVP"
 CSV = "Questions.csv"
@@ -389,22 +389,23 @@ def _vlm_row(number: int, row: dict[str, str], images: Path, path: Path) -> _Row
 
 def _asked(index: int, row: dict[str, Any], source: Path | Image.Image, where: str) -> _Row:
     question = str(row["Question"]).strip()
-    options = _options(row["Options"])
+    listed = row["Options"]
+    if not isinstance(listed, str):  # parquet has arrays, and None for what is missing
+        listed = list(listed) if isinstance(listed, Iterable) else []
+    options = _options(listed)
     answer = _ANSWER.fullmatch(str(row["Correct Answer"]).strip())
     if not question or options is None or answer is None:
         raise BenchmarkError(
             f"{where}: expected a question, two options such as '(a) Open (b) Closed' and an "
-            f"answer '(a)' or '(b)', found {reprlib.repr(question)}, "
-            f"{reprlib.repr(row['Options'])} and {reprlib.repr(row['Correct Answer'])}"
+            f"answer '(a)' or '(b)', found {brief(question)}, "
+            f"{brief(listed)} and {brief(row['Correct Answer'])}"
         )
     return _Row(index, question, options, "ab".index(answer[1].lower()), source)
 
 
-def _options(value: Any) -> tuple[str, str] | None:
+def _options(value: str | list[Any]) -> tuple[str, str] | None:
     """The two options of ``"(a) Open (b) Closed"`` or of a list, or None if there are not two."""
     if not isinstance(value, str):
-        if not isinstance(value, Iterable):
-            return None
         # As in print, so that a third option is found in either form.
         value = " ".join(
             f"({letter}) {re.sub(rf'^ *[(] *{letter} *[)]', '', str(part), flags=re.IGNORECASE)}"
@@ -468,7 +469,7 @@ def _decoded(value: Any, where: str) -> Image.Image:
     """The image of a parquet cell: its file's bytes, as the hub stores images."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes):
-        raise BenchmarkError(f"{where}: the image cell holds no bytes but {reprlib.repr(value)}")
+        raise BenchmarkError(f"{where}: the image cell holds no bytes but {brief(value)}")
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()

@@ -27,7 +27,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch.nn import functional as F
 
-from ..checks import listed
+from ..checks import brief, listed
 from .device import EncodeError, in_batches, is_out_of_memory, pick_device, pick_dtype
 from .folders import (
     ASSETS,
@@ -390,7 +390,9 @@ def _check_preprocessing(path: Path) -> None:
         values = found.get(key, [1, 1, 1])
         right = isinstance(values, list) and len(values) == 3
         if not right or not all(_is_number(v) and (key == "mean" or v > 0) for v in values):
-            raise ModelError(f"{path}: preprocess_cfg.{key} needs three numbers, it is {values!r}")
+            raise ModelError(
+                f"{path}: preprocess_cfg.{key} needs three numbers, it is {brief(values)}"
+            )
     missing = [key for key in ("mean", "std") if key not in found]
     if missing:
         warnings.warn(

@@ -802,7 +802,7 @@ def local_folder(name: str | Path) -> Path | None:
 
 
 def _check_settings(folder: Path, name: str | Path) -> None:
-    if not (folder / "config.json").is_file():
+    if not is_folder(folder) or not (folder / "config.json").is_file():
         raise ModelError(_incomplete(folder, name, ["config.json"]))
 
 

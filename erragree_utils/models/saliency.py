@@ -157,8 +157,9 @@ def central_square(image: Image.Image) -> Image.Image:
     Returns
     -------
     PIL.Image.Image
-        Patches of `answer_saliency` lie on it in a regular grid.
+        RGB; patches of `answer_saliency` lie on it in a regular grid.
     """
+    image = as_rgb(image)
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
@@ -211,7 +212,7 @@ def cover(image: Image.Image, patches: np.ndarray) -> Image.Image:
     ValueError
         If `patches` is not a grid, or finer than the pixels.
     """
-    pixels = np.array(central_square(as_rgb(image)))
+    pixels = np.array(central_square(image))
     patches = np.asarray(patches, bool)
     if patches.ndim != 2 or max(patches.shape) > len(pixels):
         raise ValueError(
