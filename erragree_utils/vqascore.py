@@ -93,9 +93,9 @@ def parse_caption(caption: str) -> Statement:
     CaptionError
         If it does not state exactly one relation between two things.
     """
-    caption = " ".join(caption.split())
-    found = list(_IN_CAPTION.finditer(caption))
-    parts = [caption[: found[0].start()], caption[found[0].end() :]] if len(found) == 1 else []
+    text = " ".join(caption.split())
+    found = list(_IN_CAPTION.finditer(text))
+    parts = [text[: found[0].start()], text[found[0].end() :]] if len(found) == 1 else []
     things = [_thing(part) for part in parts]
     if not things or not all(things) or _SIDE.fullmatch(things[1]):
         raise CaptionError(

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..checks import listed
+from ..checks import brief, listed
 from ..images import ImageError, as_rgb
 from .device import EncodeError
 
@@ -28,7 +28,7 @@ def encodable(image: Any, index: int) -> Image.Image:
 
 
 def worded(text: Any, what: str, index: int) -> str:
-    """A text, if it has words.
+    """A text, if it has words, in whole characters.
 
     Raises
     ------
@@ -38,6 +38,12 @@ def worded(text: Any, what: str, index: int) -> str:
     if not isinstance(text, str) or not text.strip():
         told = repr(text) if isinstance(text, str) or text is None else f"a {type(text).__name__}"
         raise EncodeError(f"{what} is {told}, not a text with words", index)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise EncodeError(
+            f"{what}, {brief(text)}, holds half a character: {error}", index
+        ) from None
     return text
 
 

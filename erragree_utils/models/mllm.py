@@ -399,9 +399,15 @@ class Mllm:
                 f"{self.name} comes without a chat template, so how it wants to be asked is "
                 "unknown: load a newer revision, or set .processor.chat_template"
             )
-        return self.processor.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False
-        )
+        try:
+            return self.processor.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            )
+        except Exception as error:  # a template is a program, and may fail like one
+            raise ModelError(
+                f"the chat template of {self.name} cannot be filled in ({error}): fetch the "
+                "checkpoint again, or set .processor.chat_template"
+            ) from error
 
     @property
     def _pad_id(self) -> int:
@@ -665,6 +671,7 @@ def load_mllm(
     refuse_code(folder)  # once more, as the weights came with settings
     processor = _guarded(folder, lambda: AutoProcessor.from_pretrained(folder, **_SAFE))
     _complete(processor, config, folder)
+    _guarded(folder, lambda: _try(processor, config))
     return Mllm(label, model, processor, device, plan.dtype, plan.quantization, weights, commit)
 
 
@@ -861,6 +868,18 @@ def _refuse_original_layout(folder: Path) -> None:
             f"not read. The same weights for Transformers: "
             f"load_mllm('llava-hf/llava-1.5-{size}-hf'), or another of llava-hf at "
             f"{constants.ENDPOINT}."
+        )
+
+
+def _try(processor: Any, config: Any) -> None:
+    """Whether the processor's settings can be used, and fit the vision tower."""
+    processor.tokenizer("Why \u2603?")  # a sign that a small vocabulary lacks
+    pixels = processor.image_processor(Image.new("RGB", (90, 60)), return_tensors="pt")
+    size, wanted = pixels["pixel_values"].shape[-2:], config.vision_config.image_size
+    if set(size) != set(np.atleast_1d(wanted).tolist()):
+        raise ValueError(
+            f"the image processor makes pictures of {size[0]} x {size[1]} pixels, the vision tower "
+            f"reads {wanted}"
         )
 
 

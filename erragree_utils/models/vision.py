@@ -14,11 +14,10 @@ import timm
 import torch
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL import Image
-from safetensors import SafetensorError
 from torch.nn import functional as F
 
 from ..checks import listed
-from .device import in_batches, pick_device, pick_dtype
+from .device import in_batches, is_out_of_memory, pick_device, pick_dtype
 from .folders import ASSETS, ModelError, check_name, is_folder, refuse_code, without_advice
 from .inputs import encodable, length
 
@@ -137,19 +136,25 @@ def load_vision(
     if local:
         refuse_code(folder)
     source = f"local-dir:{folder}" if local else str(name)
+    label = str(name) if not local or name == "mini" else folder.resolve().name
     try:
         model = timm.create_model(source, pretrained=True, num_classes=0)
+        config = timm.data.resolve_model_data_config(model)
+        preprocess = timm.data.create_transform(**config, is_training=False)
+        vision = Vision(label, model.to(device, dtype), preprocess, device, dtype)
+        if local:  # whether its settings fit its weights shows when both are used
+            vision.embed_images([Image.new("RGB", (64, 64))])
     except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as error:
         raise ModelError(
             f"the weights of {name} could not be downloaded ({error}); check the network, or the "
             "variable HF_ENDPOINT, and run again"
         ) from error
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # libraries raise anything on a broken file
+        if is_out_of_memory(error):
+            raise
         raise ModelError(
             f"{name} is damaged, incomplete or another kind of model "
-            f"({without_advice(str(error))}); delete its files and load it again"
+            f"({without_advice(f'{type(error).__name__}: {error}')}); delete its files and load it "
+            "again"
         ) from error
-    config = timm.data.resolve_model_data_config(model)
-    preprocess = timm.data.create_transform(**config, is_training=False)
-    label = str(name) if not local or name == "mini" else folder.name
-    return Vision(label, model.to(device, dtype), preprocess, device, dtype)
+    return vision

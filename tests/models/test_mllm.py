@@ -201,6 +201,12 @@ class TestPrompt:
         (ids,) = small._tokens(["<s>[INST]"]).values()
         assert ids.count(small.processor.tokenizer.bos_token_id) == 1
 
+    @pytest.mark.parametrize("template", ["{% if", "{{ messages[9].content }}", "{{ nothing() }}"])
+    def test_a_template_that_cannot_be_filled_in_is_refused(self, small, monkeypatch, template):
+        monkeypatch.setattr(small.processor, "chat_template", template)
+        with pytest.raises(ModelError, match="chat template of small-llava cannot be filled in"):
+            small.prompt("Why?")
+
     def test_a_checkpoint_without_a_template_is_refused(self, small, monkeypatch):
         monkeypatch.setattr(small.processor, "chat_template", None)
         with pytest.raises(ModelError, match="without a chat template.*newer revision"):
@@ -443,9 +449,9 @@ class TestWhatCannotBeAsked:
                 call([*noise(1), Image.open(path)], "Why?")
             assert error.value.index == 1
 
-    @pytest.mark.parametrize("question", ["", "  ", None, 3, b"Why?"])
+    @pytest.mark.parametrize("question", ["", "  ", None, 3, b"Why?", "Why \ud800?"])
     def test_questions_without_words(self, small, question):
-        told = "the question of entry 1 is .*, not a text with words"
+        told = "the question of entry 1.* (not a text with words|holds half a character)"
         for call in (small.generate, lambda *a: small.option_logprobs(*a, ["left"])):
             with pytest.raises(EncodeError, match=told):
                 call(noise(2), ["Why?", question])
@@ -661,6 +667,13 @@ class TestFolders:
         del weights["multi_modal_projector.linear_1.weight"]
         write_shards(spoilt, weights)
         with pytest.raises(ModelError, match="1 tensors are missing, such as .*linear_1.weight"):
+            load_mllm(spoilt)
+
+    def test_preprocessing_that_does_not_fit_the_tower_is_told_at_load(self, spoilt):
+        path = spoilt / "preprocessor_config.json"
+        settings = json.loads(path.read_text())
+        path.write_text(json.dumps({**settings, "do_center_crop": False}))
+        with pytest.raises(ModelError, match=r"makes pictures of 336 x \d+ pixels.* reads 336"):
             load_mllm(spoilt)
 
     @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "preprocessor_config.json"])

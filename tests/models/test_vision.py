@@ -1,5 +1,7 @@
 """Vision-only encoders: names, errors, and inputs that are not images."""
 
+import json
+
 import numpy as np
 import pytest
 import timm
@@ -7,6 +9,7 @@ import torch
 from PIL import Image
 
 from erragree_utils.models import EncodeError, ModelError
+from erragree_utils.models.folders import ASSETS
 from erragree_utils.models.vision import Vision, load_vision
 
 
@@ -42,6 +45,18 @@ def test_a_folder_without_a_proper_configuration_says_so(tmp_path, config):
     if config is not None:
         (tmp_path / "config.json").write_text(config)
     with pytest.raises(ModelError, match="incomplete|cannot be read as JSON"):
+        load_vision(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("architecture", 3), ("pretrained_cfg", 7), ("pretrained_cfg", {})]
+)
+def test_settings_that_do_not_fit_the_weights_are_told_at_load(tmp_path, key, value):
+    config = json.loads((ASSETS / "mini-vision" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
+    weights = ASSETS / "mini-vision" / "model.safetensors"
+    (tmp_path / "model.safetensors").symlink_to(weights)
+    with pytest.raises(ModelError, match="damaged, incomplete or another kind of model"):
         load_vision(tmp_path, device="cpu")
 
 
