@@ -543,7 +543,8 @@ def _guarded(identifier: str, file: Path | None, read):
             raise ModelError(
                 f"{file} holds no weights of {where}: {what_is_wrong(file)}."
             ) from error
-        if isinstance(error, (SafetensorError, pickle.UnpicklingError, EOFError)):
+        damage = isinstance(error, (SafetensorError, pickle.UnpicklingError, EOFError))
+        if damage or not without_advice(told):
             raise ModelError(
                 f"the weights of {where} are damaged or were not copied whole, or hold more than "
                 "tensors, which is not read, as it could run code. Delete the file and fetch it "

@@ -80,7 +80,7 @@ def _names_code(settings: Any) -> bool:
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if "auto_map" in value:
+            if "auto_map" in value or any(_is_kernel(*item) for item in value.items()):
                 return True
             waiting += value.values()
         elif isinstance(value, list):
@@ -88,11 +88,16 @@ def _names_code(settings: Any) -> bool:
     return False
 
 
+def _is_kernel(key: str, value: Any) -> bool:
+    """Whether a setting names compiled code on the hub, which Transformers would fetch."""
+    return key.endswith("attn_implementation") and isinstance(value, str) and "/" in value
+
+
 def _has_code(where: Any) -> ModelError:
     return ModelError(
-        f"{where} asks for code of the model's own (auto_map), and code of a model is never run. "
-        "Use a model that open_clip or Transformers reads by itself; if this one is such a model, "
-        "take 'auto_map' out of the file."
+        f"{where} asks for code of the model's own (auto_map, or an attention kernel), and code "
+        "of a model is never run. Use a model that open_clip or Transformers reads by itself; if "
+        "this one is such a model, take the setting out of the file."
     )
 
 

@@ -594,6 +594,15 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(spoilt, tmp_path):
     assert not (tmp_path / "was_here").exists()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*torch.jit")
+def test_torchscript_in_a_folder_is_refused_without_bad_advice(spoilt):
+    (spoilt / "open_clip_model.safetensors").unlink()
+    torch.jit.script(Script()).save(str(spoilt / "pytorch_model.bin"))
+    with pytest.raises(ModelError, match="spoilt .*could run code") as error:
+        load_clip(spoilt)
+    assert "weights_only" not in str(error.value)
+
+
 def test_safetensors_are_preferred_to_pickles(spoilt, small):
     (spoilt / "pytorch_model.bin").write_bytes(b"not a checkpoint")
     assert load_clip(spoilt, device="cpu").embed_texts(["a cube"]).shape == (1, 24)
