@@ -8,11 +8,12 @@ instead of writing an answer is `two_images.single_image_scores`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
+from .checks import brief
 from .decoding import Contrast, generate_contrastive, pair_seeds
 from .two_images import named_errors
 from .vqascore import DENIAL
@@ -22,6 +23,18 @@ GREEDY = "greedy"
 # A letter that begins an answer: in parentheses or set off, as "A dog" begins with an article.
 _FIRST = re.compile(r"(?:\(\s*([ab])\s*\)|([ab])(?=[.:,)]|$))[.:,)]?", re.IGNORECASE)
 _ANYWHERE = re.compile(r"\(\s*([ab])\s*\)", re.IGNORECASE)
+# A letter that the word before it makes one: "Option B", "options a and b".
+_CALLED = re.compile(
+    r"\b(?:option|choice|letter)s?:?\s+\(?([ab])\b\)?"
+    r"(?:\s*(?:,|/|&|\band\b|\bor\b|\bnor\b)\s*(?:(?:option|choice|letter)\s+)?\(?([ab])\b\)?)?",
+    re.IGNORECASE,
+)
+# The same where an article could follow, "the answer is a dog": set off again.
+_GIVEN = re.compile(
+    r"\b(?:answer(?:\s+is|\s+would\s+be)?|choose|pick|select)\s*:?\s*([ab])(?=[.:,)]|\s*$)",
+    re.IGNORECASE,
+)
+_REJECTED = re.compile(r"\b(?:incorrect|wrong)\b", re.IGNORECASE)
 
 
 def parse_option(
@@ -35,7 +48,8 @@ def parse_option(
     options : sequence of two str
     listed : sequence of two str, optional
         The options in the order of their letters (a) and (b), if the question gave letters: an
-        answer may then begin with one, or hold one in parentheses.
+        answer may then begin with one, hold one in parentheses, or call it one ("Option B", "the
+        answer is b").
 
     Returns
     -------
@@ -43,24 +57,71 @@ def parse_option(
         Index of the option; None where the answer names none or both, denies something ("not
         open") without saying yes or no or beginning with a letter, or gives a letter and the other
         letter's option. Case, articles and punctuation do not matter; words must be whole.
+
+    Raises
+    ------
+    ValueError
+        If there are not two options, or those listed are others.
     """
-    text, letters, begins = answer.strip(), set(), False
+    options = _two(options, "options")
+    listed = None if listed is None else _two(listed, "listed")
+    # Emphasis and quotes around an answer say nothing.
+    text, letters, begins = re.sub('[*_`"]+', "", answer).strip(" '"), set(), False
     if listed is not None:
         first = _FIRST.match(text)
         begins = first is not None
         if first:
             letters.add((first[1] or first[2]).lower())
             text = text[first.end() :]
-        letters |= {letter.lower() for letter in _ANYWHERE.findall(text)}
-        text = _ANYWHERE.sub(" ", text)
+        for pattern in (_CALLED, _GIVEN, _ANYWHERE):
+            found = [letter for match in pattern.finditer(text) for letter in match.groups()]
+            letters |= {letter.lower() for letter in found if letter}
+            text = pattern.sub(" ", text)
+        if letters and not begins and _REJECTED.search(text):
+            return None
     named, denied = _named(text, options)
     if not letters:
         return named.pop() if len(named) == 1 and not denied else None
     if len(letters) > 1 or (denied and not begins):
         return None
-    chosen = list(options).index(listed["ab".index(letters.pop())])
+    chosen = options.index(listed["ab".index(letters.pop())])
     # The words may say the same or nothing of the kind; "not closed" says nothing of a letter.
     return chosen if denied or named <= {chosen} else None
+
+
+def _two(options: Iterable[str], name: str) -> list[str]:
+    options = list(options)
+    if len(options) != 2:
+        raise ValueError(f"{name} must be two, not {brief(options)}")
+    return options
+
+
+def unparsed(table: pd.DataFrame) -> pd.DataFrame:
+    """The answers that named no one option, the most frequent first: to look at.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What `answer_pairs`, or `runner.evaluate` with a prompted method, returned.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``answer``, ``n`` (how often it was given) and ``pair_id`` (of the first one).
+
+    Raises
+    ------
+    ValueError
+        If the table has no answers in words.
+    """
+    missing = [name for name in ("answer", "parsed", "pair_id") if name not in table]
+    if missing:
+        raise ValueError(f"the table lacks {', '.join(missing)}: give one of answers in words")
+    rows = table[~table["parsed"].astype(bool)]
+    found = rows.groupby("answer", sort=False, as_index=False).agg(
+        n=("answer", "size"), pair_id=("pair_id", "first")
+    )
+    return found.sort_values("n", ascending=False, kind="stable", ignore_index=True)
 
 
 def _named(text: str, options: Sequence[str]) -> tuple[set[int], bool]:
@@ -123,7 +184,8 @@ def answer_pairs(
         If there are no pairs, blind answers are to be contrastive, or an item cannot be encoded (it
         is named).
     """
-    if len(pairs) == 0:
+    pairs = list(pairs)
+    if not pairs:
         raise ValueError("there are no pairs")
     if blind and contrast is not None:
         raise ValueError("without an image nothing is contrasted: leave out contrast")

@@ -14,7 +14,6 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,17 +28,8 @@ from transformers import (
 )
 
 from .models import EncodeError
-from .models.mllm import (
-    Mllm,
-    NumbersOnly,
-    Picture,
-    _aligned,
-    _common,
-    _length,
-    _padded,
-    _pictures,
-    _shared,
-)
+from .models.inputs import aligned, length, options_of_each
+from .models.mllm import Mllm, NumbersOnly, Picture, _common, _padded, _shared, pictures
 
 NOISE_STEPS = 1000  # of VCD's diffusion schedule
 
@@ -375,8 +365,8 @@ def generate_contrastive(
         texts = decode(out[: len(batch), ids.shape[1] :], skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    rows, label = _aligned(images, questions=questions), "answers" if progress else None
-    return mllm._gather(rows, _length(images), batch_size, answer, label)
+    rows, label = aligned(images, questions=questions), "answers" if progress else None
+    return mllm._gather(rows, length(images), batch_size, answer, label)
 
 
 class Streams(NamedTuple):
@@ -438,7 +428,7 @@ def option_streams(
 
     seeds = _Seeds(seed)
     rows, label = _asked(images, questions, options), "images" if progress else None
-    return mllm._gather(rows, _length(images), batch_size, encode, label)
+    return mllm._gather(rows, length(images), batch_size, encode, label)
 
 
 def contrastive_option_logprobs(
@@ -499,7 +489,7 @@ def contrastive_option_logprobs(
 
     seeds = _Seeds(seed)
     rows, label = _asked(images, questions, options), "images" if progress else None
-    return mllm._gather(rows, _length(images), batch_size, encode, label)
+    return mllm._gather(rows, length(images), batch_size, encode, label)
 
 
 def _total(streams: Streams, contrast: Contrast, normalize: bool, index: int) -> float:
@@ -514,10 +504,7 @@ def _total(streams: Streams, contrast: Contrast, normalize: bool, index: int) ->
 
 
 def _asked(images, questions, options) -> Iterable[tuple[Picture, str, Sequence[str]]]:
-    if isinstance(options, str):
-        raise TypeError("options is a list of texts; wrap the single one in [ ]")
-    every = repeat(options) if all(isinstance(o, str) for o in options) else options
-    return _aligned(images, questions=questions, options=every)
+    return aligned(images, questions=questions, options=options_of_each(options))
 
 
 # --- the two streams -----------------------------------------------------------------------------
@@ -535,11 +522,11 @@ def _read(
     mllm: Mllm, batch: list[tuple], contrast: Contrast, seeds: _Seeds, first: int
 ) -> tuple[_Stream, _Stream]:
     """The prompts with their images, and those of the second stream."""
-    groups = [_pictures(entry[0], first + i) for i, entry in enumerate(batch)]
+    groups = [pictures(entry[0], first + i) for i, entry in enumerate(batch)]
     questions = [entry[1] for entry in batch]
     whole = _prompts(mllm, groups, questions, first)
     if contrast.noise_step is None:
-        texts = [mllm.prompt(question, 0) for question in questions]
+        texts = mllm._prompts(questions, [0] * len(questions), first)
         ids = mllm._tokens(texts)
         return whole, _Stream([0] * len(texts), [ids[text] for text in texts], {})
     pixels = dict(whole.pixels)
@@ -551,7 +538,7 @@ def _read(
 
 def _prompts(mllm: Mllm, groups: list[list[Any]], questions: list[str], first: int) -> _Stream:
     counts = [len(group) for group in groups]
-    texts = [mllm.prompt(question, n) for question, n in zip(questions, counts, strict=True)]
+    texts = mllm._prompts(questions, counts, first)
     ids = mllm._tokens(texts)
     for i, (text, question) in enumerate(zip(texts, questions, strict=True)):
         mllm._check_images(ids[text], question, counts[i], first + i)

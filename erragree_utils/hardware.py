@@ -15,7 +15,7 @@ Time is arithmetic for reading the prompt, and traffic for each token written (`
   the GPU's published rate of dense matrix products;
 - writing a token: all weights are read once from memory, for a whole batch together.
 
-These are estimates. `benchmarks/paper_scale.py` measures, where there is a GPU.
+These are estimates. `speed/paper_scale.py` measures, where there is a GPU.
 """
 
 from __future__ import annotations

@@ -58,6 +58,11 @@ class Published:
     methods: tuple[str, ...] = ()
 
     @property
+    def role(self) -> str:
+        """Which kind of model reads: ``"clip"`` or ``"mllm"``."""
+        return {CLIP: "clip", LLAVA: "mllm"}[self.reader]
+
+    @property
     def number(self) -> str:
         return f"{self.value:.3f}" if self.kind == "cosine" else f"{100 * self.value:.1f}"
 

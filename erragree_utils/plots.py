@@ -17,6 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
+from .checks import listed
+from .images import as_rgb
+
 # About 4:1 against both white and #121212.
 INK = "#828282"
 BLUE, ORANGE, GREEN, PURPLE = "#3d85d0", "#d9701f", "#2f9a6a", "#9a6bd0"
@@ -195,6 +198,7 @@ def show_set(pairs: Sequence[Any], size: float = 2.2) -> Figure:
     ValueError
         If there are no pairs, or they belong to several sets.
     """
+    pairs = list(pairs)
     sets = {pair.set_id for pair in pairs}
     if len(sets) != 1:
         raise ValueError(f"give the pairs of one set; these belong to {len(sets)}")
@@ -487,7 +491,9 @@ def saliency_maps(
     ValueError
         If there are not as many maps as images, or none.
     """
-    if not len(images) or len(images) != len(maps):
+    images, maps = list(listed(images, "images")), list(maps)
+    titles = None if titles is None else list(titles)
+    if not images or len(images) != len(maps):
         raise ValueError(f"give one map for each image: {len(images)} images, {len(maps)} maps")
     figure, axes = plt.subplots(
         1, len(images), figsize=(size * len(images) + 0.9, size + 0.7), squeeze=False,
@@ -498,9 +504,10 @@ def saliency_maps(
     for k, (ax, image, values) in enumerate(zip(axes[0], images, maps, strict=True)):
         values = np.asarray(values, float)
         relative = values / max(np.abs(values).max(), 1e-12)
+        image = None if image is None else as_rgb(image)
         side = values.shape[1] if image is None else image.width
         if image is not None:
-            _show_image(ax, image.convert("L").convert("RGB"))
+            _show_image(ax, image.convert("L"))
         ax.imshow(
             relative, cmap=colours, vmin=-1, vmax=1,
             extent=(-0.5, side - 0.5, side - 0.5, -0.5), interpolation="nearest",
@@ -644,8 +651,9 @@ def question_pairs(
     ValueError
         If there are no pairs, or not a note for each.
     """
+    pairs = list(pairs)
     notes = [pair.pattern for pair in pairs] if notes is None else list(notes)
-    if not len(pairs) or len(notes) != len(pairs):
+    if not pairs or len(notes) != len(pairs):
         raise ValueError(f"give pairs, and a note for each: {len(pairs)} pairs, {len(notes)} notes")
     columns = min(columns, len(pairs))
     rows = -(-len(pairs) // columns)
@@ -1071,6 +1079,7 @@ def causal_diagram(
     ValueError
         If a kind is unknown, or an arrow begins or ends at no box.
     """
+    arrows = list(arrows)
     unknown = {kind for _, _, kind in boxes.values()} - set(_LOOKS)
     loose = {end for arrow in arrows for end in arrow} - set(boxes)
     if unknown or loose:
@@ -1147,6 +1156,7 @@ def _image_row(images: Sequence[Any], captions: Sequence[str], size: float):
 
 
 def _show_image(ax: Axes, image: Any) -> None:
+    image = as_rgb(image)
     # Small images are shown as the squares they are, not blurred.
     ax.imshow(image, interpolation="nearest" if max(image.size) < 128 else "antialiased")
     ax.set_xticks([])

@@ -23,6 +23,7 @@ from .metrics import (
     summarize_sets,
     wilson,
 )
+from .paper import GRADES, PUBLISHED, Published
 from .scale import SCALES
 from .store import Results
 from .study import METHODS, TABLES, Table
@@ -30,80 +31,11 @@ from .study import METHODS, TABLES, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: What the letters behind reported numbers mean.
-GRADES = {
-    "P": "the authors' or an official repository",
-    "H": "the paper's public reviews",
-    "S": "second-hand notes that quote the paper",
-}
 #: Kinds of accuracy, each with a chance level of its own. ``relative``: of relative preference, for
 #: which the images of a pair are compared and one decision is made.
 _KINDS = ("individual", "pair", "set", "relative")
 _UNRUN = "not run"
 _READERS = {"clip": "CLIP", "mllm": "LLaVA"}
-
-
-@dataclass(frozen=True)
-class Reported:
-    """A published number.
-
-    Parameters
-    ----------
-    benchmark, relation : str
-        As `load_benchmark` names them; ``"all"`` for all relations.
-    role : str
-        ``"clip"``: ViT-L/14 at 336 px; ``"mllm"``: LLaVA-1.5-7B.
-    methods : tuple of str
-        Those of our methods that it may stand beside.
-    kind : {"individual", "pair", "set", "relative"}
-    value : float
-        A share, 0 to 1.
-    grade : str
-        A key of `GRADES`.
-    source : str
-    """
-
-    benchmark: str
-    relation: str
-    role: str
-    methods: tuple[str, ...]
-    kind: str
-    value: float
-    grade: str
-    source: str
-
-
-_NOTES = "notes that quote arXiv 2411.05195"
-_EITHER = f"{_NOTES}; whether by VQAScore or by prompted answers is not known"
-_LATER = f"{_NOTES}, of its later version"
-
-#: The paper's numbers, as far as we found them. One that was not found is not in here.
-PAPER = (
-    Reported("whatsup-a", "left/right", "clip", ("matching",), "individual", 0.490, "S", _NOTES),
-    Reported("whatsup-a", "left/right", "clip", ("matching",), "pair", 0.019, "S", _NOTES),
-    Reported("whatsup-b", "left/right", "clip", ("matching",), "pair", 0.108, "S", _LATER),
-    Reported(
-        "whatsup-a", "left/right", "mllm", ("vqascore", "prompted"), "individual", 0.990, "S",
-        _EITHER,
-    ),
-    Reported(
-        "whatsup-a", "left/right", "mllm", ("vqascore", "prompted"), "pair", 0.981, "S", _EITHER
-    ),
-    Reported("mmvp", "all", "clip", ("matching",), "pair", 0.140, "S", _NOTES),
-    Reported("mmvp", "all", "mllm", ("greedy",), "pair", 0.253, "S", _NOTES),
-    Reported(
-        "mmvp", "all", "mllm", ("greedy",), "pair", 0.247, "P", "MMVP's figure, arXiv 2401.06209"
-    ),
-    Reported("mmvp", "all", "mllm", ("m3id",), "pair", 0.313, "S", _NOTES),
-    Reported(
-        "mmvp", "all", "clip", ("relative-preference",), "relative", 0.640, "S",
-        f"{_NOTES}; both images are compared, chance is 50%",
-    ),
-    Reported(
-        "mmvp", "all", "mllm", ("relative-preference",), "relative", 0.733, "S",
-        f"{_NOTES}; both images are compared, chance is 50%",
-    ),
-)  # fmt: skip
 
 
 # --- numbers -------------------------------------------------------------------------------------
@@ -283,13 +215,13 @@ def _unrun_rows(table: Table, cell: _Cell, scale: str) -> Iterator[dict[str, Any
         yield row | _paper(row, table, cell, scale)
 
 
-def _reported(table: Table, cell: _Cell, scale: str) -> list[Reported]:
+def _reported(table: Table, cell: _Cell, scale: str) -> list[Published]:
     """The paper's numbers for a cell, or for that of the paper's benchmark which it mirrors."""
     place = table.benchmarks[scale].index(cell.benchmark)
     theirs = table.benchmarks.get("paper", table.benchmarks[scale])[place]
     return [
         number
-        for number in PAPER
+        for number in PUBLISHED
         if (number.benchmark, number.role) == (theirs, cell.role) and cell.method in number.methods
     ]
 
@@ -418,12 +350,12 @@ def _distinct(values: Iterator[str]) -> str:
     return ", ".join(dict.fromkeys(values))
 
 
-def without_protocol() -> list[Reported]:
+def without_protocol() -> list[Published]:
     """Reported numbers that no table of this version can hold a measurement beside."""
     held = {cell for table in TABLES for scale in SCALES for cell in _table_cells(table, scale)}
     return [
         n
-        for n in PAPER
+        for n in PUBLISHED
         if not any(_Cell(n.benchmark, method, n.role) in held for method in n.methods)
     ]
 
@@ -644,21 +576,13 @@ def _unrun_text(rows: pd.DataFrame) -> list[str]:
 def _sources_text(scale: str) -> list[str]:
     numbers = without_protocol() if scale == "paper" else []
     lines = [f"- [{grade}] {meaning}" for grade, meaning in GRADES.items()]
-    held = [number for number in PAPER if number not in without_protocol()]
-    lines += [f"- {_number(number)}: [{number.grade}] {number.source}" for number in held]
+    held = [number for number in PUBLISHED if number not in without_protocol()]
+    lines += [f"- {number}" for number in held]
     parts = ["## Sources of the paper's numbers", "\n".join(lines)]
     if numbers:
-        texts = [f"- {_number(n)}: {100 * n.value:.1f} [{n.grade}] {n.source}" for n in numbers]
-        parts += ["Reported, for protocols that are not part of this study:", "\n".join(texts)]
+        texts = [f"- {number}" for number in numbers]
+        parts += ["Published, for protocols that are not part of this study:", "\n".join(texts)]
     return parts
-
-
-def _number(number: Reported) -> str:
-    relation = "" if number.relation == "all" else f" {number.relation}"
-    return (
-        f"{number.benchmark}{relation}, {_READERS[number.role]}, "
-        f"{' or '.join(number.methods)}, {number.kind}"
-    )
 
 
 def _provenance_text(results: Results, rows: pd.DataFrame) -> list[str]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from . import matching, vqascore
 from .agreement import image_embeddings, source_key
+from .checks import listed
 
 #: What each method needs of a model, and whether it takes the options of the whole set.
 METHODS = {
@@ -83,6 +84,7 @@ def evaluate(
     if not hasattr(model, needed):
         fitting = ", ".join(name for name, (need, _) in METHODS.items() if hasattr(model, need))
         raise ValueError(f"method {method!r} is not for {model!r}; choose one of {fitting}")
+    bench = list(bench)
     _need_items(bench)
     if blind and method.startswith("matching"):
         raise ValueError("CLIP cannot match captions without an image; leave out blind=True")
@@ -278,6 +280,7 @@ def evaluate_retrieval(
     ValueError
         If the benchmark is empty, or a relation has only one caption.
     """
+    bench = list(bench)
     _need_items(bench)
     embedded = image_embeddings(model, bench, batch_size, progress)
     texts, row_of = _embed_captions(model, bench)
@@ -330,11 +333,14 @@ def zero_shot(
 
     Raises
     ------
+    TypeError
+        If images, labels or templates are a single one instead of a list.
     ValueError
         If there are no labels or templates, or a template has no ``{}``.
     """
-    if isinstance(templates, str) or not templates or len(labels) == 0:
-        raise ValueError("zero_shot needs a list of labels and a list of templates")
+    labels, templates = list(listed(labels, "labels")), list(listed(templates, "templates"))
+    if not labels or not templates:
+        raise ValueError("zero_shot needs labels and templates")
     bad = [template for template in templates if "{}" not in template]
     if bad:
         raise ValueError(f"template {bad[0]!r} has no {{}} for the label")

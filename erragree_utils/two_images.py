@@ -14,7 +14,7 @@ each pair, image and option (and place in the prompt).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,7 +77,7 @@ def single_image_scores(
         If a pair has not two images and two different options, or an image cannot be read (it is
         named).
     """
-    _check(pairs)
+    pairs = _checked(pairs)
     is_clip = hasattr(model, "embed_images")
     if not is_clip and not hasattr(model, "option_logprobs"):
         raise TypeError(f"{model!r} is neither a Clip nor a Mllm")
@@ -145,7 +145,7 @@ def contrast_scores(
     ValueError
         If there are no contrasts, or as in `single_image_scores`.
     """
-    _check(pairs)
+    pairs = _checked(pairs)
     if not contrasts:
         raise ValueError("give at least one contrast")
     owners = [(pair, i) for pair in pairs for i in (0, 1)]
@@ -206,7 +206,7 @@ def two_image_scores(
         If a pair has not two images and two different options, the prompt lacks one of its fields,
         or an image cannot be read (the pair is named).
     """
-    _check(pairs)
+    pairs = _checked(pairs)
     for field in ("{which}", "{question}"):
         if field not in prompt:
             raise ValueError(f"the prompt {prompt!r} has no {field}")
@@ -550,14 +550,16 @@ def _row(pair: Any, image: int, option: int, model: str, method: str, score: flo
     }  # fmt: skip
 
 
-def _check(pairs: Sequence[Any]) -> None:
-    if len(pairs) == 0:
+def _checked(pairs: Iterable[Any]) -> list[Any]:
+    pairs = list(pairs)
+    if not pairs:
         raise ValueError("there are no pairs")
     for pair in pairs:
         if len(pair.options) != 2 or pair.options[0] == pair.options[1]:
             raise ValueError(
                 f"pair {pair.pair_id!r} needs two different options, not {pair.options!r}"
             )
+    return pairs
 
 
 def _both(pair: Any) -> list[Any]:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .checks import listed
+
 #: VQAScore's question, in the paper's words (section 3; Lin et al. 2024, section 3).
 QUESTION = 'Does this figure show "{caption}"? Please answer yes or no.'
 #: The prompted protocols' question (What'sUp in later work of the paper's authors).
@@ -91,8 +93,9 @@ def parse_caption(caption: str) -> Statement:
     CaptionError
         If it does not state exactly one relation between two things.
     """
-    found = list(_IN_CAPTION.finditer(caption))
-    parts = [caption[: found[0].start()], caption[found[0].end() :]] if len(found) == 1 else []
+    text = " ".join(caption.split())
+    found = list(_IN_CAPTION.finditer(text))
+    parts = [text[: found[0].start()], text[found[0].end() :]] if len(found) == 1 else []
     things = [_thing(part) for part in parts]
     if not things or not all(things) or _SIDE.fullmatch(things[1]):
         raise CaptionError(
@@ -157,6 +160,14 @@ def parse_answer(answer: str, options: Iterable[str]) -> str | None:
     return named.pop() if len(named) == 1 else None
 
 
+def _captions(captions: Iterable[Iterable[str]]) -> list[list[str]]:
+    """Captions of each image; they are read more than once."""
+    return [
+        list(listed(row, f"captions of image {i}"))
+        for i, row in enumerate(listed(captions, "captions"))
+    ]
+
+
 def vqascores(
     mllm: Any,
     images: Iterable[Any],
@@ -181,6 +192,7 @@ def vqascores(
     list of numpy.ndarray, float64
         For each image, a probability for each of its captions.
     """
+    captions = _captions(captions)
     branches = [[(QUESTION.format(caption=text), "Yes") for text in row] for row in captions]
     found = mllm.answer_logprobs(images, branches, batch_size=batch_size, progress=progress)
     return [np.exp(np.array([score.total for score in row], np.float64)) for row in found]
@@ -222,6 +234,7 @@ def caption_scores(
         return vqascores(model, images, captions, batch_size, progress)
     if not hasattr(model, "embed_images"):
         raise TypeError(f"{model!r} is neither a Clip nor a Mllm")
+    captions = _captions(captions)
     rows = model.embed_images(images, batch_size=batch_size, progress=progress)
     if len(rows) != len(captions):
         raise ValueError(f"{len(rows)} images, but {len(captions)} lists of captions")

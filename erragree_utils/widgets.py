@@ -313,8 +313,9 @@ def decoding_explorer(
     ValueError
         If there are no pairs or strengths, or `start` is not one of the images.
     """
+    pairs, strengths = list(pairs), sorted(strengths)
     owners = [(pair, i) for pair in pairs for i in (0, 1)]
-    if not owners or not len(strengths):
+    if not owners or not strengths:
         raise ValueError("give at least one pair and one strength")
     if not 0 <= start < len(owners):
         raise ValueError(f"start is {start}, there are {len(owners)} images")
@@ -332,7 +333,7 @@ def decoding_explorer(
         text = tokenizer.decode([token])
         return text.strip() or repr(text)
 
-    return DecodingExplorer(owners, streams, contrast, words, sorted(strengths), start)
+    return DecodingExplorer(owners, streams, contrast, words, strengths, start)
 
 
 def _outcomes(bench: Any, readers: Mapping[str, pd.DataFrame]) -> dict[str, list[int]]:

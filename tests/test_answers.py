@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from PIL import Image
 
 from erragree_utils import load_benchmark, load_mllm
-from erragree_utils.answers import answer_pairs, parse_option
-from erragree_utils.benchmarks import Benchmark
+from erragree_utils.answers import answer_pairs, parse_option, unparsed
+from erragree_utils.benchmarks import Benchmark, ImageError
 from erragree_utils.decoding import VCD, TextContrast, generate_contrastive, named_seed
-from erragree_utils.models import EncodeError
 
 YES_NO = ("Yes", "No")
 STATES = ("Open", "Closed")
@@ -74,6 +74,22 @@ class TestLetters:
             ("Open (b)", 0),
             ("Open", 0),
             ("(b) open, not closed", 0),
+            ("Option B", 0),
+            ("option b.", 0),
+            ("Option (b)", 0),
+            ("Option B: open", 0),
+            ("Option B is correct", 0),
+            ("I would choose option B.", 0),
+            ("The correct option is option B", 0),
+            ("Choice B", 0),
+            ("Answer: B", 0),
+            ("The answer is B", 0),
+            ("The answer is b.", 0),
+            ("The correct answer is A.", 1),
+            ("I choose B", 0),
+            ("**B**", 0),
+            ('"B"', 0),
+            ("**(b) Open**", 0),
         ],
     )
     def test_an_answer_may_give_the_letter_of_its_option(self, answer, named):
@@ -82,8 +98,11 @@ class TestLetters:
         assert parse_option(answer, STATES[::-1], LETTERED) == 1 - named
 
     @pytest.mark.parametrize(
-        "answer", ["(a) Open", "(a) or (b)", "(a) Closed (b) Open", "not (a)", "c", "(c)"]
-    )
+        "answer", ["(a) Open", "(a) or (b)", "(a) Closed (b) Open", "not (a)", "c", "(c)",
+         "Option A or B", "option a or option b", "Options A and B", "Option A/B", "Option C",
+         "not option B", "Option B is wrong", "Option B is not correct", "Option A: open",
+         "The answer is a door"],
+    )  # fmt: skip
     def test_a_letter_and_the_other_option_or_both_letters_are_none(self, answer):
         assert parse_option(answer, STATES, LETTERED) is None
 
@@ -92,6 +111,15 @@ class TestLetters:
         assert parse_option("A dog", animals, listed) == 0
         assert parse_option("a cat.", animals, listed) == 1
         assert parse_option("A bird", animals, listed) is None
+        assert parse_option("The answer is a dog", animals, listed) == 0
+        assert parse_option("A dog", STATES, LETTERED) is None
+        assert parse_option("I choose a bird", animals, listed) is None
+
+    def test_options_are_two_and_may_come_from_a_generator(self):
+        options, listed = (o for o in STATES), (o for o in LETTERED)
+        assert parse_option("(a)", options, listed) == 1
+        with pytest.raises(ValueError, match="options must be two, not .*'Ajar'"):
+            parse_option("Ajar", [*STATES, "Ajar"])
 
     def test_without_letters_in_the_question_there_are_none_in_the_answer(self):
         assert parse_option("(a)", STATES) is None
@@ -180,11 +208,28 @@ class TestPairs:
         with pytest.raises(ValueError, match="nothing is contrasted"):
             answer_pairs(mllm, pairs, VCD(), blind=True)
 
+    def test_pairs_may_come_from_a_generator(self, mllm, pairs):
+        few = answer_pairs(mllm, (pair for pair in pairs[:2]))
+        assert few["answer"].tolist() == answer_pairs(mllm, pairs[:2])["answer"].tolist()
+
+    def test_what_was_not_parsed_can_be_looked_at(self):
+        table = pd.DataFrame({
+            "pair_id": ["1", "1", "2", "2", "3"], "answer": ["Well", "Open", "Hm", "Hm", "Hm"],
+            "parsed": [False, True, False, False, False],
+        })  # fmt: skip
+        found = unparsed(table)
+        assert found.to_dict("list") == {
+            "answer": ["Hm", "Well"], "n": [3, 1], "pair_id": ["2", "1"]
+        }  # fmt: skip
+        assert len(unparsed(table[table["parsed"]])) == 0
+        with pytest.raises(ValueError, match="lacks answer, parsed"):
+            unparsed(table[["pair_id"]])
+
     def test_no_pairs_are_refused(self, mllm):
         with pytest.raises(ValueError, match="there are no pairs"):
             answer_pairs(mllm, [])
 
     def test_an_image_that_cannot_be_read_is_named(self, mllm, pairs):
         broken = replace(pairs[1], sources=(pairs[1].sources[0], Image.new("RGB", (0, 0))))
-        with pytest.raises(EncodeError, match=rf"image 1 of pair '{pairs[1].pair_id}': image 3"):
+        with pytest.raises(ImageError, match=rf"'{pairs[1].pair_id}': image 1 in memory has no p"):
             answer_pairs(mllm, [pairs[0], broken])

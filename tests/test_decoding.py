@@ -665,10 +665,19 @@ class TestWhatCannotBeAsked:
         with pytest.raises(EncodeError, match="holds the image token itself"):
             generate_contrastive(tiny, pictures(1), "Why <image>?", VCD())
 
+    @pytest.mark.filterwarnings("ignore:questions or answers with words")
+    def test_options_that_a_generator_gives_are_scored_all_the_same(self, tiny):
+        arguments = (tiny, pictures(2), "Where is it?")
+        options = ["left", "right"]
+        expected = contrastive_option_logprobs(*arguments, options, VCD(beta=0))
+        found = contrastive_option_logprobs(*arguments, (o for o in options), VCD(beta=0))
+        np.testing.assert_array_equal(found, expected)
+        assert np.shape(found) == (2, 2)
+
     def test_options(self, tiny):
         with pytest.raises(TypeError, match=r"wrap the single one in \[ \]"):
             contrastive_option_logprobs(tiny, pictures(1), "Why?", "left", VCD())
-        with pytest.raises(EncodeError, match="the answer ' ' has no words"):
+        with pytest.raises(EncodeError, match="answer of entry 0 is ' ', not a text"):
             contrastive_option_logprobs(tiny, pictures(1), "Why?", [" "], VCD())
 
     def test_damaged_weights(self, tiny, monkeypatch):

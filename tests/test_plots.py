@@ -143,6 +143,24 @@ def test_a_set_shows_four_images():
         plots.show_set([pair(), stranger])
 
 
+def test_what_is_shown_may_come_from_generators():
+    assert len(plots.show_set(p for p in [pair()]).axes) == 2
+    boxes = {"cause": (0.2, 0.5, "varied"), "effect": (0.8, 0.5, "measured")}
+    drawn = [
+        len(plots.causal_diagram(boxes, given).axes[0].texts)
+        for given in ([("cause", "effect")], (arrow for arrow in [("cause", "effect")]), [])
+    ]
+    assert drawn[0] == drawn[1] == drawn[2] + 1
+
+
+def test_a_turned_photograph_is_shown_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.new("RGB", (30, 20))
+    image.info["exif"] = exif.tobytes()
+    assert plots.show_image(image).axes[0].images[0].get_array().shape == (30, 20, 3)
+
+
 def test_accuracies_have_a_panel_each_with_dots_intervals_and_chance():
     pred = pd.concat([predictions(MARGINS), predictions(MARGINS[:2], "on/under")])
     summary = summarize(pred, by="relation")

@@ -269,8 +269,16 @@ def test_zero_shot_names_the_nearest_label():
     assert chosen.tolist() == [2, 0, 0]
 
 
+def test_labels_and_templates_may_come_from_generators():
+    images = [Image.new("RGB", (8, 8), BLUE)]
+    labels, templates = (x for x in ("red", "blue")), (x for x in ("a {} thing", "{}"))
+    assert zero_shot(Colours(), images, labels, templates).tolist() == [1]
+
+
 def test_zero_shot_refuses_templates_without_a_place_for_the_label():
     with pytest.raises(ValueError, match="'a thing' has no {}"):
         zero_shot(Colours(), [], ["red"], ["a thing"])
-    with pytest.raises(ValueError, match="list of templates"):
+    with pytest.raises(ValueError, match="needs labels and templates"):
+        zero_shot(Colours(), [], ["red"], [])
+    with pytest.raises(TypeError, match=r"templates is a list.*wrap the single one in \[ \]"):
         zero_shot(Colours(), [], ["red"], "a {}")

@@ -349,6 +349,17 @@ class TestWithAModel:
         np.testing.assert_allclose([scores[0, k, 1] for k in (0, 1)], swapped, atol=1e-5)
 
 
+class TestGenerators:
+    @pytest.mark.parametrize("score", [single_image_scores, two_image_scores])
+    def test_pairs_may_come_from_one(self, tiny, score):
+        pd.testing.assert_frame_equal(score(tiny, (p for p in PAIRS)), score(tiny, PAIRS))
+
+    def test_also_for_many_contrasts(self, tiny):
+        contrasts = {"text": TextContrast(1.0)}
+        found = contrast_scores(tiny, (p for p in PAIRS), contrasts)
+        pd.testing.assert_frame_equal(found, contrast_scores(tiny, PAIRS, contrasts))
+
+
 class TestWhatCannotBeScored:
     def test_pairs(self):
         same = Pair("same", "x", "Why?", ("red", "red"), (plain(RED),) * 2)

@@ -19,9 +19,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from erragree_utils import evaluate, load_mllm, summarize, summarize_sets
-from erragree_utils.benchmarks import Benchmark, ImagePair
-from erragree_utils.models import EncodeError
+from erragree_utils import evaluate, load_clip, load_mllm, summarize, summarize_sets
+from erragree_utils.benchmarks import Benchmark, ImageError, ImagePair
 from erragree_utils.models.mllm import SYSTEM, LogLikelihood
 from erragree_utils.tabletop import captions as tabletop_captions
 from erragree_utils.tabletop import questions as tabletop_questions
@@ -83,6 +82,11 @@ class TestCaptions:
     def test_captions_that_do_not_relate_two_things_are_refused(self, caption):
         with pytest.raises(CaptionError, match="use method 'vqascore'"):
             parse_caption(caption)
+
+    def test_spaces_do_not_matter(self):
+        assert parse_caption("A  mug to the\n left  of  a plate ") == Statement(
+            "mug", "left", "plate"
+        )
 
     @pytest.mark.parametrize("relation", tabletop_captions.WORDS)
     def test_every_caption_of_the_tabletop_world_is_read(self, relation):
@@ -412,8 +416,21 @@ class TestRealModel:
         first = random_bench[0]
         narrow = ImagePair("narrow", "s", "left", first.captions, (Image.new("RGB", (0, 9)),))
         for method in ("vqascore", "options", "prompted"):
-            with pytest.raises(EncodeError, match="image 0 of pair 'narrow': image 2 has no pix"):
+            with pytest.raises(ImageError, match="pair 'narrow': image 0 in memory has no pixels"):
                 evaluate(mini, Benchmark("b", (first, narrow)), method)
+
+    def test_captions_may_come_from_generators(self, mini):
+        rows = [[LEFT, RIGHT], [RIGHT]]
+        for model in (mini, load_clip("mini", device="cpu")):
+            found = caption_scores(model, noise(2), ((text for text in row) for row in rows))
+            expected = caption_scores(model, noise(2), rows)
+            assert [len(row) for row in found] == [2, 1]
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+    def test_one_caption_where_a_list_belongs_is_not_read_letter_by_letter(self, mini):
+        with pytest.raises(TypeError, match="captions of image 0 is a list, not a single str"):
+            caption_scores(mini, noise(1), [LEFT])
 
     def test_clip_and_the_mllm_score_captions_by_one_call(self, mini):
         class Clip:

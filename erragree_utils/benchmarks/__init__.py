@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from erragree_utils.benchmarks.base import Benchmark, BenchmarkError, ImageError, ImagePair
+from erragree_utils.checks import brief
 
 # Loaders are imported when asked for: a renderer or a download library costs nobody else time.
 _LOADERS = {
@@ -61,7 +62,7 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
     erragree_utils.benchmarks.download.DownloadError
         If files could not be fetched; the message says how to get them by hand.
     """
-    if name not in _LOADERS:
-        raise ValueError(f"unknown benchmark {name!r}; choose one of {', '.join(BENCHMARKS)}")
+    if not isinstance(name, str) or name not in _LOADERS:
+        raise ValueError(f"unknown benchmark {brief(name)}; choose one of {', '.join(BENCHMARKS)}")
     module, function = _LOADERS[name]
     return getattr(import_module(module), function)(name, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -12,9 +12,7 @@ from typing import Any, overload
 import numpy as np
 from PIL import Image
 
-
-class ImageError(ValueError):
-    """An image of a benchmark is missing or cannot be decoded."""
+from erragree_utils.images import ORIENTATIONS, ImageError, orientation_tag, read_image
 
 
 class BenchmarkError(ValueError):
@@ -26,38 +24,83 @@ class HasImages:
 
     pair_id: str
     sources: tuple[Path | Image.Image, ...]
+    orientation: str
 
     @property
     def images(self) -> tuple[Image.Image, ...]:
-        """The images, RGB, opened anew on each access.
+        """The images, RGB, as a viewer shows them (`images.as_rgb`), opened anew on each access.
 
-        Pixels are taken as they are stored: the orientation tag of a photo is not applied, as in
-        the official What'sUp script, so that scores can be compared with published ones.
+        With ``orientation="keep"`` the pixels are taken as they are stored: published benchmarks
+        have it, as the official What'sUp script does the same.
 
         Raises
         ------
         ImageError
-            If a file is missing or damaged; the message names the pair and the file.
+            If an image is missing, damaged or of a kind that is not read; the message names the
+            pair and the file.
         """
-        return tuple(self._open(source) for source in self.sources)
+        return tuple(self._open(place, source) for place, source in enumerate(self.sources))
 
-    def _open(self, source: Path | Image.Image) -> Image.Image:
+    def _open(self, place: int, source: Path | Image.Image) -> Image.Image:
         if isinstance(source, Image.Image):
-            return source.convert("RGB")
-        try:
-            with Image.open(source) as image:
-                return image.convert("RGB")
-        except FileNotFoundError:
+            file = getattr(source, "filename", "")
+            told = f"image {place} in memory" + (f" ({file})" if file else "")
+        else:
+            told = f"the image {source}"
+        return read_image(source, self.orientation, f"pair {self.pair_id!r}: {told}")
+
+    def _settle(self, **counts: tuple[int, ...]) -> None:
+        """Make the named fields tuples, and refuse what is not captions or images.
+
+        Parameters
+        ----------
+        **counts
+            How many entries each field may have.
+
+        Raises
+        ------
+        BenchmarkError, ImageError
+            They name the pair and the entry.
+        """
+        for field, allowed in counts.items():
+            value = getattr(self, field)
+            if isinstance(value, str | bytes | Path | Image.Image) or not isinstance(
+                value, Iterable
+            ):
+                value = (value,)
+            value = tuple(value)
+            if len(value) not in allowed:
+                raise BenchmarkError(
+                    f"pair {self.pair_id!r} needs {' or '.join(_NUMBERS[n] for n in allowed)} "
+                    f"{field}, it has {len(value)}"
+                )
+            if field == "sources":
+                value = tuple(self._source(place, source) for place, source in enumerate(value))
+            else:
+                for place, text in enumerate(value):
+                    if not isinstance(text, str):
+                        raise BenchmarkError(
+                            f"pair {self.pair_id!r}: {field}[{place}] is a {type(text).__name__}, "
+                            "not a text"
+                        )
+            object.__setattr__(self, field, value)
+        if self.orientation not in ORIENTATIONS:
+            raise BenchmarkError(
+                f"pair {self.pair_id!r}: orientation is 'apply' or 'keep', not {self.orientation!r}"
+            )
+
+    def _source(self, place: int, source: Any) -> Path | Image.Image:
+        if isinstance(source, str | Path):
+            return Path(source)
+        if not isinstance(source, Image.Image):
             raise ImageError(
-                f"pair {self.pair_id!r}: the image {source} is missing. Copy it there, or load the "
-                "benchmark with skip_incomplete=True to leave out what lacks an image."
-            ) from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            # Pillow raises SyntaxError and ValueError for some broken headers.
-            raise ImageError(
-                f"pair {self.pair_id!r}: the image {source} cannot be read ({error}). The file is "
-                "probably damaged or was not copied whole: delete it and fetch it again."
-            ) from error
+                f"pair {self.pair_id!r}: image {place} is a {type(source).__name__}, not a path or "
+                "a PIL image; arrays become images by PIL.Image.fromarray"
+            )
+        return source
+
+
+_NUMBERS = {1: "one", 2: "two"}
 
 
 @dataclass(frozen=True)
@@ -78,11 +121,13 @@ class ImagePair(HasImages):
     captions : tuple of two str
     sources : tuple of one or two pathlib.Path or PIL.Image.Image
         Files are opened when `images` is read, not before.
+    orientation : {"apply", "keep"}
+        Whether `images` turns photographs as their orientation tags say.
 
     Raises
     ------
-    ValueError
-        If there are not two captions, or not one or two sources.
+    BenchmarkError, ImageError
+        If there are not two captions, or not one or two sources, or they are of other kinds.
     """
 
     pair_id: str
@@ -90,20 +135,10 @@ class ImagePair(HasImages):
     relation: str
     captions: tuple[str, str]
     sources: tuple[Path | Image.Image, ...]
+    orientation: str = "apply"
 
     def __post_init__(self) -> None:
-        if isinstance(self.captions, str) or len(self.captions) != 2:
-            raise ValueError(
-                f"pair {self.pair_id!r} needs two captions, it has {self.captions!r}: "
-                "give one for each image, or the true and the false one for a single image"
-            )
-        if len(self.sources) not in (1, 2):
-            raise ValueError(
-                f"pair {self.pair_id!r} has {len(self.sources)} images: give two, or one if the "
-                "benchmark has single images"
-            )
-        object.__setattr__(self, "captions", tuple(self.captions))
-        object.__setattr__(self, "sources", tuple(self.sources))
+        self._settle(captions=(2,), sources=(1, 2))
 
 
 @dataclass(frozen=True, repr=False)
@@ -290,6 +325,33 @@ def report_incomplete(
         f"{left_out} of {total} {unit} are not complete (images are looked for in {where}):\n"
         f"{shown}{more}\n{hint}".rstrip()
     )
+
+
+def warn_of_orientation(name: str, pairs: Iterable[HasImages]) -> None:
+    """Warn, once, if a published benchmark has photographs that a viewer would turn.
+
+    Their pixels are kept (``orientation="keep"``). A file that cannot be read is none of them.
+    """
+    sources = {str(source): source for pair in pairs for source in pair.sources}
+    turned = [source for source in sources.values() if _tag(source) != 1]
+    if turned:
+        example = getattr(turned[0], "name", "an image in memory")
+        warnings.warn(
+            f"{name}: {len(turned)} of {len(sources)} images have an orientation tag, such as "
+            f"{example} ({_tag(turned[0])}). Their pixels are taken as they are stored, as in the "
+            "publisher's script; a viewer turns them.",
+            stacklevel=3,
+        )
+
+
+def _tag(source: Path | Image.Image) -> int:
+    if isinstance(source, Image.Image):
+        return orientation_tag(source)
+    try:
+        with Image.open(source) as image:
+            return orientation_tag(image)
+    except Exception:  # it is named when its pixels are read
+        return 1
 
 
 def warn_of_count(name: str, found: int, published: int, path: Path) -> None:

@@ -15,8 +15,9 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from PIL import Image
@@ -28,13 +29,15 @@ from erragree_utils.benchmarks.base import (
     ImageError,
     report_incomplete,
     warn_of_count,
+    warn_of_orientation,
 )
 from erragree_utils.benchmarks.download import DownloadError, cache_folder
+from erragree_utils.checks import brief
 
 PAGE = "https://github.com/tsb0601/MMVP"
 CSV = "Questions.csv"
-#: Folders of MMVP's images; the second is what the publisher's script spells.
-IMAGES = ("MMVP Images", "MMVP Imgaes")
+#: Folders of MMVP's images; the others are spelt so in the publisher's scripts.
+IMAGES = ("MMVP Images", "MMVP_Images", "MMVP Imgaes")
 VLM_IMAGES = "MLLM_VLM Images"
 #: Data sets on the hub: as first published, and with its answers corrected.
 REPOSITORIES = ("MMVP/MMVP", "lmms-lab-eval/MMVP")
@@ -87,11 +90,14 @@ class QuestionPair(HasImages):
     lettered : bool
         Whether a model is asked the `multiple_choice`, with letters for its options, or the
         question alone, which then has to name them.
+    orientation : {"apply", "keep"}
+        Whether `images` turns photographs as their orientation tags say.
 
     Raises
     ------
-    ValueError
-        If there are not two different options, two images or two statements.
+    BenchmarkError, ImageError
+        If there are not two different options, two images or two statements, or they are of other
+        kinds.
     """
 
     pair_id: str
@@ -102,21 +108,17 @@ class QuestionPair(HasImages):
     statements: tuple[str, str] | None = None
     first_listed: int = 0
     lettered: bool = True
+    orientation: str = "apply"
 
     def __post_init__(self) -> None:
-        for name in ("options", "sources", "statements"):
-            value = getattr(self, name)
-            if value is None and name == "statements":
-                continue
-            if isinstance(value, str) or len(value) != 2:
-                raise ValueError(f"pair {self.pair_id!r} needs two {name}, not {value!r}")
-            object.__setattr__(self, name, tuple(value))
+        stated = {} if self.statements is None else {"statements": (2,)}
+        self._settle(options=(2,), sources=(2,), **stated)
         if _plain(self.options[0]) == _plain(self.options[1]):
-            raise ValueError(
+            raise BenchmarkError(
                 f"pair {self.pair_id!r} needs two different options, not {self.options!r}"
             )
         if self.first_listed not in (0, 1):
-            raise ValueError(f"pair {self.pair_id!r}: first_listed is 0 or 1")
+            raise BenchmarkError(f"pair {self.pair_id!r}: first_listed is 0 or 1")
 
     @property
     def set_id(self) -> str:
@@ -220,6 +222,7 @@ def load_mmvp(
     report_incomplete(_flat(problems), len(problems), total, "pairs", skip_incomplete, images)
     pairs = tuple(_with_labels(pair, labels) for pair in pairs)
     _warn_of_errata(pairs, labels, where)
+    warn_of_orientation(name, pairs)
     return Benchmark(
         name,
         pairs,
@@ -274,6 +277,7 @@ def load_mmvp_vlm(
     pairs, problems = _pairs(by_index, lambda *both: _statement_pair(*both, prefix))
     total = len(pairs) + len(problems)
     report_incomplete(_flat(problems), len(problems), total, "pairs", skip_incomplete, images)
+    warn_of_orientation(name, pairs)
     counts = Counter(pair.pattern for pair in pairs)
     if folder is None and sorted(counts.values()) != [15] * 9:
         warnings.warn(
@@ -324,7 +328,7 @@ _VLM_FIELDS = {
     "Type": ("type",),
     "Statement": ("statement",),
 }
-_OPTIONS = re.compile(r"\(\s*a\s*\)(.*?)\(\s*b\s*\)(.*)", re.IGNORECASE | re.DOTALL)
+_LETTER = re.compile(r"\(\s*([a-z])\s*\)", re.IGNORECASE)
 _ANSWER = re.compile(r"\(?\s*([ab])\s*\)?\.?", re.IGNORECASE)
 
 
@@ -386,27 +390,35 @@ def _vlm_row(number: int, row: dict[str, str], images: Path, path: Path) -> _Row
 
 def _asked(index: int, row: dict[str, Any], source: Path | Image.Image, where: str) -> _Row:
     question = str(row["Question"]).strip()
-    options = _options(row["Options"])
+    listed = row["Options"]
+    if not isinstance(listed, str):  # parquet has arrays, and None for what is missing
+        listed = list(listed) if isinstance(listed, Iterable) else []
+    options = _options(listed)
     answer = _ANSWER.fullmatch(str(row["Correct Answer"]).strip())
     if not question or options is None or answer is None:
         raise BenchmarkError(
-            f"{where}: expected a question, options such as '(a) Open (b) Closed' and an answer "
-            f"'(a)' or '(b)', found {question!r}, {row['Options']!r} and "
-            f"{row['Correct Answer']!r}"
+            f"{where}: expected a question, two options such as '(a) Open (b) Closed' and an "
+            f"answer '(a)' or '(b)', found {brief(question)}, "
+            f"{brief(listed)} and {brief(row['Correct Answer'])}"
         )
     return _Row(index, question, options, "ab".index(answer[1].lower()), source)
 
 
-def _options(value: Any) -> tuple[str, str] | None:
+def _options(value: str | list[Any]) -> tuple[str, str] | None:
     """The two options of ``"(a) Open (b) Closed"`` or of a list, or None if there are not two."""
-    if isinstance(value, str):
-        match = _OPTIONS.fullmatch(value.strip())
-        parts = match.groups() if match else ()
-    else:
-        parts = [re.sub(r"^\s*\(\s*[ab]\s*\)", "", str(part), flags=re.I) for part in value]
+    if not isinstance(value, str):
+        # As in print, so that a third option is found in either form.
+        value = " ".join(
+            f"({letter}) {re.sub(rf'^ *[(] *{letter} *[)]', '', str(part), flags=re.IGNORECASE)}"
+            for letter, part in zip(ascii_lowercase, value, strict=False)
+        )
+    before, *listed = _LETTER.split(value)
+    letters, parts = listed[::2], listed[1::2]
+    if before.strip() or [letter.lower() for letter in letters] != ["a", "b"]:
+        return None
     options = tuple(" ".join(part.split()) for part in parts)
     different = len({_plain(option) for option in options}) == 2
-    return options if len(options) == 2 and all(options) and different else None
+    return options if all(options) and different else None
 
 
 def _index(value: Any, where: str) -> int:
@@ -458,11 +470,12 @@ def _decoded(value: Any, where: str) -> Image.Image:
     """The image of a parquet cell: its file's bytes, as the hub stores images."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes):
-        raise BenchmarkError(f"{where}: the image cell holds no bytes but {str(value)[:80]!r}")
+        raise BenchmarkError(f"{where}: the image cell holds no bytes but {brief(value)}")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            image.load()
+            return image.copy()  # with its tags, which `images` heeds or not
+    except Exception as error:  # decoders raise anything on damaged data
         raise ImageError(
             f"{where}: the image cannot be decoded ({error}). The file is probably damaged: "
             "delete it and fetch it again."
@@ -538,6 +551,7 @@ def _question_pair(first: _Row, second: _Row) -> QuestionPair:
         options=(first.right, first.options[1 - first.answer]),
         sources=(first.source, second.source),
         first_listed=first.answer,
+        orientation="keep",
     )
 
 
@@ -555,6 +569,7 @@ def _statement_pair(first: _Row, second: _Row, prefix: str) -> QuestionPair:
         options=(first.right, second.right),
         sources=(first.source, second.source),
         statements=(prefix + first.right, prefix + second.right),
+        orientation="keep",
     )
 
 
@@ -564,10 +579,8 @@ def _with_labels(pair: QuestionPair, labels: str) -> QuestionPair:
     if erratum is None:
         return pair
     listed, answers = pair.listed, erratum.answers(labels)
-    return QuestionPair(
-        pair.pair_id, pair.pattern, pair.question, tuple(listed[place] for place in answers),
-        pair.sources, first_listed=answers.index(0),
-    )  # fmt: skip
+    options = tuple(listed[place] for place in answers)
+    return replace(pair, options=options, first_listed=answers.index(0))
 
 
 def _erratum(pair: QuestionPair) -> _Erratum | None:

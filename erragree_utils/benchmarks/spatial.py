@@ -21,6 +21,7 @@ from erragree_utils.benchmarks.base import (
     read_items,
     report_incomplete,
     warn_of_count,
+    warn_of_orientation,
 )
 from erragree_utils.benchmarks.download import RemoteFile, published_folder
 from erragree_utils.benchmarks.whatsup import CACHE, PAGE
@@ -137,6 +138,7 @@ def load_spatial(
     ]
     images = root / source.images.result
     report_incomplete(problems, len(problems), len(pairs), "entries", skip_incomplete, images)
+    warn_of_orientation(name, kept)
     return Benchmark(name, tuple(kept), source.title, f"{PAGE}, read from {root}")
 
 
@@ -164,4 +166,6 @@ def _pair(item: Any, pair_id: str, source: _Source, root: Path, where: str) -> I
     if true == false:
         raise BenchmarkError(f"{where}: the true and the false caption are the same: {true!r}")
     image = root / source.images.result / f"{str(image_id).zfill(source.digits)}.jpg"
-    return ImagePair(pair_id, pair_id, true_relation(true, false), (true, false), (image,))
+    return ImagePair(
+        pair_id, pair_id, true_relation(true, false), (true, false), (image,), orientation="keep"
+    )

@@ -229,6 +229,7 @@ def blind_cosines(pairs: Sequence[Any], clip: Any, vision: Any) -> pd.DataFrame:
     pandas.DataFrame
         ``pair_id``, ``pattern``, ``clip_cosine``, ``vision_cosine``; a row for each pair.
     """
+    pairs = list(pairs)
     found = _cosines([pair.images for pair in pairs], clip, vision)
     return pd.DataFrame({
         "pair_id": [pair.pair_id for pair in pairs],
@@ -259,6 +260,7 @@ def select_blind(
     list
         In the order they came.
     """
+    pairs = list(pairs)
     table = blind_cosines(pairs, clip, vision)
     blind = (table["clip_cosine"] > clip_above) & (table["vision_cosine"] < vision_below)
     return [pair for pair, keep in zip(pairs, blind, strict=True) if keep]

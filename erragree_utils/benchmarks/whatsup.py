@@ -20,6 +20,7 @@ from erragree_utils.benchmarks.base import (
     read_items,
     report_incomplete,
     warn_of_count,
+    warn_of_orientation,
 )
 from erragree_utils.benchmarks.download import RemoteFile, published_folder
 
@@ -154,12 +155,13 @@ def load_whatsup(
         warn_of_count(name, len(items), part.n_images, json_path)
     _warn_of_order(items, json_path)
     pairs = _pairs(_sets(items, json_path), part, skip_incomplete, image_folder)
+    warn_of_orientation(name, pairs)
     return Benchmark(name, pairs, part.title, f"{PAGE}, read from {root}")
 
 
 def stated_relation(caption: str) -> str | None:
     """The relation a caption states: a key of `FILE_WORDS`, or None if there is not exactly one."""
-    found = {match.lastgroup for match in _RELATION.finditer(caption)}
+    found = {match.lastgroup for match in _RELATION.finditer(" ".join(caption.split()))}
     return found.pop() if len(found) == 1 else None
 
 
@@ -286,6 +288,7 @@ def _pair(one: _Item, other: _Item, set_id: str) -> ImagePair:
         relation=relation,
         captions=(one.captions[one.relation], other.captions[other.relation]),
         sources=(one.path, other.path),
+        orientation="keep",
     )
 
 

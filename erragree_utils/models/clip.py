@@ -6,7 +6,10 @@ with the result is the same.
 
 from __future__ import annotations
 
+import json
+import math
 import pickle
+import re
 import textwrap
 import warnings
 from collections.abc import Iterable, Sequence
@@ -24,17 +27,26 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch.nn import functional as F
 
-from .device import EncodeError, in_batches, pick_device, pick_dtype
+from ..checks import brief, listed
+from .device import EncodeError, in_batches, is_out_of_memory, pick_device, pick_dtype
+from .folders import (
+    ASSETS,
+    ModelError,
+    check_name,
+    is_folder,
+    refuse_code,
+    refuse_code_of,
+    what_is_wrong,
+    without_advice,
+)
+from .inputs import encodable, length, worded
 
-ASSETS = Path(__file__).parent.parent / "assets"
 # The second saw captions that state on which side of the picture a thing is (chapter 4).
 _SHIPPED = {"mini": "mini-clip", "mini-positions": "mini-clip-positions"}
 # "fp16" and "bf16" keep layer norms in float32, as OpenAI's own code does.
 _PRECISION = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
-
-
-class ModelError(ValueError):
-    """A model is unknown, or its weights are absent or damaged; the message says what to do."""
+# What a tag decides besides the weights, with `quick_gelu`.
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
 class Clip:
@@ -111,14 +123,17 @@ class Clip:
         Raises
         ------
         EncodeError
-            If an item is not an image, or cannot be preprocessed; it names the item.
+            If an item is not an image, is damaged or cannot be preprocessed; it names the item.
+        TypeError
+            If a single image is given instead of a list.
         """
 
         def encode(batch: list[Image.Image], first: int) -> np.ndarray:
             features = self.model.encode_image(self._pixels(batch, first))
             return self._unit(features, "image", first)
 
-        return self._gather(images, batch_size, encode, "images" if progress else None)
+        label = "images" if progress else None
+        return self._gather(listed(images, "images"), batch_size, encode, label)
 
     def embed_texts(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
         """Text embeddings: the projected end token, divided by its length.
@@ -144,9 +159,10 @@ class Clip:
         ------
         EncodeError
             If an item is not a string, or is empty; it names the item.
+        TypeError
+            If a single text is given instead of a list.
         """
-        if isinstance(texts, str):
-            raise TypeError("embed_texts takes a list of texts; wrap the single one in [ ]")
+        listed(texts, "texts")
 
         def encode(batch: list[str], first: int) -> np.ndarray:
             tokens = self._tokens(batch, first).to(self.device)
@@ -194,42 +210,36 @@ class Clip:
             return out["image_intermediates"][0].float().cpu().numpy()
 
         label = "patch tokens" if progress else None
-        return self._gather(images, batch_size, encode, label)
+        return self._gather(listed(images, "images"), batch_size, encode, label)
 
     @torch.inference_mode()
     def _gather(self, items, batch_size: int, encode, progress: str | None) -> np.ndarray:
-        total = len(items) if hasattr(items, "__len__") else None
+        total = length(items)
         parts = in_batches(items, batch_size, encode, total=total, progress=progress)
         return np.concatenate(parts) if parts else np.zeros((0, self.embed_dim), np.float32)
 
     def _pixels(self, images: list[Image.Image], first: int) -> torch.Tensor:
         inputs = []
         for index, image in enumerate(images, first):
-            if not isinstance(image, Image.Image):
-                raise EncodeError(
-                    f"image {index} is a {type(image).__name__}, not a PIL image; "
-                    "open files with PIL.Image.open, arrays with PIL.Image.fromarray",
-                    index,
-                )
+            image = encodable(image, index)
             try:
                 inputs.append(self.preprocess(image))
             except (ValueError, OSError, ZeroDivisionError) as error:
                 raise EncodeError(
-                    f"image {index} ({image.mode}, {image.width} x {image.height} px) cannot be "
-                    f"preprocessed: {error}",
+                    f"image {index} ({image.width} x {image.height} px) cannot be preprocessed: "
+                    f"{error}",
                     index,
                 ) from error
         return torch.stack(inputs).to(self.device, self.dtype)
 
     def _tokens(self, texts: list[str], first: int) -> torch.Tensor:
         for index, text in enumerate(texts, first):
-            if not isinstance(text, str) or not text.strip():
-                raise EncodeError(f"text {index} is {text!r}, not a string with words", index)
+            worded(text, f"text {index}", index)
         tokens = self.tokenizer(texts)
-        length = tokens.shape[1]
+        room = tokens.shape[1]
         # A text that fits has the same tokens when there is room for one more.
-        cut = (self.tokenizer(texts, context_length=length + 1)[:, :length] != tokens).any(1)
-        self._warn(cut, texts, f"longer than the {length} tokens {self.name} reads, and cut")
+        cut = (self.tokenizer(texts, context_length=room + 1)[:, :room] != tokens).any(1)
+        self._warn(cut, texts, f"longer than the {room} tokens {self.name} reads, and cut")
         core = getattr(self.tokenizer, "tokenizer", None)
         unknown = getattr(core, "unk_token_id", None)
         if unknown is not None and unknown not in (core.pad_token_id, core.eos_token_id):
@@ -258,9 +268,10 @@ class Clip:
 
 def load_clip(
     name: str | Path = "mini",
-    pretrained: str | bool | None = None,
+    pretrained: str | Path | bool | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    looks: str | None = None,
 ) -> Clip:
     """Load a CLIP model.
 
@@ -271,25 +282,35 @@ def load_clip(
         ``"ViT-L-14-336"``; or a folder in open_clip's ``local-dir:`` format
         (``open_clip_config.json``, ``open_clip_model.safetensors`` and, if the config names one, a
         tokenizer).
-    pretrained : str or False, optional
+    pretrained : str, pathlib.Path or False, optional
         For names of open_clip's: the tag of the published weights, or a file. By default
         ``"openai"`` if there are such weights, else the first tag listed. False gives random
-        weights, for tests. The activation (GELU or OpenAI's QuickGELU) is the one the weights were
-        trained with.
+        weights, for tests.
     device : str or torch.device, optional
         By default CUDA, MPS or CPU, the first there is.
     dtype : str or torch.dtype, optional
         ``"float32"`` (default), ``"float16"`` (GPU only) or ``"bfloat16"``.
+    looks : str, optional
+        A tag decides more than weights: the activation (GELU or OpenAI's QuickGELU), mean and
+        standard deviation, interpolation and resizing. A file does not say which it was trained
+        with: it gets those of this tag, by default those of the name's default tag.
 
     Returns
     -------
     Clip
+        Its `weights` say whose activation and preprocessing a file got.
+
+    Warns
+    -----
+    UserWarning
+        If the name's published weights differ in these, and the file's were not given; or if a
+        folder's config has no mean or standard deviation.
 
     Raises
     ------
     ModelError
-        If name or tag are unknown, if the weights cannot be fetched, or if they are damaged. The
-        message says what to do.
+        If name or tag are unknown, if the weights cannot be fetched, if they are damaged or of
+        another architecture, or if the model asks for code of its own. The message says what to do.
     ValueError
         If device or dtype are unknown or do not go together.
 
@@ -298,19 +319,24 @@ def load_clip(
     Weights are read from safetensors where they are published so. Other checkpoints are read with
     PyTorch's ``weights_only=True``, which runs no code from the file.
     """
+    check_name(name)
     device = pick_device(device)
     dtype = pick_dtype(dtype, device)
     options = {"device": device, "precision": _PRECISION[dtype]}
     folder = _folder(name)
     if folder is not None:
-        _check_folder(folder, name, pretrained)
+        _check_folder(folder, name, pretrained if looks is None else looks)
         label = str(name) if name in _SHIPPED else folder.resolve().name
         weights = "of this package" if name in _SHIPPED else f"from {folder}"
-        identifier, model, preprocess = _read(f"local-dir:{folder}", {"pretrained": None}, options)
+        identifier, source, file = f"local-dir:{folder}", {"pretrained": None}, None
     else:
-        identifier, label, weights, source = _published(str(name), pretrained)
-        identifier, model, preprocess = _read(identifier, source, options)
-    tokenizer = _guarded(identifier, lambda: open_clip.get_tokenizer(identifier))
+        identifier, label, weights, source = _published(str(name), pretrained, looks)
+        tag = source["pretrained"]
+        published = tag is None or get_pretrained_cfg(identifier, tag)
+        file = None if published else Path(tag)
+    model, preprocess, tokenizer = _guarded(
+        identifier, file, lambda: _read(identifier, source, options)
+    )
     embed_dim = open_clip.get_model_config(identifier)["embed_dim"]
     return Clip(label, weights, model, preprocess, tokenizer, embed_dim, device, dtype)
 
@@ -321,22 +347,26 @@ def _folder(name: str | Path) -> Path | None:
         return ASSETS / _SHIPPED[name]
     text = str(name).removeprefix("local-dir:")
     if isinstance(name, Path) or text != str(name) or text.startswith((".", "~", "/")):
-        return Path(text).expanduser()
+        return Path(text).expanduser() if is_folder(text) else Path(text)
     known = text.replace("/", "-") in open_clip.list_models()
-    return Path(text) if not known and Path(text).is_dir() else None
+    return Path(text) if not known and is_folder(text) else None
 
 
-def _check_folder(folder: Path, name: str | Path, pretrained: str | bool | None) -> None:
-    if pretrained is not None:
+def _check_folder(folder: Path, name: str | Path, given: str | Path | bool | None) -> None:
+    if given is not None:
         raise ModelError(
-            f"pretrained={pretrained!r} makes no sense with {str(name)!r}: the folder {folder} "
-            "holds its own weights; leave pretrained out"
+            f"{str(given)!r} makes no sense with {str(name)!r}: the folder {folder} holds its own "
+            "weights and settings; leave pretrained and looks out"
         )
-    missing = [] if (folder / "open_clip_config.json").is_file() else ["open_clip_config.json"]
+    there = is_folder(folder)
+    config = folder / "open_clip_config.json"
+    missing = [] if there and config.is_file() else [config.name]
     # open_clip itself would go on without weights, at random.
-    if not any(any(folder.glob(f"*.{end}")) for end in ("safetensors", "bin", "pth")):
+    if not there or not any(any(folder.glob(f"*.{end}")) for end in ("safetensors", "bin", "pth")):
         missing.append("open_clip_model.safetensors")
     if not missing:
+        refuse_code(folder)
+        _check_preprocessing(config)
         return
     if name in _SHIPPED:
         raise ModelError(
@@ -349,26 +379,55 @@ def _check_folder(folder: Path, name: str | Path, pretrained: str | bool | None)
     )
 
 
-def _published(name: str, pretrained: str | bool | None) -> tuple[str, str, str, dict[str, Any]]:
+def _check_preprocessing(path: Path) -> None:
+    """Refuse what open_clip would stumble over later; tell what it would fill in by itself."""
+    config = json.loads(path.read_bytes())
+    found = config.get("preprocess_cfg") if isinstance(config, dict) else None
+    found = {} if found is None else found
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: preprocess_cfg is a {type(found).__name__}, not settings")
+    for key in ("mean", "std"):
+        values = found.get(key, [1, 1, 1])
+        right = isinstance(values, list) and len(values) == 3
+        if not right or not all(_is_number(v) and (key == "mean" or v > 0) for v in values):
+            raise ModelError(
+                f"{path}: preprocess_cfg.{key} needs three numbers, it is {brief(values)}"
+            )
+    missing = [key for key in ("mean", "std") if key not in found]
+    if missing:
+        warnings.warn(
+            f"{path} has no {' and '.join(missing)} in preprocess_cfg: OpenAI's are taken",
+            stacklevel=4,
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _published(
+    name: str, pretrained: str | Path | bool | None, looks: str | None = None
+) -> tuple[str, str, str, dict[str, Any]]:
     """open_clip's name, our label, a description of the weights, and arguments for open_clip."""
     identifier = name.replace("/", "-")
     models = open_clip.list_models()
     if identifier not in models:
-        close = get_close_matches(identifier, [*_SHIPPED, *models], n=4, cutoff=0.5)
+        close = get_close_matches(identifier[:80], [*_SHIPPED, *models], n=4, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
         raise ModelError(
-            f"unknown CLIP {name!r}: {hint}Names are 'mini', those of open_clip.list_models(), "
-            "and folders that exist."
+            f"unknown CLIP {name!r}: {_other_name(name) or hint}Names are 'mini', those of "
+            "open_clip.list_models(), and folders that exist."
         )
     tags = open_clip.list_pretrained_tags_by_model(identifier)
     default = "openai" if "openai" in tags else next(iter(tags), None)
+    if looks is not None and looks not in tags:
+        raise ModelError(
+            f"{name!r} has no weights {looks!r} whose looks could be taken; choose one of "
+            f"{', '.join(tags) or '(none)'}"
+        )
     if pretrained is False:
         # As the default weights have it, so that the random model is their likeness in all else.
-        config = get_pretrained_cfg(identifier, default) if default else {}
-        looks = ("mean", "std", "interpolation", "resize_mode")
-        source = {f"image_{key}": config[key] for key in looks if config.get(key) is not None}
-        source |= {"pretrained": None, "pretrained_text": False}
-        source["force_quick_gelu"] = bool(config.get("quick_gelu"))
+        source = {"pretrained": None, "pretrained_text": False, **_looks(identifier, default)}
         return identifier, f"{identifier}:random", "random", source
     if pretrained is None and default is None:
         raise ModelError(
@@ -376,50 +435,132 @@ def _published(name: str, pretrained: str | bool | None) -> tuple[str, str, str,
             "pretrained=, or pretrained=False for random weights"
         )
     tag = default if pretrained is None or pretrained is True else str(pretrained)
-    config = get_pretrained_cfg(identifier, tag)
-    if not config and not Path(tag).is_file():
+    if get_pretrained_cfg(identifier, tag):
+        if looks not in (None, tag):
+            raise ModelError(
+                f"the published weights {tag!r} have looks of their own: leave {looks!r} out"
+            )
+        described = f"{tag!r} by default" if pretrained is None else repr(tag)
+        source = {
+            "pretrained": tag,
+            "force_quick_gelu": _looks(identifier, tag)["force_quick_gelu"],
+        }
+        return identifier, f"{identifier}:{tag}", described, source
+    file = Path(tag).expanduser()
+    if not _is_file(file):
         raise ModelError(
             f"{name!r} has no weights {tag!r}; choose one of {', '.join(tags) or '(none)'}, "
             "or give a file that exists"
         )
-    described = f"{tag!r} by default" if pretrained is None else repr(tag)
-    label = f"{identifier}:{tag if config else Path(tag).stem}"
-    source = {"pretrained": tag, "force_quick_gelu": bool(config.get("quick_gelu"))}
-    return identifier, label, described, source
+    chosen = default if looks is None else looks
+    if looks is None:
+        _warn_of_looks(identifier, file, tags, default)
+    owner = f"those of {chosen!r}" if chosen else "open_clip's defaults"
+    described = f"of the file {file}, activation and preprocessing {owner}"
+    source = {"pretrained": str(file), **_looks(identifier, chosen)}
+    return identifier, f"{identifier}:{file.stem}", described, source
+
+
+def _looks(identifier: str, tag: str | None) -> dict[str, Any]:
+    """What published weights decide besides themselves, as arguments for open_clip."""
+    config = get_pretrained_cfg(identifier, tag) if tag else {}
+    given = {f"image_{key}": config[key] for key in _PREPROCESSING if config.get(key) is not None}
+    return {**given, "force_quick_gelu": bool(config.get("quick_gelu"))}
+
+
+def _warn_of_looks(identifier: str, file: Path, tags: list[str], default: str | None) -> None:
+    others = [tag for tag in tags if _looks(identifier, tag) != _looks(identifier, default)]
+    if others:
+        warnings.warn(
+            f"the published weights of {identifier} differ in activation or preprocessing, and "
+            f"{file} does not say which it was trained with: those of {default!r} are taken. Give "
+            f"looks={default!r} if that is right, else another tag, such as looks={others[0]!r}.",
+            stacklevel=4,
+        )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
+
+
+def _other_name(name: str) -> str:
+    """What a model that is called differently elsewhere is called here, as a sentence."""
+    text = name.removeprefix("hf-hub:").rstrip("/")
+    models = open_clip.list_models()
+    ported = re.fullmatch(r"(?:openai/)?clip-vit-(base|large)-patch(\d+)(-336)?", text)
+    renamed = (
+        f"ViT-{ported[1][0].upper()}-{ported[2]}{ported[3] or ''}"
+        if ported
+        else re.sub(r"@(\d+)(?:px)?$", r"-\1", text).replace("/", "-")  # OpenAI's ViT-L/14@336px
+    )
+    if renamed in models:
+        return f"the same weights are load_clip({renamed!r}). "
+    for model, tag in open_clip.list_pretrained():
+        if get_pretrained_cfg(model, tag).get("hf_hub", "").rpartition("/")[0] == text:
+            return f"the same weights are load_clip({model!r}, pretrained={tag!r}). "
+    if "llava" in text.lower():
+        return f"it may be a model for load_mllm({text!r}). "
+    return ""
 
 
 def _read(identifier: str, source: dict[str, Any], options: dict[str, Any]):
+    """Model, preprocessing and tokenizer. No code that a config names is run, nor asked about."""
+    text = open_clip.get_model_config(identifier)["text_cfg"]
+    if text.get("hf_model_name"):
+        refuse_code_of(text["hf_model_name"])
     required = source["pretrained"] is not None or identifier.startswith("local-dir:")
-    model, _, preprocess = _guarded(
-        identifier,
-        lambda: open_clip.create_model_and_transforms(
-            identifier, **source, **options, require_pretrained=required, weights_only=True
-        ),
+    model, _, preprocess = open_clip.create_model_and_transforms(
+        identifier, **source, **options, require_pretrained=required, weights_only=True
     )
-    return identifier, model, preprocess
+    safe = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+    return model, preprocess, open_clip.get_tokenizer(identifier, **safe)
 
 
-def _guarded(identifier: str, read):
-    """Call `read`; turn what libraries raise into what to do."""
+def _guarded(identifier: str, file: Path | None, read):
+    """Call `read`; turn what libraries raise into what is the matter, and what to do."""
     where = identifier.removeprefix("local-dir:")
+    local = identifier.startswith("local-dir:")
     try:
         return read()
-    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
-        raise ModelError(
-            f"the weights of {where} are damaged or were not copied whole ({error}). Delete the "
-            f"file and fetch it again; downloads are kept in {hub.HF_HUB_CACHE}."
-        ) from error
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
+    except ModelError:
+        raise
+    except Exception as error:  # libraries raise anything on a broken file
+        if is_out_of_memory(error):
             raise
-        if identifier.startswith("local-dir:"):
+        told = textwrap.shorten(f"{type(error).__name__}: {error}", 500)
+        if "size mismatch" in told or "loading state_dict" in told:
+            of = (
+                "files of one model" if local else f"weights of {where}, an architecture of its own"
+            )
+            raise ModelError(
+                f"the weights in {file or where} are of another architecture: they must be {of}. "
+                f"{told}"
+            ) from error
+        if file is not None:
+            raise ModelError(
+                f"{file} holds no weights of {where}: {what_is_wrong(file)}."
+            ) from error
+        damage = isinstance(error, (SafetensorError, pickle.UnpicklingError, EOFError))
+        if damage or not without_advice(told):
+            raise ModelError(
+                f"the weights of {where} are damaged or were not copied whole, or hold more than "
+                "tensors, which is not read, as it could run code. Delete the file and fetch it "
+                f"again; downloads are kept in {hub.HF_HUB_CACHE}."
+            ) from error
+        if local:
             raise ModelError(
                 f"the model in {where} cannot be read: config, weights and tokenizer must be files "
-                f"of one model in open_clip's format. {type(error).__name__}: {error}"
+                f"of one model in open_clip's format. {without_advice(told)}"
             ) from error
-        if "Failed to download" not in str(error) and not isinstance(error, OSError):
-            raise
-        raise ModelError(_without_network(where, error)) from error
+        if "Failed to download" in str(error) or isinstance(error, OSError):
+            raise ModelError(_without_network(where, error)) from error
+        raise ModelError(
+            f"the weights of {where} cannot be read: delete their file and fetch it again; "
+            f"downloads are kept in {hub.HF_HUB_CACHE}. {without_advice(told)}"
+        ) from error
 
 
 def _without_network(identifier: str, error: Exception) -> str:

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from .clip import ModelError
+from .folders import ModelError
 
 
 def fetch(name: str, revision: str, patterns: list[str]) -> tuple[Path, str]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .clip import ModelError
+from .folders import ModelError
 
 MAX_LAYERS = 1000  # the deepest published models have some hundreds
 _LAYERS = re.compile(r"layers?|num_(hidden_)?layers|n_layers?|depths?|num_blocks", re.IGNORECASE)

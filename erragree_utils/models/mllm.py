@@ -10,17 +10,18 @@ import importlib.util
 import inspect
 import json
 import os
+import re
 import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from huggingface_hub import constants
 from PIL import Image
 from transformers import (
     AutoConfig,
@@ -33,9 +34,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .clip import ASSETS, ModelError
 from .device import EncodeError, in_batches, is_out_of_memory, pick_device, pick_dtype
+from .folders import ASSETS, ModelError, check_name, is_folder, refuse_code, without_advice
 from .hub import fetch
+from .inputs import aligned, encodable, length, options_of_each, worded
 from .limits import bounded, check_layers
 
 #: One image, several for one prompt, or none (a question that the text alone has to answer).
@@ -178,6 +180,7 @@ class Mllm:
         self.model, self.processor = model, processor
         self.device, self.dtype, self.quantization = device, dtype, quantization
         self._unknown: dict[str, None] = {}  # questions of the call in progress
+        self._bounded: Any = None  # the chat template that was found to end
         model.eval().requires_grad_(False)
         processor.tokenizer.padding_side = "left"
         accepted = inspect.signature(model.forward).parameters
@@ -218,6 +221,13 @@ class Mllm:
             return self._render([line, *messages])
         return bare
 
+    def _prompts(self, questions: list[str], n_images: list[int], first: int) -> list[str]:
+        """The prompt of each entry; it is refused by its index if there is no question."""
+        return [
+            self.prompt(worded(question, f"the question of entry {index}", index), n)
+            for index, (question, n) in enumerate(zip(questions, n_images, strict=True), first)
+        ]
+
     def generate(
         self,
         images: Iterable[Picture],
@@ -256,17 +266,16 @@ class Mllm:
         """
 
         def encode(batch: list[tuple[Picture, str]], first: int) -> list[str]:
-            groups = [_pictures(picture, first + i) for i, (picture, _) in enumerate(batch)]
-            texts = [
-                self.prompt(question, len(group))
-                for group, (_, question) in zip(groups, batch, strict=True)
-            ]
+            groups = [pictures(picture, first + i) for i, (picture, _) in enumerate(batch)]
+            texts = self._prompts(
+                [question for _, question in batch], list(map(len, groups)), first
+            )
             ids = self._tokens(texts)
             for i, (text, group) in enumerate(zip(texts, groups, strict=True)):
                 self._check_images(ids[text], batch[i][1], len(group), first + i)
                 self._note_unknown(ids[text], batch[i][1])
             inputs = self._processed(groups, texts, first)
-            length = inputs["input_ids"].shape[1]
+            read = inputs["input_ids"].shape[1]
             self._check_length(inputs["attention_mask"], max_new_tokens, first)
             numbers = NumbersOnly()
             out = self.model.generate(
@@ -276,10 +285,10 @@ class Mllm:
             )  # fmt: skip
             numbers.check(first, len(batch))
             decode = self.processor.tokenizer.batch_decode
-            return [text.strip() for text in decode(out[:, length:], skip_special_tokens=True)]
+            return [text.strip() for text in decode(out[:, read:], skip_special_tokens=True)]
 
-        rows, label = _aligned(images, questions=questions), "answers" if progress else None
-        return self._gather(rows, _length(images), batch_size, encode, label)
+        rows, label = aligned(images, questions=questions), "answers" if progress else None
+        return self._gather(rows, length(images), batch_size, encode, label)
 
     def answer_logprobs(
         self,
@@ -317,8 +326,9 @@ class Mllm:
             If there are not as many entries as images.
         """
 
-        rows = _aligned(images, branches=branches)
-        return self._answer_logprobs(rows, _length(images), batch_size, progress)
+        lists = (list(mine) for mine in branches)
+        rows = aligned(images, branches=lists if length(branches) is None else list(lists))
+        return self._answer_logprobs(rows, length(images), batch_size, progress)
 
     def option_logprobs(
         self,
@@ -354,22 +364,21 @@ class Mllm:
         EncodeError, ValueError
             As in `answer_logprobs`.
         """
-        if isinstance(options, str):
-            raise TypeError("options is a list of texts; wrap the single one in [ ]")
-        every = repeat(options) if all(isinstance(o, str) for o in options) else options
+        every = options_of_each(options)
         rows = (
             (picture, [(question, option) for option in mine])
-            for picture, question, mine in _aligned(images, questions=questions, options=every)
+            for picture, question, mine in aligned(images, questions=questions, options=every)
         )
-        found = self._answer_logprobs(rows, _length(images), batch_size, progress)
+        found = self._answer_logprobs(rows, length(images), batch_size, progress)
         return [
             np.array([x.mean if normalize else x.total for x in row], np.float64) for row in found
         ]
 
     def _answer_logprobs(self, rows, total: int | None, batch_size: int, progress: bool):
         def encode(batch: list[tuple[Picture, Any]], first: int) -> list[list[LogLikelihood]]:
-            groups = [_pictures(picture, first + i) for i, (picture, _) in enumerate(batch)]
-            branches = self._branches([pairs for _, pairs in batch], list(map(len, groups)), first)
+            groups = [pictures(picture, first + i) for i, (picture, _) in enumerate(batch)]
+            rows = [pairs for _, pairs in batch]
+            branches = self._branches(rows, list(map(len, groups)), first)
             return self._score(groups, branches, first)
 
         return self._gather(rows, total, batch_size, encode, "images" if progress else None)
@@ -387,16 +396,30 @@ class Mllm:
         return [result for part in parts for result in part]
 
     def _render(self, messages: list[dict[str, Any]]) -> str:
-        if not self.processor.chat_template:
+        template = self.processor.chat_template
+        if not template:
             raise ModelError(
                 f"{self.name} comes without a chat template, so how it wants to be asked is "
                 "unknown: load a newer revision, or set .processor.chat_template"
             )
-        return bounded(
-            lambda: self.processor.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False
-            ),
-            self.name,
+        try:
+            # Bounds are watched line by line, which costs more than the model: once a template.
+            if template != self._bounded:
+                text = bounded(lambda: self._fill_in(messages), self.name)
+                self._bounded = template
+                return text
+            return self._fill_in(messages)
+        except ModelError:
+            raise
+        except Exception as error:  # a template is a program, and may fail like one
+            raise ModelError(
+                f"the chat template of {self.name} cannot be filled in ({error}): fetch the "
+                "checkpoint again, or set .processor.chat_template"
+            ) from error
+
+    def _fill_in(self, messages: list[dict[str, Any]]) -> str:
+        return self.processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
         )
 
     @property
@@ -430,6 +453,10 @@ class Mllm:
         self, rows: list[Sequence[tuple[str, str]]], n_images: list[int], first: int
     ) -> list[list[_Branch]]:
         """Tokens of questions and answers; each different text is tokenized once."""
+        for index, row in enumerate(rows, first):
+            for question, answer in row:
+                worded(question, f"the question of entry {index}", index)
+                worded(answer, f"an answer of entry {index}", index)
         asked = {
             (q, n): self.prompt(q, n) for n, row in zip(n_images, rows, strict=True) for q, _ in row
         }
@@ -450,8 +477,8 @@ class Mllm:
                 self._check_images(whole, question, n, index)
                 self._note_unknown(whole, question)
                 start = _common(ids[asked[question, n]], whole)
-                if not answer.strip() or start >= len(whole):
-                    raise EncodeError(f"entry {index}: the answer {answer!r} has no words", index)
+                if start >= len(whole):
+                    raise EncodeError(f"entry {index}: the answer {answer!r} has no tokens", index)
                 image = self.processor.image_token_id
                 cut = len(whole) - whole[::-1].index(image) if n else 0
                 branches[-1].append(_Branch(tuple(whole[cut:]), start - cut))
@@ -619,6 +646,7 @@ def load_mllm(
     their progress, survive a broken connection, and keep every file that is complete, so that a
     repeated call fetches the rest (`hub.fetch`).
     """
+    check_name(name)
     asked, device = device, pick_device(device)
     folder = local_folder(name)
     if folder is not None and revision is not None:
@@ -638,6 +666,7 @@ def load_mllm(
     else:
         weights = "of this package"
     _check_settings(folder, name)
+    refuse_code(folder)
     config = _config(folder)
     n_parameters = _count_parameters(config, folder)
     plan = plan_precision(
@@ -652,7 +681,10 @@ def load_mllm(
     _check_weights(folder, name)
     with _quiet(n_parameters < SMALL):
         model = _read_model(folder, label, plan, device)
+    refuse_code(folder)  # once more, as the weights came with settings
     processor = _guarded(folder, lambda: AutoProcessor.from_pretrained(folder, **_SAFE))
+    _complete(processor, config, folder)
+    _guarded(folder, lambda: _try(processor, config))
     return Mllm(label, model, processor, device, plan.dtype, plan.quantization, weights, commit)
 
 
@@ -784,13 +816,13 @@ def local_folder(name: str | Path) -> Path | None:
     """The folder that a name means, or None if it is a name on the hub."""
     if name == "mini":
         return ASSETS / "mini-llava"
-    if isinstance(name, Path) or name.startswith((".", "~", "/")) or Path(name).is_dir():
-        return Path(name).expanduser()
+    if isinstance(name, Path) or name.startswith((".", "~", "/")) or is_folder(name):
+        return Path(name).expanduser() if is_folder(name) else Path(name)
     return None
 
 
 def _check_settings(folder: Path, name: str | Path) -> None:
-    if not (folder / "config.json").is_file():
+    if not is_folder(folder) or not (folder / "config.json").is_file():
         raise ModelError(_incomplete(folder, name, ["config.json"]))
 
 
@@ -826,13 +858,79 @@ def _incomplete(folder: Path, name: str | Path, missing: list[str]) -> str:
 
 def _config(folder: Path) -> Any:
     check_layers(folder / "config.json")
+    _refuse_original_layout(folder)
     config = _guarded(folder, lambda: AutoConfig.from_pretrained(folder, **_SAFE))
     if config.model_type not in FAMILIES:
         raise ModelError(
             f"the model in {folder} is a {config.model_type!r}, not one of the LLaVA family "
             f"({', '.join(FAMILIES)})"
+            + ("; CLIP is loaded by load_clip" if "clip" in config.model_type else "")
         )
     return config
+
+
+def _refuse_original_layout(folder: Path) -> None:
+    """LLaVA's authors publish weights in a layout of their own, which has a port of each."""
+    settings = json.loads((folder / "config.json").read_bytes())
+    if not isinstance(settings, dict):
+        return
+    kinds = [settings.get("model_type"), *(settings.get("architectures") or [])]
+    if any(re.match("llava_?(llama|mpt|mistral|qwen)", str(kind).lower()) for kind in kinds):
+        size = "13b" if settings.get("hidden_size") == 5120 else "7b"
+        raise ModelError(
+            f"the model in {folder} ({kinds[0]}) is in the layout of LLaVA's own code, which is "
+            f"not read. The same weights for Transformers: "
+            f"load_mllm('llava-hf/llava-1.5-{size}-hf'), or another of llava-hf at "
+            f"{constants.ENDPOINT}."
+        )
+
+
+def _try(processor: Any, config: Any) -> None:
+    """Whether the processor's settings can be used, and fit the vision tower."""
+    processor.tokenizer("Why \u2603?")  # a sign that a small vocabulary lacks
+    pixels = processor.image_processor(Image.new("RGB", (90, 60)), return_tensors="pt")
+    size, wanted = pixels["pixel_values"].shape[-2:], config.vision_config.image_size
+    if set(size) != set(np.atleast_1d(wanted).tolist()):
+        raise ValueError(
+            f"the image processor makes pictures of {size[0]} x {size[1]} pixels, the vision tower "
+            f"reads {wanted}"
+        )
+
+
+def _complete(processor: Any, config: Any, folder: Path) -> None:
+    """Fill in what processors of older checkpoints lack, from the model's own config.
+
+    Raises
+    ------
+    ModelError
+        If the config lacks it, too; it names the field.
+    """
+    vision = config.vision_config
+    patch, size = getattr(vision, "patch_size", None), getattr(vision, "image_size", None)
+    known = {
+        "patch_size": patch,
+        "vision_feature_select_strategy": getattr(
+            config,
+            "vision_feature_select_strategy",
+            "default",  # VipLLaVA knows no other
+        ),
+        "num_image_tokens": (size // patch) ** 2 if size and patch else None,
+    }
+    for field, value in known.items():
+        if hasattr(processor, field) and getattr(processor, field) is None:
+            if value is None:
+                raise ModelError(
+                    f"{field} is missing in {folder / 'processor_config.json'} and cannot be told "
+                    "from config.json: load a newer revision, or add it"
+                )
+            setattr(processor, field, value)
+    stored = [folder / name for name in ("processor_config.json", "preprocessor_config.json")]
+    given = (json.loads(path.read_bytes()) for path in stored if path.is_file())
+    if hasattr(processor, "num_additional_image_tokens") and not any(
+        "num_additional_image_tokens" in settings for settings in given
+    ):
+        # Transformers takes 0, but CLIP's tower has its class token.
+        processor.num_additional_image_tokens = int(vision.model_type == "clip_vision_model")
 
 
 def _count_parameters(config: Any, folder: Path) -> int:
@@ -927,52 +1025,22 @@ def _guarded(folder: Path, read):
             f"the model in {folder} cannot be read: "
             + ("its weights are damaged or were not copied whole. " if damaged else "")
             + "Delete the file in question and fetch it again; if it is not named here, all of "
-            f"them. {kind}: {textwrap.shorten(str(error), 500)}"
+            f"them. {without_advice(f'{kind}: {textwrap.shorten(str(error), 500)}')}"
         ) from error
 
 
-def _pictures(picture: Picture, index: int) -> list[Image.Image]:
-    """The images of one entry, RGB."""
+def pictures(picture: Picture, index: int) -> list[Image.Image]:
+    """The images of one entry, RGB.
+
+    Raises
+    ------
+    EncodeError
+        If one is not an image or cannot be read; it names the entry.
+    """
     if picture is None:
         return []
-    group = [picture] if isinstance(picture, Image.Image) else list(picture)
-    for image in group:
-        if not isinstance(image, Image.Image):
-            raise EncodeError(
-                f"image {index} is a {type(image).__name__}, not a PIL image; open files with "
-                "PIL.Image.open, arrays with PIL.Image.fromarray",
-                index,
-            )
-        if 0 in image.size:
-            raise EncodeError(f"image {index} has no pixels: {image.width} x {image.height}", index)
-    return [image.convert("RGB") for image in group]
-
-
-def _length(items: Any) -> int | None:
-    return len(items) if hasattr(items, "__len__") else None
-
-
-def _aligned(images: Iterable[Picture], **columns: Any) -> Iterator[tuple]:
-    """Images with their entry of each column; a single string stands for all of them."""
-    if isinstance(images, Image.Image):
-        raise TypeError("images is a list of images; wrap the single one in [ ]")
-    columns = {k: repeat(v) if isinstance(v, str) else v for k, v in columns.items()}
-    for label, column in columns.items():
-        if None not in (_length(images), _length(column)) and len(images) != len(column):
-            raise ValueError(f"{len(images)} images, but {len(column)} {label}: give one for each")
-    return _zipped(images, columns)
-
-
-def _zipped(images: Iterable[Picture], columns: dict[str, Iterable]) -> Iterator[tuple]:
-    sources = [iter(column) for column in columns.values()]
-    for number, image in enumerate(images):
-        row = [next(source, _END) for source in sources]
-        if any(entry is _END for entry in row):
-            raise ValueError(f"there are more images than {' and '.join(columns)}: {number + 1}")
-        yield image, *row
-
-
-_END = object()
+    group = picture if isinstance(picture, list | tuple) else [picture]
+    return [encodable(image, index) for image in group]
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

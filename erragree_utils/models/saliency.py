@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .clip import ModelError
+from ..checks import listed
+from ..images import as_rgb
 from .device import EncodeError, in_batches
-from .mllm import Mllm, _aligned, _length, _pictures
+from .folders import ModelError
+from .inputs import aligned, encodable, length
+from .mllm import Mllm
 
 
 def answer_saliency(
@@ -55,7 +58,8 @@ def answer_saliency(
     EncodeError
         If an image cannot be read or a prompt is too long.
     ValueError
-        If there are not as many questions as images, or both answers begin with the same token.
+        If there are not as many questions as images, or not two answers that begin with different
+        tokens.
 
     Notes
     -----
@@ -63,9 +67,12 @@ def answer_saliency(
     belongs to the token, and by the vision tower's attention a token also holds what other patches
     show.
     """
+    answers = tuple(listed(answers, "answers"))
+    if len(answers) != 2:
+        raise ValueError(f"answers are two, not {answers!r}")
 
     def encode(batch: list[tuple[Image.Image, str]], first: int) -> np.ndarray:
-        groups = [_pictures(image, first + i) for i, (image, _) in enumerate(batch)]
+        groups = [[encodable(image, first + i)] for i, (image, _) in enumerate(batch)]
         branches = mllm._branches(
             [[(question, answer) for answer in answers] for _, question in batch],
             [len(group) for group in groups],
@@ -77,13 +84,13 @@ def answer_saliency(
                 f"the answers {answers[0]!r} and {answers[1]!r} begin with the same token of "
                 f"{mllm.name}: choose answers that differ in their first word"
             )
-        texts = [mllm.prompt(question) for _, question in batch]
+        texts = mllm._prompts([question for _, question in batch], list(map(len, groups)), first)
         inputs = mllm._processed(groups, texts, first)
         mllm._check_length(inputs["attention_mask"], 1, first)
         return _gradient_times_input(mllm, inputs, wanted.to(mllm.device), first)
 
-    total, label = _length(images), "images" if progress else None
-    rows = _aligned(images, questions=questions)
+    total, label = length(images), "images" if progress else None
+    rows = aligned(images, questions=questions)
     with torch.enable_grad():
         parts = in_batches(rows, batch_size, encode, total=total, progress=label)
     if not parts:
@@ -150,8 +157,9 @@ def central_square(image: Image.Image) -> Image.Image:
     Returns
     -------
     PIL.Image.Image
-        Patches of `answer_saliency` lie on it in a regular grid.
+        RGB; patches of `answer_saliency` lie on it in a regular grid.
     """
+    image = as_rgb(image)
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
@@ -204,7 +212,7 @@ def cover(image: Image.Image, patches: np.ndarray) -> Image.Image:
     ValueError
         If `patches` is not a grid, or finer than the pixels.
     """
-    pixels = np.array(central_square(image).convert("RGB"))
+    pixels = np.array(central_square(image))
     patches = np.asarray(patches, bool)
     if patches.ndim != 2 or max(patches.shape) > len(pixels):
         raise ValueError(

@@ -17,9 +17,12 @@ from open_clip.transformer import VisionTransformer
 from PIL import Image
 from torch.nn import functional as F
 
-from .clip import Clip, ModelError
+from ..checks import listed
+from .clip import Clip
 from .device import in_batches
-from .mllm import Mllm, _aligned, _length, _pictures
+from .folders import ModelError
+from .inputs import aligned, encodable, length
+from .mllm import Mllm
 
 #: Takes patch tokens (n, patches, width), float32, and returns an array of n rows.
 Reduce: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -84,7 +87,7 @@ def clip_states(
             features = clip.model.encode_image(clip._pixels(batch, first))
         return found | {"embedding": clip._unit(features, "image", first)}
 
-    total = len(images) if hasattr(images, "__len__") else None
+    total = length(listed(images, "images"))
     label = "images" if progress else None
     with torch.inference_mode():
         parts = in_batches(images, batch_size, encode, total=total, progress=label)
@@ -141,8 +144,8 @@ def mllm_states(
     layers, projector = list(core.language_model.layers), core.multi_modal_projector
 
     def encode(batch: list[tuple[Image.Image, str]], first: int) -> list[dict[str, np.ndarray]]:
-        groups = [_pictures(image, first + i) for i, (image, _) in enumerate(batch)]
-        texts = [mllm.prompt(question) for _, question in batch]
+        groups = [[encodable(image, first + i)] for i, (image, _) in enumerate(batch)]
+        texts = mllm._prompts([question for _, question in batch], list(map(len, groups)), first)
         ids = mllm._tokens(texts)
         for i, (text, (_, question)) in enumerate(zip(texts, batch, strict=True)):
             mllm._check_images(ids[text], question, 1, first + i)
@@ -177,8 +180,8 @@ def mllm_states(
             )
         return [found]
 
-    total, label = _length(images), "images" if progress else None
-    rows = _aligned(images, questions=questions)
+    total, label = length(images), "images" if progress else None
+    rows = aligned(images, questions=questions)
     return _joined(mllm._gather(rows, total, batch_size, encode, label))
 
 

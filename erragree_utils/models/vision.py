@@ -14,11 +14,12 @@ import timm
 import torch
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL import Image
-from safetensors import SafetensorError
 from torch.nn import functional as F
 
-from .clip import ASSETS, ModelError
-from .device import EncodeError, in_batches, pick_device, pick_dtype
+from ..checks import listed
+from .device import in_batches, is_out_of_memory, pick_device, pick_dtype
+from .folders import ASSETS, ModelError, check_name, is_folder, refuse_code, without_advice
+from .inputs import encodable, length
 
 
 class Vision:
@@ -78,21 +79,20 @@ class Vision:
         Raises
         ------
         EncodeError
-            If an item is not an image; it names the item.
+            If an item is not an image or is damaged; it names the item.
+        TypeError
+            If a single image is given instead of a list.
         """
 
         def encode(batch: list[Image.Image], first: int) -> np.ndarray:
-            for i, image in enumerate(batch):
-                if not isinstance(image, Image.Image) or 0 in image.size:
-                    raise EncodeError(
-                        f"image {first + i} is not a PIL image with pixels", first + i
-                    )
-            pixels = torch.stack([self.preprocess(image.convert("RGB")) for image in batch])
+            shown = [encodable(image, index) for index, image in enumerate(batch, first)]
+            pixels = torch.stack([self.preprocess(image) for image in shown])
             features = self.model(pixels.to(self.device, self.dtype)).float()
             return F.normalize(features, dim=-1).cpu().numpy()
 
         label = "images" if progress else None
-        parts = in_batches(images, batch_size, encode, progress=label)
+        total = length(listed(images, "images"))
+        parts = in_batches(images, batch_size, encode, total=total, progress=label)
         return np.concatenate(parts) if parts else np.empty((0, self.embed_dim), np.float32)
 
 
@@ -118,10 +118,11 @@ def load_vision(
     ModelError
         If the model is unknown, or its weights are absent, damaged or cannot be downloaded.
     """
+    check_name(name)
     device = pick_device(device)
     dtype = pick_dtype(dtype, device)
-    folder = ASSETS / "mini-vision" if name == "mini" else Path(name)
-    local = name == "mini" or folder.is_dir()
+    folder = ASSETS / "mini-vision" if name == "mini" else Path(name).expanduser()
+    local = name == "mini" or is_folder(folder)
     if local and not (folder / "model.safetensors").exists():
         raise ModelError(
             f"no weights at {folder / 'model.safetensors'}: train the mini encoder with "
@@ -132,20 +133,28 @@ def load_vision(
             f"timm has no weights for {str(name)!r}, and there is no such folder; "
             'timm.list_pretrained("*dinov2*") lists names'
         )
+    if local:
+        refuse_code(folder)
     source = f"local-dir:{folder}" if local else str(name)
+    label = str(name) if not local or name == "mini" else folder.resolve().name
     try:
         model = timm.create_model(source, pretrained=True, num_classes=0)
+        config = timm.data.resolve_model_data_config(model)
+        preprocess = timm.data.create_transform(**config, is_training=False)
+        vision = Vision(label, model.to(device, dtype), preprocess, device, dtype)
+        if local:  # whether its settings fit its weights shows when both are used
+            vision.embed_images([Image.new("RGB", (64, 64))])
     except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as error:
         raise ModelError(
             f"the weights of {name} could not be downloaded ({error}); check the network, or the "
             "variable HF_ENDPOINT, and run again"
         ) from error
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # libraries raise anything on a broken file
+        if is_out_of_memory(error):
+            raise
         raise ModelError(
-            f"{name} is damaged, incomplete or another kind of model ({error}); delete its files "
-            "and load it again"
+            f"{name} is damaged, incomplete or another kind of model "
+            f"({without_advice(f'{type(error).__name__}: {error}')}); delete its files and load it "
+            "again"
         ) from error
-    config = timm.data.resolve_model_data_config(model)
-    preprocess = timm.data.create_transform(**config, is_training=False)
-    label = str(name) if not local or name == "mini" else folder.name
-    return Vision(label, model.to(device, dtype), preprocess, device, dtype)
+    return vision

@@ -16,7 +16,7 @@ from erragree_utils.benchmarks import (
     ImagePair,
     load_benchmark,
 )
-from erragree_utils.benchmarks.base import read_items
+from erragree_utils.benchmarks.base import read_items, warn_of_orientation
 
 
 def picture(level: int = 0, mode: str = "RGB") -> Image.Image:
@@ -59,12 +59,37 @@ def test_a_damaged_image_is_named_with_its_pair_and_what_to_do(tmp_path: Path, k
         _ = pair("mug", sources=(path,)).images
 
 
-def test_photos_are_read_as_stored_without_applying_the_orientation_tag(tmp_path: Path):
-    path = tmp_path / "turned.jpeg"
+def turned(path: Path) -> Path:
     exif = Image.Exif()
     exif[0x0112] = 6  # "rotate by 90 degrees to view"
     picture().save(path, exif=exif)
-    assert pair("p", sources=(path,)).images[0].size == (8, 6)
+    return path
+
+
+def test_ones_own_photos_are_turned_and_published_ones_are_kept(tmp_path: Path):
+    path = turned(tmp_path / "turned.jpeg")
+    for source in (path, str(path), Image.open(path)):
+        assert pair("p", sources=(source,)).images[0].size == (6, 8)
+        assert pair("p", sources=(source,), orientation="keep").images[0].size == (8, 6)
+    with pytest.raises(BenchmarkError, match="'p': orientation is 'apply' or 'keep', not 'turn'"):
+        pair("p", orientation="turn")
+
+
+def test_one_warning_tells_how_many_published_photos_a_viewer_would_turn(tmp_path: Path):
+    paths = [turned(tmp_path / f"{i}.jpeg") for i in range(3)]
+    picture().save(tmp_path / "plain.jpeg")
+    pairs = [pair(path.stem, sources=(path, tmp_path / "plain.jpeg")) for path in paths]
+    with pytest.warns(
+        UserWarning, match=r"toy: 3 of 4 images have an orientation.*0\.jpeg \(6\)"
+    ) as w:
+        warn_of_orientation("toy", pairs)
+    assert len(w) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_there_is_none_for_plain_photos_nor_for_files_that_cannot_be_read(tmp_path: Path):
+    picture().save(tmp_path / "plain.jpeg")
+    warn_of_orientation("toy", [pair("p", sources=(tmp_path / "plain.jpeg", tmp_path / "gone"))])
 
 
 @pytest.mark.parametrize(
@@ -72,13 +97,37 @@ def test_photos_are_read_as_stored_without_applying_the_orientation_tag(tmp_path
     [
         ({"captions": ("only one",)}, "two captions"),
         ({"captions": "ab"}, "two captions"),
-        ({"sources": ()}, "0 images"),
-        ({"sources": (picture(),) * 3}, "3 images"),
+        ({"captions": ("one", b"\0" * 999)}, r"captions\[1\] is a bytes, not a text"),
+        ({"captions": 7}, "two captions, it has 1"),
+        ({"sources": ()}, "one or two sources, it has 0"),
+        ({"sources": (picture(),) * 3}, "one or two sources, it has 3"),
     ],
 )
 def test_a_pair_has_two_captions_and_one_or_two_images(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(BenchmarkError, match=f"pair 'p'.*{message}"):
         pair("p", **changes)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((6, 8, 3), np.uint8), b"\xff" * 9999, 3, None])
+def test_what_is_no_image_is_named_with_its_pair_when_the_pair_is_made(wrong):
+    kind = type(wrong).__name__
+    with pytest.raises(ImageError, match=f"pair 'p': image 1 is a {kind}, not a path or a") as e:
+        pair("p", sources=(picture(), wrong))
+    assert len(str(e.value)) < 200  # bytes are not poured into it
+
+
+def test_captions_and_images_may_come_from_generators():
+    made = pair("p", captions=(c for c in "ab"), sources=(picture(i) for i in (1, 2)))
+    assert made.captions == ("a", "b") and len(made.images) == 2
+
+
+def test_a_damaged_image_in_memory_is_named_with_its_pair(tmp_path: Path):
+    path = tmp_path / "cut.png"
+    picture(9).resize((80, 60)).save(path)
+    path.write_bytes(path.read_bytes()[:-60])
+    broken = pair("mug", sources=(picture(), Image.open(path)))
+    with pytest.raises(ImageError, match=r"pair 'mug': image 1 in memory \(.*cut\.png\) cannot be"):
+        _ = broken.images
 
 
 def benchmark() -> Benchmark:

@@ -115,9 +115,21 @@ def test_the_index_may_be_spelled_in_either_way(stand_in, name):
     assert len(stand_in.load()) == 3
 
 
-def test_the_publishers_spelling_of_the_image_folder_is_found(tmp_path):
-    bench = StandIn(tmp_path / "m", "MMVP Imgaes").load()
+@pytest.mark.parametrize("name", ["MMVP Imgaes", "MMVP_Images"])
+def test_the_publishers_spellings_of_the_image_folder_are_found(tmp_path, name):
+    bench = StandIn(tmp_path / "m", name).load()
     assert [grey(image) for image in bench[0].images] == [1, 2]
+
+
+def test_photographs_keep_their_pixels_and_one_warning_tells_of_their_tags(stand_in):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for index in (3, 4):
+        picture(index).save(stand_in.images / f"{index}.jpg", exif=exif)
+    with pytest.warns(UserWarning, match=r"mmvp: 2 of 6 images .* 3\.jpg|.*3\.jpg \(6\)") as w:
+        bench = stand_in.load()
+    assert len(w) == 1
+    assert {image.size for pair in bench for image in pair.images} == {(16, 12)}
 
 
 def test_empty_lines_are_no_rows(stand_in):
@@ -212,10 +224,13 @@ def test_a_damaged_image_is_found_when_it_is_opened(stand_in):
         (["4", "Is it?", "(a) Yes (b) No"], "expected 4 fields.*found 3"),
         (["4", "Is it?", "(a) Yes, (b) No", "(a)", "x"], "expected 4 fields.*found 5"),
         (["four", "Is it?", "(a) Yes (b) No", "(a)"], "the index is 'four'"),
-        (["4", "", "(a) Yes (b) No", "(a)"], "expected a question, options"),
+        (["4", "", "(a) Yes (b) No", "(a)"], "expected a question, two options"),
         (["4", "Is it?", "Yes or no", "(a)"], "found 'Is it.', 'Yes or no'"),
-        (["4", "Is it?", "(a) Yes (b) yes.", "(a)"], "expected a question, options"),
-        (["4", "Is it?", "(a) (b) No", "(a)"], "expected a question, options"),
+        (["4", "Is it?", "(a) Yes (b) yes.", "(a)"], "expected a question, two options"),
+        (["4", "Is it?", "(a) (b) No", "(a)"], "expected a question, two options"),
+        (["4", "Is it?", "(a) Yes (b) No (c) Neither", "(a)"], r"two options.*\(c\) Neither"),
+        (["4", "Is it?", "(a) Yes (b) No (a) Both", "(a)"], "two options"),
+        (["4", "Is it?", "Well, (a) Yes (b) No", "(a)"], "two options"),
         (["4", "Is it?", "(a) Yes (b) No", "(c)"], r"answer '\(a\)' or '\(b\)'.*'\(c\)'"),
         (["4", "Is it?", "(a) Yes (b) No", "(a) (b)"], r"'\(a\) \(b\)'"),
     ],
@@ -347,6 +362,23 @@ class TestParquet:
         for mine, theirs in zip(bench, stand_in.load(), strict=True):
             assert (mine.pair_id, mine.options) == (theirs.pair_id, theirs.options)
             assert [grey(i) for i in mine.images] == [grey(i) for i in theirs.images]
+
+    def test_photographs_keep_their_pixels_and_one_warning_tells_of_their_tags(self, write):
+        exif, buffer = Image.Exif(), io.BytesIO()
+        exif[0x0112] = 6
+        picture(2).save(buffer, "jpeg", exif=exif)
+        images = [{"bytes": jpeg(i)} for i in range(1, 7)]
+        images[1] = {"bytes": buffer.getvalue()}
+        folder = write(image=images)
+        with pytest.warns(UserWarning, match=r"mmvp: 1 of 6 images .*in memory \(6\)"):
+            bench = load_benchmark("mmvp", folder=folder)
+        assert {image.size for pair in bench for image in pair.images} == {(16, 12)}
+
+    def test_a_third_option_is_refused_in_a_list_as_in_print(self, write):
+        for third in (["(a) Open", "(b) Closed", "(c) Ajar"], ["Open", "Closed", "Ajar"]):
+            options = [third] * 2 + [["dog", "cat"]] * 2 + [["1", "2"]] * 2
+            with pytest.raises(BenchmarkError, match=r"row 1: .*two options.*Ajar"):
+                load_benchmark("mmvp", folder=write(Options=options))
 
     def test_options_may_be_a_list(self, write):
         options = [["(a) Open", "(b) Closed"]] * 2 + [["dog", "cat"]] * 2 + [["1", "2"]] * 2

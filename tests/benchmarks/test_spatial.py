@@ -53,6 +53,16 @@ def test_every_entry_has_one_image_and_is_its_own_set(coco: Path):
     assert len({pair.set_id for pair in bench}) == 4
 
 
+def test_photographs_keep_their_pixels_and_one_warning_tells_of_their_tags(gqa: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (9, 7)).save(gqa / "vg_images" / "498.jpg", exif=exif)
+    with pytest.warns(UserWarning, match=r"gqa-spatial: 1 of 2 images.*498\.jpg \(6\)") as w:
+        bench = load_benchmark("gqa-spatial", folder=gqa)
+    assert len(w) == 1
+    assert [pair.images[0].size for pair in bench] == [(9, 7)] * 2
+
+
 def test_the_true_caption_comes_first_and_names_the_relation(coco: Path):
     bench = load_benchmark("coco-spatial", folder=coco)
     assert [pair.relation for pair in bench] == ["left", "top", "above", "right"]

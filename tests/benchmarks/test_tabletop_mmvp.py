@@ -151,6 +151,7 @@ def test_blind_pairs_are_above_one_threshold_and_below_the_other(clip):
     chosen = tm.select_blind(pairs, clip, Raw(), above, below)
     rows = table[(table["clip_cosine"] > above) & (table["vision_cosine"] < below)]
     assert ids(chosen) == list(rows["pair_id"]) and 0 < len(chosen) < len(pairs)
+    assert ids(tm.select_blind((p for p in pairs), clip, Raw(), above, below)) == ids(chosen)
     decisions = tm.keep_blind(clip, Raw(), above, below)([pair.images for pair in pairs])
     assert [pair.pair_id for pair, keep in zip(pairs, decisions, strict=True) if keep] == ids(
         chosen

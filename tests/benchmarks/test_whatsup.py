@@ -159,6 +159,22 @@ def test_paths_in_the_json_never_lead_out_of_the_image_folder(a: StandIn):
     assert {source.parent for pair in a.load() for source in pair.sources} == {a.images}
 
 
+def test_photographs_keep_their_pixels_and_one_warning_tells_of_their_tags(a: StandIn):
+    plain = a.load()[0].images[0]
+    exif = Image.Exif()
+    exif[0x0112] = 3  # a viewer would swap left and right
+    for file in ("mug_left_of_chair.jpeg", "mug_right_of_chair.jpeg"):
+        image = Image.open(a.images / file)
+        image.load()
+        image.putpixel((0, 0), (255, 255, 255))
+        image.save(a.images / file, exif=exif, quality=100)
+    with pytest.warns(UserWarning, match=r"whatsup-a: 2 of 12 images .*chair\.jpeg \(3\)") as w:
+        pair = by_id(a.load())["mug__chair__left-right"]
+    assert len(w) == 1
+    assert pair.images[0].size == plain.size
+    assert pair.images[0].getpixel((0, 0)) > pair.images[0].getpixel((15, 11))
+
+
 def test_a_missing_image_is_an_error_that_names_it(a: StandIn):
     (a.images / "mug_left_of_chair.jpeg").unlink()
     message = r"(?s)1 of 3 sets.*mug / chair: the image mug_left_of_chair\.jpeg.*skip_incomplete"

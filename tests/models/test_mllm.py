@@ -17,6 +17,7 @@ import threading
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -199,6 +200,12 @@ class TestPrompt:
         assert small.prompt("Why?") == "<s>[INST] Why? [/INST]"
         (ids,) = small._tokens(["<s>[INST]"]).values()
         assert ids.count(small.processor.tokenizer.bos_token_id) == 1
+
+    @pytest.mark.parametrize("template", ["{% if", "{{ messages[9].content }}", "{{ nothing() }}"])
+    def test_a_template_that_cannot_be_filled_in_is_refused(self, small, monkeypatch, template):
+        monkeypatch.setattr(small.processor, "chat_template", template)
+        with pytest.raises(ModelError, match="chat template of small-llava cannot be filled in"):
+            small.prompt("Why?")
 
     def test_a_checkpoint_without_a_template_is_refused(self, small, monkeypatch):
         monkeypatch.setattr(small.processor, "chat_template", None)
@@ -387,7 +394,74 @@ class TestGenerate:
         assert len(small.generate([None, None], ["Why?", "Where is it?"], max_new_tokens=2)) == 2
 
 
+class TestGenerators:
+    """What is checked first and read afterwards may be a generator all the same."""
+
+    def test_options_for_all_images(self, small):
+        options = ["left", "in front of the red mug"]
+        expected = small.option_logprobs(noise(2), "Where?", options)
+        found = small.option_logprobs(noise(2), "Where?", (option for option in options))
+        np.testing.assert_array_equal(found, expected)
+        assert np.shape(found) == (2, 2)
+
+    def test_options_of_each_image_as_rows_or_within_them(self, small):
+        rows = [["left", "right"], ["on"]]
+        expected = small.option_logprobs(noise(2), "Where?", rows)
+        for given in ((row for row in rows), [(o for o in row) for row in rows]):
+            found = small.option_logprobs(noise(2), "Where?", given)
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+    def test_questions_branches_and_groups_of_images(self, small):
+        images = noise(4)
+        groups = [images[:2], images[2:]]
+        expected = totals(small.answer_logprobs(groups, [BRANCHES] * 2))
+        found = small.answer_logprobs(
+            ((image for image in group) for group in groups), ((b for b in BRANCHES) for _ in "12")
+        )
+        np.testing.assert_array_equal(totals(found), expected)
+        answers = small.generate(images, ["Why?"] * 4, max_new_tokens=2)
+        assert small.generate(images, ("Why?" for _ in images), max_new_tokens=2) == answers
+
+    def test_a_group_outlives_a_batch_that_was_too_large(self, small, monkeypatch):
+        score, sizes = small._score, []
+
+        def tight(groups, rows, first):
+            sizes.append([len(group) for group in groups])
+            if len(groups) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return score(groups, rows, first)
+
+        monkeypatch.setattr(small, "_score", tight)
+        groups = [(image for image in noise(2)) for _ in "12"]
+        with pytest.warns(UserWarning, match="batch size reduced to 1"):
+            small.option_logprobs(groups, "Why?", ["left"])
+        assert sizes == [[2, 2], [2], [2]]
+
+
 class TestWhatCannotBeAsked:
+    def test_damaged_images_in_memory_are_named(self, small, tmp_path):
+        path = tmp_path / "cut.jpg"
+        noise(1)[0].save(path)
+        path.write_bytes(path.read_bytes()[:-400])
+        for call in (small.generate, lambda *a: small.option_logprobs(*a, ["left"])):
+            with pytest.raises(EncodeError, match="image 1 cannot be read .*truncated") as error:
+                call([*noise(1), Image.open(path)], "Why?")
+            assert error.value.index == 1
+
+    @pytest.mark.parametrize("question", ["", "  ", None, 3, b"Why?", "Why \ud800?"])
+    def test_questions_without_words(self, small, question):
+        told = "the question of entry 1.* (not a text with words|holds half a character)"
+        for call in (small.generate, lambda *a: small.option_logprobs(*a, ["left"])):
+            with pytest.raises(EncodeError, match=told):
+                call(noise(2), ["Why?", question])
+
+    def test_options_that_are_missing_or_of_two_kinds(self, small):
+        with pytest.raises(ValueError, match="2 images, but 0 options"):
+            small.option_logprobs(noise(2), "Why?", [])
+        with pytest.raises(TypeError, match="texts, or a list of texts for each image, not both"):
+            small.option_logprobs(noise(2), "Why?", ["left", ["on"]])
+
     def test_one_image_instead_of_a_list(self, small):
         with pytest.raises(TypeError, match=r"wrap the single one in \[ \]"):
             small.generate(noise(1)[0], "Why?")
@@ -402,7 +476,7 @@ class TestWhatCannotBeAsked:
             small.generate([Image.new("RGB", (0, 4))], "Why?")
 
     def test_answers_without_words(self, small):
-        with pytest.raises(EncodeError, match="entry 0: the answer ' ' has no words"):
+        with pytest.raises(EncodeError, match="an answer of entry 0 is ' ', not a text with words"):
             small.option_logprobs(noise(1), "Why?", ["left", " "])
 
     def test_questions_that_hold_the_image_token(self, small):
@@ -467,7 +541,90 @@ class TestWhatCannotBeAsked:
         assert small.generate(noise(4), "Why?", max_new_tokens=3, batch_size=2) == before
 
 
+class TestOlderProcessors:
+    """Checkpoints saved before the processor knew how many tokens an image has."""
+
+    FIELDS = ("patch_size", "vision_feature_select_strategy", "num_additional_image_tokens")
+
+    def without(self, folder: Path, *fields: str) -> Path:
+        path = folder / "processor_config.json"
+        settings = json.loads(path.read_text())
+        path.write_text(json.dumps({k: v for k, v in settings.items() if k not in fields}))
+        return folder
+
+    @pytest.mark.parametrize("fields", [FIELDS, *((field,) for field in FIELDS)], ids=str)
+    def test_what_they_lack_comes_from_the_models_config(self, small, spoilt, fields):
+        filled = load_mllm(self.without(spoilt, *fields), device="cpu")
+        for field in self.FIELDS:
+            assert getattr(filled.processor, field) == getattr(small.processor, field)
+        found = filled.option_logprobs(noise(2), "Where?", ["left", "right"])
+        expected = small.option_logprobs(noise(2), "Where?", ["left", "right"])
+        np.testing.assert_array_equal(found, expected)
+
+    def test_a_processor_without_any_settings_of_its_own(self, small, spoilt):
+        (spoilt / "processor_config.json").unlink()
+        assert load_mllm(spoilt, device="cpu").processor.patch_size == 14
+
+    def test_a_field_that_nothing_tells_is_named_at_load(self, spoilt):
+        processor = SimpleNamespace(patch_size=None)
+        with pytest.raises(ModelError, match="patch_size is missing in .*processor_config"):
+            mllm._complete(processor, SimpleNamespace(vision_config=SimpleNamespace()), spoilt)
+
+
 class TestFolders:
+    @pytest.mark.parametrize("name", [None, 3, b"mini", "", ["mini"]])
+    def test_what_is_no_name(self, name):
+        with pytest.raises(ModelError, match="unknown model: .* is not a name"):
+            load_mllm(name)
+
+    @pytest.mark.parametrize("name", ["./" + "x" * 300, "a\0b", "~nobody/x", Path("x" * 300)])
+    def test_names_that_no_file_system_takes(self, name):
+        with pytest.raises(ModelError):
+            load_mllm(name)
+
+    @pytest.mark.parametrize(
+        ("kind", "width", "port"),
+        [
+            ("llava_llama", 4096, "llava-1.5-7b-hf"),
+            ("llava_llama", 5120, "llava-1.5-13b-hf"),
+            ("llava", 4096, "llava-1.5-7b-hf"),
+        ],
+    )
+    def test_llavas_original_layout_leads_to_its_port(self, spoilt, kind, width, port):
+        settings = {
+            "model_type": kind, "architectures": ["LlavaLlamaForCausalLM"], "hidden_size": width,
+            "mm_vision_tower": "openai/clip-vit-large-patch14-336",
+        }  # fmt: skip
+        (spoilt / "config.json").write_text(json.dumps(settings))
+        with pytest.raises(ModelError, match=rf"load_mllm\('llava-hf/{port}'\)") as error:
+            load_mllm(spoilt)
+        assert "delete" not in str(error.value).lower()
+
+    def test_a_clip_leads_to_its_own_loader(self, spoilt):
+        CLIPVisionConfig().save_pretrained(spoilt)
+        with pytest.raises(ModelError, match="is a 'clip_vision_model'.*loaded by load_clip"):
+            load_mllm(spoilt)
+
+    @pytest.mark.parametrize(
+        ("file", "kind"),
+        [
+            ("config.json", "AutoConfig"),
+            ("tokenizer_config.json", "AutoTokenizer"),
+            ("processor_config.json", "AutoProcessor"),
+            ("preprocessor_config.json", "AutoImageProcessor"),
+            ("generation_config.json", "GenerationConfig"),
+        ],
+    )
+    def test_no_file_makes_it_run_code(self, spoilt, tmp_path, monkeypatch, file, kind):
+        mark, path = tmp_path / "was_here", spoilt / file
+        (spoilt / "own.py").write_text(f"open({str(mark)!r}, 'w')\nclass Own: ...\n")
+        settings = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps({**settings, "auto_map": {kind: "own.Own"}}))
+        monkeypatch.setattr("builtins.input", lambda _: "y")
+        with pytest.raises(ModelError, match=rf"{file} asks for code.*never run"):
+            load_mllm(spoilt)
+        assert not mark.exists()
+
     def test_unknown_names(self):
         with pytest.raises(ModelError, match="unknown model 'llava': names are 'mini', folders"):
             load_mllm("llava")
@@ -512,6 +669,13 @@ class TestFolders:
         with pytest.raises(ModelError, match="1 tensors are missing, such as .*linear_1.weight"):
             load_mllm(spoilt)
 
+    def test_preprocessing_that_does_not_fit_the_tower_is_told_at_load(self, spoilt):
+        path = spoilt / "preprocessor_config.json"
+        settings = json.loads(path.read_text())
+        path.write_text(json.dumps({**settings, "do_center_crop": False}))
+        with pytest.raises(ModelError, match=r"makes pictures of 336 x \d+ pixels.* reads 336"):
+            load_mllm(spoilt)
+
     @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "preprocessor_config.json"])
     def test_broken_settings(self, spoilt, file):
         (spoilt / file).write_text('{"model_type": ')
@@ -528,7 +692,7 @@ class TestFolders:
         config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
         (spoilt / "config.json").write_text(json.dumps(config))
         (spoilt / "own.py").write_text("raise SystemExit('code of the checkpoint was run')")
-        with pytest.raises(ModelError, match="cannot be read"):
+        with pytest.raises(ModelError, match=r"config\.json asks for code.*never run"):
             load_mllm(spoilt)
 
 

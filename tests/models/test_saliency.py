@@ -118,6 +118,16 @@ def test_it_can_be_called_where_gradients_are_off(mllm):
         assert np.abs(answer_saliency(mllm, pictures(1), QUESTIONS[0])).max() > 0
 
 
+def test_the_two_answers_may_come_from_a_generator_but_not_from_one_word(mllm):
+    images = pictures(2)
+    found = answer_saliency(mllm, images, QUESTIONS[:2], (word for word in ("Yes", "No")))
+    np.testing.assert_array_equal(found, answer_saliency(mllm, images, QUESTIONS[:2]))
+    with pytest.raises(TypeError, match="answers is a list, not a single str"):
+        answer_saliency(mllm, images, QUESTIONS[:2], "No")
+    with pytest.raises(ValueError, match="answers are two, not"):
+        answer_saliency(mllm, images, QUESTIONS[:2], ("Yes", "No", "Maybe"))
+
+
 def test_what_cannot_be_explained_is_refused(mllm):
     with pytest.raises(ValueError, match="no images"):
         answer_saliency(mllm, [], [])
@@ -172,7 +182,7 @@ class TestCovering:
 
     def test_the_square_is_the_middle(self):
         image = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 15))
-        assert np.asarray(central_square(image))[0].tolist() == [5, 6, 7, 8]
+        assert np.asarray(central_square(image))[0, :, 0].tolist() == [5, 6, 7, 8]
         assert central_square(Image.new("RGB", (80, 80))).size == (80, 80)
 
     def test_covered_patches_have_the_mean_colour_and_others_stay(self):

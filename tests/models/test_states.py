@@ -283,6 +283,11 @@ class TestMllm:
         assert {small[k].shape for k in small if "last" not in k} == {(2, 4 * 32)}
         np.testing.assert_array_equal(small["layer 1 last"], whole["layer 1 last"])
 
+    def test_groups_of_images_and_none_are_named(self, mllm):
+        for wrong, kind in ((None, "NoneType"), (pictures(2), "list")):
+            with pytest.raises(EncodeError, match=f"image 1 is a {kind}, not a PIL image"):
+                mllm_states(mllm, [*pictures(1), wrong], QUESTION)
+
     def test_what_cannot_be_asked(self, mllm):
         with pytest.raises(EncodeError, match="image 1 is a str"):
             mllm_states(mllm, [*pictures(1), "mug.jpeg"], QUESTION)

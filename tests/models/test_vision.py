@@ -1,11 +1,15 @@
 """Vision-only encoders: names, errors, and inputs that are not images."""
 
+import json
+
+import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
 
 from erragree_utils.models import EncodeError, ModelError
+from erragree_utils.models.folders import ASSETS
 from erragree_utils.models.vision import Vision, load_vision
 
 
@@ -40,8 +44,53 @@ def test_a_folder_without_a_proper_configuration_says_so(tmp_path, config):
     (tmp_path / "model.safetensors").write_bytes(b"")
     if config is not None:
         (tmp_path / "config.json").write_text(config)
-    with pytest.raises(ModelError, match="incomplete"):
+    with pytest.raises(ModelError, match="incomplete|cannot be read as JSON"):
         load_vision(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("architecture", 3), ("pretrained_cfg", 7), ("pretrained_cfg", {})]
+)
+def test_settings_that_do_not_fit_the_weights_are_told_at_load(tmp_path, key, value):
+    config = json.loads((ASSETS / "mini-vision" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
+    weights = ASSETS / "mini-vision" / "model.safetensors"
+    (tmp_path / "model.safetensors").symlink_to(weights)
+    with pytest.raises(ModelError, match="damaged, incomplete or another kind of model"):
+        load_vision(tmp_path, device="cpu")
+
+
+def test_a_damaged_image_in_memory_is_named(tiny, tmp_path):
+    path = tmp_path / "cut.png"
+    Image.effect_noise((40, 40), 50).save(path)
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(EncodeError, match="image 1 cannot be read"):
+        tiny.embed_images([Image.new("RGB", (40, 40)), Image.open(path)])
+
+
+def test_one_image_where_a_list_belongs(tiny):
+    with pytest.raises(TypeError, match="images is a list, not a single Image"):
+        tiny.embed_images(Image.new("RGB", (40, 40)))
+
+
+def test_a_floating_picture_is_embedded_as_its_eight_bits_are():
+    mini = load_vision(device="cpu")
+    grey = Image.effect_noise((40, 40), 80)
+    floating = Image.fromarray(np.asarray(grey).astype(np.float32) / 255)
+    np.testing.assert_array_equal(mini.embed_images([floating]), mini.embed_images([grey]))
+
+
+@pytest.mark.parametrize("name", [None, b"mini", "", "x" * 300, "a\0b"])
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(ModelError):
+        load_vision(name)
+
+
+def test_code_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_text('{"auto_map": {"AutoConfig": "own.Own"}}')
+    with pytest.raises(ModelError, match="asks for code.*never run"):
+        load_vision(tmp_path)
 
 
 def test_an_item_that_is_no_image_is_named(tiny):

@@ -1,0 +1,96 @@
+"""Folders and files of models: names, code, and files that are no weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedConfig
+
+from erragree_utils.models import ModelError
+from erragree_utils.models.folders import (
+    check_name,
+    is_folder,
+    refuse_code,
+    refuse_code_of,
+    what_is_wrong,
+    without_advice,
+)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"mini", "", "  ", ["mini"]])
+def test_what_is_no_name(name):
+    with pytest.raises(ModelError, match="is not a name"):
+        check_name(name)
+
+
+def test_names_are_texts_and_paths():
+    check_name("mini")
+    check_name(Path("mini"))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "~nobody/x", "gone"])
+def test_names_that_no_file_system_takes_are_no_folders(name):
+    assert not is_folder(name)
+
+
+def test_folders_are_found_also_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    assert is_folder("~/model") and is_folder(tmp_path / "model")
+
+
+class TestCode:
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"auto_map": {"AutoTokenizer": "own.Own"}},
+            {"auto_map": {"AutoConfig": "owner/model--own.Own"}},
+            {"a": [{"b": {"auto_map": {}}}]},
+            {"_attn_implementation": "owner/kernel"},
+            {"text_config": {"attn_implementation": "owner/kernel@main:run"}},
+        ],
+        ids=str,
+    )
+    def test_settings_that_name_it_are_refused(self, tmp_path, settings):
+        refuse_code(tmp_path)
+        (tmp_path / "any.json").write_text(json.dumps(settings))
+        with pytest.raises(ModelError, match=r"any\.json asks for code of the model's own"):
+            refuse_code(tmp_path)
+
+    def test_others_are_not(self, tmp_path):
+        settings = {"architectures": ["CLIPModel"], "_attn_implementation": "sdpa", "x": [1, None]}
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        refuse_code(tmp_path)
+        refuse_code_of(str(tmp_path))
+
+    def test_nor_is_a_config_on_the_hub_looked_up_by_running_it(self, monkeypatch):
+        found = {"auto_map": {"AutoConfig": "own.Own"}}
+        monkeypatch.setattr(PreTrainedConfig, "get_config_dict", lambda name: (found, {}))
+        with pytest.raises(ModelError, match="owner/tower asks for code"):
+            refuse_code_of("owner/tower")
+
+    def test_advice_to_run_it_is_not_passed_on(self):
+        assert without_advice("Re-run with weights_only=False") == ""
+        assert without_advice("Please pass trust_remote_code=True") == ""
+        assert without_advice("size mismatch") == "size mismatch"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "it is empty"),
+        (b"  <!doctype html>", "a web page or a pointer"),
+        (b"version https://git-lfs.github.com/spec/v1", "a web page or a pointer"),
+        (b"noise", "is damaged, was not copied whole, or holds more than tensors"),
+    ],
+)
+def test_what_is_the_matter_with_a_file(tmp_path, content, told):
+    path = tmp_path / "x.pt"
+    path.write_bytes(content)
+    assert told in what_is_wrong(path)
+
+
+def test_a_file_that_is_not_there_cannot_be_read(tmp_path):
+    assert "it cannot be read" in what_is_wrong(tmp_path / "gone.pt")
