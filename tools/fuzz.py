@@ -224,6 +224,7 @@ def names(rng: random.Random, folder: Path) -> Case:
         if isinstance(name, str):
             name = "ViT-B-32" if options["pretrained"] is not False else name
     told = (str(name), repr(name)[:100], type(name).__name__, str(options.get("pretrained")))
+    told += (str(Path.home()), "Needed")  # a folder that "~" means, a list of files to fetch
     return Case(lambda: loaders[kind](name, **options), told, f"{kind} {name!r:.80} {options}")
 
 

@@ -887,13 +887,29 @@ def _refuse_original_layout(folder: Path) -> None:
 
 def _try(processor: Any, config: Any) -> None:
     """Whether the processor's settings can be used, and fit the vision tower."""
-    processor.tokenizer("Why \u2603?")  # a sign that a small vocabulary lacks
-    pixels = processor.image_processor(Image.new("RGB", (90, 60)), return_tensors="pt")
-    size, wanted = pixels["pixel_values"].shape[-2:], config.vision_config.image_size
+    # A picture that is no square, and a sign that a small vocabulary lacks.
+    inputs = processor(
+        images=[Image.new("RGB", (90, 60))],
+        text=[f"{processor.image_token} \u2603"],
+        return_tensors="pt",
+    )
+    vision = config.vision_config
+    size, wanted = inputs["pixel_values"].shape[-2:], vision.image_size
     if set(size) != set(np.atleast_1d(wanted).tolist()):
         raise ValueError(
             f"the image processor makes pictures of {size[0]} x {size[1]} pixels, the vision tower "
             f"reads {wanted}"
+        )
+    if config.model_type not in ("llava", "vipllava") or vision.model_type != "clip_vision_model":
+        return
+    found = int((inputs["input_ids"] == processor.image_token_id).sum())
+    whole = getattr(config, "vision_feature_select_strategy", "default") == "full"
+    tokens = (size[0] // vision.patch_size) * (size[1] // vision.patch_size) + whole
+    if found != tokens:
+        raise ValueError(
+            f"the processor makes {found} tokens of an image, the model {tokens}: patch_size, "
+            "num_additional_image_tokens or vision_feature_select_strategy are not those of "
+            "config.json"
         )
 
 
@@ -973,6 +989,14 @@ def _read_model(folder: Path, label: str, plan: Precision, device: torch.device)
         raise ModelError(
             f"the weights of {label} in {folder} are not complete: {len(absent)} tensors are "
             f"missing, such as {absent[0]}. Fetch them again."
+        )
+    # Of older versions, and computed anew.
+    idle = [k for k in report["unexpected_keys"] if not k.endswith(("position_ids", "inv_freq"))]
+    if idle:
+        warnings.warn(
+            f"{label}: {len(idle)} tensors in {folder} are not used, such as {min(idle)}: is its "
+            "config.json of the same model as its weights?",
+            stacklevel=3,
         )
     return model
 

@@ -5,6 +5,8 @@ CLIP-blind pairs are mined against an encoder that never saw a word (Tong et al.
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -157,4 +159,16 @@ def load_vision(
             f"({without_advice(f'{type(error).__name__}: {error}')}); delete its files and load it "
             "again"
         ) from error
+    if local:
+        _warn_of_defaults(folder / "config.json")
     return vision
+
+
+def _warn_of_defaults(path: Path) -> None:
+    """Tell what timm would fill in by itself."""
+    config = json.loads(path.read_bytes()) if path.is_file() else {}
+    # As timm saves it, or flat.
+    given = config.get("pretrained_cfg", config) if isinstance(config, dict) else None
+    missing = [key for key in ("mean", "std") if isinstance(given, dict) and key not in given]
+    if missing:
+        warnings.warn(f"{path} has no {' and '.join(missing)}: timm's are taken", stacklevel=3)

@@ -565,6 +565,13 @@ class TestOlderProcessors:
         (spoilt / "processor_config.json").unlink()
         assert load_mllm(spoilt, device="cpu").processor.patch_size == 14
 
+    def test_a_count_of_tokens_that_is_not_the_models_is_told_at_load(self, spoilt):
+        path = spoilt / "processor_config.json"
+        settings = json.loads(path.read_text()) | {"num_additional_image_tokens": 0}
+        path.write_text(json.dumps(settings))
+        with pytest.raises(ModelError, match="makes 575 tokens of an image, the model 576"):
+            load_mllm(spoilt)
+
     def test_a_field_that_nothing_tells_is_named_at_load(self, spoilt):
         processor = SimpleNamespace(patch_size=None)
         with pytest.raises(ModelError, match="patch_size is missing in .*processor_config"):
@@ -668,6 +675,15 @@ class TestFolders:
         write_shards(spoilt, weights)
         with pytest.raises(ModelError, match="1 tensors are missing, such as .*linear_1.weight"):
             load_mllm(spoilt)
+
+    def test_weights_that_the_config_leaves_unused_are_told(self, spoilt):
+        path = spoilt / "config.json"
+        settings = json.loads(path.read_text())
+        settings["text_config"]["num_hidden_layers"] = 1
+        path.write_text(json.dumps(settings))
+        with pytest.warns(UserWarning, match=r"spoilt: 9 tensors in .* not used.*layers\.1\.") as w:
+            load_mllm(spoilt, device="cpu")
+        assert w[-1].filename == __file__
 
     def test_preprocessing_that_does_not_fit_the_tower_is_told_at_load(self, spoilt):
         path = spoilt / "preprocessor_config.json"

@@ -60,6 +60,16 @@ def test_settings_that_do_not_fit_the_weights_are_told_at_load(tmp_path, key, va
         load_vision(tmp_path, device="cpu")
 
 
+def test_a_folder_that_lacks_mean_and_deviation_is_told_which_it_gets(tmp_path):
+    config = json.loads((ASSETS / "mini-vision" / "config.json").read_text())
+    del config["pretrained_cfg"]["mean"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").symlink_to(ASSETS / "mini-vision" / "model.safetensors")
+    with pytest.warns(UserWarning, match=r"config\.json has no mean: timm's are taken") as w:
+        load_vision(tmp_path, device="cpu")
+    assert w[0].filename == __file__
+
+
 def test_a_damaged_image_in_memory_is_named(tiny, tmp_path):
     path = tmp_path / "cut.png"
     Image.effect_noise((40, 40), 50).save(path)
