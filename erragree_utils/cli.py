@@ -93,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     with _short_warnings():
         try:
-            return options.command(options)
+            code = options.command(options)
+            sys.stdout.flush()  # or the last lines are lost without an exit code
+            return code
         except KeyboardInterrupt:
             print("\ninterrupted; what was scored is stored", file=sys.stderr)
             return INTERRUPTED
@@ -124,8 +126,7 @@ def _code(error: Exception) -> int | None:
     if isinstance(error, RuntimeError) and "out of memory" in str(error).lower():
         return MEMORY
     # Ours are ValueErrors that tell what to do, the system's name a file: a traceback hides it.
-    named = isinstance(error, OSError) and error.filename is not None
-    return FAILED if isinstance(error, ValueError) or named else None
+    return FAILED if isinstance(error, (ValueError, OSError)) else None
 
 
 @contextmanager
@@ -416,6 +417,9 @@ def _report(options: argparse.Namespace) -> int:
 
     if not os.path.isdir(options.folder):  # of a name that is too long, too
         raise UsageError(f"there is no folder {options.folder}: run `run --out FOLDER` first")
+    if options.figures:
+        with _drawing(options.figures):  # before the work, not after
+            options.figures.mkdir(parents=True, exist_ok=True)
     results = read(options.folder)
     scales = [options.scale] if options.scale else _scales(results)
     if options.format == "csv":
@@ -449,13 +453,18 @@ def _draw(tables: dict[str, Any], folder: Path) -> None:
     matplotlib.use("agg")
     from . import report
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with _drawing(folder):
         for scale, rows in tables.items():
             for name, figure in report.figures(rows).items():
                 path = folder / f"{scale}-{name}.png"
                 figure.savefig(path, dpi=150)
                 print(f"drawn: {path}", file=sys.stderr)
+
+
+@contextmanager
+def _drawing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StoreError(f"pictures cannot be written into {folder} ({error})") from error
 

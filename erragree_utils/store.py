@@ -357,9 +357,11 @@ class Writer:
                 _insert(path, bodies, mode)
             except sqlite3.Error:
                 kept += f", but for the last {len(items)} items"
+            full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
             raise DiskFull(
-                f"the disk is full: there is no more room in {self.folder} ({error}). {kept}. Make "
-                "room and run the same command again: it goes on from there."
+                f"the disk is full{'' if full else ', over its quota, or fails'}: {self.folder} "
+                f"takes no more ({error}). {kept}. Make room and run the same command again: it "
+                "goes on from there."
             ) from error
         self._paths[key] = path
 

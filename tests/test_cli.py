@@ -431,6 +431,15 @@ def test_accelerate_that_starts_one_process_where_several_were_meant_is_told(
     assert "starts one, as it does with --cpu" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_output_that_cannot_be_written_is_told(root):
+    command = [sys.executable, "-m", "erragree_utils", "list"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=root, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == cli.FAILED and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: [Errno 28] No space left on device")
+
+
 def test_a_process_whose_launcher_is_killed_ends_soon(root):
     worker = (
         "import sys, time; from erragree_utils.cli import end_with_launcher;"

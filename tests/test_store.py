@@ -399,6 +399,7 @@ class TestFullDisk:
 
     def test_what_was_scored_last_is_stored_in_the_room_that_was_kept(self, full_disk):
         message, stored, scored = full_disk(store.RESERVE)
+        assert message.startswith("the disk is full: ")
         assert "All that was scored is stored. Make room and run" in message
         assert stored == scored > 100
 
