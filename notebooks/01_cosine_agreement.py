@@ -125,7 +125,7 @@ means = pd.DataFrame(means).T.rename_axis(["benchmark", "relation"])
 means.round(4)
 
 # %% [markdown]
-# And 2000 pairs of images drawn at random from different sets. They share a few hundred images, so they are summed up without an interval.
+# And 2000 pairs of images drawn at random from different sets. They share images, so they are no sample of independent pairs: they are summed up without an interval.
 
 # %%
 random = {

@@ -300,7 +300,7 @@ findings.show(found)
 #
 # - **Chance is not one number.** 25% presumes two independent guesses, and here the two are as dependent as can be. That is the very point; but a method that compares the two images with each other has another chance level, and its numbers must not be set beside these.
 # - **The unit.** Two images of one pair are not two independent observations. Pair accuracy has a Wilson interval {cite:p}`wilson1927` over pairs, individual accuracy a bootstrap over pairs.
-# - **"Not different from 50%" would prove nothing.** A small sample is never different from anything. So we ask the other way round: the whole interval has to lie *near* 50, and pair accuracy with its whole interval *below* 25.
+# - **"Not different from 50%" would prove nothing.** A sample that is small enough differs from nothing. So we ask the other way round: the whole interval has to lie *near* 50, and pair accuracy with its whole interval *below* 25.
 # - **Wording.** The captions are What'sUp's plain ones. Another wording could be read better.
 # - **One training run.** The mini CLIP is one model from one seed. Exercise 2 changes the seed of the *benchmark*; other seeds of the *training* belong to a later chapter.
 #

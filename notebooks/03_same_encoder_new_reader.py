@@ -388,7 +388,7 @@ as_percent(covering)[accuracy].join(covering["mean P(Yes)"].round(3))
 pd.DataFrame(harm).T.round(3)
 
 # %% [markdown]
-# Covering what the map names does far more harm than covering at random. But at mini scale most of that harm is done by the next pair's map as well: largely the maps tell where objects stand on that side. What remains for this image's own map is small, and on some draws of the benchmark its interval reaches zero.
+# Covering what the map names does far more harm than covering at random. But at mini scale most of that harm is done by the next pair's map as well: largely the maps tell where objects stand on that side. What remains for this image's own map is small: the lower end of its interval lies near zero.
 #
 # What the picture can show: tokens to which this one answer is sensitive, near this one input. What it cannot: that the *patch* under a token is what the token is about (the tower's attention has mixed patches before); what would happen for a large change, where a gradient says nothing; or by what steps the model compares. The covering test is coarse too: an image with painted squares is like none that either model was trained on.
 #
