@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 #: What the letters behind published numbers mean.
 GRADES = {
     "P": "the authors' or an official repository",
@@ -115,8 +117,37 @@ def published(**wanted: Any) -> Published:
     LookupError
         If none or several have; they are listed.
     """
-    matches = [n for n in PUBLISHED if all(getattr(n, k) == v for k, v in wanted.items())]
+    matches = _fitting(wanted)
     if len(matches) != 1:
         listed = "; ".join(map(str, matches)) or "none"
         raise LookupError(f"{wanted} names not one published number but: {listed}")
     return matches[0]
+
+
+def published_table(**wanted: Any) -> pd.DataFrame:
+    """All numbers whose fields have these values, for people; accuracies are in per cent.
+
+    Raises
+    ------
+    LookupError
+        If none has.
+    """
+    matches = _fitting(wanted)
+    if not matches:
+        raise LookupError(f"{wanted} names no published number")
+    return pd.DataFrame(
+        {
+            "reader": n.reader,
+            "benchmark": f"{BENCHMARKS[n.benchmark]}, {n.relation}",
+            "measure": KINDS[n.kind],
+            "published": n.number,
+            "protocol": n.protocol,
+            "version": n.version,
+            "source": GRADES[n.grade],
+        }
+        for n in matches
+    ).set_index("reader")
+
+
+def _fitting(wanted: dict[str, Any]) -> list[Published]:
+    return [n for n in PUBLISHED if all(getattr(n, k) == v for k, v in wanted.items())]

@@ -84,7 +84,7 @@ SCALES = {
             blind_below=0.6,
             clip_dtype="float32",
             hardware="any CPU, no network",
-            pictures={"n_sets": 4, "size": 336, "supersample": 3},
+            pictures={"n_sets": 1, "size": 336, "supersample": 3},
             draw={"seed": 0},
         ),
         # The paper's CLIP is LLaVA-1.5's vision tower: OpenAI's ViT-L/14 at 336 px.

@@ -57,10 +57,12 @@ def test_pair_interval_is_wilsons():
     assert (row["pair_accuracy_low"], row["pair_accuracy_high"]) == pytest.approx(tuple(exact))
 
 
-@pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (51, 412)])
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (35, 35), (51, 412)])
 def test_wilson_agrees_with_scipy(k, n):
     exact = tuple(stats.binomtest(k, n).proportion_ci(method="wilson"))
-    assert metrics.wilson(k / n, n) == pytest.approx(exact, abs=1e-12)
+    low, high = metrics.wilson(k / n, n)
+    assert (low, high) == pytest.approx(exact, abs=1e-12)
+    assert low <= k / n <= high  # also where rounding would put the whole share outside
 
 
 def test_individual_interval_agrees_with_resampling_pairs_by_hand():

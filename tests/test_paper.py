@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from erragree_utils.paper import BENCHMARKS, GRADES, KINDS, PUBLISHED, published
+from erragree_utils.paper import BENCHMARKS, GRADES, KINDS, PUBLISHED, published, published_table
 
 
 def test_each_number_is_there_once_with_known_names():
@@ -27,3 +27,11 @@ def test_a_description_of_several_numbers_or_none_is_refused():
         published(reader="LLaVA-1.5-7B", benchmark="whatsup-a", relation="left/right", kind="pair")
     with pytest.raises(LookupError, match="none"):
         published(reader="GPT-4")
+
+
+def test_the_table_has_a_row_for_each_number_that_fits():
+    table = published_table(relation="left/right", kind="pair", version="v1")
+    assert table["published"].to_dict() == {"CLIP ViT-L/14-336": "1.9", "LLaVA-1.5-7B": "98.1"}
+    assert set(table["benchmark"]) == {"What'sUp A, left/right"}
+    with pytest.raises(LookupError, match="no published number"):
+        published_table(reader="GPT-4")

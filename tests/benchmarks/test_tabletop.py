@@ -58,6 +58,17 @@ def test_the_gap_moves_things_and_nothing_else():
     assert [t.name for t in near] == [t.name for t in far]
 
 
+def test_one_relation_alone_is_what_select_would_choose():
+    whole = load_benchmark("tabletop-b", n_sets=2, size=24).select("front/behind")
+    alone = load_benchmark("tabletop-b", n_sets=2, size=24, relation="front/behind")
+    assert [p.pair_id for p in alone] == [p.pair_id for p in whole]
+    assert [p.captions for p in alone] == [p.captions for p in whole]
+    for a, b in zip(alone, whole, strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+    with pytest.raises(ValueError, match="'tabletop-b' has no relation 'on/under'"):
+        load_benchmark("tabletop-b", n_sets=2, relation="on/under")
+
+
 def test_streams_of_benchmark_and_training_start_differently():
     assert scenes.TEST != scenes.TRAIN
 
