@@ -228,6 +228,11 @@ def test_accuracies_that_do_not_exist_are_not_shown():
         metrics.as_percent(pd.DataFrame({"n_pairs": [1]}))
 
 
+@pytest.mark.parametrize("n", range(1, 400, 7))
+def test_wilsons_interval_holds_the_share_at_both_ends(n):
+    assert metrics.wilson(1.0, n)[1] == 1.0 and metrics.wilson(0.0, n)[0] == 0.0
+
+
 def under(margins: np.ndarray, setting, relation: str = "left/right") -> pd.DataFrame:
     """Predictions of pairs of images, by how much each image prefers its own option."""
     pred = table((margins > 0).astype(int), relation)
