@@ -187,7 +187,7 @@ share = pd.Series({name: mask.mean() for name, mask in kinds.items()})
 (100 * share).round(1)
 
 # %% [markdown]
-# Failures are of the first kind. And which answer is it that both images get? At mini scale we know what the model was trained on: for every question type one answer was right in 85% of the cases, as “yes” and “2” are in real visual question answering {cite:p}`goyal2017making`. Image 0 of each pair has that common answer, image 1 the rare one.
+# Nearly all failures are of the first kind. And which answer is it that both images get? At mini scale we know what the model was trained on: for every question type one answer was right in 85% of the cases, as “yes” and “2” are in real visual question answering {cite:p}`goyal2017making`. Image 0 of each pair has that common answer, image 1 the rare one.
 
 # %%
 answers = ["image 0", "image 1"]
@@ -322,7 +322,7 @@ if scale.name == "mini":
             estimate(of_each.loc["orientation"], "pair_accuracy"), below=0.4, seed=scale.seed,
         ),
         finding(
-            "In most pairs that fail, both images get the same answer",
+            "In more than nine of ten pairs that fail, both images get the same answer",
             (one_answer, *wilson(one_answer, failed)), above=0.9, seed=scale.seed,
         ),
         finding(

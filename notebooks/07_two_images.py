@@ -274,6 +274,10 @@ if scale.name == "mini":
     across = crossed(relative["LLaVA"], 1)
     found_here += [
         finding(
+            "LLaVA's relative preference is right for more than nine of ten pairs",
+            estimate(preferred.loc["LLaVA"], "relative_accuracy"), above=0.9, seed=scale.seed,
+        ),
+        finding(
             "LLaVA is further on the way from chance to perfect by preference than by answers",
             further, above=0.25, unit="", seed=scale.seed,
         ),

@@ -241,7 +241,7 @@ ablations.overview(runs, FAMILIES["tokens"])
 ablations.overview(runs, FAMILIES["text"])
 
 # %% [markdown]
-# The language model as text encoder, which is twice as deep and wide as CLIP's and has learned this world's words, changes sides by nothing that stands out. *Several text tokens* raise pair accuracy, though not to guessing, and more objects are found. There every word weights the patch tokens for itself, which is one step from a score of two vectors towards a reader. Whether it learns sides is open: relative preference lies above 50 on A, beyond its base with one seed only, and a pair accuracy that nears 25 may be noise (exercise 1).
+# The language model as text encoder, which is twice as deep and wide as CLIP's and has learned this world's words, changes sides by nothing that stands out. *Several text tokens* raise pair accuracy on A, though not to guessing, and more objects are found. There every word weights the patch tokens for itself, which is one step from a score of two vectors towards a reader. Whether it learns sides is open: relative preference lies above 50 on A, beyond its base with one seed only, and a pair accuracy that nears 25 may be noise (exercise 1).
 #
 # ## Conversion
 #
@@ -272,7 +272,7 @@ def ranked(metric):
 effects = ranked("pair")
 relative = ranked("relative")
 
-# %% mystnb={"image": {"alt": "Changes ranked by their effect on pair accuracy, with 95% intervals, for benchmarks A and B, each named with its base. At the top, the reader of patches compared with the reader of CLS, by far the largest; then the captioner of patches and several text tokens, much smaller. All others lie close to the line of no change."}}
+# %% mystnb={"image": {"alt": "Changes ranked by their effect on pair accuracy, with 95% intervals, for benchmarks A and B, each named with its base. At the top, the reader of patches compared with the reader of CLS, by far the largest; then the captioner of patches and several text tokens, much smaller and with wide intervals. All others lie close to the line of no change."}}
 title = "Change of pair accuracy, in points"
 plots.grouped_dots(effects, "difference", title, change=True)
 plt.show()
@@ -298,7 +298,7 @@ shown = paper.join(ours.set_axis(["ours A", "ours B"], axis=1), on="ours")
 shown.rename(columns={"ours": "our experiment"}).rename_axis(None)
 
 # %% [markdown]
-# We see what does *not* suffice as they do: captions, text encoder (ours was trained on this world, not on more text). We do not see the gain from patch tokens with positions, and several text tokens raise our pair accuracy, where they lower theirs. All of these numbers are below the 25% of guessing, so by exercise 1 they alone do not tell how much a model knows of sides.
+# We see what does *not* suffice as they do: captions, text encoder (ours was trained on this world, not on more text). We do not see the gain from patch tokens with positions, and several text tokens raise our pair accuracy on A, where they lower theirs. All of these numbers are below the 25% of guessing, so by exercise 1 they alone do not tell how much a model knows of sides.
 #
 # And one result is the other way round. Converted into CLIP-like encoders by contrastive fine-tuning, their models still outperform CLIP, says the abstract. Ours does so by the probe, and hardly by its score. 200 steps on a frozen encoder are no match for theirs.
 #
