@@ -385,10 +385,21 @@ class Streams(NamedTuple):
 
     def logprobs(self, contrast: Contrast) -> np.ndarray:
         """Log-probability of each token under the combined distribution, float64, shape (T,)."""
-        steps = zip(self.conditional.split(1), self.contrast.split(1), strict=True)
-        combined = torch.cat([contrast.combine(*pair, t) for t, pair in enumerate(steps, 1)])
-        found = combined.log_softmax(dim=-1).gather(1, self.tokens[:, None])[:, 0]
-        return found.cpu().numpy().astype(np.float64)
+        return combined_logprobs([self], contrast)[0]
+
+
+def combined_logprobs(answers: Sequence[Streams], contrast: Contrast) -> list[np.ndarray]:
+    """`Streams.logprobs` of many answers, step by step for all of them together."""
+    found = [np.empty(len(answer.tokens)) for answer in answers]
+    for step in range(max((len(each) for each in found), default=0)):
+        longer = [k for k, each in enumerate(found) if len(each) > step]
+        streams = (torch.stack([answers[k][stream][step] for k in longer]) for stream in (0, 1))
+        tokens = torch.stack([answers[k].tokens[step] for k in longer])
+        combined = contrast.combine(*streams, step + 1).log_softmax(dim=-1)
+        values = combined.gather(1, tokens[:, None])[:, 0].cpu().numpy()
+        for k, value in zip(longer, values, strict=True):
+            found[k][step] = value
+    return found
 
 
 def option_streams(

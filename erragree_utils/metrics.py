@@ -6,7 +6,7 @@ background and captions, so their results are not independent. All intervals are
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from scipy import stats
 
 LEVEL = 0.95
 RESAMPLES = 10_000
+#: By which margins of log-likelihoods may be divided before losses are compared.
+TEMPERATURES = np.logspace(-1.5, 1.5, 31)
 _NEEDED = ("pair_id", "set_id", "image_index", "n_options", "correct")
 
 
@@ -230,57 +232,82 @@ def as_points(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def choose_held_out(
-    pred: pd.DataFrame, setting: str, folds: int = 2, seed: int = 0
+    pred: pd.DataFrame, setting: str, splits: int = 20, seed: int = 0
 ) -> pd.DataFrame:
-    """Predictions with the setting that was best on *other* pairs; no pair chooses for itself.
+    """Predictions with a setting that was chosen on *other* pairs; no pair chooses for itself.
 
-    Pairs are split at random, evenly within each relation. For each part, the setting is taken that
-    has the highest pair accuracy on the rest (cross-fitting); of equal ones, the first in the
-    table.
+    Pairs are split in halves at random, evenly within each relation, again and again. Each half
+    chooses by log loss with the one-standard-error rule (Breiman et al. 1984, section 3.4.3): the
+    first setting in the table, which should be the weakest, whose loss exceeds the lowest one by no
+    more than the standard error of that difference over pairs. A pair then gets the setting that
+    most of the halves without it have chosen.
 
     Parameters
     ----------
     pred : pandas.DataFrame
-        Predictions of the same images under several settings, named in the column `setting`.
+        Predictions of the same images under several settings, the weakest first, named in the
+        column `setting`; scores are log-likelihoods.
     setting : str
         That column, such as ``"strength"``.
-    folds : int
-        Parts.
+    splits : int
     seed : int
-        Of the split.
+        Of the splits.
 
     Returns
     -------
     pandas.DataFrame
         A row for each image, with the setting that was chosen for it; its ``attrs["chosen"]`` has
-        the setting of each part.
+        the share of pairs that got each setting.
 
     Raises
     ------
     ValueError
-        If a column is missing, settings hold different images, or there are fewer pairs than folds.
+        If a column is missing, settings hold different images, or there are fewer than 4 pairs.
+
+    Notes
+    -----
+    Before losses are compared, the margins of each setting are divided by the temperature (of
+    `TEMPERATURES`) that gives it the lowest loss on the choosing half: a setting that sharpens or
+    flattens all answers alike changes none of them, and is neither rewarded nor punished for it.
     """
     pred = _checked(pred)
     if setting not in pred:
         raise ValueError(f"the table lacks the column {setting!r}")
-    right = pred.groupby([setting, "pair_id"], sort=False)["correct"].agg(["all", "size"])
-    right, sizes = (right[name].unstack("pair_id") for name in ("all", "size"))
     _refuse_duplicates(pred[pred[setting] == pred[setting].iloc[0]], f"{setting} of the first row")
-    if sizes.isna().any(axis=None) or (sizes.nunique() > 1).any():
+    margins = pred.assign(margin=pred["score_own"] - pred["score_other"]).pivot(
+        index=["pair_id", "image_index"], columns=setting, values="margin"
+    )[list(pred[setting].unique())]  # fmt: skip
+    if margins.isna().any(axis=None):
         raise ValueError(f"the values of {setting!r} hold different images: evaluate all on one")
-    relation = pred.groupby("pair_id")["relation"].first()[right.columns]
-    if not 2 <= folds <= len(relation):
-        raise ValueError(f"folds must be 2 to {len(relation)}, the number of pairs, not {folds}")
-    order = np.random.default_rng(seed).permutation(len(relation))
-    shuffled = relation.iloc[order].sort_values(kind="stable")
-    part = pd.Series(np.arange(len(shuffled)) % folds, index=shuffled.index)
-    means = {
-        k: right.loc[:, part[right.columns] != k].astype(float).mean(axis=1) for k in range(folds)
-    }
-    chosen = {k: mean.idxmax() for k, mean in means.items()}
-    table = pred[pred[setting] == pred["pair_id"].map(part).map(chosen)].reset_index(drop=True)
-    table.attrs["chosen"] = chosen
+    losses = np.logaddexp(0.0, -margins.to_numpy()[..., None] / TEMPERATURES)
+    pairs, place = np.unique(margins.index.get_level_values("pair_id"), return_inverse=True)
+    of_pair = np.zeros((len(pairs), *losses.shape[1:]))
+    np.add.at(of_pair, place, losses)
+    of_pair /= np.bincount(place)[:, None, None]
+    relation = pred.groupby("pair_id")["relation"].first()[pairs]
+    if len(pairs) < 4:
+        raise ValueError(
+            f"{len(pairs)} pairs cannot choose a setting for each other: give 4 or more"
+        )
+    rng, votes = np.random.default_rng(seed), np.zeros(of_pair.shape[:2], int)
+    for _ in range(splits):
+        shuffled = relation.iloc[rng.permutation(len(pairs))].sort_values(kind="stable")
+        half = pd.Series(np.arange(len(pairs)) % 2, shuffled.index)[pairs].to_numpy()
+        for k in (0, 1):
+            votes[half != k, _within_one_error(of_pair[half == k])] += 1
+    chosen = pd.Series(margins.columns[votes.argmax(axis=1)], index=pairs)
+    table = pred[pred[setting] == pred["pair_id"].map(chosen)].reset_index(drop=True)
+    table.attrs["chosen"] = chosen.value_counts(normalize=True).to_dict()
     return table
+
+
+def _within_one_error(losses: np.ndarray) -> int:
+    """The first setting as good as the best, by losses of shape (pairs, settings, temperatures)."""
+    coolest = losses.mean(axis=0).argmin(axis=1)
+    fitted = losses[:, np.arange(losses.shape[1]), coolest]
+    excess = fitted - fitted[:, [fitted.mean(axis=0).argmin()]]
+    error = excess.std(axis=0, ddof=1) / len(excess) ** 0.5
+    return int((excess.mean(axis=0) <= error).argmax())
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
@@ -300,7 +327,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     z2 = stats.norm.ppf(0.5 + LEVEL / 2) ** 2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
-    # The interval holds the share; rounding must not put one of 0 or 1 outside.
+    # Rounding must not leave the share itself out, as it can at 0 and 1.
     return min(share, max(0.0, float(centre - half))), max(share, min(1.0, float(centre + half)))
 
 
@@ -356,6 +383,40 @@ def bootstrap_mean(values: np.ndarray, seed: int = 0) -> pd.Series:
     return pd.Series({
         "mean": values.mean(), "mean_low": interval.low, "mean_high": interval.high
     })  # fmt: skip
+
+
+def bootstrap(
+    statistic: Callable[[pd.DataFrame], float],
+    units: pd.DataFrame,
+    within: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Any number that independent units give, with its 95% interval.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes a table of units, such as pairs, and returns a number.
+    units : pandas.DataFrame
+        A row for each.
+    within : str, optional
+        Column of groups; as many units of each are drawn as it has.
+    resamples, seed : int
+        Of the bootstrap (percentiles).
+
+    Returns
+    -------
+    value, low, high : float
+    """
+    rng = np.random.default_rng(seed)
+    groups = units.groupby(within).indices.values() if within else [np.arange(len(units))]
+
+    def resampled() -> pd.DataFrame:
+        return units.iloc[np.concatenate([rng.choice(group, len(group)) for group in groups])]
+
+    low, high = _percentiles(np.array([statistic(resampled()) for _ in range(resamples)]))
+    return float(statistic(units)), low, high
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:

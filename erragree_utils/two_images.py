@@ -22,7 +22,13 @@ import numpy as np
 import pandas as pd
 
 from . import vqascore
-from .decoding import Contrast, contrastive_option_logprobs, option_streams, pair_seeds
+from .decoding import (
+    Contrast,
+    combined_logprobs,
+    contrastive_option_logprobs,
+    option_streams,
+    pair_seeds,
+)
 from .metrics import bootstrap_mean, wilson
 from .tabletop.questions import OF_TWO, WHICH
 
@@ -160,15 +166,14 @@ def contrast_scores(
         if contrast.noise_step not in streams:
             images = (image for pair in pairs for image in _both(pair))
             with named_errors([f"image {i} of pair {pair.pair_id!r}" for pair, i in owners]):
-                streams[contrast.noise_step] = option_streams(
-                    mllm, images, asked, options, contrast, **settings
-                )
+                read = option_streams(mllm, images, asked, options, contrast, **settings)
+                streams[contrast.noise_step] = [answer for both in read for answer in both]
         method = type(contrast).__name__
-        for (pair, i), both in zip(owners, streams[contrast.noise_step], strict=True):
-            for k, answer in enumerate(both):
-                each = answer.logprobs(contrast)
-                value = each.mean() if normalize else each.sum()
-                rows.append(_row(pair, i, k, mllm.name, method, value) | {"setting": name})
+        answers = combined_logprobs(streams[contrast.noise_step], contrast)
+        for place, each in enumerate(answers):
+            pair, i = owners[place // 2]
+            value = each.mean() if normalize else each.sum()
+            rows.append(_row(pair, i, place % 2, mllm.name, method, value) | {"setting": name})
     return pd.DataFrame(rows)
 
 

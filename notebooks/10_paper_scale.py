@@ -196,9 +196,9 @@ from pathlib import Path
 from erragree_utils import get_scale, report, study
 from erragree_utils.store import read
 
-out, options = Path(tempfile.mkdtemp()), {"tabletop-a": {"n_sets": 12}}
-methods = ["matching", "vqascore"]
-tasks = study.plan(get_scale("mini"), ["tabletop-a"], methods=methods)
+mini = get_scale("mini")
+out, options = Path(tempfile.mkdtemp()), {"tabletop-a": {"n_sets": 12, **mini.draw}}
+tasks = study.plan(mini, ["tabletop-a"], methods=["matching", "vqascore"])
 how = {"scale": "mini", "options": options, "batch_size": 8}
 first = study.run(tasks, out, limit=6, **how)
 print(f"{first.scored} sets scored, {first.scored // 2} by each method")
@@ -303,19 +303,18 @@ else:
     print("not run: no pictures, no comparisons")
 
 # %% [markdown]
-# The next cell asserts what this page has shown: which precision fits where; that a run which was cut goes on, and ends with what the chapters compute; and that what was not run is reported as not run.
+# One thing on this page could have come out otherwise, since a run and a chapter put images and captions together in different batches, and this run was cut in between:
 
 # %% tags=["finding"]
-assert table.loc["T4", "precision"] == "4bit" and table["fits"].all()
-assert not forced.loc["T4", "fits"] and forced.drop("T4")["fits"].all()
-assert first.scored == 12 and (second.stored, second.scored) == (11, 13)
-assert same == 1 and apart < 1e-3
-ran = two_way["status"] == "run"
-assert set(two_way.loc[ran, "method"]) == set(methods) and not ran.all()
-assert (report.shown(two_way).loc[~ran, "individual accuracy"] == "not run").all()
-stored = {(s["benchmark"]["name"], s["method"]["name"]) for s in found.settings.values()}
-ours = cells[cells["status"] != "not run"]
-assert set(zip(ours["benchmark"], ours["method"], strict=True)) <= stored
+from erragree_utils import findings
+from erragree_utils.findings import finding
+
+findings.show([
+    finding(
+        "Scores that a run stored are those that a chapter computes, image by image",
+        apart, below=1e-3, unit="", seed=mini.seed,
+    )
+])  # fmt: skip
 
 # %% [markdown]
 # ## What it means

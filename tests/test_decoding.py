@@ -35,6 +35,7 @@ from erragree_utils.decoding import (
     ContrastiveLogitsProcessor,
     TextContrast,
     add_noise,
+    combined_logprobs,
     contrastive_option_logprobs,
     generate_contrastive,
     named_seed,
@@ -583,6 +584,11 @@ class TestOptions:
             found = [[s.logprobs(contrast).mean() for s in row] for row in kept]
             expected = scores(tiny, entries, OPTIONS, contrast)
             np.testing.assert_allclose(found, expected, atol=1e-6)
+            answers = [s for row in kept for s in row]
+            together = combined_logprobs(answers, contrast)
+            assert len({len(each) for each in together}) > 1  # answers of different lengths
+            for one, its in zip(answers, together, strict=True):
+                np.testing.assert_allclose(one.logprobs(contrast), its, atol=1e-6)
         assert kept[0][2].conditional.shape == (2, len(tiny.processor.tokenizer))
 
     def test_options_and_their_number_may_differ_and_the_batch_size_changes_nothing(

@@ -230,69 +230,107 @@ def test_accuracies_that_do_not_exist_are_not_shown():
         metrics.as_percent(pd.DataFrame({"n_pairs": [1]}))
 
 
-class TestSettingsChosenOnOtherPairs:
-    def settings(self, n: int = 60, seed: int = 0) -> pd.DataFrame:
-        """Ten settings that all guess."""
-        return pd.concat([
-            table(guesses(n, 100 * seed + k)).assign(strength=float(k)) for k in range(10)
-        ])  # fmt: skip
+@pytest.mark.parametrize("n", range(1, 400, 7))
+def test_wilsons_interval_holds_the_share_at_both_ends(n):
+    assert metrics.wilson(1.0, n)[1] == 1.0 and metrics.wilson(0.0, n)[0] == 0.0
 
-    def test_each_half_gets_the_setting_that_is_best_on_the_other(self):
-        pred = self.settings(seed=1)
-        found = metrics.choose_held_out(pred, "strength")
-        assert len(set(found.attrs["chosen"].values())) == 2
+
+def under(margins: np.ndarray, setting, relation: str = "left/right") -> pd.DataFrame:
+    """Predictions of pairs of images, by how much each image prefers its own option."""
+    pred = table((margins > 0).astype(int), relation)
+    return pred.assign(score_own=margins.ravel(), score_other=0.0, setting=setting)
+
+
+class TestSettingsChosenOnOtherPairs:
+    def margins(self, n: int = 60, seed: int = 0) -> np.ndarray:
+        return np.random.default_rng(seed).normal(0.5, 2, (n, 2))
+
+    def test_a_setting_that_is_clearly_better_is_chosen_for_all(self):
+        plain = self.margins()
+        better = plain + np.where(plain < 0, 1.5, 0.0)
+        pred = pd.concat([under(plain, "plain"), under(better, "better")])
+        found = metrics.choose_held_out(pred, "setting")
+        assert found.attrs["chosen"] == {"better": 1.0}
         assert len(found) == 120 and not found.duplicated(["pair_id", "image_index"]).any()
-        right = pred.groupby(["strength", "pair_id"])["correct"].all().unstack("pair_id")
-        for half, strength in found.attrs["chosen"].items():
-            tested = found.loc[found["strength"] == strength, "pair_id"].unique()
-            others = right.drop(columns=tested)
-            assert others.mean(axis=1)[strength] == others.mean(axis=1).max(), half
+        assert found["correct"].mean() == (better > 0).mean()
+
+    def test_of_settings_within_one_error_the_weakest_is_chosen_though_another_has_more_right(self):
+        plain = self.margins()
+        other = np.random.default_rng(1).permutation(plain)
+        near = (other < 0) & (other > -0.5)
+        other[near], other[~near] = 0.01, other[~near] - 0.05  # more are right, by a hair
+        worse = plain - 3.0
+        pred = pd.concat([under(m, name) for name, m in (("0", plain), ("1", other), ("2", worse))])
+        right = summarize(pred, by="setting")["pair_accuracy"]
+        assert right["1"] > right["0"] + 0.05
+        assert metrics.choose_held_out(pred, "setting").attrs["chosen"] == {"0": 1.0}
+
+    def test_stretching_all_margins_is_no_merit_and_no_fault(self):
+        plain = self.margins()
+        for factor in (0.2, 5.0):
+            pred = pd.concat([under(plain, "plain"), under(factor * plain, "stretched")])
+            assert metrics.choose_held_out(pred, "setting").attrs["chosen"] == {"plain": 1.0}
 
     def test_guesses_stay_at_chance_where_the_best_of_many_would_not(self):
         best, honest = [], []
-        for seed in range(20):
-            pred = self.settings(seed=seed)
-            best.append(summarize(pred, by="strength")["pair_accuracy"].max())
-            chosen = metrics.choose_held_out(pred, "strength", seed=seed)
-            honest.append(summarize(chosen)["pair_accuracy"].item())
+        for seed in range(10):
+            margins = np.random.default_rng(seed).normal(size=(10, 60, 2))
+            pred = pd.concat([under(m, k) for k, m in enumerate(margins)])
+            best.append((margins > 0).all(axis=2).mean(axis=1).max())
+            chosen = metrics.choose_held_out(pred, "setting", seed=seed)
+            honest.append(chosen.groupby("pair_id")["correct"].all().mean())
         assert np.mean(best) > 0.32
-        assert abs(np.mean(honest) - 0.25) < 3 * np.std(honest) / 20**0.5
+        assert abs(np.mean(honest) - 0.25) < 3 * np.std(honest) / 10**0.5
 
-    def test_a_setting_that_is_always_best_is_always_chosen(self):
-        good, bad = table([(1, 1)] * 6), table([(0, 1)] * 6)
-        pred = pd.concat([bad.assign(setting="bad"), good.assign(setting="good")])
-        found = metrics.choose_held_out(pred, "setting", folds=3)
-        assert found["correct"].all() and set(found.attrs["chosen"].values()) == {"good"}
-
-    def test_of_equal_settings_the_first_is_taken(self):
-        same = table([(1, 1), (0, 1)] * 3)
-        pred = pd.concat([same.assign(setting=name) for name in ("z", "a")])
-        assert set(metrics.choose_held_out(pred, "setting")["setting"]) == {"z"}
+    def test_no_pair_has_a_part_in_the_choice_of_its_own_setting(self):
+        near, far = self.margins(40), self.margins(40, seed=1)
+        before = pd.concat([under(near, "near"), under(far, "far")])
+        one = before["pair_id"] == before["pair_id"].iloc[0]
+        after = before.assign(score_own=before["score_own"].where(~one, -50.0))
+        mine = [metrics.choose_held_out(p, "setting") for p in (before, after)]
+        first, second = (m.loc[m["pair_id"] == before["pair_id"].iloc[0], "setting"] for m in mine)
+        assert first.tolist() == second.tolist()
 
     def test_halves_have_pairs_of_each_relation(self):
-        pred = pd.concat([table(guesses(20), name) for name in ("left/right", "on/under")])
-        pred = pd.concat([pred.assign(setting=k) for k in (0, 1)])
-        pred["correct"] = (
-            pred["pair_id"].str.extract(r"(\d+)$")[0].astype(int) % 2 == pred["setting"]
-        )
-        found = metrics.choose_held_out(pred, "setting")
-        assert len(set(found.attrs["chosen"].values())) == 2
-        assert found.groupby(["relation", "setting"]).size().nunique() == 1
+        # One relation in which each setting is hopeless: uneven halves would show it now and then.
+        good, bad = np.full((30, 2), 2.0), np.full((2, 2), -9.0)
+        parts = [
+            under(m + shift, name, relation)
+            for name, shift in (("a", 0.0), ("b", 0.01))
+            for m, relation in ((good, "left/right"), (bad, "on/under"))
+        ]
+        found = metrics.choose_held_out(pd.concat(parts), "setting")
+        assert sorted(found["relation"].unique()) == ["left/right", "on/under"]
+        assert len(found.attrs["chosen"]) == 1
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda t: t.drop(columns="strength"), "lacks the column 'strength'"),
+            (lambda t: t.drop(columns="setting"), "lacks the column 'setting'"),
             (lambda t: t.iloc[1:], "different images"),
+            (lambda t: t[t["pair_id"].isin(t["pair_id"].unique()[:3])], "3 pairs cannot choose"),
         ],
     )
     def test_what_cannot_be_compared(self, change, message):
+        pred = pd.concat([under(self.margins(6), k) for k in (0, 1)])
         with pytest.raises(ValueError, match=message):
-            metrics.choose_held_out(change(self.settings(4)), "strength")
+            metrics.choose_held_out(change(pred), "setting")
 
-    def test_more_folds_than_pairs(self):
-        with pytest.raises(ValueError, match="folds must be 2 to 4"):
-            metrics.choose_held_out(self.settings(4), "strength", folds=5)
+
+class TestBootstrapOfAnyNumber:
+    UNITS = pd.DataFrame({"kind": ["a"] * 50 + ["b"] * 10, "x": np.arange(60.0)})
+
+    def test_of_a_mean_is_that_of_the_mean(self):
+        value, low, high = metrics.bootstrap(lambda t: t["x"].mean(), self.UNITS)
+        known = metrics.bootstrap_mean(self.UNITS["x"].to_numpy())
+        assert value == known["mean"]
+        assert (low, high) == pytest.approx((known["mean_low"], known["mean_high"]), abs=0.6)
+
+    def test_within_groups_draws_as_many_of_each_as_there_are(self):
+        share = lambda t: (t["kind"] == "a").mean()  # noqa: E731
+        assert metrics.bootstrap(share, self.UNITS, "kind", resamples=20) == (50 / 60,) * 3
+        value, low, high = metrics.bootstrap(share, self.UNITS, resamples=100)
+        assert low < value < high
 
 
 class TestComparisonsForPeople:

@@ -21,7 +21,7 @@ from erragree_utils.scale import SCALES
 from erragree_utils.tabletop.patterns import PATTERNS
 
 MINI = SCALES["mini"]
-SEEDS = (0, 11, 12, 13)
+SEEDS = (0, 11, 12, 13, 14, 15, 16)
 
 
 def look(clip: Any, vision: Any, seed: int, n: int) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--clip-above", type=float, default=MINI.blind_above)
     parser.add_argument("--vision-below", type=float, default=MINI.blind_below)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--pairs", type=int, default=60, help="of each pattern")
+    parser.add_argument("--pairs", type=int, default=40, help="of each pattern")
     parser.add_argument("--output", type=Path, default=benchmark.RECORD)
     parser.add_argument("--look", action="store_true", help="print the candidates' cosines, only")
     options = parser.parse_args()

@@ -38,7 +38,7 @@ Keep = Callable[[Images], Sequence[bool]]
 def load_tabletop_mmvp(
     name: str = "tabletop-mmvp",
     seed: int = 0,
-    n_pairs: int = 30,
+    n_pairs: int = 40,
     size: int | None = None,
     supersample: int = 2,
     keep: Keep | None = None,

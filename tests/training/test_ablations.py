@@ -538,6 +538,19 @@ def test_a_rerun_leaves_nothing_behind_and_gives_rows(out, tmp_path, monkeypatch
     assert (rows["steps"] == 2).all() and set(rows["metric"]) == METRICS
 
 
+def test_a_difference_of_means_is_over_seeds_pairs_and_benchmarks():
+    table = made_up(
+        **{"CLIP": ["2000" * 25] * 2, "hard negatives": ["2200" * 25, "2222" * 25],
+           "mean patch": ["0000" * 25] * 2}
+    )  # fmt: skip
+    both = pd.concat([table, table.assign(benchmark="tabletop-b", per_pair="2" * 100)])
+    hard, others = ["hard negatives"], ["CLIP", "mean patch"]
+    value, low, high = ablations.difference(table, "pair", hard, others)
+    assert value == pytest.approx(0.75 - 0.125) and low < value < high
+    assert ablations.difference(both, "pair", hard, others)[0] == pytest.approx(value / 2)
+    assert ablations.difference(both, "pair", hard)[0] == pytest.approx((0.75 + 1) / 2)
+
+
 # --- the tables that this package ships ----------------------------------------------------------
 
 
@@ -552,6 +565,7 @@ def test_recorded_rows_are_of_the_experiments_as_they_are_now():
 
 def test_every_recorded_run_has_every_measure():
     table = ablations.results()
+    assert ablations.missing_runs(table).empty
     found = table.groupby(["experiment", "seed", "benchmark"])["metric"].agg(set)
     assert (found.xs("tabletop-a", level=2) == METRICS | {"probe"}).all()
     assert (found.xs("tabletop-b", level=2) == METRICS).all()

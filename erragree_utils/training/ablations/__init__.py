@@ -11,6 +11,7 @@ from .experiments import FAMILIES as FAMILIES
 from .experiments import GRADE as GRADE
 from .experiments import REPORTED as REPORTED
 from .experiments import Settings as Settings
+from .tables import difference as difference
 from .tables import effects as effects
 from .tables import missing_runs as missing_runs
 from .tables import overview as overview
