@@ -300,7 +300,8 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     z2 = stats.norm.ppf(0.5 + LEVEL / 2) ** 2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    # Rounding must not leave the share itself out, as it can at 0 and 1.
+    return min(share, max(0.0, float(centre - half))), max(share, min(1.0, float(centre + half)))
 
 
 def bootstrap_share(right: np.ndarray, total: np.ndarray, seed: int = 0) -> tuple[float, float]:
