@@ -11,17 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
-from scipy.special import expit
 from sklearn.model_selection import GroupKFold
 
 from .agreement import cosine
+from .logistic import fit_logistic, one_standard_error
+from .metrics import bootstrap_share
 
-STRENGTHS = (1e-4, 1e-2, 1.0)
-INNER_FOLDS = 3
-STEPS = 40  # of the optimiser: stopping early regularises too, and unseen groups are the judge
+PENALTIES = tuple(np.logspace(1, -3.5, 10))  # from next to no change to no retrieval left
 SPLITS = 100  # of groups into halves, for differences of means
-SIDES = ("text", "image")
 
 
 def difference_angles(images: np.ndarray, texts: np.ndarray) -> pd.DataFrame:
@@ -213,136 +210,140 @@ def planted(images: np.ndarray, texts: np.ndarray, length: float, seed: int = 0)
     return _unit(images + np.array([0.5, -0.5])[:, None] * length * axis)
 
 
-def fit_map(
-    images: np.ndarray, texts: np.ndarray, strength: float, side: str = "text"
+def fit_maps(
+    images: np.ndarray, texts: np.ndarray, penalties: Sequence[float] = PENALTIES
 ) -> np.ndarray:
-    """A linear map of texts, or of images, that makes matching right, as near to 1 as may be.
+    """Linear maps between images and texts that make matching right, as near to 1 as may be.
 
     Parameters
     ----------
     images, texts : numpy.ndarray, shape (N, 2, D)
         Of unit length, as `Clip` gives them.
-    strength : float
-        Of the penalty on the distance from the identity; larger changes less.
-    side : {"text", "image"}
-        Which embeddings are mapped.
+    penalties : sequence of float
+        On the squared distance from the identity; larger changes less.
 
     Returns
     -------
-    numpy.ndarray, shape (D, D)
-        M, such that ``M @ text``, or ``M @ image``, scaled to length one, replaces the embedding.
+    numpy.ndarray, shape (penalties, D, D)
+        M for each penalty: ``image @ M @ text`` is the repaired score. It may be read as a map of
+        the texts or of the images, which are the same scores.
 
     Raises
     ------
     ValueError
-        If shapes do not agree, or the side is unknown.
+        If the shapes are not (N, 2, D).
 
     Notes
     -----
-    Logistic loss of the 2N matching margins, with the mapped embeddings scaled to length one, in
-    units of the margins' spread before the repair, plus `strength` times the squared distance of M
-    from the identity; minimised by L-BFGS from the identity, in at most `STEPS` steps.
+    Mean logistic loss of the 2N matching margins, in units of their spread before the repair, plus
+    the penalty. The loss is convex (mapped vectors are not scaled to length one again: then it
+    would not be), and the best M differs from 1 by a sum of outer products of the examples' images
+    and text differences; so it is found in the coordinates of their kernel matrix, 2N numbers
+    instead of D^2.
     """
     images, texts = _checked(images, texts)
-    _check_side(side)
-    size = images.shape[-1]
-    fixed, mapped = (images, texts) if side == "text" else (texts, images)
-    rows = mapped.reshape(-1, size)
-    spread = max(float(_margins(images, texts).std()), 1e-12)
-
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        away = flat.reshape(size, size) - np.eye(size)
-        raw = rows + rows @ away.T
-        lengths = np.linalg.norm(raw, axis=1, keepdims=True)
-        unit = raw / lengths
-        pair = unit.reshape(mapped.shape)
-        margins = _margins(*((fixed, pair) if side == "text" else (pair, fixed))) / spread
-        pull = -expit(-margins)[..., None] / spread / margins.size
-        # Of a mapped text both images' margins speak; of a mapped image its own alone.
-        if side == "text":
-            slope = pull * fixed - (pull * fixed)[:, ::-1]
-        else:
-            slope = pull * (fixed - fixed[:, ::-1])
-        slope = slope.reshape(-1, size)
-        slope = (slope - (slope * unit).sum(axis=1, keepdims=True) * unit) / lengths
-        value = np.logaddexp(0, -margins).mean() + strength * (away**2).sum()
-        return value, (slope.T @ rows + 2 * strength * away).ravel()
-
-    start = np.eye(size).ravel()
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
-    return found.x.reshape(size, size)
+    spread = _spread(images, texts)
+    rows = images.reshape(-1, images.shape[-1])
+    asked = (texts - texts[:, ::-1]).reshape(rows.shape) / spread
+    values, vectors = np.linalg.eigh((rows @ rows.T) * (asked @ asked.T))
+    kept = values > 1e-9 * values[-1]
+    root, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    before = (rows * asked).sum(axis=1)
+    maps, weights = [], None
+    for penalty in penalties:
+        strength = np.full(len(root), 2 * penalty * len(rows))
+        weights = fit_logistic(vectors * root, strength, weights, before)
+        shares = vectors @ (weights / root)
+        maps.append(np.eye(rows.shape[1]) + (shares[:, None] * rows).T @ asked)
+    return np.stack(maps)
 
 
-def cross_fitted_maps(
+def repair_curve(
     images: np.ndarray,
     texts: np.ndarray,
     groups: Sequence,
-    side: str = "text",
+    penalties: Sequence[float] = PENALTIES,
     folds: int = 5,
-    strengths: Sequence[float] = STRENGTHS,
-) -> tuple[np.ndarray, np.ndarray]:
-    """`fit_map` for each fold, from the pairs of other groups.
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What linear repairs recover on unseen groups, and what they cost, from no change to much.
 
     Parameters
     ----------
     images, texts : numpy.ndarray, shape (N, 2, D)
+        Of unit length, as `Clip` gives them.
     groups : sequence, length N
-        Pairs of one group are never on both sides.
-    side : {"text", "image"}
+        Pairs of one group are never on both sides of a fold.
+    penalties : sequence of float
+        As in `fit_maps`, from the largest on.
     folds : int
-    strengths : sequence of float
-        The one with the most right matches on a third of the training groups, after a fit to the
-        others, is taken; of equals the strongest.
+    seed : int
+        Of the bootstrap.
 
     Returns
     -------
-    maps : numpy.ndarray, shape (folds, D, D)
-    fold : numpy.ndarray of int, shape (N,)
-        Which map has not seen the pair.
+    pandas.DataFrame
+        A row for each penalty, the index; the first is infinite, which is no repair. On held-out
+        pairs: ``relative`` preference, ``pair`` accuracy, ``retrieval`` (each image's own text
+        among those of the same place in all pairs) and ``cost``, the retrieval lost; each with
+        ``_low`` and ``_high`` (95%, bootstrap over groups), ``log_loss``, and ``named``, true for
+        the largest penalty within one standard error of the least held-out log loss.
 
     Raises
     ------
     ValueError
-        If shapes or lengths do not agree, there are too few groups, or the side is unknown.
+        If shapes or lengths do not agree, there are fewer groups than folds or two.
     """
     images, texts = _checked(images, texts)
-    groups = np.asarray(groups)
-    least = max(folds, INNER_FOLDS + 1)
-    if len(groups) != len(images) or folds < 2 or len(np.unique(groups)) < least:
+    names, number = np.unique(np.asarray(groups), return_inverse=True)
+    if len(number) != len(images) or not 2 <= folds <= len(names):
         raise ValueError(
-            f"give a group for each of the {len(images)} pairs, {least} groups or more, and two "
-            f"folds or more; there are {len(groups)} of {len(np.unique(groups))} groups"
+            f"give a group for each of the {len(images)} pairs, and 2 to {len(names)} folds, the "
+            f"number of groups; there are {len(number)} groups' names and {folds} folds"
         )
-    maps, fold_of = [], np.zeros(len(images), int)
-    for k, (train, test) in enumerate(GroupKFold(folds).split(images, groups=groups)):
-        a, b = (train[i] for i in next(GroupKFold(INNER_FOLDS).split(train, groups=groups[train])))
-        right = {}
-        for strength in sorted(strengths, reverse=True):
-            one = fit_map(images[a], texts[a], strength, side)[None]
-            tried = _mapped(images[b], texts[b], one, np.zeros(len(b), int), side)
-            right[strength] = (_margins(*tried) > 0).sum()
-        maps.append(fit_map(images[train], texts[train], max(right, key=right.get), side))
-        fold_of[test] = k
-    return np.stack(maps), fold_of
+    shape = (len(penalties) + 1, len(images), 2)
+    margins, found, losses = np.zeros(shape), np.zeros(shape, bool), np.zeros(shape)
+    for train, test in GroupKFold(folds).split(images, groups=number):
+        spread = _spread(images[train], texts[train])
+        identity = np.eye(images.shape[-1])[None]
+        maps = np.concatenate([identity, fit_maps(images[train], texts[train], penalties)])
+        for k, one in enumerate(maps):
+            mapped = images[test] @ one
+            margins[k, test] = _margins(mapped, texts[test])
+            losses[k, test] = np.logaddexp(0, -margins[k, test] / spread)
+            found[k, test] = _finds(mapped, texts, test)
+    by_group = np.eye(len(names))[number].T
+    totals = by_group.sum(axis=1).astype(int)
+    rows = []
+    for k in range(len(margins)):
+        right = {
+            "relative": (margins[k].sum(axis=1) > 0, 1),
+            "pair": ((margins[k] > 0).all(axis=1), 1),
+            "retrieval": (found[k].sum(axis=1), 2),
+            "cost": (found[0].sum(axis=1) - found[k].sum(axis=1), 2),
+        }
+        row = {}
+        for name, (values, each) in right.items():
+            sums = (by_group @ values).astype(int)
+            row[name] = sums.sum() / totals.sum() / each
+            # Where no group has lost anything, there is nothing to resample.
+            lost_none = name == "cost" and not sums.any()
+            ends = (0.0, 0.0) if lost_none else bootstrap_share(sums, totals * each, seed)
+            row[f"{name}_low"], row[f"{name}_high"] = ends
+        rows.append(row | {"log_loss": losses[k].mean()})
+    table = pd.DataFrame(rows, index=pd.Index([np.inf, *penalties], name="penalty"))
+    named = one_standard_error(losses.sum(axis=2) @ by_group.T)
+    return table.assign(named=np.arange(len(table)) == named)
 
 
 def matching_table(
-    images: np.ndarray,
-    texts: np.ndarray,
-    maps: np.ndarray | None = None,
-    fold: np.ndarray | None = None,
-    side: str = "text",
-    pair_ids: Sequence[str] | None = None,
+    images: np.ndarray, texts: np.ndarray, pair_ids: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """CLIP's matching between the two texts of each pair, with or without repaired embeddings.
+    """CLIP's matching between the two texts of each pair.
 
     Parameters
     ----------
     images, texts : numpy.ndarray, shape (N, 2, D)
-    maps, fold : optional
-        What `cross_fitted_maps` returned.
-    side : {"text", "image"}
-        Which embeddings are mapped; they are scaled to length one again.
     pair_ids : sequence of str, optional
 
     Returns
@@ -354,41 +355,23 @@ def matching_table(
     Raises
     ------
     ValueError
-        If shapes do not agree, or the side is unknown.
-    """
-    images, texts = _mapped(images, texts, maps, fold, side)
-    scores = np.einsum("nid,njd->nij", images, texts)
-    own = scores[:, [0, 1], [0, 1]]
-    return _table(own, scores[:, [0, 1], [1, 0]], 2, pair_ids)
-
-
-def retrieval_table(
-    images: np.ndarray,
-    texts: np.ndarray,
-    maps: np.ndarray | None = None,
-    fold: np.ndarray | None = None,
-    side: str = "text",
-    pair_ids: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """The own text of each image among those of the same place in all pairs: all left, all right.
-
-    Parameters and errors are those of `matching_table`; so are the columns, with as many options as
-    there are pairs, and as ``score_other`` the highest score of another text. Each image is
-    searched with the map that has not seen its pair.
+        If shapes or lengths do not agree.
     """
     images, texts = _checked(images, texts)
-    n = len(images)
-    own, other = np.zeros((n, 2)), np.zeros((n, 2))
-    fold = np.zeros(n, int) if maps is None else fold
-    for k in np.unique(fold):
-        rows = np.flatnonzero(fold == k)
-        one = None if maps is None else maps[[k]]
-        all_images, all_texts = _mapped(images, texts, one, np.zeros(n, int), side)
-        scores = np.einsum("nid,mid->nim", all_images[rows], all_texts)
-        own[rows] = scores[np.arange(len(rows)), :, rows]
-        scores[np.arange(len(rows)), :, rows] = -np.inf
-        other[rows] = scores.max(axis=2)
-    return _table(own, other, n, pair_ids)
+    scores = np.einsum("nid,njd->nij", images, texts)
+    own, other = scores[:, [0, 1], [0, 1]].ravel(), scores[:, [0, 1], [1, 0]].ravel()
+    names = [f"{i:04d}" for i in range(len(images))] if pair_ids is None else list(pair_ids)
+    if len(names) != len(images):
+        raise ValueError(f"{len(names)} pair_ids for {len(images)} pairs: give one for each")
+    return pd.DataFrame({
+        "pair_id": np.repeat(names, 2),
+        "set_id": np.repeat(names, 2),
+        "image_index": np.tile([0, 1], len(names)),
+        "n_options": 2,
+        "score_own": own,
+        "score_other": other,
+        "correct": own > other,
+    })  # fmt: skip
 
 
 def _checked(images: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -401,21 +384,6 @@ def _checked(images: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndar
     return images, texts
 
 
-def _check_side(side: str) -> None:
-    if side not in SIDES:
-        raise ValueError(f"unknown side {side!r}; choose 'text' or 'image'")
-
-
-def _mapped(images, texts, maps, fold, side: str) -> tuple[np.ndarray, np.ndarray]:
-    images, texts = _checked(images, texts)
-    _check_side(side)
-    if maps is None:
-        return images, texts
-    mapped = texts if side == "text" else images
-    mapped = _unit(np.einsum("nde,nie->nid", maps[np.asarray(fold)], mapped))
-    return (images, mapped) if side == "text" else (mapped, texts)
-
-
 def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
@@ -423,6 +391,19 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 def _margins(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
     """Score of each image's own text minus that of the other, (N, 2)."""
     return (images * (texts - texts[:, ::-1])).sum(axis=2)
+
+
+def _spread(images: np.ndarray, texts: np.ndarray) -> float:
+    return max(float(_margins(images, texts).std()), 1e-12)
+
+
+def _finds(mapped: np.ndarray, texts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Whether images (M, 2, D) of the pairs `rows` find their own text among all; a tie is not."""
+    scores = np.einsum("nid,mid->nim", mapped, texts)
+    places = np.arange(len(rows))
+    own = scores[places, :, rows]
+    scores[places, :, rows] = -np.inf
+    return own > scores.max(axis=2)
 
 
 def _halves(n: int, splits: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -441,18 +422,3 @@ def _across(one: np.ndarray, two: np.ndarray, moved: np.ndarray, asked: np.ndarr
 def _jackknife_error(without: Sequence[float]) -> float:
     """Standard error, from the values that come of leaving each unit out."""
     return float(np.sqrt((len(without) - 1) * np.var(without)))
-
-
-def _table(own, other, n_options: int, pair_ids) -> pd.DataFrame:
-    names = [f"{i:04d}" for i in range(len(own))] if pair_ids is None else list(pair_ids)
-    if len(names) != len(own):
-        raise ValueError(f"{len(names)} pair_ids for {len(own)} pairs: give one for each")
-    return pd.DataFrame({
-        "pair_id": np.repeat(names, 2),
-        "set_id": np.repeat(names, 2),
-        "image_index": np.tile([0, 1], len(own)),
-        "n_options": n_options,
-        "score_own": own.ravel(),
-        "score_other": other.ravel(),
-        "correct": (own > other).ravel(),
-    })  # fmt: skip

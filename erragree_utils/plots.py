@@ -592,7 +592,9 @@ def probe_bars(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     table : pandas.DataFrame
-        What `probes.probe_table` returned, or several joined; a row of dots for each row.
+        What `probes.probe_table` returned, or several joined; a row of dots for each row. Where
+        it has ``one_class`` and all folds gave one answer to all, a hollow dot without an interval
+        stands for an accuracy that measures nothing.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -612,9 +614,16 @@ def probe_bars(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     value, low, high = (table[f"accuracy{end}"].to_numpy(float) for end in ("", "_low", "_high"))
     ax.vlines(table["chance"].astype(float), places - 0.5, places + 0.5, color=INK,
               ls=(0, (4, 2)), lw=1.3, label="chance")  # fmt: skip
-    spread = _spread(value, low, high)
-    ax.errorbar(value, places, xerr=spread, fmt="o", color=BLUE, ms=6.5, lw=1.8, capsize=3,
-                zorder=3, label="probe, 95% interval")  # fmt: skip
+    folds = sum(str(name).startswith("fold ") for name in table)
+    alike = table.get("one_class", pd.Series(0, table.index)).to_numpy(int)
+    collapsed = (alike > 0) & (alike >= folds)
+    spread, shown = _spread(value, low, high), ~collapsed
+    ax.errorbar(value[shown], places[shown], xerr=np.asarray(spread)[:, shown], fmt="o",
+                color=BLUE, ms=6.5, lw=1.8, capsize=3, zorder=3,
+                label="probe, 95% interval")  # fmt: skip
+    if collapsed.any():
+        ax.plot(value[collapsed], places[collapsed], "o", mfc="none", mec=BLUE, ms=6.5, zorder=3,
+                label="one answer to all")  # fmt: skip
     ax.plot(table["shuffled"].astype(float), places, "x", color=ORANGE, ms=7, mew=1.8, zorder=2,
             label="shuffled labels")  # fmt: skip
     ax.set(xlim=(min(0.35, low.min() - 0.02), 1.02), ylim=(len(table) - 0.5, -0.5))
@@ -625,6 +634,55 @@ def probe_bars(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.tick_params(axis="y", length=0)
     _legend(ax, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
     return ax
+
+
+def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """What repairs recover against the retrieval they cost, a line for each set of pairs.
+
+    Parameters
+    ----------
+    tables : mapping of str to pandas.DataFrame
+        What `alignment.repair_curve` returned; the first row of each, no repair, is where its line
+        begins, and the named penalty has a ring around it.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Relative preference on the left, pair accuracy on the right, with 95% intervals.
+
+    Raises
+    ------
+    ValueError
+        If there is no table, or one lacks a column.
+    """
+    panels = {"relative": ("Relative preference", 0.5), "pair": ("Pair accuracy", 0.25)}
+    needed = {f"{name}{end}" for name in panels for end in ("", "_low", "_high")}
+    needed |= {"cost", "named"}
+    if not tables or any(needed - set(table) for table in tables.values()):
+        raise ValueError(f"give tables of repair_curve, with the columns {sorted(needed)}")
+    figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.8), sharex=True, layout="constrained")
+    figure.patch.set_alpha(0)
+    for ax, (name, (title, chance)) in zip(axes, panels.items(), strict=True):
+        ax = _axes(ax, (4.5, 3.8))
+        for (label, table), colour, mark in zip(
+            tables.items(), COLOURS * len(tables), "osD^" * len(tables), strict=False
+        ):
+            cost, value, low, high = (
+                table[column].to_numpy(float)
+                for column in ("cost", name, f"{name}_low", f"{name}_high")
+            )
+            ax.errorbar(cost, value, yerr=_spread(value, low, high), fmt=f"{mark}-", color=colour,
+                        ms=4.5, lw=1.4, elinewidth=0.9, capsize=2, label=label)  # fmt: skip
+            named = table["named"].to_numpy(bool)
+            ax.plot(cost[named], value[named], "o", mfc="none", mec=INK, mew=1.6, ms=12,
+                    label="_ring")  # fmt: skip
+        ax.axhline(chance, color=INK, ls=(0, (4, 2)), lw=1.3, label="chance")
+        ax.set(ylim=(-0.03, 1.03), xlabel="Retrieval lost (share of images)", ylabel=title)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.grid(axis="y", color=INK, alpha=0.25, linewidth=0.7)
+    _legend(axes[0], loc="lower center", bbox_to_anchor=(1.1, 1.0), ncols=4)
+    return figure
 
 
 def question_pairs(

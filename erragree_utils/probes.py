@@ -1,30 +1,26 @@
 """Probes: can a small classifier read the answer from a representation, on unseen object pairs?
 
 Folds are grouped, by object pair, so that no pair is on both sides: a probe that learns objects by
-heart gains nothing. Regularisation is chosen inside the training folds.
+heart gains nothing. Regularisation is chosen inside the training folds, by held-out log loss.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
 
+from .logistic import fit_logistic, one_standard_error
 from .metrics import bootstrap_share
 from .vqascore import CaptionError, parse_caption
 
-KINDS = ("linear", "mlp")
-STRENGTHS = np.logspace(-2, 4, 7)  # of C, for examples of length about one
-INNER_FOLDS = 3
-HIDDEN, DECAY, EPOCHS = 64, 1.0, 200  # of the nonlinear probe
+KINDS = ("linear", "gaussian")
+# Inverse penalties for coordinates of mean length one, from the most regularised on.
+STRENGTHS = np.logspace(-2, 3, 6)
+INNER_FOLDS, LEAST_GROUPS = 5, 3  # of the training groups
 
 
 def side_examples(captions: Sequence[str]) -> pd.DataFrame:
@@ -95,9 +91,9 @@ def probe(
         What the label is asked *about*, such as the difference of the text embeddings of the two
         objects. The probe then is linear in the outer product of features and condition, so
         bilinear in the two: it learns one rule for all objects, not one for each.
-    kind : {"linear", "mlp"}
-        Logistic regression, or one hidden layer of 64 units on the same inputs (weight decay fixed,
-        no search: it asks whether a nonlinear reader does much better, not how well one can do).
+    kind : {"linear", "gaussian"}
+        Logistic regression on the features, or on a Gaussian kernel of them: a nonlinear reader
+        whose fit, too, has one minimum and gets there.
     folds : int
     shuffles : int
         Repetitions of the control with labels permuted within groups, which keeps their balance.
@@ -108,8 +104,9 @@ def probe(
     pandas.Series
         ``accuracy`` on held-out groups with ``accuracy_low`` and ``accuracy_high`` (95%, bootstrap
         over groups), ``chance`` (share of the more frequent label), ``shuffled`` (mean accuracy of
-        the control), ``n_examples``, ``n_groups``, ``n_parameters``, and ``fold 1`` to ``fold
-        {folds}``.
+        the control), ``n_examples``, ``n_groups``, ``n_parameters``, ``one_class`` (folds in which
+        all held-out examples got one answer: there the accuracy is the labels' balance and measures
+        nothing), and ``fold 1`` to ``fold {folds}``.
 
     Raises
     ------
@@ -119,7 +116,10 @@ def probe(
 
     Notes
     -----
-    Features are standardised on the training fold. An L2-penalised linear model has its weights in
+    The penalty is the strongest within one standard error of the best held-out log loss, over five
+    splits of the training groups; every fit is carried on until it has converged, and warns
+    (`ConvergenceWarning`) if it has not. Features are standardised on the training fold. An
+    L2-penalised linear model has its weights in
     the span of the training examples, so it is fitted in their coordinates there (the eigenvectors
     of the kernel matrix): the same model, at a cost that depends on the number of examples and not
     on that of features, which are 8192 for 64 patches of 128. The number of parameters is that of
@@ -128,12 +128,13 @@ def probe(
     x, y, groups = _checked(features, labels, groups, condition, kind, folds)
     q = 0 if condition is None else np.asarray(condition).shape[1]
     rng = np.random.default_rng(seed)
-    right, fold_of, n_parameters = _cross_validated(x, y, groups, q, kind, folds, seed)
+    answer, fold_of, n_parameters = _cross_validated(x, y, groups, q, kind, folds)
+    right = answer == y
     low, high = _interval(right, groups, seed)
-    controls = [
-        _cross_validated(x, _shuffled(y, groups, rng), groups, q, kind, folds, seed)[0].mean()
-        for _ in range(shuffles)
-    ]
+    controls = []
+    for mixed in (_shuffled(y, groups, rng) for _ in range(shuffles)):
+        said, *_ = _cross_validated(x, mixed, groups, q, kind, folds)
+        controls.append((said == mixed).mean())
     return pd.Series({
         "accuracy": right.mean(),
         "accuracy_low": low,
@@ -143,6 +144,7 @@ def probe(
         "n_examples": len(y),
         "n_groups": len(np.unique(groups)),
         "n_parameters": n_parameters,
+        "one_class": sum(len(np.unique(answer[fold_of == k])) == 1 for k in range(folds)),
         **{f"fold {k + 1}": right[fold_of == k].mean() for k in range(folds)},
     })  # fmt: skip
 
@@ -170,7 +172,7 @@ def probe_table(
         for name, features in representations.items()
     }
     table = pd.DataFrame(rows).T
-    counts = [name for name in table if name.startswith("n_")]
+    counts = [name for name in table if name.startswith("n_") or name == "one_class"]
     return table.astype(dict.fromkeys(counts, int))
 
 
@@ -224,13 +226,12 @@ def learning_curve(
             ends = np.cumsum([(units[train] == unit).sum() for unit in drawn])
             chosen = drawn[: int(np.searchsorted(ends, size)) + 1]
             part = train[np.isin(units[train], chosen)]
-            if len(np.unique(groups[part])) < INNER_FOLDS or len(np.unique(y[part])) < 2:
+            if len(np.unique(groups[part])) < LEAST_GROUPS or len(np.unique(y[part])) < 2:
                 raise ValueError(
-                    f"{size} training examples hold fewer than {INNER_FOLDS} groups or one label "
+                    f"{size} training examples hold fewer than {LEAST_GROUPS} groups or one label "
                     "alone; give a larger size"
                 )
-            model = _model(x, y, groups, part, q, kind, seed)
-            right[test] = model.predict(x[test]) == y[test]
+            right[test] = _answers(x, y, groups, part, test, q, kind) == y[test]
             counts.append(len(part))
         low, high = _interval(right, groups, seed)
         rows.append((right.mean(), low, high))
@@ -247,13 +248,12 @@ class Span(TransformerMixin, BaseEstimator):
     n_condition : int
         The last so many columns are a condition: inner products of features are multiplied with
         those of conditions, which are the inner products of the outer products of the two.
-    gain : bool
-        Scale so that coordinates have a mean square of one, as networks like it, instead of
-        examples of a mean length of one.
+    kind : {"linear", "gaussian"}
+        Inner products of the features, or a Gaussian kernel as wide as examples are apart.
     """
 
-    def __init__(self, n_condition: int = 0, gain: bool = False):
-        self.n_condition, self.gain = n_condition, gain
+    def __init__(self, n_condition: int = 0, kind: str = "linear"):
+        self.n_condition, self.kind = n_condition, kind
 
     def fit(self, x: np.ndarray, y: np.ndarray | None = None) -> Span:
         split = x.shape[1] - self.n_condition
@@ -263,13 +263,14 @@ class Span(TransformerMixin, BaseEstimator):
         self.scale_ = np.where(flat, np.inf, spread)
         self.length_ = np.sqrt((x[:, split:] ** 2).sum(axis=1).mean()) if self.n_condition else 1.0
         self.examples_ = self._parts(x)
+        self.width_ = max(2 * (self.examples_[0] ** 2).sum(axis=1).mean(), 1e-12)
         kernel = self._kernel(self.examples_)
         values, vectors = np.linalg.eigh(kernel)
         kept = values > 1e-9 * max(values[-1], 1e-12)
         kept[-1] |= not kept.any()  # nothing varies: one coordinate, which is 0
         self.directions_ = vectors[:, kept] / np.sqrt(np.maximum(values[kept], 1e-12))
         total = max(float(values[kept].sum()) / len(x), 1e-12)
-        self.factor_ = np.sqrt((kept.sum() if self.gain else 1.0) / total)
+        self.factor_ = total**-0.5
         return self
 
     def transform(self, x: np.ndarray) -> np.ndarray:
@@ -281,6 +282,9 @@ class Span(TransformerMixin, BaseEstimator):
 
     def _kernel(self, rows: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         kernel = rows[0] @ self.examples_[0].T
+        if self.kind == "gaussian":
+            lengths = ((part**2).sum(axis=1) for part in (rows[0], self.examples_[0]))
+            kernel = np.exp((2 * kernel - np.add.outer(*lengths)) / self.width_)
         return kernel * (rows[1] @ self.examples_[1].T) if self.n_condition else kernel
 
 
@@ -308,9 +312,10 @@ def _checked(features, labels, groups, condition, kind: str, folds: int):
     values, y = np.unique(labels, return_inverse=True)
     if len(values) != 2:
         raise ValueError(f"labels must have two values, they have {values[:5].tolist()}")
+    y = y.astype(bool)
     n_groups = len(np.unique(groups))
     # Every training fold is split again, by group, to choose the regularisation.
-    least = max(folds, INNER_FOLDS + 1)
+    least = max(folds, LEAST_GROUPS + 1)
     if folds < 2 or n_groups < least:
         raise ValueError(
             f"{folds} folds need {max(least, 2)} groups or more, and two folds or more; there are "
@@ -319,55 +324,67 @@ def _checked(features, labels, groups, condition, kind: str, folds: int):
     return x, y, groups
 
 
-def _model(x, y, groups, train: np.ndarray, q: int, kind: str, seed: int) -> Pipeline:
-    span = Span(q, gain=kind == "mlp").fit(x[train])
+class _Reader:
+    """A probe in the span's coordinates; each fit starts from the one before."""
+
+    def __init__(self):
+        self.weights = None
+
+    def fit(self, x: np.ndarray, y: np.ndarray, strength: float) -> None:
+        rows = np.where(y, 1.0, -1.0)[:, None] * _with_intercept(x)
+        penalty = np.append(np.full(x.shape[1], 1 / strength), 0.0)
+        self.weights = fit_logistic(rows, penalty, self.weights)
+
+    def odds(self, x: np.ndarray) -> np.ndarray:
+        return _with_intercept(x) @ self.weights
+
+
+def _with_intercept(x: np.ndarray) -> np.ndarray:
+    return np.column_stack([x, np.ones(len(x))])
+
+
+def _answers(x, y, groups, train: np.ndarray, test: np.ndarray, q: int, kind: str) -> np.ndarray:
+    """What a probe says of the test examples, with the penalty that the training groups choose."""
+    span = Span(q, kind).fit(x[train])
+    # The span is fitted once: it saw no labels, and the outer held-out groups stay unseen.
     inputs = span.transform(x[train])
-    with warnings.catch_warnings():
-        # Stopping early is one more regulariser, and the held-out groups are the judge.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        if kind == "mlp":
-            head = MLPClassifier((HIDDEN,), alpha=DECAY, max_iter=EPOCHS, random_state=seed)
-            return make_pipeline(span, head.fit(inputs, y[train]))
-        # The span is fitted once: it saw no labels, and the outer held-out groups stay unseen.
-        splits = list(GroupKFold(INNER_FOLDS).split(inputs, y[train], groups[train]))
-        scores = np.sum([_scores(inputs, y[train], *split) for split in splits], axis=0)
-        head = _logistic(STRENGTHS[int(np.argmax(scores))])  # of equals the most regularised
-        return make_pipeline(span, head.fit(inputs, y[train]))
+    losses = _held_out_losses(inputs, y[train], groups[train])
+    reader = _Reader()
+    for strength in STRENGTHS[: one_standard_error(losses) + 1]:
+        reader.fit(inputs, y[train], strength)
+    return reader.odds(span.transform(x[test])) > 0
 
 
-def _logistic(c: float) -> LogisticRegression:
-    return LogisticRegression(C=c, max_iter=300, tol=1e-3)
+def _held_out_losses(x, y, groups) -> np.ndarray:
+    """Summed log loss of each group at each strength, until two in a row are worse than before."""
+    names, number = np.unique(groups, return_inverse=True)
+    splits = GroupKFold(min(INNER_FOLDS, len(names))).split(x, y, groups)
+    splits = [(a, b) for a, b in splits if len(np.unique(y[a])) == 2]
+    if not splits:
+        raise ValueError("the training groups hold too few examples of one label; give more groups")
+    readers, rows = [_Reader() for _ in splits], []
+    for strength in STRENGTHS:
+        losses = np.zeros(len(names))
+        for reader, (a, b) in zip(readers, splits, strict=True):
+            reader.fit(x[a], y[a], strength)
+            odds = reader.odds(x[b])
+            wrong = np.logaddexp(0, np.where(y[b], -odds, odds))
+            losses += np.bincount(number[b], wrong, len(names))
+        rows.append(losses)
+        if np.argmin(np.sum(rows, axis=1)) + 2 < len(rows):
+            break
+    return np.array(rows)
 
 
-def _scores(x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Accuracy at each of `STRENGTHS`; each fit starts from the one before, which saves steps."""
-    if len(np.unique(y[train])) < 2:
-        return np.zeros(len(STRENGTHS))
-    model = _logistic(STRENGTHS[0]).set_params(warm_start=True)
-    return np.array([
-        model.set_params(C=c).fit(x[train], y[train]).score(x[test], y[test]) for c in STRENGTHS
-    ])  # fmt: skip
-
-
-def _cross_validated(x, y, groups, q: int, kind: str, folds: int, seed: int):
-    """Whether each held-out example was right, its fold, and the number of parameters."""
-    right, fold_of, counts = np.zeros(len(y), bool), np.zeros(len(y), int), []
+def _cross_validated(x, y, groups, q: int, kind: str, folds: int):
+    """Answer for each held-out example, its fold, and the number of parameters."""
+    answer, fold_of, sizes = np.zeros(len(y), bool), np.zeros(len(y), int), []
     for k, (train, test) in enumerate(GroupKFold(folds).split(x, y, groups)):
         if len(np.unique(y[train])) < 2:
             raise ValueError(f"the training groups of fold {k + 1} have one label alone")
-        model = _model(x, y, groups, train, q, kind, seed)
-        right[test], fold_of[test] = model.predict(x[test]) == y[test], k
-        counts.append(_count_parameters(model, x.shape[1] - q, q))
-    return right, fold_of, max(counts)
-
-
-def _count_parameters(model: Pipeline, p: int, q: int) -> int:
-    head = model[-1]
-    if isinstance(head, MLPClassifier):
-        inputs = model[0].directions_.shape[1]
-        first = (p * max(q, 1) - inputs) * HIDDEN  # as if it read the features themselves
-        return first + sum(w.size for w in (*head.coefs_, *head.intercepts_))
-    return p * max(q, 1) + 1
+        answer[test], fold_of[test] = _answers(x, y, groups, train, test, q, kind), k
+        sizes.append(len(train) if kind == "gaussian" else (x.shape[1] - q) * max(q, 1))
+    return answer, fold_of, max(sizes) + 1
 
 
 def _shuffled(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -381,6 +398,4 @@ def _shuffled(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np
 
 def _interval(right: np.ndarray, groups: np.ndarray, seed: int) -> tuple[float, float]:
     _, numbers = np.unique(groups, return_inverse=True)
-    return bootstrap_share(
-        np.bincount(numbers, right).astype(int), np.bincount(numbers), seed
-    )  # fmt: skip
+    return bootstrap_share(np.bincount(numbers, right).astype(int), np.bincount(numbers), seed)

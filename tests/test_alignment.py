@@ -117,95 +117,115 @@ class TestMeanDifference:
             alignment.mean_difference(images, texts, range(5))
 
 
-class TestRepair:
-    @pytest.mark.parametrize("side", ["text", "image"])
-    def test_what_the_embedding_holds_is_recovered_on_unseen_groups(self, side):
+class TestMaps:
+    @pytest.mark.parametrize("penalty", [10.0, 0.1, 1e-3])
+    def test_the_map_is_the_minimum_of_its_loss(self, penalty):
         images, texts = pairs()
-        before = summarize(alignment.matching_table(images, texts))
-        maps, fold = alignment.cross_fitted_maps(images, texts, GROUPS, side)
-        after = summarize(alignment.matching_table(images, texts, maps, fold, side))
-        assert before["individual_accuracy"].item() < 0.65
-        assert after["individual_accuracy"].item() > 0.95
-        kept = alignment.retrieval_table(images, texts, maps, fold, side)
-        assert kept["correct"].mean() > 0.9
+        (found,) = alignment.fit_maps(images, texts, [penalty])
+        spread = margins_of(images, texts).std()
 
-    @pytest.mark.parametrize("side", ["text", "image"])
-    def test_what_it_does_not_hold_is_not(self, side):
-        images, texts = pairs(held=False)
-        maps, fold = alignment.cross_fitted_maps(images, texts, GROUPS, side)
-        after = summarize(alignment.matching_table(images, texts, maps, fold, side))
-        low, high = after.filter(regex="individual_accuracy_").iloc[0]
-        assert low <= 0.5 <= high
+        def loss(repair):
+            margins = margins_of(images @ repair, texts) / spread
+            return np.log1p(np.exp(-margins)).mean() + penalty * ((repair - np.eye(D)) ** 2).sum()
 
-    @pytest.mark.parametrize("side", ["text", "image"])
-    def test_a_planted_side_is_hidden_from_matching_and_brought_back(self, side):
+        rng = np.random.default_rng(0)
+        nearby = [found + 1e-3 * rng.normal(size=(D, D)) for _ in range(20)]
+        assert loss(found) < min(map(loss, nearby))
+        assert loss(found) < loss(np.eye(D))
+
+    def test_a_map_of_the_texts_is_one_of_the_images(self):
+        images, texts = pairs()
+        (one,) = alignment.fit_maps(images, texts, [0.01])
+        np.testing.assert_allclose(
+            margins_of(images, texts @ one.T), margins_of(images @ one, texts), atol=1e-12
+        )
+
+    def test_a_stronger_penalty_changes_less(self):
+        strong, weak = alignment.fit_maps(*pairs(), [1e3, 1e-3]) - np.eye(D)
+        assert np.linalg.norm(strong) < 0.01 * np.linalg.norm(weak)
+
+    def test_maps_do_not_depend_on_the_penalties_before(self):
+        along = alignment.fit_maps(*pairs(), [10, 1, 0.1, 0.01])[-1]
+        (alone,) = alignment.fit_maps(*pairs(), [0.01])
+        np.testing.assert_allclose(along, alone, atol=1e-4 * np.abs(alone).max())
+
+
+class TestRepairCurve:
+    def test_what_the_embedding_holds_is_recovered_on_unseen_groups(self):
+        table = alignment.repair_curve(*pairs(), GROUPS)
+        assert table["pair"].iloc[0] < 0.25 < 0.9 < table["pair"].max()
+        assert table["relative"].iloc[-1] > 0.95
+        assert table["log_loss"].iloc[-1] < table["log_loss"].iloc[0]
+
+    def test_what_it_does_not_hold_is_not(self):
+        table = alignment.repair_curve(*pairs(held=False), GROUPS)
+        assert (table["relative_low"] < 0.6).all() and (table["pair"] < 0.4).all()
+
+    def test_a_planted_side_is_hidden_from_matching_and_brought_back(self):
         _, texts = pairs()
         images = texts.mean(axis=1, keepdims=True).repeat(2, axis=1)
         images[:, :, D // 2 :] = 0  # as in real embeddings, objects do not vary in all dimensions
         images = alignment.planted(unit(images), texts, 0.2)
         np.testing.assert_allclose(np.linalg.norm(images, axis=2), 1)
-        assert np.linalg.norm(images[:, 0] - images[:, 1], axis=1).mean() == pytest.approx(
-            0.2, 0.05
-        )
-        before = summarize(alignment.matching_table(images, texts))["pair_accuracy"].item()
-        maps, fold = alignment.cross_fitted_maps(images, texts, GROUPS, side)
-        after = summarize(alignment.matching_table(images, texts, maps, fold, side))
-        assert before < 0.25
-        assert after["pair_accuracy"].item() > 0.9
+        apart = np.linalg.norm(images[:, 0] - images[:, 1], axis=1).mean()
+        assert apart == pytest.approx(0.2, 0.05)
+        table = alignment.repair_curve(images, texts, GROUPS)
+        assert table["pair"].iloc[0] < 0.25 and table["pair"].iloc[-1] > 0.9
 
-    def test_every_pair_is_scored_by_a_map_that_has_not_seen_its_group(self):
+    def test_the_first_row_is_plain_matching_and_costs_nothing(self):
         images, texts = pairs()
-        _, fold = alignment.cross_fitted_maps(images, texts, GROUPS)
-        assert all(len(set(fold[group == GROUPS])) == 1 for group in GROUPS)
-        assert sorted(set(fold)) == [0, 1, 2, 3, 4]
+        first = alignment.repair_curve(images, texts, GROUPS, [1.0]).iloc[0]
+        plain = summarize(alignment.matching_table(images, texts)).iloc[0]
+        assert first["pair"] == plain["pair_accuracy"]
+        assert first["cost"] == first["cost_low"] == first["cost_high"] == 0
+        scores = np.einsum("nid,mid->nim", images, texts).argmax(axis=2)
+        assert first["retrieval"] == (scores == np.arange(N)[:, None]).mean()
 
-    def test_a_stronger_penalty_changes_less(self):
-        images, texts = pairs()
-        weak, strong = (alignment.fit_map(images, texts, s) - np.eye(D) for s in (1e-3, 1e3))
-        assert np.linalg.norm(strong) < 0.01 * np.linalg.norm(weak)
+    def test_what_it_costs_is_the_retrieval_lost_and_all_lie_in_their_intervals(self):
+        table = alignment.repair_curve(*pairs(), GROUPS)
+        np.testing.assert_allclose(table["cost"], table["retrieval"].iloc[0] - table["retrieval"])
+        for name in ("relative", "pair", "retrieval", "cost"):
+            inside = table[name].between(table[f"{name}_low"], table[f"{name}_high"])
+            assert inside.all(), name
 
-    @pytest.mark.parametrize("side", ["text", "image"])
-    def test_the_map_is_the_minimum_of_its_loss(self, side):
-        images, texts = pairs()
-        found = alignment.fit_map(images, texts, 0.1, side)
-        spread = margins_of(images, texts).std()
+    def test_one_penalty_is_named_by_its_log_loss_with_room_for_error(self):
+        table = alignment.repair_curve(*differing(3, 3), GROUPS)
+        assert table["named"].sum() == 1
+        assert table.index[table["named"]][0] >= table["log_loss"].idxmin()
 
-        def loss(repair):
-            a = unit(images @ repair.T) if side == "image" else images
-            s = unit(texts @ repair.T) if side == "text" else texts
-            penalty = 0.1 * ((repair - np.eye(D)) ** 2).sum()
-            return np.log1p(np.exp(-margins_of(a, s) / spread)).mean() + penalty
-
+    def test_noise_in_the_last_digits_moves_nothing_visible(self):
         rng = np.random.default_rng(0)
-        nearby = [found + 1e-2 * rng.normal(size=(D, D)) for _ in range(20)]
-        assert loss(found) < min(map(loss, nearby))
-        assert loss(found) < loss(np.eye(D))
+        both = differing(3, 4)
+        noisy = [x * (1 + 1e-6 * rng.normal(size=x.shape)) for x in both]
+        first, second = (alignment.repair_curve(*x, GROUPS) for x in (both, noisy))
+        shown = ["relative", "pair", "retrieval", "cost"]
+        assert (first[shown] - second[shown]).abs().max(axis=None) <= 1 / N
+        assert (first["named"] == second["named"]).all()
+        np.testing.assert_allclose(first["log_loss"], second["log_loss"], rtol=1e-3)
 
-    def test_the_two_sides_have_maps_of_their_own(self):
+    def test_every_pair_is_scored_by_a_map_that_has_not_seen_its_group(self, monkeypatch):
         images, texts = pairs()
-        of_texts, of_images = (alignment.fit_map(images, texts, 0.01, x) for x in ("text", "image"))
-        assert np.linalg.norm(of_texts - of_images.T) > 0.01 * np.linalg.norm(of_texts)
+        names = {image.tobytes(): group for image, group in zip(images, GROUPS, strict=True)}
+        seen, fit = [], alignment.fit_maps
+
+        def spy(images, texts, penalties):
+            seen.append({names[image.tobytes()] for image in images})
+            return fit(images, texts, penalties)
+
+        monkeypatch.setattr(alignment, "fit_maps", spy)
+        alignment.repair_curve(images, texts, GROUPS, [1.0])
+        assert len(seen) == 5
+        held_out = [set(GROUPS) - groups for groups in seen]
+        assert sum(map(len, held_out)) == len(set(GROUPS)) == len(set.union(*held_out))
 
     def test_what_cannot_be_repaired(self):
         images, texts = pairs()
-        with pytest.raises(ValueError, match="of 2 groups"):
-            alignment.cross_fitted_maps(images, texts, np.arange(N) % 2)
-        with pytest.raises(ValueError, match="unknown side 'both'"):
-            alignment.matching_table(images, texts, side="both")
-        with pytest.raises(ValueError, match="unknown side 'both'"):
-            alignment.fit_map(images, texts, 1.0, "both")
+        with pytest.raises(ValueError, match="2 to 2 folds"):
+            alignment.repair_curve(images, texts, np.arange(N) % 2)
+        with pytest.raises(ValueError, match="each of the 120 pairs"):
+            alignment.repair_curve(images, texts, [1, 2])
         with pytest.raises(ValueError, match="1 pair_ids for 120 pairs"):
             alignment.matching_table(images, texts, pair_ids=["a"])
-
-
-def test_retrieval_searches_the_texts_of_all_pairs_in_the_same_place():
-    images, texts = pairs()
-    table = alignment.retrieval_table(images, texts)
-    assert (table["n_options"] == N).all() and table["correct"].mean() > 0.95
-    row = table.iloc[3]  # the second image of the second pair
-    scores = texts[:, 1] @ images[1, 1]
-    assert row["score_own"] == pytest.approx(scores[1])
-    assert row["score_other"] == pytest.approx(np.delete(scores, 1).max())
 
 
 def test_a_turning_direction_parts_the_images_where_they_differ_and_not_where_the_texts_do():

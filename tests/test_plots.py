@@ -351,6 +351,31 @@ def test_probes_stand_beside_their_controls():
         plots.probe_bars(probes_of().drop(columns="shuffled"))
 
 
+def test_a_probe_that_gave_one_answer_to_all_has_a_hollow_dot_and_no_interval():
+    table = probes_of().assign(one_class=[0, 2], **{"fold 1": 0.5, "fold 2": 0.5})
+    ax = plots.probe_bars(table)
+    assert "one answer to all" in texts(ax.figure)
+    (hollow,) = [line for line in ax.lines if line.get_markerfacecolor() == "none"]
+    assert list(hollow.get_ydata()) == [1]
+    assert "one answer to all" not in texts(plots.probe_bars(table.assign(one_class=1)).figure)
+
+
+def test_repairs_have_a_line_for_each_set_of_pairs_and_a_ring_at_the_named_penalty():
+    shares = {"relative": [0.5, 0.6, 0.7], "pair": [0.1, 0.2, 0.3], "cost": [0.0, 0.1, 0.5]}
+    ends = {f"{name}_{end}": shares[name] for name in shares for end in ("low", "high")}
+    table = pd.DataFrame(shares | ends).assign(named=[False, True, False])
+    figure = plots.repair_curves({"A": table, "B": table.assign(cost=0.0)})
+    shown = texts(figure)
+    for text in ("A", "B", "chance", "Relative preference", "Pair accuracy"):
+        assert text in shown
+    rings = [line for line in figure.axes[1].lines if line.get_markersize() == 12]
+    places = [(float(ring.get_xdata()[0]), float(ring.get_ydata()[0])) for ring in rings]
+    assert places == [(0.1, 0.2), (0.0, 0.2)]
+    for tables in ({}, {"A": table.drop(columns="cost")}):
+        with pytest.raises(ValueError, match="tables of repair_curve"):
+            plots.repair_curves(tables)
+
+
 def test_angles_have_a_line_for_each_pair_and_their_mean():
     ax = plots.angle_arcs({"left/right": np.array([80.0, 100.0]), "colour": np.array([45.0])})
     assert "left/right: mean 90°" in texts(ax.figure) and "colour: mean 45°" in texts(ax.figure)

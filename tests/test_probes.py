@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from erragree_utils import probes
@@ -90,8 +91,8 @@ class TestProbe:
         assert row["n_examples"] == 120 and row["n_groups"] == GROUPS
         assert row["n_parameters"] == 31 + 1
         assert np.isnan(row["shuffled"])
-        mlp = probes.probe(x, sides, groups, kind="mlp", shuffles=0)
-        assert mlp["n_parameters"] == 31 * 64 + 64 + 64 + 1
+        curved = probes.probe(x, sides, groups, folds=4, kind="gaussian", shuffles=0)
+        assert curved["n_parameters"] == 90 + 1  # a weight for each training example
 
     def test_seeds_repeat(self):
         x, sides, groups = planted()
@@ -103,12 +104,43 @@ class TestProbe:
         labels = x[:, 0] * x[:, 1] > 0
         x += 0.1 * rng.normal(size=x.shape)
         assert probes.probe(x, labels, groups, shuffles=0)["accuracy"] < 0.7
-        assert probes.probe(x, labels, groups, kind="mlp", shuffles=0)["accuracy"] > 0.9
+        assert probes.probe(x, labels, groups, kind="gaussian", shuffles=0)["accuracy"] > 0.9
 
     def test_constant_features_say_nothing(self):
         _, sides, groups = planted()
         row = probes.probe(np.full((len(sides), 5), 0.1), sides, groups, shuffles=0)
         assert row["accuracy"] == pytest.approx(0.5, abs=0.2)
+
+    def test_a_classifier_that_gives_one_answer_to_all_is_told(self):
+        _, sides, groups = planted()
+        constant = np.full((len(sides), 5), 0.1)
+        assert probes.probe(constant, sides, groups, shuffles=0)["one_class"] == 5
+        assert probes.probe(*planted(), shuffles=0)["one_class"] == 0
+
+    def test_it_agrees_with_plain_scikit_learn(self):
+        rng = np.random.default_rng(0)
+        x, groups = rng.normal(size=(400, 40)), np.repeat(np.arange(40), 10)
+        y = x[:, 0] + 2 * rng.normal(size=400) > 0
+        right = []
+        for train, test in GroupKFold(5).split(x, y, groups):
+            scaler = StandardScaler().fit(x[train])
+            inputs = scaler.transform(x[train]) / 40**0.5
+            plain = GridSearchCV(
+                LogisticRegression(tol=1e-8, max_iter=5000), {"C": probes.STRENGTHS},
+                scoring="neg_log_loss", cv=GroupKFold(5),
+            ).fit(inputs, y[train], groups=groups[train])  # fmt: skip
+            said = plain.predict(scaler.transform(x[test]) / 40**0.5)
+            right.append((said == y[test]).mean())
+        ours = probes.probe(x, y, groups, shuffles=0)["accuracy"]
+        assert ours == pytest.approx(np.mean(right), abs=0.02)
+
+    def test_noise_in_the_last_digits_moves_nothing_visible(self):
+        rng = np.random.default_rng(0)
+        x, groups = rng.normal(size=(300, 40)), np.repeat(np.arange(30), 10)
+        y = x[:, 0] + 3 * rng.normal(size=300) > 0
+        noisy = x * (1 + 1e-6 * rng.normal(size=x.shape))
+        one, two = (probes.probe(a, y, groups)["accuracy"] for a in (x, noisy))
+        assert abs(one - two) <= 1 / 300
 
     @pytest.mark.parametrize("width", [5, 300], ids=["narrow", "wide"])
     def test_the_span_of_examples_gives_the_model_on_the_features(self, width):
