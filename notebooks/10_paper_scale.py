@@ -152,7 +152,7 @@ hardware.shown(forced).loc[["T4"]].drop(columns="the whole study")
 print(hardware.describe(hardware.choose_scale()))
 
 # %% [markdown]
-# On a machine with a GPU, `python benchmarks/paper_scale.py` *measures*: images per second for embedding, scoring and writing at the full architectures with random weights, beside the official way (one caption at a time), the rate of plain matrix products that this GPU reaches, and the memory at the peak beside the formula's. Without one it measures a stand-in 400 times smaller that reads 576 patch tokens too: on one thread of a CPU, four captions an image, option scoring ran 3.4 times as fast as the official way, with equal decisions, and at 0.72 of the rate of plain float32 matrix products. What that says of a GPU is only that the images are not read twice.
+# On a machine with a GPU, `python speed/paper_scale.py` *measures*: images per second for embedding, scoring and writing at the full architectures with random weights, beside the official way (one caption at a time), the rate of plain matrix products that this GPU reaches, and the memory at the peak beside the formula's. Without one it measures a stand-in 400 times smaller that reads 576 patch tokens too: on one thread of a CPU, four captions an image, option scoring ran 3.4 times as fast as the official way, with equal decisions, and at 0.72 of the rate of plain float32 matrix products. What that says of a GPU is only that the images are not read twice.
 #
 # ## How to run it
 #
@@ -323,7 +323,7 @@ findings.show([
 #
 # ## What could be wrong
 #
-# - **The share of the datasheet's rate** is the weakest number here. A T4 throttles at its 70 watts, a slow disk or a slow image decoder feeds no GPU, and small batches leave it idle. If your run is slower than the table's upper end, it is the table that is wrong. Tell us, with what `benchmarks/paper_scale.py` prints.
+# - **The share of the datasheet's rate** is the weakest number here. A T4 throttles at its 70 watts, a slow disk or a slow image decoder feeds no GPU, and small batches leave it idle. If your run is slower than the table's upper end, it is the table that is wrong. Tell us, with what `speed/paper_scale.py` prints.
 # - **Memory that the formula does not know.** Activations are counted by their largest few tensors; the fixed part is an assumption; the allocator keeps more than it uses. The loader asks for 2.5 GiB beyond the weights for this reason, and a batch that does not fit is halved.
 # - **4 bits are not 16.** The language model's weights are rounded, so scores differ a little, and a decision may flip. Results of both precisions have keys of their own and rows of their own. The paper's numbers are, as far as we know, of 16 bits.
 # - **The published counts** of images are taken for the estimates. A file with more or fewer would say so when it is read.
