@@ -75,13 +75,15 @@ def mean_difference(
     -------
     pandas.Series
         ``cosine`` between the mean image difference of one half of the groups and the mean text
-        difference of the other half, the mean over random halves, with ``cosine_low`` and
-        ``cosine_high`` (95%, jackknife over groups); ``image_reliability`` and
+        difference of the other half, the mean over random halves; ``image_reliability`` and
         ``text_reliability``, the cosine between the mean differences of the two halves;
         ``reachable``, the cosine to expect if the two true directions were the same: the root of
         the product of the reliabilities, 0 if one is not positive (there is no common direction to
-        speak of); ``ceiling``, the mean angle in degrees between the image difference of a pair
-        and the mean image difference of the half that the pair is not in.
+        speak of); ``share``, how much of it the cosine is, NaN if it is 0, also without one of the
+        groups; ``cosine``, ``image_reliability`` and ``share`` with ``_low`` and ``_high`` (95%,
+        jackknife over groups, which may pass -1 and 1); ``ceiling``, the mean angle in degrees
+        between the image difference of a pair and the mean image difference of the half that the
+        pair is not in.
 
     Raises
     ------
@@ -109,26 +111,25 @@ def mean_difference(
     moved_sums, asked_sums = members @ moved, members @ asked
     rng = np.random.default_rng(seed)
     one, two = _halves(len(names), SPLITS, rng)
-    images_agree, texts_agree = (
-        float(cosine(one @ sums, two @ sums).mean()) for sums in (moved_sums, asked_sums)
-    )
-    across = _across(one, two, moved_sums, asked_sums)
-    margin = 1.96 * _jackknife_error([
-        _across(np.delete(one, k, 1), np.delete(two, k, 1), np.delete(moved_sums, k, 0),
-                np.delete(asked_sums, k, 0))
+    found = _agreements(one, two, moved_sums, asked_sums)
+    without = [
+        _agreements(np.delete(one, k, 1), np.delete(two, k, 1), np.delete(moved_sums, k, 0),
+                    np.delete(asked_sums, k, 0))
         for k in range(len(names))
-    ])  # fmt: skip
+    ]  # fmt: skip
+    row = {}
+    for name in ("cosine", "image_reliability", "share"):
+        margin = 1.96 * _jackknife_error([one_less[name] for one_less in without])
+        row[name] = found[name]
+        row[f"{name}_low"], row[f"{name}_high"] = found[name] - margin, found[name] + margin
     far = [_unit(half @ moved_sums) for half in (two, one)]
     units = _unit(moved)
     angles = [np.degrees(np.arccos(np.clip(units @ f.T, -1, 1))) for f in far]
     inside = (one[:, number].T, two[:, number].T)
     return pd.Series({
-        "cosine": across,
-        "cosine_low": max(across - margin, -1.0),
-        "cosine_high": min(across + margin, 1.0),
-        "image_reliability": images_agree,
-        "text_reliability": texts_agree,
-        "reachable": np.sqrt(max(images_agree, 0.0) * max(texts_agree, 0.0)),
+        **row,
+        "text_reliability": found["text_reliability"],
+        "reachable": found["reachable"],
         "ceiling": np.mean(angles[0] * inside[0] + angles[1] * inside[1]),
     })  # fmt: skip
 
@@ -413,10 +414,19 @@ def _halves(n: int, splits: int, rng: np.random.Generator) -> tuple[np.ndarray, 
     return one, 1 - one
 
 
-def _across(one: np.ndarray, two: np.ndarray, moved: np.ndarray, asked: np.ndarray) -> float:
-    """Mean cosine of the images' difference in one half with the texts' in the other."""
-    both = cosine(one @ moved, two @ asked), cosine(two @ moved, one @ asked)
-    return float(np.mean(both))
+def _agreements(one: np.ndarray, two: np.ndarray, moved: np.ndarray, asked: np.ndarray) -> dict:
+    """Cosines of mean differences in one half with those in the other: see `mean_difference`."""
+    halves = {name: (one @ sums, two @ sums) for name, sums in (("i", moved), ("t", asked))}
+    images, texts = (float(cosine(*halves[name]).mean()) for name in "it")
+    both = [cosine(halves["i"][k], halves["t"][1 - k]) for k in (0, 1)]
+    across, reachable = float(np.mean(both)), (max(images, 0.0) * max(texts, 0.0)) ** 0.5
+    return {
+        "cosine": across,
+        "image_reliability": images,
+        "text_reliability": texts,
+        "reachable": reachable,
+        "share": across / reachable if reachable else np.nan,
+    }
 
 
 def _jackknife_error(without: Sequence[float]) -> float:

@@ -674,14 +674,16 @@ def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
             ax.errorbar(cost, value, yerr=_spread(value, low, high), fmt=f"{mark}-", color=colour,
                         ms=4.5, lw=1.4, elinewidth=0.9, capsize=2, label=label)  # fmt: skip
             named = table["named"].to_numpy(bool)
+            ring = "named penalty" if table is next(iter(tables.values())) else None
             ax.plot(cost[named], value[named], "o", mfc="none", mec=INK, mew=1.6, ms=12,
-                    label="_ring")  # fmt: skip
+                    label=ring)  # fmt: skip
         ax.axhline(chance, color=INK, ls=(0, (4, 2)), lw=1.3, label="chance")
         ax.set(ylim=(-0.03, 1.03), xlabel="Retrieval lost (share of images)", ylabel=title)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.grid(axis="y", color=INK, alpha=0.25, linewidth=0.7)
-    _legend(axes[0], loc="lower center", bbox_to_anchor=(1.1, 1.0), ncols=4)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5,
+                  frameon=False, labelcolor=INK)  # fmt: skip
     return figure
 
 

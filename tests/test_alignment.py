@@ -81,6 +81,9 @@ class TestMeanDifference:
         assert same["reachable"] > 0.5
         assert same["cosine_low"] < same["reachable"] < same["cosine_high"]
         assert same["cosine_low"] > 0.2
+        assert same["share"] == pytest.approx(same["cosine"] / same["reachable"])
+        assert same["share_low"] > 0.3 and other["share_high"] < 0.5
+        assert same["image_reliability_low"] > 0
         assert other["cosine_low"] < 0 < other["cosine_high"] < other["reachable"] / 2
 
     def test_the_ceiling_is_the_angle_of_a_text_along_the_mean_difference(self):
