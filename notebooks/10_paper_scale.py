@@ -191,6 +191,7 @@ print(hardware.describe(hardware.choose_scale()))
 
 # %%
 import tempfile
+import warnings
 from pathlib import Path
 
 from erragree_utils import get_scale, report, study
@@ -204,22 +205,26 @@ first = study.run(tasks, out, limit=6, **how)
 print(f"{first.scored} sets scored, {first.scored // 2} by each method")
 
 # %% [markdown]
-# Each process of a run appends to a file of its own, a line for each set, and no later run opens that file again. A kill in the middle of a write leaves half a line at the end. We make one:
+# Each method's results lie in a small SQLite database of their own, a record for each set, with a checksum. A kill leaves such a file whole. A failing disk may not, so we damage one byte ourselves:
 
 # %%
-(file,) = out.glob("results-*.jsonl")
-lines = file.read_bytes()
-file.write_bytes(lines[:-100])
-print("...", lines[-60:-1].decode())
-
-# %%
-second = study.run(tasks, out, **how)
-print(f"{second.stored} sets were stored before, {second.scored} scored now")
-for path in sorted(out.glob("results-*.jsonl")):
-    print(f"{path.name}: {len(path.read_bytes().splitlines())} lines")
+(file,) = out.glob("*_vqascore_*.sqlite")
+damaged = bytearray(file.read_bytes())
+damaged[damaged.index(b'"score_own"')] ^= 1
+file.write_bytes(damaged)
+print(f"one bit of {len(damaged):,} bytes turned, in {file.name.rsplit('_', 1)[0]}")
 
 # %% [markdown]
-# Half a line is no result: that set was scored again, the others were not. What decides a result (model and revision, a hash of the weights, precision, benchmark, prompt, decoding) is its key. A changed setting has another key, and never mixes with old results.
+# The next run says what it found damaged, keeps all else, and goes on:
+
+# %%
+with warnings.catch_warnings(record=True) as told:
+    second = study.run(tasks, out, **how)
+print(*(str(warning.message).removeprefix(f"{out}/") for warning in told), sep="\n")
+print(f"{second.stored} sets were stored before, {second.scored} scored now")
+
+# %% [markdown]
+# The damaged set was scored again, the others were not. What decides a result (model and revision, a hash of the weights, precision, benchmark, prompt, decoding) is its key. A changed setting has another key, and never mixes with old results.
 
 # %%
 results = read(out)
