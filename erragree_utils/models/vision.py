@@ -19,8 +19,16 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ..checks import listed
-from .device import in_batches, is_out_of_memory, pick_device, pick_dtype
-from .folders import ASSETS, ModelError, check_name, is_folder, refuse_code, without_advice
+from .device import in_batches, pick_device, pick_dtype
+from .folders import (
+    ASSETS,
+    ModelError,
+    check_name,
+    is_folder,
+    is_serious,
+    refuse_code,
+    without_advice,
+)
 from .inputs import encodable, length
 
 
@@ -152,7 +160,7 @@ def load_vision(
             "variable HF_ENDPOINT, and run again"
         ) from error
     except Exception as error:  # libraries raise anything on a broken file
-        if is_out_of_memory(error):
+        if is_serious(error):
             raise
         raise ModelError(
             f"{name} is damaged, incomplete or another kind of model "
