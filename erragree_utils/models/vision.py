@@ -6,6 +6,7 @@ CLIP-blind pairs are mined against an encoder that never saw a word (Tong et al.
 from __future__ import annotations
 
 import json
+import textwrap
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -162,10 +163,10 @@ def load_vision(
     except Exception as error:  # libraries raise anything on a broken file
         if is_serious(error):
             raise
+        told = textwrap.shorten(f"{type(error).__name__}: {error}", 500)
         raise ModelError(
-            f"{name} is damaged, incomplete or another kind of model "
-            f"({without_advice(f'{type(error).__name__}: {error}')}); delete its files and load it "
-            "again"
+            f"{name} is damaged, incomplete or another kind of model ({without_advice(told)}); "
+            "delete its files and load it again"
         ) from error
     if local:
         _warn_of_defaults(folder / "config.json")
