@@ -365,14 +365,16 @@ def outcome(case: Case) -> tuple[str, BaseException | None]:
         if not case.check(result):
             return "FAULT", AssertionError(f"a result that is none: {result!r:.200}")
         return "result", None
-    except Exception as error:
+    except BaseException as error:  # compiled code raises what is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         named = any(name in str(error) for name in case.names)
         if _told_by_package(error) and named and len(str(error)) < 3000:
             return type(error).__name__, error
         return "FAULT", error
 
 
-def _told_by_package(error: Exception) -> bool:
+def _told_by_package(error: BaseException) -> bool:
     """Whether its class is the package's own, or a line of the package's own raised it."""
     if type(error).__module__.startswith("erragree_utils"):
         return True

@@ -28,12 +28,13 @@ from safetensors import SafetensorError
 from torch.nn import functional as F
 
 from ..checks import brief, listed
-from .device import EncodeError, in_batches, is_out_of_memory, pick_device, pick_dtype
+from .device import EncodeError, in_batches, pick_device, pick_dtype
 from .folders import (
     ASSETS,
     ModelError,
     check_name,
     is_folder,
+    is_serious,
     refuse_code,
     refuse_code_of,
     what_is_wrong,
@@ -516,7 +517,9 @@ def _read(identifier: str, source: dict[str, Any], options: dict[str, Any]):
         identifier, **source, **options, require_pretrained=required, weights_only=True
     )
     safe = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
-    return model, preprocess, open_clip.get_tokenizer(identifier, **safe)
+    tokenizer = open_clip.get_tokenizer(identifier, **safe)
+    tokenizer(["Why \u2603?"])  # a sign that a small vocabulary lacks: damage shows here
+    return model, preprocess, tokenizer
 
 
 def _guarded(identifier: str, file: Path | None, read):
@@ -527,8 +530,8 @@ def _guarded(identifier: str, file: Path | None, read):
         return read()
     except ModelError:
         raise
-    except Exception as error:  # libraries raise anything on a broken file
-        if is_out_of_memory(error):
+    except BaseException as error:  # libraries raise anything on a broken file
+        if is_serious(error):
             raise
         told = textwrap.shorten(f"{type(error).__name__}: {error}", 500)
         if "size mismatch" in told or "loading state_dict" in told:

@@ -10,6 +10,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from .device import is_out_of_memory
+
 #: What ships with this package.
 ASSETS = Path(__file__).parent.parent / "assets"
 
@@ -130,3 +132,12 @@ def what_is_wrong(path: Path) -> str:
 def without_advice(told: str) -> str:
     """A library's message, unless it advises to run what a file holds."""
     return "" if re.search("weights_only|trust_remote_code", told) else told
+
+
+def is_serious(error: BaseException) -> bool:
+    """Whether an error is to go through: a key press, an exit, or a memory that was too small.
+
+    A tokenizer's compiled code that gives up on a damaged file is none of Python's exceptions.
+    """
+    panic = type(error).__name__ == "PanicException"
+    return not (isinstance(error, Exception) or panic) or is_out_of_memory(error)

@@ -35,7 +35,15 @@ from transformers import (
 from transformers.utils import logging
 
 from .device import EncodeError, in_batches, is_out_of_memory, pick_device, pick_dtype
-from .folders import ASSETS, ModelError, check_name, is_folder, refuse_code, without_advice
+from .folders import (
+    ASSETS,
+    ModelError,
+    check_name,
+    is_folder,
+    is_serious,
+    refuse_code,
+    without_advice,
+)
 from .hub import fetch
 from .inputs import aligned, encodable, length, options_of_each, worded
 from .limits import bounded, check_layers
@@ -1040,8 +1048,8 @@ def _guarded(folder: Path, read):
         return read()
     except ModelError:
         raise
-    except Exception as error:  # libraries raise anything on a broken file
-        if is_out_of_memory(error):
+    except BaseException as error:  # libraries raise anything on a broken file
+        if is_serious(error):
             raise
         kind = type(error).__name__
         damaged = "safetensor" in f"{kind} {error}".lower()

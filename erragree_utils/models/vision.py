@@ -6,6 +6,7 @@ CLIP-blind pairs are mined against an encoder that never saw a word (Tong et al.
 from __future__ import annotations
 
 import json
+import textwrap
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,8 +20,16 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ..checks import listed
-from .device import in_batches, is_out_of_memory, pick_device, pick_dtype
-from .folders import ASSETS, ModelError, check_name, is_folder, refuse_code, without_advice
+from .device import in_batches, pick_device, pick_dtype
+from .folders import (
+    ASSETS,
+    ModelError,
+    check_name,
+    is_folder,
+    is_serious,
+    refuse_code,
+    without_advice,
+)
 from .inputs import encodable, length
 
 
@@ -152,12 +161,12 @@ def load_vision(
             "variable HF_ENDPOINT, and run again"
         ) from error
     except Exception as error:  # libraries raise anything on a broken file
-        if is_out_of_memory(error):
+        if is_serious(error):
             raise
+        told = textwrap.shorten(f"{type(error).__name__}: {error}", 500)
         raise ModelError(
-            f"{name} is damaged, incomplete or another kind of model "
-            f"({without_advice(f'{type(error).__name__}: {error}')}); delete its files and load it "
-            "again"
+            f"{name} is damaged, incomplete or another kind of model ({without_advice(told)}); "
+            "delete its files and load it again"
         ) from error
     if local:
         _warn_of_defaults(folder / "config.json")

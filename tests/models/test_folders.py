@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import PreTrainedConfig
 
 from erragree_utils.models import ModelError
 from erragree_utils.models.folders import (
     check_name,
     is_folder,
+    is_serious,
     refuse_code,
     refuse_code_of,
     what_is_wrong,
@@ -75,6 +77,25 @@ class TestCode:
         assert without_advice("Re-run with weights_only=False") == ""
         assert without_advice("Please pass trust_remote_code=True") == ""
         assert without_advice("size mismatch") == "size mismatch"
+
+
+class PanicException(BaseException):
+    """What compiled code of a tokenizer raises; its own class cannot be imported."""
+
+
+@pytest.mark.parametrize(
+    ("error", "serious"),
+    [
+        (KeyboardInterrupt(), True),
+        (SystemExit(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("size mismatch"), False),
+        (PanicException("no entry found for key"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_goes_through_and_what_is_explained(error, serious):
+    assert is_serious(error) == serious
 
 
 @pytest.mark.parametrize(
