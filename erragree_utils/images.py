@@ -6,21 +6,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
 #: What is done with a photograph's orientation tag: a viewer applies it; published benchmarks are
 #: scored without it, as their own scripts do.
 ORIENTATIONS = ("apply", "keep")
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
@@ -94,15 +85,16 @@ def as_rgb(image: Image.Image, orientation: str = "apply", name: str = "the imag
         raise ImageError(f"{name} has no pixels: {image.width} x {image.height}")
     try:
         image.load()
+        if orientation == "apply" and orientation_tag(image) != 1:
+            image = ImageOps.exif_transpose(image)
         rgb = _rgb(image, name)
-        turn = _TURNS.get(orientation_tag(image)) if orientation == "apply" else None
     except ImageError:
         raise
     except Exception as error:  # decoders raise anything on damaged data
         raise _unreadable(name, error) from error
     # Without its tags: what reads the result must not turn it once more.
     rgb.info.clear()
-    return rgb if turn is None else rgb.transpose(turn)
+    return rgb
 
 
 def orientation_tag(image: Image.Image) -> int:

@@ -35,8 +35,8 @@ from .folders import (
     check_name,
     is_folder,
     is_serious,
-    refuse_code,
     refuse_code_of,
+    refuse_unsafe,
     what_is_wrong,
     without_advice,
 )
@@ -366,7 +366,7 @@ def _check_folder(folder: Path, name: str | Path, given: str | Path | bool | Non
     if not there or not any(any(folder.glob(f"*.{end}")) for end in ("safetensors", "bin", "pth")):
         missing.append("open_clip_model.safetensors")
     if not missing:
-        refuse_code(folder)
+        refuse_unsafe(folder)
         _check_preprocessing(config)
         return
     if name in _SHIPPED:

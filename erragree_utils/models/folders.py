@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from .device import is_out_of_memory
 
 #: What ships with this package.
 ASSETS = Path(__file__).parent.parent / "assets"
+MAX_LAYERS = 1000  # the deepest published models have some hundreds
+_LAYERS = re.compile(r"layers?|num_(hidden_)?layers|n_layers?|depths?|num_blocks", re.IGNORECASE)
 
 
 class ModelError(ValueError):
@@ -43,8 +46,8 @@ def is_folder(name: str | Path) -> bool:
         return False
 
 
-def refuse_code(folder: Path) -> None:
-    """Refuse a folder whose settings name code of its own.
+def refuse_unsafe(folder: Path) -> None:
+    """Refuse a folder whose settings name code of its own, or layers without end.
 
     Libraries would ask whether to run it, or run it. Nothing in this package runs code of a model.
 
@@ -62,6 +65,12 @@ def refuse_code(folder: Path) -> None:
             ) from error
         if _names_code(settings):
             raise _has_code(path)
+        for name, count in _layer_counts(settings):
+            if count > MAX_LAYERS:
+                raise ModelError(
+                    f"{path}: {name} is {count}, more than {MAX_LAYERS}: the file is damaged, or "
+                    "no model's"
+                )
 
 
 def refuse_code_of(name: str) -> None:
@@ -72,7 +81,7 @@ def refuse_code_of(name: str) -> None:
     ModelError
     """
     if is_folder(name):
-        refuse_code(Path(name))
+        refuse_unsafe(Path(name))
     elif _names_code(PreTrainedConfig.get_config_dict(name)[0]):
         raise _has_code(name)
 
@@ -88,6 +97,19 @@ def _names_code(settings: Any) -> bool:
         elif isinstance(value, list):
             waiting += value
     return False
+
+
+def _layer_counts(value: Any) -> Iterator[tuple[str, int | float]]:
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += value.values()
+            for name in filter(_LAYERS.fullmatch, value):
+                counts = value[name] if isinstance(value[name], list) else [value[name]]
+                yield from ((name, n) for n in counts if isinstance(n, int | float))
 
 
 def _is_kernel(key: str, value: Any) -> bool:

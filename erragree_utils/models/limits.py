@@ -1,9 +1,7 @@
-"""Bounds for what a model's files may ask of this machine: they come from strangers, or damaged."""
+"""Bounds for what a chat template may ask of this machine: it is a program of a stranger's."""
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,43 +10,8 @@ from typing import Any
 
 from .folders import ModelError
 
-MAX_LAYERS = 1000  # the deepest published models have some hundreds
-_LAYERS = re.compile(r"layers?|num_(hidden_)?layers|n_layers?|depths?|num_blocks", re.IGNORECASE)
-#: Of a chat template: lines of Python run, bytes of memory, characters written.
+#: Lines of Python run, bytes of memory, characters written.
 MAX_LINES, MAX_BYTES, MAX_LENGTH = 2_000_000, 1 << 30, 1_000_000
-
-
-def check_layers(path: Path) -> None:
-    """Refuse a config with so many layers that building the model would not end.
-
-    A file that is no JSON is left to those who read it.
-
-    Raises
-    ------
-    ModelError
-    """
-    try:
-        found = list(_counts(json.loads(path.read_bytes())))
-    except (OSError, ValueError, RecursionError):
-        return
-    for name, count in found:
-        if count > MAX_LAYERS:
-            raise ModelError(
-                f"{path}: {name} is {count}, more than {MAX_LAYERS}: the file is damaged, or no "
-                "model's"
-            )
-
-
-def _counts(value: Any) -> Iterator[tuple[str, int]]:
-    if isinstance(value, list):
-        for entry in value:
-            yield from _counts(entry)
-    elif isinstance(value, dict):
-        for name, entry in value.items():
-            if _LAYERS.fullmatch(name):
-                counts = entry if isinstance(entry, list) else [entry]
-                yield from ((name, n) for n in counts if isinstance(n, (int, float)))
-            yield from _counts(entry)
 
 
 def bounded(render: Callable[[], str], name: str) -> str:

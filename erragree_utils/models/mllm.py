@@ -41,12 +41,12 @@ from .folders import (
     check_name,
     is_folder,
     is_serious,
-    refuse_code,
+    refuse_unsafe,
     without_advice,
 )
 from .hub import fetch
 from .inputs import aligned, encodable, length, options_of_each, worded
-from .limits import bounded, check_layers
+from .limits import bounded
 
 #: One image, several for one prompt, or none (a question that the text alone has to answer).
 Picture: TypeAlias = Image.Image | Sequence[Image.Image] | None
@@ -674,7 +674,7 @@ def load_mllm(
     else:
         weights = "of this package"
     _check_settings(folder, name)
-    refuse_code(folder)
+    refuse_unsafe(folder)
     config = _config(folder)
     n_parameters = _count_parameters(config, folder)
     plan = plan_precision(
@@ -689,7 +689,7 @@ def load_mllm(
     _check_weights(folder, name)
     with _quiet(n_parameters < SMALL):
         model = _read_model(folder, label, plan, device)
-    refuse_code(folder)  # once more, as the weights came with settings
+    refuse_unsafe(folder)  # once more, as the weights came with settings
     processor = _guarded(folder, lambda: AutoProcessor.from_pretrained(folder, **_SAFE))
     _complete(processor, config, folder)
     _guarded(folder, lambda: _try(processor, config))
@@ -865,7 +865,6 @@ def _incomplete(folder: Path, name: str | Path, missing: list[str]) -> str:
 
 
 def _config(folder: Path) -> Any:
-    check_layers(folder / "config.json")
     _refuse_original_layout(folder)
     config = _guarded(folder, lambda: AutoConfig.from_pretrained(folder, **_SAFE))
     if config.model_type not in FAMILIES:

@@ -27,7 +27,7 @@ from .folders import (
     check_name,
     is_folder,
     is_serious,
-    refuse_code,
+    refuse_unsafe,
     without_advice,
 )
 from .inputs import encodable, length
@@ -145,7 +145,7 @@ def load_vision(
             'timm.list_pretrained("*dinov2*") lists names'
         )
     if local:
-        refuse_code(folder)
+        refuse_unsafe(folder)
     source = f"local-dir:{folder}" if local else str(name)
     label = str(name) if not local or name == "mini" else folder.resolve().name
     try:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import PreTrainedConfig
 
+from erragree_utils import load_clip, load_mllm
 from erragree_utils.models import ModelError
 from erragree_utils.models.folders import (
+    ASSETS,
+    MAX_LAYERS,
     check_name,
     is_folder,
     is_serious,
-    refuse_code,
     refuse_code_of,
+    refuse_unsafe,
     what_is_wrong,
     without_advice,
 )
+from erragree_utils.models.vision import load_vision
 
 
 @pytest.mark.parametrize("name", [None, 3, b"mini", "", "  ", ["mini"]])
@@ -56,15 +61,15 @@ class TestCode:
         ids=str,
     )
     def test_settings_that_name_it_are_refused(self, tmp_path, settings):
-        refuse_code(tmp_path)
+        refuse_unsafe(tmp_path)
         (tmp_path / "any.json").write_text(json.dumps(settings))
         with pytest.raises(ModelError, match=r"any\.json asks for code of the model's own"):
-            refuse_code(tmp_path)
+            refuse_unsafe(tmp_path)
 
     def test_others_are_not(self, tmp_path):
         settings = {"architectures": ["CLIPModel"], "_attn_implementation": "sdpa", "x": [1, None]}
         (tmp_path / "config.json").write_text(json.dumps(settings))
-        refuse_code(tmp_path)
+        refuse_unsafe(tmp_path)
         refuse_code_of(str(tmp_path))
 
     def test_nor_is_a_config_on_the_hub_looked_up_by_running_it(self, monkeypatch):
@@ -115,3 +120,34 @@ def test_what_is_the_matter_with_a_file(tmp_path, content, told):
 
 def test_a_file_that_is_not_there_cannot_be_read(tmp_path):
     assert "it cannot be read" in what_is_wrong(tmp_path / "gone.pt")
+
+
+class TestLayers:
+    @pytest.mark.parametrize("name", ["layers", "n_layer", "depth", "num_hidden_layers"])
+    def test_more_than_any_model_has_are_refused_whatever_they_are_called(self, tmp_path, name):
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps({"vision_cfg": {name: MAX_LAYERS}}))
+        refuse_unsafe(tmp_path)
+        for count in (MAX_LAYERS + 1, [2, 10**9], 1e300):
+            path.write_text(json.dumps({"model_cfg": [{"vision_cfg": {name: count}}]}))
+            with pytest.raises(ModelError, match=rf"config\.json: {name} is "):
+                refuse_unsafe(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("load", "name", "part"),
+        [
+            (load_mllm, "config.json", "vision_config"),
+            (load_clip, "open_clip_config.json", "model_cfg"),
+            (load_vision, "config.json", "model_args"),
+        ],
+    )
+    def test_a_million_of_them_are_refused_at_once_for_every_kind_of_model(
+        self, tmp_path, load, name, part
+    ):
+        shipped = {load_mllm: "mini-llava", load_clip: "mini-clip", load_vision: "mini-vision"}
+        folder = Path(shutil.copytree(ASSETS / shipped[load], tmp_path / "model"))
+        config = json.loads((folder / name).read_text())
+        config.setdefault(part, {})["layers"] = 10**6
+        (folder / name).write_text(json.dumps(config))
+        with pytest.raises(ModelError, match=r"layers is 1000000, more than 1000"):
+            load(folder, device="cpu")
