@@ -75,9 +75,10 @@ class Finding:
 
     @property
     def bound(self) -> str:
-        """The bound in words, such as ``"above 99.0"``."""
+        """The bound in words, such as ``"above 99"``."""
         ends = {"above": self.above, "below": self.below}
-        return ", ".join(f"{word} {self.number(b)}" for word, b in ends.items() if b is not None)
+        factor, _ = UNITS[self.unit]
+        return ", ".join(f"{word} {factor * b:.6g}" for word, b in ends.items() if b is not None)
 
     @property
     def measured(self) -> str:
@@ -183,7 +184,7 @@ def _row(f: Finding, margin: bool) -> dict[str, str]:
         "Finding": f.claim,
         "Measured": f"{f.measured} {f.unit}".strip(),
         "Bound": f.bound,
-        "Margin": "no sampling" if math.isinf(f.margin) else f"{f.margin:.1f} s.e.",
+        "Margin": "no sampling" if math.isinf(f.margin) else f"{f.margin:.1f}\u00a0s.e.",
         "Paper": f.paper,
     }
     if not margin:

@@ -63,7 +63,7 @@ class TestMargins:
         shown = robust.for_people(robust.margins(
             {"Chapter": {name: page(v, below=0.25) for name, v in VALUES.items()}}
         )).iloc[0]  # fmt: skip
-        assert shown["Bound"] == "below 25.0 %" and shown["Range"] == "8.0 to 12.0"
+        assert shown["Bound"] == "below 25 %" and shown["Range"] == "8.0 to 12.0"
         assert shown["Mean (sd) over seeds"] == "10.0 (1.4)" and shown["Noise"] == "2.0e-02"
 
 
