@@ -171,7 +171,7 @@ def as_html(findings: Sequence[Finding], margins: bool = False) -> str:
     head = "".join(f"<th>{name}</th>" for name in rows[0])
     body = "".join(
         f'<tr class="{"holds" if f.holds else "fails"}">'
-        + "".join(f"<td>{html.escape(text)}</td>" for text in row.values())
+        + "".join(f'<td data-name="{k}">{html.escape(text)}</td>' for k, text in row.items())
         + "</tr>"
         for f, row in zip(findings, rows, strict=True)
     )
