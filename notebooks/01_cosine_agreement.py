@@ -164,7 +164,7 @@ published_table(kind="cosine")
 # %% [markdown]
 # (The abstract of {cite:t}`li2024erroneous` says *above 0.99*.) Other images and another model: the numbers need not agree. The phenomenon has to: above 0.99 for left/right, and clearly more than for unrelated images.
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 
@@ -241,7 +241,7 @@ plt.show()
 # %% [markdown]
 # It does: the curve has waves, about as long as a patch is wide, and the benchmark's own distance lies near a crest, because we put it there. A fifth of a unit further on, the very same pairs are clearly less alike. At none of the nine distances, though, do they come near the cosine of unrelated images. So *above 0.99* is a statement about this model, this view and this distance, not a constant of nature; the contrast with unrelated images holds at all nine.
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 beyond = pd.DataFrame({gap: bootstrap_mean(t["beyond"]) for gap, t in by_gap.items()}).T
 crest_to_trough = bootstrap_mean(by_gap[1.7]["cosine"] - by_gap[1.9]["cosine"])
 findings.show([

@@ -242,7 +242,7 @@ pd.concat(
 # %% [markdown]
 # The same signature on other images and with another model: single images at chance, pairs far below it. And what makes it telling: the model is good at finding the objects.
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 from erragree_utils.metrics import wilson

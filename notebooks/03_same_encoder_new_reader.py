@@ -415,7 +415,7 @@ pd.concat([published_table(relation="left/right", kind=kind) for kind in kinds])
 #
 # What this page found. First the readers:
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 
@@ -456,7 +456,7 @@ findings.show(found)
 # %% [markdown]
 # And where the answer appears, and what it depends on:
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 by_side, by_mean, by_truth = curves.values()
 first, final = by_truth.index[0], by_truth.index[-1]
 findings.show([

@@ -452,7 +452,7 @@ plt.show()
 #
 # Cosine, matching and probes, all on the same images:
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 from erragree_utils.paper import published
@@ -512,7 +512,7 @@ findings.show(found)
 # %% [markdown]
 # The CLIP whose captions state positions:
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 found = []
 if mini:
     found = [
@@ -535,7 +535,7 @@ findings.show(found) if found else None
 # %% [markdown]
 # Alignment and repair:
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 found = []
 if mini:
     answered = angles["A left/right"]

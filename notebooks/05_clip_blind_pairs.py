@@ -287,7 +287,7 @@ as_points(gaps).rename(columns={"only plain": "only CLIP", "only this": "only LL
 #
 # The mini LLaVA is better at its pairs than the real one at MMVP's, and worse than at left and right. What this page found:
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 from erragree_utils.metrics import bootstrap_mean, wilson

@@ -270,7 +270,7 @@ plt.show()
 #
 # What this page found:
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 from erragree_utils.metrics import wilson

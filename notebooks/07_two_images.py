@@ -258,7 +258,7 @@ further = bootstrap(
 print(", ".join(hardest), as_percent(of_hard)["relative accuracy"].item(), sep=": ")
 print("further on the way: {:.2f} [{:.2f}, {:.2f}]".format(*further))
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 from erragree_utils.paper import published

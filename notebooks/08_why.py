@@ -343,7 +343,7 @@ known = (
 print(f"{len(contrastive)} contrastive trainings that find any objects")
 probes.loc[["CLIP", "converted", "converted, untaught"]].round(2)
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import finding
 

@@ -310,7 +310,7 @@ else:
 # %% [markdown]
 # One thing on this page could have come out otherwise, since a run and a chapter put images and captions together in different batches, and this run was cut in between:
 
-# %% tags=["finding"]
+# %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import finding
 
