@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from .logistic import one_standard_error
+
 LEVEL = 0.95
 RESAMPLES = 10_000
 #: By which margins of log-likelihoods may be divided before losses are compared.
@@ -294,20 +296,14 @@ def choose_held_out(
         shuffled = relation.iloc[rng.permutation(len(pairs))].sort_values(kind="stable")
         half = pd.Series(np.arange(len(pairs)) % 2, shuffled.index)[pairs].to_numpy()
         for k in (0, 1):
-            votes[half != k, _within_one_error(of_pair[half == k])] += 1
+            choosing = of_pair[half == k]
+            coolest = choosing.mean(axis=0).argmin(axis=1)
+            fitted = choosing[:, np.arange(choosing.shape[1]), coolest]
+            votes[half != k, one_standard_error(fitted.T)] += 1
     chosen = pd.Series(margins.columns[votes.argmax(axis=1)], index=pairs)
     table = pred[pred[setting] == pred["pair_id"].map(chosen)].reset_index(drop=True)
     table.attrs["chosen"] = chosen.value_counts(normalize=True).to_dict()
     return table
-
-
-def _within_one_error(losses: np.ndarray) -> int:
-    """The first setting as good as the best, by losses of shape (pairs, settings, temperatures)."""
-    coolest = losses.mean(axis=0).argmin(axis=1)
-    fitted = losses[:, np.arange(losses.shape[1]), coolest]
-    excess = fitted - fitted[:, [fitted.mean(axis=0).argmin()]]
-    error = excess.std(axis=0, ddof=1) / len(excess) ** 0.5
-    return int((excess.mean(axis=0) <= error).argmax())
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:

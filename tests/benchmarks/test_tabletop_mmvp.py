@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 
+import mine_tabletop
 import numpy as np
 import pytest
 
@@ -186,17 +186,14 @@ def test_how_many_candidates_were_looked_at_is_told():
 
 
 @pytest.fixture
-def tool(root, record, monkeypatch):
+def tool(record, monkeypatch):
     """``tools/mine_tabletop.py`` with another vision-only encoder."""
-    spec = importlib.util.spec_from_file_location("mine", root / "tools" / "mine_tabletop.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "load_vision", lambda name: Raw())
+    monkeypatch.setattr(mine_tabletop, "load_vision", lambda name: Raw())
     options = ["mine", "--pairs", "2", "--seeds", "3", "--output", str(tm.RECORD)]
 
     def run(*more):
         monkeypatch.setattr(sys, "argv", [*options, *more])
-        module.main()
+        mine_tabletop.main()
 
     return run
 

@@ -1,9 +1,9 @@
 """Feed the package random inputs: each must end in a result, or be refused by name.
 
 Run from the top of the checkout:
-    python tools/fuzz.py                        2,000 inputs, spread over all parts
-    python tools/fuzz.py --part images -n 500
-    python tools/fuzz.py --part images --only 17    the traceback of one input
+    python tools/fuzz_inputs.py                        2,000 inputs, spread over all parts
+    python tools/fuzz_inputs.py --part images -n 500
+    python tools/fuzz_inputs.py --part images --only 17    the traceback of one input
 
 A part draws inputs: a function of a random generator and an empty folder, which returns a `Case`.
 Another one is added by writing it with `@part` above it, here or in a module that imports this one.
