@@ -97,7 +97,7 @@ clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 clip
 
 # %% [markdown]
-# For every pair, `beyond_unrelated` takes the cosine between its two images. Beside it stands what 95 in 100 cosines with images of *other sets* stay below, and how far the pair is beyond that.
+# For every pair, `beyond_unrelated` takes the cosine between its two images. Beside it stand the value that 95 in 100 cosines with images of *other sets* stay below, and how far above that value the pair lies.
 
 # %%
 from erragree_utils.agreement import beyond_unrelated, image_embeddings, random_pair_cosines
@@ -125,7 +125,7 @@ means = pd.DataFrame(means).T.rename_axis(["benchmark", "relation"])
 means.round(4)
 
 # %% [markdown]
-# And 2000 pairs of images drawn at random from different sets. They share images, so they are no sample of independent pairs: they are summed up without an interval.
+# For comparison, 2000 pairs of images drawn at random from different sets. Many of them share an image, so they are not independent of each other, and we give no interval.
 
 # %%
 random = {
@@ -239,7 +239,7 @@ ax.legend(frameon=False, labelcolor=plots.INK)
 plt.show()
 
 # %% [markdown]
-# It does: the curve has waves, about as long as a patch is wide, and the benchmark's own distance lies near a crest, because we put it there. A fifth of a unit further on, the very same pairs are clearly less alike. At none of the nine distances, though, do they come near the cosine of unrelated images. So *above 0.99* is a statement about this model, this view and this distance, not a constant of nature; the contrast with unrelated images holds at all nine.
+# It does: the curve has waves, about as long as a patch is wide, and the benchmark's own distance lies near a crest, because we put it there. (Each distance has twenty sets, so a mean at the crest may come out a little below 0.99; the table further up takes many more.) A fifth of a unit beyond the crest, the very same pairs are clearly less alike. At none of the nine distances, though, do they come near the cosine of unrelated images. So *above 0.99* is a statement about this model, this view and this distance, not a constant of nature; the contrast with unrelated images holds at all nine.
 
 # %% tags=["finding", "hide-input"]
 beyond = pd.DataFrame({gap: bootstrap_mean(t["beyond"]) for gap, t in by_gap.items()}).T

@@ -257,7 +257,7 @@ print(f"{len(each)} pairs; intervals by bootstrap over the pairs within each pat
 relations.round(2)
 
 # %% [markdown]
-# Between patterns, higher cosines go along with failure, as erroneous agreement would have it: small differences are hard. Within a pattern the cosine still tells a little of the *signal*: the more alike CLIP finds the two images, the less they move the answer apart. It is a weak relation, and of success it tells even less. So beyond 0.95 the cosine is not empty. It follows how much of the difference is left, and says little about whether the reader gets by with it.
+# Between patterns, higher cosines go along with failure, as erroneous agreement would have it: small differences are hard. Within a pattern the cosine still tells a little of the *signal*: the more alike CLIP finds the two images, the less they move the answer apart. It is a weak relation, and of success the cosine tells, if anything, less. So beyond 0.95 the cosine is not empty. It follows how much of the difference is left, and says little about whether the reader gets by with it.
 #
 # ## Is the gap between the readers real?
 
@@ -282,10 +282,10 @@ as_points(gaps).rename(columns={"only plain": "only CLIP", "only this": "only LL
 # |---|---|---|---|
 # | independent guesses | 25 | 25 | |
 # | MMVP | 14.0 | 25.3 | second-hand notes that quote {cite:t}`li2024erroneous` |
-# | MMVP | not found | 24.7 (of which size we could not verify) | a figure of {cite:t}`tong2024eyes` |
+# | MMVP | not found | 24.7 (of which size we could not verify; answers sampled and graded by GPT-4) | a figure of {cite:t}`tong2024eyes` |
 # | tabletop-mmvp, mini models | the tables above | the tables above | this page |
 #
-# The mini LLaVA is better at its pairs than the real one at MMVP's, and worse than at left and right. What this page found:
+# Our answers are greedy and strictly parsed. The mini LLaVA is better at its pairs than the real one is at MMVP's, and worse than it is itself at left and right. What this page found:
 
 # %% tags=["finding", "hide-input"]
 from erragree_utils import findings
@@ -314,11 +314,11 @@ if scale.name == "mini":
             mined["together"].sum() / len(pairs), above=0.99, seed=scale.seed,
         ),
         finding(
-            "LLaVA answers nearly all pairs of the pattern colour rightly",
+            "LLaVA answers more than 75% of the pairs of the pattern colour rightly",
             estimate(of_each.loc["colour"], "pair_accuracy"), above=0.75, seed=scale.seed,
         ),
         finding(
-            "LLaVA answers few pairs of the pattern orientation rightly",
+            "LLaVA answers fewer than 40% of the pairs of the pattern orientation rightly",
             estimate(of_each.loc["orientation"], "pair_accuracy"), below=0.4, seed=scale.seed,
         ),
         finding(
@@ -326,26 +326,26 @@ if scale.name == "mini":
             (one_answer, *wilson(one_answer, failed)), above=0.9, seed=scale.seed,
         ),
         finding(
-            "Images whose answer is the common one are answered rightly more often",
+            "Images with the common answer are answered rightly more often, by over 20 points",
             estimate(gained, "mean"), above=0.2, unit="points", seed=scale.seed,
         ),
         finding(
-            "Where CLIP has words for both answers, LLaVA is ahead of it",
+            "Where CLIP has words for both answers, LLaVA is ahead of it by over 20 points",
             estimate(gaps.loc["patterns without ties"], "difference"), above=0.2, unit="points",
             seed=scale.seed,
         ),
         finding(
-            "Patterns with higher cosines are answered less often",
+            "Between the nine patterns, cosine and pair accuracy correlate below -0.5",
             tuple(relations.loc["between patterns: cosine, right"]), below=-0.5, unit="",
             seed=scale.seed,
         ),
         finding(
-            "Within patterns, pairs with a higher cosine have a weaker signal",
+            "Within patterns, cosine and signal have a negative rank correlation",
             tuple(relations.loc["within patterns: cosine, signal"]), below=0, unit="",
             seed=scale.seed,
         ),
         finding(
-            "Within patterns, the cosine goes along with success weakly at most",
+            "Within patterns, the rank correlation of cosine and success is from -0.3 to 0.1",
             tuple(relations.loc["within patterns: cosine, right"]), above=-0.3, below=0.1, unit="",
             seed=scale.seed,
         ),
@@ -355,7 +355,7 @@ findings.show(found_here)
 # %% [markdown]
 # ## What it means
 #
-# LLaVA does fail on CLIP-blind pairs, and fails unevenly: some patterns are nearly solved, others nearly never. It reads the same encoder in all cases, and all pairs here have a cosine above 0.95. Which patterns are hard goes along with how high the cosines are. Within a pattern a higher cosine means a slightly weaker signal, and hardly tells which pairs fail.
+# LLaVA does fail on CLIP-blind pairs, and unevenly: colour is nearly solved, orientation hardly at all, and the other patterns lie between. It reads the same encoder in all cases, and all pairs here have a cosine above 0.95. Of these nine patterns, those with higher cosines tend to be the harder ones. Within a pattern a higher cosine means a slightly weaker signal, and hardly tells which pairs fail.
 #
 # And the failures have a shape. Both images get the same answer, and it is the answer that was common in training. That is what not seeing looks like, and it is also what not trusting one's eyes looks like. Accuracy cannot tell the two apart. The next two chapters can: [chapter 6](06_contrastive_decoding.ipynb) turns the habit down, [chapter 7](07_two_images.ipynb) compares what the model says about the two images.
 #

@@ -239,7 +239,7 @@ as_points(tested).rename(columns={"only plain": "only first", "only this": "only
 #
 # On the way from chance to perfect, LLaVA-1.5-7B goes from 0 to 47%, and CLIP from below zero to 28%. What text CLIP was given we have not found.
 #
-# Two numbers for what this page found. Of the three patterns that LLaVA answers least, how many pairs have the right relative preference? And how much further on the way from chance to perfect is it by relative preference than by its answers?
+# Two more numbers. In the three patterns that LLaVA fails most, how many pairs have the right relative preference? And how much further does LLaVA get from chance towards perfect by relative preference than by its answers?
 
 # %%
 tied = relative["CLIP"].groupby("pattern")["tie"].any()
@@ -278,7 +278,8 @@ if scale.name == "mini":
             estimate(preferred.loc["LLaVA"], "relative_accuracy"), above=0.9, seed=scale.seed,
         ),
         finding(
-            "LLaVA is further on the way from chance to perfect by preference than by answers",
+            "On the way from chance (0) to perfect (1), LLaVA is further by preference than by "
+            "answers, by more than 0.25",
             further, above=0.25, unit="", seed=scale.seed,
         ),
         finding(
@@ -290,11 +291,12 @@ if scale.name == "mini":
             estimate(of_hard.loc["all"], "relative_accuracy"), above=0.8, seed=scale.seed,
         ),
         finding(
-            "Where CLIP has no ties, LLaVA's relative preference is ahead of CLIP's",
+            "Where CLIP has no ties, LLaVA's relative preference is ahead by over 5 points",
             estimate(where_told, "difference"), above=0.05, unit="points", seed=scale.seed,
         ),
         finding(
-            "With both images in the prompt LLaVA answers fewer pairs rightly than with each alone",
+            "With both images in the prompt LLaVA answers fewer pairs rightly than with each "
+            "alone, by more than 10 points",
             estimate(tested.loc["answers"], "difference"), below=-0.1, unit="points",
             seed=scale.seed,
         ),
@@ -304,11 +306,12 @@ if scale.name == "mini":
             seed=scale.seed,
         ),
         finding(
-            "Images in the first place of the prompt are answered rightly less often",
+            "Images in the first place of the prompt are answered rightly less often, by more than "
+            "3 points",
             estimate(places, "difference"), below=-0.03, unit="points", seed=scale.seed,
         ),
         finding(
-            "Preferences compare across pairs with the same options",
+            "Beside another pair's image with the same options, over 80% of preferences are right",
             (across.mean(), *wilson(across.mean(), len(across))), above=0.8, seed=scale.seed,
         ),
     ]  # fmt: skip

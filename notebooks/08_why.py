@@ -241,7 +241,7 @@ ablations.overview(runs, FAMILIES["tokens"])
 ablations.overview(runs, FAMILIES["text"])
 
 # %% [markdown]
-# The language model as text encoder, which is twice as deep and wide as CLIP's and has learned this world's words, changes sides by nothing that stands out. *Several text tokens* raise pair accuracy on A, though not to guessing, and more objects are found. There every word weights the patch tokens for itself, which is one step from a score of two vectors towards a reader. Whether it learns sides is open: relative preference lies above 50 on A, beyond its base with one seed only, and a pair accuracy that nears 25 may be noise (exercise 1).
+# The language model as text encoder, which is twice as deep and wide as CLIP's and has learned this world's words, changes sides by nothing that stands out. *Several text tokens* raise pair accuracy on A, to a mean that is still below guessing, and more objects are found. There every word weights the patch tokens for itself, which is one step from a score of two vectors towards a reader. Whether it learns sides is open: relative preference lies above 50 on A, but its step beyond its base may be luck (see the ranking below), and a pair accuracy that nears 25 may be noise (exercise 1).
 #
 # ## Conversion
 #
@@ -251,7 +251,7 @@ ablations.overview(runs, FAMILIES["text"])
 ablations.overview(runs, FAMILIES["conversion"])
 
 # %% [markdown]
-# As it is, the mini LLaVA's last state is no embedding: by cosine it does not even find objects. Yet the probe finds the side in nearly every pair of such states. After 200 steps of contrastive fine-tuning it finds them, and its pair accuracy is far below guessing, in the model that, *asked*, is right about nearly every pair ([chapter 3](03_same_encoder_new_reader.ipynb)). What it knew is not lost: the probe finds far more of the side in its embeddings than in those of the untaught model, and relative preference on A is higher by some points that may be luck. But the score hardly uses it.
+# As it is, the mini LLaVA's last state is no embedding: by cosine it does not even find objects. Yet the probe finds the side in nearly every pair of such states. After 200 steps of contrastive fine-tuning it finds them, and its pair accuracy is far below guessing, in the model that, *asked*, is right about nearly every pair ([chapter 3](03_same_encoder_new_reader.ipynb)). What it knew is not lost: the probe finds far more of the side in its embeddings than in those of the untaught model, and relative preference on A is some points higher, which may be luck. But the score hardly uses it.
 #
 # ## The ranking
 #
@@ -324,7 +324,7 @@ beside.round(3)
 #
 # ## The finding
 #
-# From the recorded runs, on the benchmarks' first draw. Intervals are over seeds and pairs; where a probe is meant, over pairs, as seeds share them.
+# From the recorded runs, on the benchmarks' first draw. Intervals are over seeds and pairs; for probes, over pairs alone, since all seeds are tested on the same ones.
 
 # %%
 contrastive = [
@@ -353,21 +353,22 @@ found_here = [
         beside["inside"].mean(), above=0.99, seed=0,
     ),
     finding(
-        "Patch tokens raise the relative preference of the reader over that of its class token",
+        "Patch tokens give a reader over 20 points more relative preference than the class token",
         ablations.difference(runs, "relative", ["reader of patches"], ["reader of CLS"]),
         above=0.2, unit="points", seed=0,
     ),
     finding(
-        "Captioning from patch tokens moves relative preference above one half",
+        "Captioning from patch tokens ends with a relative preference above one half",
         ablations.difference(runs, "relative", ["captioner of patches"]), above=0.5, seed=0,
     ),
     finding(
-        "Captioning from patch tokens moves relative preference more than contrastive trainings do",
+        "Captioning from patch tokens ends with a higher relative preference than contrastive "
+        "trainings, by more than 3 points",
         ablations.difference(runs, "relative", ["captioner of patches"], contrastive),
         above=0.03, unit="points", seed=0,
     ),
     finding(
-        "A linear probe finds the side in CLIP's vectors",
+        "A probe that compares two vectors of this page's CLIP is right for more than 65%",
         tuple(probes.loc["CLIP"]), above=0.65, seed=0,
     ),
     finding(
@@ -379,11 +380,11 @@ for letter in "AB":
     here = runs[runs["benchmark"] == f"tabletop-{letter.lower()}"]
     found_here += [
         finding(
-            f"Contrastive trainings together answer fewer pairs than guessing would on {letter}",
+            f"Contrastive trainings together answer fewer than 15% of pairs on {letter}",
             ablations.difference(here, "pair", contrastive), below=0.15, seed=0,
         ),
         finding(
-            f"The relative preference of contrastive trainings together stays near 50 on {letter}",
+            f"Relative preference of contrastive trainings together is from 44 to 58% on {letter}",
             ablations.difference(here, "relative", contrastive), above=0.44, below=0.58, seed=0,
         ),
     ]  # fmt: skip
@@ -407,7 +408,7 @@ findings.show(found_here)
 #
 # ## What could be wrong
 #
-# - **A low logit scale.** CLIP's cosines are multiplied by a learned scale before the loss, whose inverse is the temperature. In these runs it has grown from 14 to no more than 19 after 600 steps and to 37 to 41 after 2000 (checkpoints of the recorded runs, not in the tables). The published CLIP's was kept from exceeding 100 {cite:p}`radford2021clip`; that of chapter 2 is fixed at 100. A sharper loss presses harder on what is nearly alike.
+# - **A low logit scale.** CLIP's cosines are multiplied by a learned scale before the loss, whose inverse is the temperature. Runs as short as these end with a low one, which the tables do not record. The published CLIP's was kept from exceeding 100 {cite:p}`radford2021clip`; that of chapter 2 is fixed at 100. A sharper loss presses harder on what is nearly alike.
 # - **Short trainings.** 600 steps, or 2000. “Does not learn it” is “not within these”. The shipped mini CLIP, ten times as long in training, fails as well ([chapter 2](02_clip_matching.ipynb)), but of the others we cannot say.
 # - **Equal steps are not equal effort.** A captioner of patch tokens reads more and takes half as long again for a step as one of the class token, or more. The `seconds` of each run are in the tables, on a machine that did other work too.
 # - **One setting for all.** Learning rates are CLIP's. A factor may fail because its own best rate is another one.
