@@ -26,6 +26,7 @@ BENCHMARKS = {
     "mmvp-vlm": "MMVP-VLM",
 }
 CLIP, LLAVA = "CLIP ViT-L/14-336", "LLaVA-1.5-7B"
+LLAVA_1_5 = "LLaVA-1.5 of a size that is not stated"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Published:
     @property
     def role(self) -> str:
         """Which kind of model reads: ``"clip"`` or ``"mllm"``."""
-        return {CLIP: "clip", LLAVA: "mllm"}[self.reader]
+        return "clip" if self.reader == CLIP else "mllm"
 
     @property
     def number(self) -> str:
@@ -79,7 +80,7 @@ class Published:
 
 _MATCHING = "matching"
 _WRITTEN = "prompted generation"
-_YES = "VQAScore"
+_YES = "VQAScore with the end token"
 _BOTH = "comparison of both images, chance 50"
 
 PUBLISHED = tuple(
@@ -99,8 +100,8 @@ PUBLISHED = tuple(
         (LLAVA, "whatsup-b", "front/behind", "pair", 0.529, _YES, "v3", "S", ("vqascore",)),
         (CLIP, "mmvp", "all", "pair", 0.140, _MATCHING, "v1", "S", ("matching",)),
         (LLAVA, "mmvp", "all", "pair", 0.253, "greedy decoding", "v1", "S", ("greedy",)),
-        (LLAVA, "mmvp", "all", "pair", 0.247, "sampled answers, graded by GPT-4",
-         "MMVP, arXiv 2401.06209", "P", ("greedy",)),
+        (LLAVA_1_5, "mmvp", "all", "pair", 0.247, "sampled answers, graded by GPT-4",
+         "MMVP, arXiv 2401.06209", "P"),
         (LLAVA, "mmvp", "all", "pair", 0.313, "M3ID", "v1", "S", ("m3id",)),
         (CLIP, "mmvp", "all", "relative", 0.640, _BOTH, "v1", "S", ("relative-preference",)),
         (LLAVA, "mmvp", "all", "relative", 0.733, _BOTH, "v1", "S", ("relative-preference",)),

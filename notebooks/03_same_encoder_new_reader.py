@@ -46,7 +46,7 @@ _ = hardware.start(SCALE)
 #
 # **You will learn** VQAScore and prompted answers, how to test a difference between two readers of the same pairs, which controls such a result needs, and what probes and gradient pictures can show.
 #
-# **You need** [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB (4-bit weights) or 24 GB (half precision), a network for the weights and What'sUp's photographs, and minutes to hours depending on the GPU (an estimate: about six thousand passes of one image through the model).
+# **You need** [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB (4-bit weights) or 24 GB (half precision), a network for the weights and What'sUp's photographs, and minutes to hours depending on the GPU ([Paper scale](10_paper_scale.ipynb) estimates them).
 #
 # ## The question
 #

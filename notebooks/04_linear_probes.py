@@ -308,7 +308,7 @@ if scale.name == "mini":
 # %% [markdown]
 # The cosine is as high as ever, and the final embedding now holds the side: in A for most single images, and in both benchmarks when the two images of a pair are compared. So nothing in the contrastive loss, nor in a vector of 128 numbers, forbids it. How much of this is owed to the captions, and how much to the shorter training, these two models can't tell.
 #
-# And matching? In A it comes back in part. There the small object that is left of the furniture is left in the picture, too, so the plain captions have taught the very words that the test uses. In B the middle of the picture lies between the objects as well, but either may be the one that is named, and which word belongs to which object must be told apart. There matching of single images stays below 60% and pairs stay below guessing, although a probe tells the two images apart: **in this model, on B, the side is in the embedding, and what hides it is the alignment with the text**. That is the paper's reading, and this is what it looks like when it is right.
+# And matching? In A it comes back in part. There the small object that is left of the furniture is left in the picture, too, so the plain captions have taught the very words that the test uses. In B the middle of the picture lies between the objects as well, but either may be the one that is named, and which word belongs to which object must be told apart. There matching of single images stays below 60% and pairs stay below guessing, although a probe that compares the two images tells most pairs apart: **in this model, on B, more of the side is in the embedding than matching shows**. That is what the paper's reading would look like.
 #
 # ## The geometry
 #
@@ -495,8 +495,8 @@ for k in benches if mini else ():
               by.loc["final embedding"], below=0.65),
         claim(f"A probe of an untrained final embedding is right for less than 75%, on {k}",
               by.loc["untrained: final embedding"], below=0.75),
-        claim(f"A probe comparing two final embeddings beats chance, but stays below 90%, on {k}",
-              by.loc["final embedding, set mean removed"], above=0.5, below=0.9),
+        claim(f"A probe comparing two final embeddings beats chance, but stays below 85%, on {k}",
+              by.loc["final embedding, set mean removed"], above=0.5, below=0.85),
     ]  # fmt: skip
 if mini:
     places, tokens = (stages[name] for name in ("patch tokens in places", "class token"))

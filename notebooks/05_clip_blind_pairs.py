@@ -310,10 +310,6 @@ if scale.name == "mini":
     gained = bootstrap_mean(llava[0].astype(float) - llava[1])
     found_here += [
         finding(
-            "The search finds the benchmark's pairs again among all pairs of their images",
-            mined["together"].sum() / len(pairs), above=0.99, seed=scale.seed,
-        ),
-        finding(
             "LLaVA answers more than 75% of the pairs of the pattern colour rightly",
             estimate(of_each.loc["colour"], "pair_accuracy"), above=0.75, seed=scale.seed,
         ),
