@@ -18,7 +18,8 @@ def test_each_number_is_there_once_with_known_names():
 def test_a_number_says_its_protocol_version_and_grade():
     number = published(reader="LLaVA-1.5-7B", relation="left/right", kind="pair", version="v3")
     assert str(number) == (
-        "93.2: LLaVA-1.5-7B, What'sUp A left/right, pair accuracy by VQAScore with the end token (v3) [S]"
+        "93.2: LLaVA-1.5-7B, What'sUp A left/right, pair accuracy by VQAScore with the end token "
+        "(v3) [S]"
     )
 
 
