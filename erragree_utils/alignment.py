@@ -265,6 +265,7 @@ def repair_curve(
     groups: Sequence,
     penalties: Sequence[float] = PENALTIES,
     folds: int = 5,
+    splits: int = 3,
     seed: int = 0,
 ) -> pd.DataFrame:
     """What linear repairs recover on unseen groups, and what they cost, from no change to much.
@@ -277,9 +278,11 @@ def repair_curve(
         Pairs of one group are never on both sides of a fold.
     penalties : sequence of float
         As in `fit_maps`, from the largest on.
-    folds : int
+    folds, splits : int
+        Groups are split into folds at random, and all of it is done, so many times; shares are
+        means over splits.
     seed : int
-        Of the bootstrap.
+        Of splits and bootstrap.
 
     Returns
     -------
@@ -302,30 +305,37 @@ def repair_curve(
             f"give a group for each of the {len(images)} pairs, and 2 to {len(names)} folds, the "
             f"number of groups; there are {len(number)} groups' names and {folds} folds"
         )
-    shape = (len(penalties) + 1, len(images), 2)
+    shape = (len(penalties) + 1, splits, len(images), 2)
     margins, found, losses = np.zeros(shape), np.zeros(shape, bool), np.zeros(shape)
-    for train, test in GroupKFold(folds).split(images, groups=number):
+    parts = [
+        (i, *part)
+        for i in range(splits)
+        for part in GroupKFold(folds, shuffle=True, random_state=seed + i).split(
+            images, groups=number
+        )
+    ]
+    for i, train, test in parts:
         spread = _spread(images[train], texts[train])
         identity = np.eye(images.shape[-1])[None]
         maps = np.concatenate([identity, fit_maps(images[train], texts[train], penalties)])
         for k, one in enumerate(maps):
             mapped = images[test] @ one
-            margins[k, test] = _margins(mapped, texts[test])
-            losses[k, test] = np.logaddexp(0, -margins[k, test] / spread)
-            found[k, test] = _finds(mapped, texts, test)
+            margins[k, i, test] = _margins(mapped, texts[test])
+            losses[k, i, test] = np.logaddexp(0, -margins[k, i, test] / spread)
+            found[k, i, test] = _finds(mapped, texts, test)
     by_group = np.eye(len(names))[number].T
-    totals = by_group.sum(axis=1).astype(int)
+    totals = splits * by_group.sum(axis=1).astype(int)
     rows = []
     for k in range(len(margins)):
         right = {
-            "relative": (margins[k].sum(axis=1) > 0, 1),
-            "pair": ((margins[k] > 0).all(axis=1), 1),
-            "retrieval": (found[k].sum(axis=1), 2),
-            "cost": (found[0].sum(axis=1) - found[k].sum(axis=1), 2),
+            "relative": (margins[k].sum(axis=-1) > 0, 1),
+            "pair": ((margins[k] > 0).all(axis=-1), 1),
+            "retrieval": (found[k].sum(axis=-1), 2),
+            "cost": (found[0].sum(axis=-1) - found[k].sum(axis=-1), 2),
         }
         row = {}
         for name, (values, each) in right.items():
-            sums = (by_group @ values).astype(int)
+            sums = (by_group @ values.sum(axis=0)).astype(int)
             row[name] = sums.sum() / totals.sum() / each
             # Where no group has lost anything, there is nothing to resample.
             lost_none = name == "cost" and not sums.any()
@@ -333,7 +343,7 @@ def repair_curve(
             row[f"{name}_low"], row[f"{name}_high"] = ends
         rows.append(row | {"log_loss": losses[k].mean()})
     table = pd.DataFrame(rows, index=pd.Index([np.inf, *penalties], name="penalty"))
-    named = one_standard_error(losses.sum(axis=2) @ by_group.T)
+    named = one_standard_error(losses.sum(axis=(1, 3)) @ by_group.T)
     return table.assign(named=np.arange(len(table)) == named)
 
 

@@ -22,7 +22,7 @@ from .paper import Published
 
 #: Key of the records in a notebook cell's outputs.
 MIME = "application/vnd.erragree.findings+json"
-LEVEL_WIDTH = 2 * 1.96  # standard errors in a 95% interval
+HALF_WIDTH = 1.96  # standard errors in half of a 95% interval
 #: Per unit: the factor for people, and the digits shown.
 UNITS = {"%": (100, 1), "points": (100, 1), "cosine": (1, 4), "": (1, 3)}
 
@@ -66,12 +66,15 @@ class Finding:
     def margin(self) -> float:
         """Distance of the value to the nearer bound in standard errors; negative beyond it.
 
+        An interval that ends at 0 or 100% is lopsided, so the half towards the bound counts.
         Infinite where the value has no uncertainty of its own.
         """
-        distances = [] if self.above is None else [self.value - self.above]
-        distances += [] if self.below is None else [self.below - self.value]
-        nearest, error = min(distances), (self.high - self.low) / LEVEL_WIDTH
-        return nearest / error if error else math.copysign(math.inf, nearest)
+        sides = [] if self.above is None else [(self.value - self.above, self.value - self.low)]
+        sides += [] if self.below is None else [(self.below - self.value, self.high - self.value)]
+        return min(
+            distance * HALF_WIDTH / half if half else math.copysign(math.inf, distance)
+            for distance, half in sides
+        )
 
     @property
     def bound(self) -> str:
@@ -109,8 +112,10 @@ def finding(
     ------
     ValueError
         If there is no bound or an unknown unit, or the value is not inside its interval (NaN is
-        not: what was not measured cannot hold).
+        not: what was not measured cannot hold), or an interval has no width: a sample that is all
+        alike has an uncertainty too, which a bootstrap does not see.
     """
+    sampled = bool(np.ndim(value))
     value, low, high = (float(x) for x in (value if np.ndim(value) else (value,) * 3))
     if above is None and below is None:
         raise ValueError(f"{claim!r} has no bound: give above, below or both")
@@ -118,6 +123,8 @@ def finding(
         raise ValueError(f"unknown unit {unit!r}; choose one of {', '.join(map(repr, UNITS))}")
     if not low <= value <= high:
         raise ValueError(f"{claim!r}: {value} is not inside its interval [{low}, {high}]")
+    if sampled and low == high:
+        raise ValueError(f"{claim!r}: the interval [{low}, {high}] has no width")
     return Finding(claim, value, low, high, above, below, unit, seed, str(paper))
 
 

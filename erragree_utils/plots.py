@@ -547,7 +547,9 @@ def stage_curves(
     tables : mapping of str to pandas.DataFrame
         Label of a line to rows with ``accuracy``, ``accuracy_low``, ``accuracy_high``, such as
         those of `probes.probe_table`; the index names the stages. Stages stand in the order in
-        which they first occur, and equal names share a place.
+        which they first occur, and equal names share a place. Where ``one_class`` says that all
+        folds gave one answer to all, a hollow dot without a band stands for an accuracy that
+        measures nothing.
     ylabel : str
     chance : float, optional
         Drawn as a dashed line.
@@ -573,9 +575,13 @@ def stage_curves(
     for number, (label, table) in enumerate(tables.items()):
         colour = COLOURS[number % len(COLOURS)]
         x = [stages.index(str(name)) for name in table.index]
-        low, high = (table[f"accuracy_{end}"].astype(float) for end in ("low", "high"))
+        empty = _collapsed(table)
+        low, high = (table[f"accuracy_{end}"].astype(float).mask(empty) for end in ("low", "high"))
         ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
         ax.plot(x, table["accuracy"], "o-", color=colour, ms=5, label=label)
+        if empty.any():
+            hollow = {"mfc": "white", "mec": colour, "ls": "none", "zorder": 4}
+            ax.plot(np.array(x)[empty], table["accuracy"][empty], "o", ms=5, **hollow)
     if chance is not None:
         ax.axhline(chance, color=INK, ls=(0, (4, 2)), lw=1.3, label="chance")
     ax.set_xticks(range(len(stages)), stages, rotation=30, ha="right")
@@ -584,6 +590,11 @@ def stage_curves(
     ax.grid(axis="y", color=INK, alpha=0.25, linewidth=0.7)
     _legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
+
+
+def _collapsed(table: pd.DataFrame) -> np.ndarray:
+    """Rows of probes that gave one answer to all examples in every fold."""
+    return table.get("one_class", pd.Series(0.0, table.index)).to_numpy(float) >= 1
 
 
 def probe_bars(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -614,9 +625,7 @@ def probe_bars(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     value, low, high = (table[f"accuracy{end}"].to_numpy(float) for end in ("", "_low", "_high"))
     ax.vlines(table["chance"].astype(float), places - 0.5, places + 0.5, color=INK,
               ls=(0, (4, 2)), lw=1.3, label="chance")  # fmt: skip
-    folds = sum(str(name).startswith("fold ") for name in table)
-    alike = table.get("one_class", pd.Series(0, table.index)).to_numpy(int)
-    collapsed = (alike > 0) & (alike >= folds)
+    collapsed = _collapsed(table)
     spread, shown = _spread(value, low, high), ~collapsed
     ax.errorbar(value[shown], places[shown], xerr=np.asarray(spread)[:, shown], fmt="o",
                 color=BLUE, ms=6.5, lw=1.8, capsize=3, zorder=3,

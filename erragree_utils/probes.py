@@ -104,9 +104,9 @@ def probe(
     pandas.Series
         ``accuracy`` on held-out groups with ``accuracy_low`` and ``accuracy_high`` (95%, bootstrap
         over groups), ``chance`` (share of the more frequent label), ``shuffled`` (mean accuracy of
-        the control), ``n_examples``, ``n_groups``, ``n_parameters``, ``one_class`` (folds in which
-        all held-out examples got one answer: there the accuracy is the labels' balance and measures
-        nothing), and ``fold 1`` to ``fold {folds}``.
+        the control), ``n_examples``, ``n_groups``, ``n_parameters``, ``one_class`` (share of
+        folds in which all held-out examples got one answer: there the accuracy is the labels'
+        balance and measures nothing), and ``fold 1`` to ``fold {folds}``.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def probe(
         "n_examples": len(y),
         "n_groups": len(np.unique(groups)),
         "n_parameters": n_parameters,
-        "one_class": sum(len(np.unique(answer[fold_of == k])) == 1 for k in range(folds)),
+        "one_class": np.mean([_one_class(answer[fold_of == k]) for k in range(folds)]),
         **{f"fold {k + 1}": right[fold_of == k].mean() for k in range(folds)},
     })  # fmt: skip
 
@@ -172,7 +172,7 @@ def probe_table(
         for name, features in representations.items()
     }
     table = pd.DataFrame(rows).T
-    counts = [name for name in table if name.startswith("n_") or name == "one_class"]
+    counts = [name for name in table if name.startswith("n_")]
     return table.astype(dict.fromkeys(counts, int))
 
 
@@ -203,8 +203,8 @@ def learning_curve(
     Returns
     -------
     pandas.DataFrame
-        ``accuracy``, ``accuracy_low``, ``accuracy_high`` (bootstrap over the held-out groups);
-        the index has the mean number of training examples.
+        ``accuracy``, ``accuracy_low``, ``accuracy_high`` (bootstrap over the held-out groups) and
+        ``one_class``, as in `probe`; the index has the mean number of training examples.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def learning_curve(
     rows, used = [], []
     for size in sizes:
         rng = np.random.default_rng((seed, size))
-        right, counts = np.zeros(len(y), bool), []
+        right, counts, alike = np.zeros(len(y), bool), [], []
         for train, test in GroupKFold(folds).split(x, y, groups):
             drawn = rng.permutation(np.unique(units[train]))
             ends = np.cumsum([(units[train] == unit).sum() for unit in drawn])
@@ -231,13 +231,18 @@ def learning_curve(
                     f"{size} training examples hold fewer than {LEAST_GROUPS} groups or one label "
                     "alone; give a larger size"
                 )
-            right[test] = _answers(x, y, groups, part, test, q, kind) == y[test]
+            answer = _answers(x, y, groups, part, test, q, kind)
+            right[test] = answer == y[test]
             counts.append(len(part))
-        low, high = _interval(right, groups, seed)
-        rows.append((right.mean(), low, high))
+            alike.append(_one_class(answer))
+        rows.append((right.mean(), *_interval(right, groups, seed), np.mean(alike)))
         used.append(np.mean(counts))
-    columns = ["accuracy", "accuracy_low", "accuracy_high"]
+    columns = ["accuracy", "accuracy_low", "accuracy_high", "one_class"]
     return pd.DataFrame(rows, columns=columns, index=pd.Index(used, name="n_examples"))
+
+
+def _one_class(answer: np.ndarray) -> bool:
+    return len(np.unique(answer)) == 1
 
 
 class Span(TransformerMixin, BaseEstimator):

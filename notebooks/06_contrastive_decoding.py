@@ -318,9 +318,9 @@ findings.show(found_here)
 # %% [markdown]
 # ## What it means
 #
-# The paper finds a modest gain, six points on MMVP. For the mini model it is a few points at most: look whether the intervals above include zero. The direction of the correction is right only as far as the second stream knows the bias. Here it hardly does: the mini LLaVA never saw a prompt without an image in its training, so what it says to one is not the habit that it has with one. Subtracted in full it adds more bias than it removes, and no multiple of it removes much. It moves pairs out of the wedge as well as into it.
+# The paper finds a modest gain, six points on MMVP. For the mini model it is a few points at most: look whether the intervals above include zero. They are wide, though. Some reach seven points, so on this many pairs a gain like the paper's could not be ruled out either. The direction of the correction is right only as far as the second stream knows the bias. Here it hardly does: the mini LLaVA never saw a prompt without an image in its training, so what it says to one is not the habit that it has with one. Subtracted in full it adds more bias than it removes, and no multiple of it removes much. It moves pairs out of the wedge as well as into it.
 #
-# The split into signal and bias says what a better correction could gain. A bias that is fixed for each pattern, learned on other pairs, gives more than any contrast does. And the signal points the right way for nearly all pairs. So the images *did* move the answer; on many pairs not far enough. That is a first sign that the model saw the difference. [Chapter 7](07_two_images.ipynb) puts it to use.
+# The split into signal and bias says what a better correction could gain. A bias that is fixed for each pattern, learned on other pairs, gives more than text contrast does. And the signal points the right way for nearly all pairs. So the images *did* move the answer; on many pairs not far enough. That is a first sign that the model saw the difference. [Chapter 7](07_two_images.ipynb) puts it to use.
 #
 # ## What could be wrong
 #

@@ -155,13 +155,18 @@ class TestMaps:
 
 class TestRepairCurve:
     def test_what_the_embedding_holds_is_recovered_on_unseen_groups(self):
-        table = alignment.repair_curve(*pairs(), GROUPS)
+        table = alignment.repair_curve(*pairs(), GROUPS, splits=1)
         assert table["pair"].iloc[0] < 0.25 < 0.9 < table["pair"].max()
         assert table["relative"].iloc[-1] > 0.95
         assert table["log_loss"].iloc[-1] < table["log_loss"].iloc[0]
+        # What it costs is the retrieval lost, and all lie in their intervals.
+        np.testing.assert_allclose(table["cost"], table["retrieval"].iloc[0] - table["retrieval"])
+        for name in ("relative", "pair", "retrieval", "cost"):
+            inside = table[name].between(table[f"{name}_low"], table[f"{name}_high"])
+            assert inside.all(), name
 
     def test_what_it_does_not_hold_is_not(self):
-        table = alignment.repair_curve(*pairs(held=False), GROUPS)
+        table = alignment.repair_curve(*pairs(held=False), GROUPS, splits=1)
         assert (table["relative_low"] < 0.6).all() and (table["pair"] < 0.4).all()
 
     def test_a_planted_side_is_hidden_from_matching_and_brought_back(self):
@@ -172,7 +177,7 @@ class TestRepairCurve:
         np.testing.assert_allclose(np.linalg.norm(images, axis=2), 1)
         apart = np.linalg.norm(images[:, 0] - images[:, 1], axis=1).mean()
         assert apart == pytest.approx(0.2, 0.05)
-        table = alignment.repair_curve(images, texts, GROUPS)
+        table = alignment.repair_curve(images, texts, GROUPS, splits=1)
         assert table["pair"].iloc[0] < 0.25 and table["pair"].iloc[-1] > 0.9
 
     def test_the_first_row_is_plain_matching_and_costs_nothing(self):
@@ -183,13 +188,6 @@ class TestRepairCurve:
         assert first["cost"] == first["cost_low"] == first["cost_high"] == 0
         scores = np.einsum("nid,mid->nim", images, texts).argmax(axis=2)
         assert first["retrieval"] == (scores == np.arange(N)[:, None]).mean()
-
-    def test_what_it_costs_is_the_retrieval_lost_and_all_lie_in_their_intervals(self):
-        table = alignment.repair_curve(*pairs(), GROUPS)
-        np.testing.assert_allclose(table["cost"], table["retrieval"].iloc[0] - table["retrieval"])
-        for name in ("relative", "pair", "retrieval", "cost"):
-            inside = table[name].between(table[f"{name}_low"], table[f"{name}_high"])
-            assert inside.all(), name
 
     def test_one_penalty_is_named_by_its_log_loss_with_room_for_error(self):
         table = alignment.repair_curve(*differing(3, 3), GROUPS)
@@ -216,10 +214,12 @@ class TestRepairCurve:
             return fit(images, texts, penalties)
 
         monkeypatch.setattr(alignment, "fit_maps", spy)
-        alignment.repair_curve(images, texts, GROUPS, [1.0])
-        assert len(seen) == 5
-        held_out = [set(GROUPS) - groups for groups in seen]
-        assert sum(map(len, held_out)) == len(set(GROUPS)) == len(set.union(*held_out))
+        alignment.repair_curve(images, texts, GROUPS, [1.0], splits=2)
+        assert len(seen) == 2 * 5
+        for split in (seen[:5], seen[5:]):
+            held_out = [set(GROUPS) - groups for groups in split]
+            assert sum(map(len, held_out)) == len(set(GROUPS)) == len(set.union(*held_out))
+        assert seen[:5] != seen[5:]
 
     def test_what_cannot_be_repaired(self):
         images, texts = pairs()

@@ -94,6 +94,9 @@ class TestPackageKey:
     def test_differs_where_the_environment_changes_numbers(self, package, name):
         assert package_key(package, {name: "1"}) != package_key(package, {})
 
+    def test_differs_where_other_code_runs_before(self, package):
+        assert package_key(package, before="x = 1") != package_key(package, before="x = 2")
+
     def test_does_not_depend_on_byte_code(self, package):
         before = package_key(package)
         (package / "__pycache__").mkdir()

@@ -39,6 +39,10 @@ class TestMargin:
         assert one.margin == pytest.approx(3.0)
         assert finding("a", (0.2, 0.2 - 0.196, 0.2 + 0.196), above=0.3).margin == pytest.approx(-1)
 
+    def test_counts_the_half_of_the_interval_that_lies_towards_the_bound(self):
+        assert finding("a", (1.0, 0.902, 1.0), above=0.8).margin == pytest.approx(4.0)
+        assert finding("a", (0.0, 0.0, 0.098), below=0.2).margin == pytest.approx(4.0)
+
     def test_is_infinite_where_nothing_was_sampled(self):
         assert finding("a", 1.0, above=0.5).margin == math.inf
         assert finding("a", 0.2, above=0.5).margin == -math.inf
@@ -53,6 +57,10 @@ class TestRefused:
     def test_a_value_outside_its_interval_or_not_measured(self, value):
         with pytest.raises(ValueError, match="'a': .* is not inside its interval"):
             finding("a", value, above=0.1)
+
+    def test_an_interval_without_width(self):
+        with pytest.raises(ValueError, match="has no width"):
+            finding("a", (1.0, 1.0, 1.0), above=0.1)
 
     def test_an_unknown_unit(self):
         with pytest.raises(ValueError, match="unknown unit 'metres'"):
@@ -104,5 +112,5 @@ class TestShown:
 
     def test_has_margins_where_they_are_asked_for(self):
         text = findings.as_html(self.SHOWN.findings, margins=True)
-        assert ">12.3\u00a0s.e.</td>" in text and ">no sampling</td>" in text
+        assert ">8.6\u00a0s.e.</td>" in text and ">no sampling</td>" in text
         assert "s.e." not in findings.as_html(self.SHOWN.findings)

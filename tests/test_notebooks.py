@@ -24,6 +24,7 @@ def test_there_are_notebooks():
 def test_the_notebook_runs_and_finds_what_it_claims(notebook):
     ran = execution.execute(notebook, execution.current_cache(ROOT))
     found = findings.read(ran)
+    assert found
     assert all(finding.holds for finding in found), findings.as_text(found)
 
 

@@ -332,6 +332,16 @@ def test_stages_share_places_across_lines_in_order_of_appearance():
             plots.stage_curves(tables, "Accuracy")
 
 
+def test_a_stage_at_which_a_probe_gave_one_answer_to_all_is_hollow_and_has_no_band():
+    columns = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6}
+    table = pd.DataFrame(columns, ["first", "last"]).assign(one_class=[1.0, 0.0])
+    ax = plots.stage_curves({"image": table}, "Accuracy")
+    (hollow,) = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    assert list(hollow.get_xdata()) == [0]
+    (band,) = ax.collections
+    assert band.get_paths()[0].vertices[:, 0].min() == 1
+
+
 def probes_of(n: int = 2) -> pd.DataFrame:
     columns = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "shuffled": 0.51}
     index = pd.MultiIndex.from_tuples([("A", f"layer {i}") for i in range(n)])
@@ -352,12 +362,12 @@ def test_probes_stand_beside_their_controls():
 
 
 def test_a_probe_that_gave_one_answer_to_all_has_a_hollow_dot_and_no_interval():
-    table = probes_of().assign(one_class=[0, 2], **{"fold 1": 0.5, "fold 2": 0.5})
+    table = probes_of().assign(one_class=[0.0, 1.0])
     ax = plots.probe_bars(table)
     assert "one answer to all" in texts(ax.figure)
     (hollow,) = [line for line in ax.lines if line.get_markerfacecolor() == "none"]
     assert list(hollow.get_ydata()) == [1]
-    assert "one answer to all" not in texts(plots.probe_bars(table.assign(one_class=1)).figure)
+    assert "one answer to all" not in texts(plots.probe_bars(table.assign(one_class=0.5)).figure)
 
 
 def test_repairs_have_a_line_for_each_set_of_pairs_and_a_ring_at_the_named_penalty():

@@ -114,7 +114,7 @@ class TestProbe:
     def test_a_classifier_that_gives_one_answer_to_all_is_told(self):
         _, sides, groups = planted()
         constant = np.full((len(sides), 5), 0.1)
-        assert probes.probe(constant, sides, groups, shuffles=0)["one_class"] == 5
+        assert probes.probe(constant, sides, groups, shuffles=0)["one_class"] == 1
         assert probes.probe(*planted(), shuffles=0)["one_class"] == 0
 
     def test_it_agrees_with_plain_scikit_learn(self):
@@ -215,7 +215,8 @@ class TestLearningCurve:
         y, groups = x[:, 0] + x[:, 1] > 0, np.repeat(np.arange(20), 20)
         units = np.repeat(np.arange(200), 2)
         table = probes.learning_curve(x, y, groups, units, [20, 300])
-        assert list(table.columns) == ["accuracy", "accuracy_low", "accuracy_high"]
+        assert list(table.columns) == ["accuracy", "accuracy_low", "accuracy_high", "one_class"]
+        assert table["one_class"].tolist() == [0, 0]
         assert table["accuracy"].iloc[1] > table["accuracy"].iloc[0] + 0.05
         assert table.index.tolist() == [20, 300]
 

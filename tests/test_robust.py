@@ -37,6 +37,9 @@ class TestMargins:
         assert found["margin"] == pytest.approx(0.15 / (0.02 / math.sqrt(2)))
         assert (found["least"], found["most"]) == (0.08, 0.12)
 
+    def test_are_told_in_standard_errors_too_of_the_seed_that_has_fewest(self):
+        assert row(below=0.25)["errors"] == pytest.approx((0.25 - 0.12) / 0.05 * 1.96)
+
     def test_are_those_of_the_nearer_bound(self):
         assert row(below=0.25, above=0.0)["margin"] == pytest.approx(row(above=0.0)["margin"])
 

@@ -1,8 +1,8 @@
 """Execute notebooks through nbmake, each once: outputs are kept while code and package stay.
 
 The outputs go to Jupyter Book's execution cache, whose key covers the code cells and the kernel
-alone. So its folder is named by a hash of the package's files, of the installed versions, and of
-the environment variables that change numbers.
+alone. So its folder is named by a hash of the package's files, of what is installed,
+of the environment variables that change numbers, and of code that runs before the first cell.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 
 PACKAGE = "erragree_utils"
-CACHES_KEPT = 3
+CACHES_KEPT = 20  # `make robust` fills nine
 SECONDS_PER_CELL = 600
 #: Environment variables on which the numbers of a page depend.
 VARIABLES = (
@@ -43,10 +43,13 @@ class NotebookError(RuntimeError):
     """A notebook raised; the message is nbmake's report."""
 
 
-def package_key(package: Path, environment: Mapping[str, str] = os.environ) -> str:
+def package_key(
+    package: Path, environment: Mapping[str, str] = os.environ, before: str = ""
+) -> str:
     """Sixteen hexadecimal digits that differ where a package's files, or what is installed, do.
 
-    Byte code and numba caches (``__pycache__``) do not count; `VARIABLES` of the environment do.
+    Byte code and numba caches (``__pycache__``) do not count; `VARIABLES` of the environment and
+    code that runs `before` a notebook do.
 
     Raises
     ------
@@ -66,13 +69,16 @@ def package_key(package: Path, environment: Mapping[str, str] = os.environ) -> s
         digest.update(f"{name}=={version}\n".encode())
     for name in VARIABLES:
         digest.update(f"{name}={environment.get(name, '')}\n".encode())
+    digest.update(f"{sys.version_info}\n{before}".encode())
     return digest.hexdigest()[:16]
 
 
-def current_cache(source: Path) -> Path:
+def current_cache(
+    source: Path, environment: Mapping[str, str] = os.environ, before: str = ""
+) -> Path:
     """The execution cache of a book's sources for the package as it is; makes it if need be."""
     caches = source / "_build" / ".jupyter_cache"
-    current = caches / package_key(source / PACKAGE)
+    current = caches / package_key(source / PACKAGE, environment, before)
     current.mkdir(parents=True, exist_ok=True)
     current.touch()
     remove_old_caches(caches, current)
@@ -125,7 +131,7 @@ def execute(
     environment : mapping
         Of the kernel.
     before : str
-        Code to run before the first cell; it does not count for the cache.
+        Code to run before the first cell; give `current_cache` the same.
 
     Raises
     ------
