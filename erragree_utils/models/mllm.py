@@ -46,7 +46,7 @@ from .folders import (
 )
 from .hub import fetch
 from .inputs import aligned, encodable, length, options_of_each, worded
-from .limits import bounded
+from .limits import bounded, check_template
 
 #: One image, several for one prompt, or none (a question that the text alone has to answer).
 Picture: TypeAlias = Image.Image | Sequence[Image.Image] | None
@@ -188,7 +188,7 @@ class Mllm:
         self.model, self.processor = model, processor
         self.device, self.dtype, self.quantization = device, dtype, quantization
         self._unknown: dict[str, None] = {}  # questions of the call in progress
-        self._bounded: Any = None  # the chat template that was found to end
+        self._checked: Any = None  # the chat template that was looked through
         model.eval().requires_grad_(False)
         processor.tokenizer.padding_side = "left"
         accepted = inspect.signature(model.forward).parameters
@@ -411,12 +411,12 @@ class Mllm:
                 "unknown: load a newer revision, or set .processor.chat_template"
             )
         try:
-            # Bounds are watched line by line, which costs more than the model: once a template.
-            if template != self._bounded:
-                text = bounded(lambda: self._fill_in(messages), self.name)
-                self._bounded = template
-                return text
-            return self._fill_in(messages)
+            if template != self._checked:
+                several = template.values() if isinstance(template, dict) else [template]
+                for one in several:
+                    check_template(one, self.name)
+                self._checked = template
+            return bounded(lambda: self._fill_in(messages), self.name)
         except ModelError:
             raise
         except Exception as error:  # a template is a program, and may fail like one
