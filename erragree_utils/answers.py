@@ -23,15 +23,30 @@ GREEDY = "greedy"
 # A letter that begins an answer: in parentheses or set off, as "A dog" begins with an article.
 _FIRST = re.compile(r"(?:\(\s*([ab])\s*\)|([ab])(?=[.:,)]|$))[.:,)]?", re.IGNORECASE)
 _ANYWHERE = re.compile(r"\(\s*([ab])\s*\)", re.IGNORECASE)
-# A letter that the word before it makes one: "Option B", "options a and b".
+# A letter that the word before it makes one: "Option B", "options a and b". A small "a" is an
+# article, "the best option a person has", unless something follows that no article has after it.
+_NO_ARTICLE = (
+    r"(?=\s*(?:$|[^\s\w'-])|\s+(?:and|or|nor|is|was|would|should|must|seems|looks|shows|because|"
+    r"since|as)\b)"
+)
+_LETTER = rf"\(?((?-i:A(?!\s+[A-Z]{{2}}))|b|a{_NO_ARTICLE})\b\)?"
 _CALLED = re.compile(
-    r"\b(?:option|choice|letter)s?:?\s+\(?([ab])\b\)?"
+    rf"\b(?:option|choice|letter)s?:?\s+{_LETTER}"
     r"(?:\s*(?:,|/|&|\band\b|\bor\b|\bnor\b)\s*(?:(?:option|choice|letter)\s+)?\(?([ab])\b\)?)?",
     re.IGNORECASE,
 )
 # The same where an article could follow, "the answer is a dog": set off again.
 _GIVEN = re.compile(
-    r"\b(?:answer(?:\s+is|\s+would\s+be)?|choose|pick|select)\s*:?\s*([ab])(?=[.:,)]|\s*$)",
+    r"\b(?:(?:answer|option|choice|letter|one|it)(?:['’]s|\s+(?:is|(?:would|should|must|has\s+to)"
+    r"\s+be))|answer|choose|pick|select|go\s+with|think|believe)\s*:?\s*([ab])"
+    r"(?:\s*(?:/|,?\s*(?:and|or|nor)\s|,)\s*([ab]))?(?=[.:,)]|\s*$)",
+    re.IGNORECASE,
+)
+# A letter of which the words after it say that it is the one.
+_CORRECT = re.compile(
+    r"(?:\b([ab])\s*(?:,|/|\b(?:and|or|nor)\b)\s*)?"
+    r"\b([ab])\s+(?:is|(?:would|must|should)\s+be)\s+(?:correct\b|right(?=[.,;!]|\s*$)|"
+    r"the\s+(?:(?:correct|right|best)\s+)?(?:answer|option|choice|one)\b)",
     re.IGNORECASE,
 )
 _REJECTED = re.compile(r"\b(?:incorrect|wrong)\b", re.IGNORECASE)
@@ -49,7 +64,7 @@ def parse_option(
     listed : sequence of two str, optional
         The options in the order of their letters (a) and (b), if the question gave letters: an
         answer may then begin with one, hold one in parentheses, or call it one ("Option B", "the
-        answer is b").
+        answer is b", "B is correct").
 
     Returns
     -------
@@ -73,7 +88,7 @@ def parse_option(
         if first:
             letters.add((first[1] or first[2]).lower())
             text = text[first.end() :]
-        for pattern in (_CALLED, _GIVEN, _ANYWHERE):
+        for pattern in (_CALLED, _GIVEN, _CORRECT, _ANYWHERE):
             found = [letter for match in pattern.finditer(text) for letter in match.groups()]
             letters |= {letter.lower() for letter in found if letter}
             text = pattern.sub(" ", text)

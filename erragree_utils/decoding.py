@@ -29,7 +29,15 @@ from transformers import (
 
 from .models import EncodeError
 from .models.inputs import aligned, length, options_of_each
-from .models.mllm import Mllm, NumbersOnly, Picture, _common, _padded, _shared, pictures
+from .models.mllm import (
+    Mllm,
+    NumbersOnly,
+    Picture,
+    common_start,
+    padded_rows,
+    pictures,
+    shared_start,
+)
 
 NOISE_STEPS = 1000  # of VCD's diffusion schedule
 
@@ -348,17 +356,17 @@ def generate_contrastive(
     def answer(batch: list[tuple[Picture, str]], first: int) -> list[str]:
         streams = _read(mllm, batch, contrast, seeds, first)
         ids, mask, cache = _half_read(mllm, streams)
-        mllm._check_length(mask[: len(batch)], max_new_tokens, first)
+        mllm.check_length(mask[: len(batch)], max_new_tokens, first)
         draws = _uniforms(seeds, first, len(batch), max_new_tokens) if do_sample else None
         numbers = NumbersOnly()
         processor = ContrastiveLogitsProcessor(
             contrast, ids.shape[1], warpers, None if draws is None else draws.to(mllm.device)
         )
         out = mllm.model.generate(
-            input_ids=ids, attention_mask=mask, **{mllm._cache_name: cache},
+            input_ids=ids, attention_mask=mask, **{mllm.cache_name: cache},
             logits_processor=LogitsProcessorList([numbers, processor]),
             max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, temperature=None,
-            top_p=None, top_k=None, pad_token_id=mllm._pad_id,
+            top_p=None, top_k=None, pad_token_id=mllm.pad_id,
         )  # fmt: skip
         numbers.check(first, len(batch))
         decode = mllm.processor.tokenizer.batch_decode
@@ -366,7 +374,7 @@ def generate_contrastive(
         return [text.strip() for text in texts]
 
     rows, label = aligned(images, questions=questions), "answers" if progress else None
-    return mllm._gather(rows, length(images), batch_size, answer, label)
+    return mllm.gather(rows, length(images), batch_size, answer, label)
 
 
 class Streams(NamedTuple):
@@ -439,7 +447,7 @@ def option_streams(
 
     seeds = _Seeds(seed)
     rows, label = _asked(images, questions, options), "images" if progress else None
-    return mllm._gather(rows, length(images), batch_size, encode, label)
+    return mllm.gather(rows, length(images), batch_size, encode, label)
 
 
 def contrastive_option_logprobs(
@@ -500,7 +508,7 @@ def contrastive_option_logprobs(
 
     seeds = _Seeds(seed)
     rows, label = _asked(images, questions, options), "images" if progress else None
-    return mllm._gather(rows, length(images), batch_size, encode, label)
+    return mllm.gather(rows, length(images), batch_size, encode, label)
 
 
 def _total(streams: Streams, contrast: Contrast, normalize: bool, index: int) -> float:
@@ -537,8 +545,8 @@ def _read(
     questions = [entry[1] for entry in batch]
     whole = _prompts(mllm, groups, questions, first)
     if contrast.noise_step is None:
-        texts = mllm._prompts(questions, [0] * len(questions), first)
-        ids = mllm._tokens(texts)
+        texts = mllm.prompts(questions, [0] * len(questions), first)
+        ids = mllm.tokens(texts)
         return whole, _Stream([0] * len(texts), [ids[text] for text in texts], {})
     pixels = dict(whole.pixels)
     if "pixel_values" in pixels:
@@ -549,12 +557,12 @@ def _read(
 
 def _prompts(mllm: Mllm, groups: list[list[Any]], questions: list[str], first: int) -> _Stream:
     counts = [len(group) for group in groups]
-    texts = mllm._prompts(questions, counts, first)
-    ids = mllm._tokens(texts)
+    texts = mllm.prompts(questions, counts, first)
+    ids = mllm.tokens(texts)
     for i, (text, question) in enumerate(zip(texts, questions, strict=True)):
-        mllm._check_images(ids[text], question, counts[i], first + i)
-        mllm._note_unknown(ids[text], question)
-    inputs = mllm._processed(groups, texts, first)
+        mllm.check_images(ids[text], question, counts[i], first + i)
+        mllm.note_unknown(ids[text], question)
+    inputs = mllm.processed(groups, texts, first)
     padded, real = inputs.pop("input_ids"), inputs.pop("attention_mask").bool()
     rows = [row[mine].tolist() for row, mine in zip(padded, real, strict=True)]
     return _Stream(counts, rows, inputs)
@@ -580,15 +588,16 @@ def _half_read(
         for row, n in zip(stream.rows, lengths, strict=True)
     ]
     cache, mask = _prefilled(mllm, begun)
-    read, _ = _padded([row for rows, _ in begun for row in rows], mllm._pad_id, mllm.device, True)
-    ids, fresh = _padded(rests, mllm._pad_id, mllm.device, left=True)
+    every = [row for rows, _ in begun for row in rows]
+    read, _ = padded_rows(every, mllm.pad_id, mllm.device, left=True)
+    ids, fresh = padded_rows(rests, mllm.pad_id, mllm.device, left=True)
     return torch.cat([read, ids], dim=1), torch.cat([mask, fresh], dim=1), cache
 
 
 def _heads(mllm: Mllm, stream: _Stream) -> list[int]:
     """Tokens of each prompt up to its last image, or that all prompts without one share."""
     bare = [row for row, n in zip(stream.rows, stream.n_images, strict=True) if not n]
-    shared = min((min(_common(bare[0], row), len(row) - 1) for row in bare), default=0)
+    shared = min((min(common_start(bare[0], row), len(row) - 1) for row in bare), default=0)
     return [
         _image_end(mllm, row) if n else max(1, shared)
         for row, n in zip(stream.rows, stream.n_images, strict=True)
@@ -610,9 +619,9 @@ def _prefilled(
     parts = []
     for rows, pixels in streams:
         distinct = rows if pixels else [list(row) for row in dict.fromkeys(map(tuple, rows))]
-        ids, mask = _padded(distinct, mllm._pad_id, mllm.device, left=True)
+        ids, mask = padded_rows(distinct, mllm.pad_id, mllm.device, left=True)
         cache = DynamicCache()
-        mllm._forward(ids, mask, cache, logits_to_keep=1, **pixels)
+        mllm.forward(ids, mask, cache, logits_to_keep=1, **pixels)
         if len(distinct) < len(rows):
             place = torch.tensor([distinct.index(row) for row in rows], device=mllm.device)
             cache.batch_select_indices(place)
@@ -640,8 +649,8 @@ def _option_streams(
     found: list[list[Any]] = [[None] * len(row) for row in pairs]
     if not any(pairs):
         return found
-    branches = [mllm._branches(pairs, stream.n_images, first) for stream in streams]
-    shared = [[_shared(row) for row in rows] for rows in branches]
+    branches = [mllm.branches(pairs, stream.n_images, first) for stream in streams]
+    shared = [[shared_start(row) for row in rows] for rows in branches]
     starts = []
     for stream, rows, keep in zip(streams, branches, shared, strict=True):
         heads = [
@@ -661,14 +670,14 @@ def _option_streams(
         ]
         rests = [
             # A row that has no such rest left goes along with one token, which nothing reads.
-            row[ks[0]].inputs[keep:] if ks else (mllm._pad_id,)
+            row[ks[0]].inputs[keep:] if ks else (mllm.pad_id,)
             for rows, kept in zip(branches, shared, strict=True)
             for row, ks, keep in zip(rows, chosen, kept, strict=True)
         ]
-        ids, fresh = _padded(rests, mllm._pad_id, mllm.device, left=False)
+        ids, fresh = padded_rows(rests, mllm.pad_id, mllm.device, left=False)
         full = torch.cat([mask, fresh], dim=1)
-        mllm._check_length(full[:n], 0, first)
-        logits = mllm._forward(ids, full, cache)
+        mllm.check_length(full[:n], 0, first)
+        logits = mllm.forward(ids, full, cache)
         cache.crop(-ids.shape[1])
         for i, ks in enumerate(chosen):
             for k in ks:

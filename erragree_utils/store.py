@@ -69,7 +69,7 @@ class Item:
     skipped : str, optional
         Instead of rows: why the set has no results.
     images : str
-        A hash of the image files; these are the results of no others.
+        A hash of the image files; these are the results of no others. Empty if one was unreadable.
     run : str
         What made it, a key of `Results.runs`; `Writer.add` fills it in.
     """
@@ -217,7 +217,14 @@ def _records(path: Path, mend: bool) -> list[dict[str, Any]]:
             raise StoreError(f"{path} is in use by another process for long ({error})") from error
         damage.append(str(error) or "out of memory")
     try:
-        if damage and (data := path.read_bytes()):  # an empty one: its first write was killed
+        data = path.read_bytes() if damage else b""
+        if damage and not data:
+            warnings.warn(
+                f"{path} is empty: its first write was killed, or what it held is gone; the next "
+                "run scores again what is missing",
+                stacklevel=3,
+            )
+        elif damage:
             bodies = list(dict.fromkeys([*bodies, *_salvaged(data)]))
             warnings.warn(
                 f"{path} is damaged ({'; '.join(damage)}): {len(bodies)} of its records are whole "

@@ -611,7 +611,7 @@ def files_digest(pairs: Iterable[Any]) -> str:
     Returns
     -------
     str
-        16 hexadecimal digits.
+        16 hexadecimal digits; empty if a file cannot be read, of which nothing is known then.
     """
     digest = hashlib.sha256()
     for pair in pairs:
@@ -621,8 +621,8 @@ def files_digest(pairs: Iterable[Any]) -> str:
             try:
                 found = os.stat(source)
                 digest.update(_file_digest(str(source), found.st_size, found.st_mtime_ns))
-            except OSError:  # scoring it names the pair
-                digest.update(b"missing")
+            except OSError:  # scoring it, if it has to be, names the pair
+                return ""
     return digest.hexdigest()[:16]
 
 
@@ -780,7 +780,8 @@ def _parts(sets: Sequence[_Set], n_images: int) -> list[_Part]:
 def _withdraw(job: _Job, sets: Sequence[_Set], writer: Writer) -> None:
     """Take back results of image files that have been replaced since; settings lost come back."""
     known = writer.stored.items.get(job.key, {})
-    stale = [g for g in sets if g.name in known and known[g.name].images != g.files]
+    # A file that cannot be read now, as on a drive that is not there, was not replaced.
+    stale = [g for g in sets if g.name in known and g.files not in ("", known[g.name].images)]
     reason = "its image files were replaced after it was scored"
     if stale or (known and job.key not in writer.stored.settings):
         items = [Item(g.name, g.place, skipped=reason, images=g.files) for g in stale]

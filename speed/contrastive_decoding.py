@@ -34,7 +34,7 @@ from erragree_utils.decoding import (
     _Seeds,
     generate_contrastive,
 )
-from erragree_utils.models.mllm import Mllm, _padded
+from erragree_utils.models.mllm import Mllm, padded_rows
 from erragree_utils.vqascore import parse_caption, relation_question
 
 IMAGES = 64
@@ -51,7 +51,7 @@ class SecondCall(LogitsProcessor):
 
     def __init__(self, mllm: Mllm, rows: list[list[int]], pixels: dict, contrast: Contrast):
         self.mllm, self.pixels, self.contrast = mllm, pixels, contrast
-        self.ids, self.mask = _padded(rows, mllm._pad_id, mllm.device, left=True)
+        self.ids, self.mask = padded_rows(rows, mllm.pad_id, mllm.device, left=True)
         self.cache, self.step = DynamicCache(), 0
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
@@ -60,9 +60,7 @@ class SecondCall(LogitsProcessor):
             self.ids, self.pixels = input_ids[:, -1:], {}
             self.mask = torch.cat([self.mask, torch.ones_like(self.ids)], dim=1)
         self.step += 1
-        logits = self.mllm._forward(
-            self.ids, self.mask, self.cache, logits_to_keep=1, **self.pixels
-        )
+        logits = self.mllm.forward(self.ids, self.mask, self.cache, logits_to_keep=1, **self.pixels)
         return self.contrast.combine(scores, logits[:, -1].float(), self.step)
 
 
@@ -74,12 +72,12 @@ def two_pass(
     answers, entries = [], list(zip(images, questions, strict=True))
     for first in range(0, len(entries), BATCH):
         whole, second = _read(mllm, entries[first : first + BATCH], contrast, _Seeds(0), first)
-        ids, mask = _padded(whole.rows, mllm._pad_id, mllm.device, left=True)
+        ids, mask = padded_rows(whole.rows, mllm.pad_id, mllm.device, left=True)
         processor = SecondCall(mllm, second.rows, second.pixels, contrast)
         out = mllm.model.generate(
             input_ids=ids, attention_mask=mask, **whole.pixels, max_new_tokens=TOKENS,
             logits_processor=LogitsProcessorList([processor]), do_sample=False, num_beams=1,
-            temperature=None, top_p=None, pad_token_id=mllm._pad_id,
+            temperature=None, top_p=None, pad_token_id=mllm.pad_id,
         )  # fmt: skip
         decode = mllm.processor.tokenizer.batch_decode
         answers += decode(out[:, ids.shape[1] :], skip_special_tokens=True)

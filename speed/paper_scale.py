@@ -38,7 +38,7 @@ from transformers import CLIPVisionConfig, LlamaConfig
 
 from erragree_utils import hardware, load_clip
 from erragree_utils.models import Clip
-from erragree_utils.models.mllm import Mllm, _shared
+from erragree_utils.models.mllm import Mllm, shared_start
 from erragree_utils.vqascore import QUESTION, parse_caption, relation_question
 
 SETS = {"cpu": 1, "cuda": 25}  # of four images
@@ -141,9 +141,9 @@ def scoring_flops(mllm: Mllm, jobs: list[Job]) -> float:
     config, total = mllm.model.config, 0.0
     for _, captions in jobs:
         asked = [(QUESTION.format(caption=text), "Yes") for text in captions]
-        (row,) = mllm._branches([asked], [1], 0)
-        keep = _shared(row)
-        (whole,) = mllm._tokens([mllm.prompt(asked[0][0])]).values()
+        (row,) = mllm.branches([asked], [1], 0)
+        keep = shared_start(row)
+        (whole,) = mllm.tokens([mllm.prompt(asked[0][0])]).values()
         head = (
             len(whole) - row[0].start - 1
         )  # what stands before the image, which is one token here

@@ -210,9 +210,17 @@ class TestDamage:
         kept = []
         for size in range(0, len(data), 4099):
             cut.write_bytes(data[:size])
-            with contextlib.nullcontext() if size == 0 else pytest.warns(UserWarning):
+            message = "is damaged" if size else rf"{path.name} is empty"
+            with pytest.warns(UserWarning, match=message):
                 kept.append(len(read(cut.parent).items[KEY]))
         assert kept == sorted(kept) and kept[0] == 0 and kept[-1] > 0
+
+    def test_a_run_goes_on_with_a_file_that_was_emptied(self, tmp_path):
+        path = write(tmp_path, item(0), item(1))
+        path.write_bytes(b"")
+        with pytest.warns(UserWarning, match=rf"{path.name} is empty: .* or what it held is gone"):
+            write(tmp_path, item(1))
+        assert list(read(tmp_path).items[KEY]) == ["s1"]
 
 
 class TestWriting:

@@ -478,6 +478,19 @@ class TestBadItems:
         changed = before["score_own"] != after["score_own"]
         assert before.loc[changed, ["set_id", "image_index"]].to_numpy().tolist() == [["s9", 1]]
 
+    def test_images_that_cannot_be_read_now_keep_their_results(self, files, tmp_path):
+        run(tasks(), tmp_path / "r", limit=10)
+        before = the_table(tmp_path / "r")
+        scored, other = list(before["set_id"].unique())[9], f"s{N_SETS - 1}"
+        (files / f"{scored[1:]}-1.png").rename(files / "away")
+        assert run(tasks(), tmp_path / "r", limit=10).scored == 0
+        (files / f"{other[1:]}-1.png").rename(files / "away too")
+        with pytest.raises(ItemError, match=rf"{other[1:]}-1\.png"):
+            run(tasks(), tmp_path / "r", batch_size=N_SETS * 4)
+        (files / "away too").rename(files / f"{other[1:]}-1.png")
+        assert run(tasks(), tmp_path / "r").scored == N_SETS - 10
+        assert the_table(tmp_path / "r").iloc[: len(before)].equals(before)
+
     def test_of_two_images_that_change_places_neither_keeps_the_others_results(
         self, files, tmp_path
     ):

@@ -313,8 +313,8 @@ class TestWithAModel:
 
     def test_the_second_stream_is_read_once_for_all_strengths(self, tiny, monkeypatch):
         calls = []
-        forward = tiny._forward
-        monkeypatch.setattr(tiny, "_forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+        forward = tiny.forward
+        monkeypatch.setattr(tiny, "forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
         contrast_scores(tiny, PAIRS, {"1": TextContrast(1)})
         one = len(calls)
         contrast_scores(tiny, PAIRS, {str(s): TextContrast(s) for s in range(5)})

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from urllib.parse import urljoin
 
 import requests
 import urllib3
@@ -40,6 +41,7 @@ TIMEOUT_S = (15, 60)  # to connect, between two bytes
 PATIENCE_S, SLOWEST = 120, 1 << 14  # a file may take so long, and a second for so many bytes more
 MAX_BYTES = 64 << 30  # where the size is not known
 MAX_PAGE = 1 << 20  # of a page of Google Drive
+MAX_HOPS = 10  # addresses that an address may lead to, one after the other
 
 _STATUS = {
     401: "the server asks for a login (401): the file is not public, or no longer",
@@ -302,11 +304,76 @@ def _check_json(path: Path, remote: RemoteFile, head: bytes) -> None:
 # --- fetching ------------------------------------------------------------------------------------
 
 
+class _Session(requests.Session):
+    """One that leaves redirects to us: requests reads their bodies whole, even if told not to."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+    def target(self, answer: requests.Response) -> str | None:
+        """Where an answer sends us."""
+        target = super().get_redirect_target(answer)
+        return None if target is None else urljoin(answer.url, target)
+
+
 class _Line:
     """A line to a server: its session, and how much has come in how much time, tries together."""
 
     def __init__(self) -> None:
-        self.session, self.began, self.gained = requests.Session(), time.monotonic(), 0
+        self.session, self.began, self.gained = _Session(), time.monotonic(), 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is too slow, if nothing more comes."""
+        return PATIENCE_S + self.gained / SLOWEST - (time.monotonic() - self.began)
+
+    def get(self, address: str, headers: dict[str, str]) -> requests.Response:
+        """The answer to a request, its body unread, in time and after a few redirects at most.
+
+        Raises
+        ------
+        Failure
+        requests.RequestException
+        """
+        for _ in range(MAX_HOPS + 1):
+            answer = self._answer(address, headers)
+            target = self.session.target(answer)
+            if target is None:
+                return answer
+            answer.close()  # unread
+            address = target
+        raise Failure(f"the server sends us on more than {MAX_HOPS} times, at last to {address}")
+
+    def _answer(self, address: str, headers: dict[str, str]) -> requests.Response:
+        """One answer. TIMEOUT_S starts anew with each byte of its head: hence a thread to leave."""
+        lock, found, in_time = threading.Lock(), [], threading.Event()
+        left = False
+
+        def ask() -> None:
+            try:
+                answer = self.session.get(
+                    address, headers=headers, stream=True, timeout=TIMEOUT_S, allow_redirects=False
+                )
+            except Exception as error:
+                answer = error
+            with lock:
+                found.append(answer)
+                in_time.set()
+                if left and isinstance(answer, requests.Response):
+                    answer.close()
+
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            in_time.wait(max(0.0, self.left))
+        finally:
+            with lock:
+                left = not found
+        if left:
+            self.take(0)
+            raise Failure("the line is too slow: no whole answer has come")
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found[0]
 
     def take(self, n_bytes: int) -> None:
         """Note what has come; refuse a line that would go on for ever.
@@ -317,7 +384,7 @@ class _Line:
         """
         self.gained += n_bytes
         passed = time.monotonic() - self.began
-        if passed > PATIENCE_S + self.gained / SLOWEST:
+        if self.left < 0:
             raise Failure(
                 f"the line is too slow: {self.gained} bytes in {passed:.0f} s. What has come is "
                 "kept, and the next call goes on from there"
@@ -372,20 +439,19 @@ def _opened(
     line: _Line, remote: RemoteFile, headers: dict[str, str]
 ) -> Iterator[requests.Response]:
     """The answer to a request for the file."""
-    options = {"stream": True, "timeout": TIMEOUT_S}
     address = remote.url
     if address is None:
         headers = headers | {"User-Agent": "Mozilla/5.0"}
-        address = _drive_address(line, remote, options)
-    with line.session.get(address, headers=headers, **options) as answer:
+        address = _drive_address(line, remote)
+    with line.get(address, headers) as answer:
         yield answer
 
 
-def _drive_address(line: _Line, remote: RemoteFile, options: dict[str, Any]) -> str:
+def _drive_address(line: _Line, remote: RemoteFile) -> str:
     """Where Google Drive has the file: behind a page that asks for a confirmation, or at once."""
     address = f"https://drive.google.com/uc?id={remote.drive_id}"
     headers = {"Accept-Encoding": "identity", "User-Agent": "Mozilla/5.0"}
-    with line.session.get(address, headers=headers, **options) as answer:
+    with line.get(address, headers) as answer:
         if not (answer.ok and _is_html(answer) and "Content-Disposition" not in answer.headers):
             return address
         page = b"".join(_chunks(line, answer, MAX_PAGE))

@@ -130,8 +130,8 @@ class Clip:
         """
 
         def encode(batch: list[Image.Image], first: int) -> np.ndarray:
-            features = self.model.encode_image(self._pixels(batch, first))
-            return self._unit(features, "image", first)
+            features = self.model.encode_image(self.pixels(batch, first))
+            return self.unit(features, "image", first)
 
         label = "images" if progress else None
         return self._gather(listed(images, "images"), batch_size, encode, label)
@@ -167,7 +167,7 @@ class Clip:
 
         def encode(batch: list[str], first: int) -> np.ndarray:
             tokens = self._tokens(batch, first).to(self.device)
-            return self._unit(self.model.encode_text(tokens), "text", first)
+            return self.unit(self.model.encode_text(tokens), "text", first)
 
         return self._gather(texts, batch_size, encode, None)
 
@@ -202,7 +202,7 @@ class Clip:
 
         def encode(batch: list[Image.Image], first: int) -> np.ndarray:
             out = tower.forward_intermediates(
-                self._pixels(batch, first),
+                self.pixels(batch, first),
                 indices=[len(tower.transformer.resblocks) - 2],
                 stop_early=True,
                 intermediates_only=True,
@@ -219,7 +219,8 @@ class Clip:
         parts = in_batches(items, batch_size, encode, total=total, progress=progress)
         return np.concatenate(parts) if parts else np.zeros((0, self.embed_dim), np.float32)
 
-    def _pixels(self, images: list[Image.Image], first: int) -> torch.Tensor:
+    def pixels(self, images: list[Image.Image], first: int) -> torch.Tensor:
+        """Inputs of the image tower; an image that cannot be read is named by its index."""
         inputs = []
         for index, image in enumerate(images, first):
             image = encodable(image, index)
@@ -254,7 +255,8 @@ class Clip:
             # Seven calls up is the caller of embed_texts.
             warnings.warn(f"texts {what}: {int(which.sum())}, such as {example!r}", stacklevel=8)
 
-    def _unit(self, features: torch.Tensor, kind: str, first: int) -> np.ndarray:
+    def unit(self, features: torch.Tensor, kind: str, first: int) -> np.ndarray:
+        """Embeddings of length one; one that is not numbers is named by its index."""
         out = F.normalize(features.float(), dim=-1).cpu().numpy()
         bad = ~np.isfinite(out).all(axis=1)
         if bad.any():

@@ -2,20 +2,91 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
+
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .folders import ModelError
 
-#: Lines of Python run, bytes of memory, characters written.
-MAX_LINES, MAX_BYTES, MAX_LENGTH = 2_000_000, 1 << 30, 1_000_000
+if sys.platform.startswith("linux"):
+    import resource
+
+#: Seconds of rendering, bytes of memory, characters written.
+MAX_SECONDS, MAX_BYTES, MAX_LENGTH = 5.0, 1 << 30, 1_000_000
+MAX_FACTOR, MAX_DIGITS = 1_000_000, 20  # in multiplications, of rounded numbers
+_TICK_S = 0.1
+_TURN = threading.RLock()  # one rendering at a time: the memory limit is the process's
+
+
+class _Stop(BaseException):
+    """Thrown into a rendering that takes too long; no ``except Exception`` holds it up."""
+
+
+class _Generation(Extension):
+    """The tag of Transformers around an answer; here it is only read."""
+
+    tags = frozenset({"generation"})
+
+    def parse(self, parser: Any) -> Any:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+_JINJA = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols", _Generation])
+
+
+def check_template(template: str, name: str) -> None:
+    """Refuse arithmetic that may take for ever in one step, where `bounded` cannot stop it.
+
+    It has to come before the template is compiled: Jinja computes constants then.
+
+    Raises
+    ------
+    ModelError
+    jinja2.TemplateSyntaxError
+    """
+    for node in _JINJA.parse(template).find_all((nodes.Pow, nodes.Mul, nodes.Filter)):
+        if not _is_harmless(node):
+            raise ModelError(
+                f"the chat template of {name} holds arithmetic that may not come to an end (line "
+                f"{node.lineno}): it is damaged, or not meant well"
+            )
+
+
+def _is_harmless(node: Any) -> bool:
+    if isinstance(node, nodes.Mul):
+        # Numbers that are multiplied with each other in a loop double their length each time.
+        values = [side.value for side in (node.left, node.right) if isinstance(side, nodes.Const)]
+        return bool(values) and not any(_exceeds(value, MAX_FACTOR) for value in values)
+    if isinstance(node, nodes.Filter):
+        given = [*node.args, *(pair.value for pair in node.kwargs)]
+        if node.name == "round":  # it computes a power of ten
+            return not node.dyn_args and not node.dyn_kwargs and all(
+                isinstance(value, nodes.Const) and not _exceeds(value.value, MAX_DIGITS)
+                for value in given
+            )  # fmt: skip
+        named = [value.value for value in node.args[:1] if isinstance(value, nodes.Const)]
+        # It applies another filter, by its name.
+        return node.name != "map" or (not node.dyn_args and (named or not node.args) and
+                                      named != ["round"])  # fmt: skip
+    return False
+
+
+def _exceeds(value: Any, most: int) -> bool:
+    return isinstance(value, (int, float)) and not abs(value) <= most
 
 
 def bounded(render: Callable[[], str], name: str) -> str:
-    """What a chat template writes, unless it takes too many steps, too much memory or paper.
+    """What a chat template writes, unless it takes too much time, memory or paper.
 
     Parameters
     ----------
@@ -27,30 +98,19 @@ def bounded(render: Callable[[], str], name: str) -> str:
     ------
     ModelError
     """
-    left, before = MAX_LINES, sys.gettrace()
-
-    def count(frame: Any, event: str, argument: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise ModelError(
-                f"the chat template of {name} does not come to an end: it is damaged, or not meant "
-                "well"
-            )
-        return count
-
     too_long = ModelError(
         f"the chat template of {name} writes more than {MAX_LENGTH} characters or needs more than "
         f"{MAX_BYTES >> 20} MiB: it is damaged, or not meant well"
     )
     try:
-        with _memory_limit():
-            sys.settrace(count)
-            text = render()
+        with _TURN, _memory_limit():
+            text = _WATCH.run(render)
     except MemoryError:
         raise too_long from None
-    finally:
-        sys.settrace(before)
+    except _Stop:
+        raise ModelError(
+            f"the chat template of {name} does not come to an end: it is damaged, or not meant well"
+        ) from None
     if len(text) > MAX_LENGTH:
         raise too_long
     return text
@@ -62,9 +122,12 @@ def _memory_limit() -> Iterator[None]:
     if not sys.platform.startswith("linux"):
         yield
         return
-    import resource
-
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    # Read plainly, as it is read for every prompt.
+    file = os.open("/proc/self/statm", os.O_RDONLY)
+    try:
+        pages = int(os.read(file, 64).split()[0])
+    finally:
+        os.close(file)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = pages * resource.getpagesize() + MAX_BYTES
     if hard != resource.RLIM_INFINITY:
@@ -74,3 +137,58 @@ def _memory_limit() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+class _Watch:
+    """A thread that stops a rendering from outside, as tracing each line would cost far more.
+
+    A step in C is not stopped before its end: see `check_template`.
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._token: list[int] = []  # holds the thread that renders
+
+    def run(self, render: Callable[[], str]) -> str:
+        """What is rendered; _Stop if that takes too long."""
+        if self._thread is None or not self._thread.is_alive():  # none survives a fork
+            self._thread = threading.Thread(target=self._look, daemon=True)
+            self._thread.start()
+        token, failure, text = [threading.get_ident()], None, ""
+        self._token = token
+        try:
+            try:
+                text = render()
+            except Exception as error:
+                failure = error
+            # Who takes the token first decides. If it is gone, _Stop is on its way to here, and
+            # must not arrive in what comes after.
+            try:
+                token.pop()
+            except IndexError:
+                while True:
+                    time.sleep(_TICK_S)
+        finally:
+            token.clear()
+        if failure is not None:
+            raise failure
+        return text
+
+    def _look(self) -> None:
+        last, ticks = self._token, 0
+        while True:
+            # Ticks, not a clock: a computer that was asleep has not rendered.
+            time.sleep(_TICK_S)
+            if self._token is not last:
+                last, ticks = self._token, 0
+                continue
+            ticks += 1
+            if ticks * _TICK_S >= MAX_SECONDS:
+                try:
+                    thread = ctypes.c_ulong(last.pop())
+                except IndexError:  # it has come to its end
+                    continue
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_Stop))
+
+
+_WATCH = _Watch()

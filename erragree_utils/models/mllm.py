@@ -46,7 +46,7 @@ from .folders import (
 )
 from .hub import fetch
 from .inputs import aligned, encodable, length, options_of_each, worded
-from .limits import bounded
+from .limits import bounded, check_template
 
 #: One image, several for one prompt, or none (a question that the text alone has to answer).
 Picture: TypeAlias = Image.Image | Sequence[Image.Image] | None
@@ -188,12 +188,12 @@ class Mllm:
         self.model, self.processor = model, processor
         self.device, self.dtype, self.quantization = device, dtype, quantization
         self._unknown: dict[str, None] = {}  # questions of the call in progress
-        self._bounded: Any = None  # the chat template that was found to end
+        self._checked: Any = None  # the chat template that was looked through
         model.eval().requires_grad_(False)
         processor.tokenizer.padding_side = "left"
         accepted = inspect.signature(model.forward).parameters
         # The argument was renamed in the course of Transformers 5.
-        self._cache_name = "cache" if "cache" in accepted else "past_key_values"
+        self.cache_name = "cache" if "cache" in accepted else "past_key_values"
 
     def __repr__(self) -> str:
         precision = self.quantization or str(self.dtype).removeprefix("torch.")
@@ -229,7 +229,7 @@ class Mllm:
             return self._render([line, *messages])
         return bare
 
-    def _prompts(self, questions: list[str], n_images: list[int], first: int) -> list[str]:
+    def prompts(self, questions: list[str], n_images: list[int], first: int) -> list[str]:
         """The prompt of each entry; it is refused by its index if there is no question."""
         return [
             self.prompt(worded(question, f"the question of entry {index}", index), n)
@@ -275,20 +275,18 @@ class Mllm:
 
         def encode(batch: list[tuple[Picture, str]], first: int) -> list[str]:
             groups = [pictures(picture, first + i) for i, (picture, _) in enumerate(batch)]
-            texts = self._prompts(
-                [question for _, question in batch], list(map(len, groups)), first
-            )
-            ids = self._tokens(texts)
+            texts = self.prompts([question for _, question in batch], list(map(len, groups)), first)
+            ids = self.tokens(texts)
             for i, (text, group) in enumerate(zip(texts, groups, strict=True)):
-                self._check_images(ids[text], batch[i][1], len(group), first + i)
-                self._note_unknown(ids[text], batch[i][1])
-            inputs = self._processed(groups, texts, first)
+                self.check_images(ids[text], batch[i][1], len(group), first + i)
+                self.note_unknown(ids[text], batch[i][1])
+            inputs = self.processed(groups, texts, first)
             read = inputs["input_ids"].shape[1]
-            self._check_length(inputs["attention_mask"], max_new_tokens, first)
+            self.check_length(inputs["attention_mask"], max_new_tokens, first)
             numbers = NumbersOnly()
             out = self.model.generate(
                 **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1,
-                temperature=None, top_p=None, pad_token_id=self._pad_id,
+                temperature=None, top_p=None, pad_token_id=self.pad_id,
                 logits_processor=LogitsProcessorList([numbers]),
             )  # fmt: skip
             numbers.check(first, len(batch))
@@ -296,7 +294,7 @@ class Mllm:
             return [text.strip() for text in decode(out[:, read:], skip_special_tokens=True)]
 
         rows, label = aligned(images, questions=questions), "answers" if progress else None
-        return self._gather(rows, length(images), batch_size, encode, label)
+        return self.gather(rows, length(images), batch_size, encode, label)
 
     def answer_logprobs(
         self,
@@ -386,13 +384,14 @@ class Mllm:
         def encode(batch: list[tuple[Picture, Any]], first: int) -> list[list[LogLikelihood]]:
             groups = [pictures(picture, first + i) for i, (picture, _) in enumerate(batch)]
             rows = [pairs for _, pairs in batch]
-            branches = self._branches(rows, list(map(len, groups)), first)
+            branches = self.branches(rows, list(map(len, groups)), first)
             return self._score(groups, branches, first)
 
-        return self._gather(rows, total, batch_size, encode, "images" if progress else None)
+        return self.gather(rows, total, batch_size, encode, "images" if progress else None)
 
     @torch.inference_mode()
-    def _gather(self, rows, total: int | None, batch_size: int, encode, progress: str | None):
+    def gather(self, rows, total: int | None, batch_size: int, encode, progress: str | None):
+        """What `encode` makes of all rows, a batch at a time, with a warning of unknown words."""
         self._unknown.clear()
         parts = in_batches(rows, batch_size, encode, total=total, progress=progress)
         if self._unknown:
@@ -411,12 +410,12 @@ class Mllm:
                 "unknown: load a newer revision, or set .processor.chat_template"
             )
         try:
-            # Bounds are watched line by line, which costs more than the model: once a template.
-            if template != self._bounded:
-                text = bounded(lambda: self._fill_in(messages), self.name)
-                self._bounded = template
-                return text
-            return self._fill_in(messages)
+            if template != self._checked:
+                several = template.values() if isinstance(template, dict) else [template]
+                for one in several:
+                    check_template(one, self.name)
+                self._checked = template
+            return bounded(lambda: self._fill_in(messages), self.name)
         except ModelError:
             raise
         except Exception as error:  # a template is a program, and may fail like one
@@ -431,24 +430,27 @@ class Mllm:
         )
 
     @property
-    def _pad_id(self) -> int:
+    def pad_id(self) -> int:
+        """Number of the token that fills up short rows."""
         tokenizer = self.processor.tokenizer
         return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
-    def _tokens(self, texts: Iterable[str]) -> dict[str, list[int]]:
+    def tokens(self, texts: Iterable[str]) -> dict[str, list[int]]:
         """Token numbers; an image is one token here, as many as it has patches in the model."""
         texts = list(dict.fromkeys(texts))
         special = self._adds_special(texts[0])
         ids = self.processor.tokenizer(texts, add_special_tokens=special)["input_ids"]
         return dict(zip(texts, ids, strict=True))
 
-    def _check_images(self, ids: list[int], question: str, n_images: int, index: int) -> None:
+    def check_images(self, ids: list[int], question: str, n_images: int, index: int) -> None:
+        """Refuse a question whose text holds the token that stands for an image."""
         if ids.count(self.processor.image_token_id) != n_images:
             raise EncodeError(
                 f"entry {index}: the text {question!r} holds the image token itself", index
             )
 
-    def _note_unknown(self, ids: list[int], question: str) -> None:
+    def note_unknown(self, ids: list[int], question: str) -> None:
+        """Remember a question with words that the tokenizer does not know."""
         tokenizer = self.processor.tokenizer
         if tokenizer.unk_token_id in ids and tokenizer.unk_token_id != tokenizer.pad_token_id:
             self._unknown.setdefault(question)
@@ -457,7 +459,7 @@ class Mllm:
         bos = self.processor.tokenizer.bos_token
         return not (bos and text.startswith(bos))  # some templates write it themselves
 
-    def _branches(
+    def branches(
         self, rows: list[Sequence[tuple[str, str]]], n_images: list[int], first: int
     ) -> list[list[_Branch]]:
         """Tokens of questions and answers; each different text is tokenized once."""
@@ -476,15 +478,15 @@ class Mllm:
             return prompt + ("" if prompt[-1:].isspace() else " ") + answer
 
         texts = [answered(q, a, n) for n, row in zip(n_images, rows, strict=True) for q, a in row]
-        ids = self._tokens([*asked.values(), *texts])
+        ids = self.tokens([*asked.values(), *texts])
         branches = []
         for index, (n, row) in enumerate(zip(n_images, rows, strict=True), first):
             branches.append([])
             for question, answer in row:
                 whole = ids[answered(question, answer, n)]
-                self._check_images(whole, question, n, index)
-                self._note_unknown(whole, question)
-                start = _common(ids[asked[question, n]], whole)
+                self.check_images(whole, question, n, index)
+                self.note_unknown(whole, question)
+                start = common_start(ids[asked[question, n]], whole)
                 if start >= len(whole):
                     raise EncodeError(f"entry {index}: the answer {answer!r} has no tokens", index)
                 image = self.processor.image_token_id
@@ -492,7 +494,7 @@ class Mllm:
                 branches[-1].append(_Branch(tuple(whole[cut:]), start - cut))
         return branches
 
-    def _processed(self, groups: list[list[Image.Image]], texts: list[str], first: int):
+    def processed(self, groups: list[list[Image.Image]], texts: list[str], first: int):
         """Inputs of the model for prompts with their images, padded on the left."""
         flat = [image for group in groups for image in group]
         try:
@@ -523,7 +525,7 @@ class Mllm:
                 return index, image
         return entries[0]
 
-    def _check_length(self, mask: torch.Tensor, more: int, first: int) -> None:
+    def check_length(self, mask: torch.Tensor, more: int, first: int) -> None:
         """Refuse prompts that are longer, with so many tokens more, than the model reads."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         lengths = mask.sum(dim=1) + more
@@ -535,12 +537,12 @@ class Mllm:
                 index,
             )
 
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, cache: Any, **more: Any):
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, cache: Any, **more: Any):
         """Logits for the tokens `ids` that follow what is in the cache; padding is masked out."""
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         return self.model(
             input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True,
-            **{self._cache_name: cache}, **more,
+            **{self.cache_name: cache}, **more,
         ).logits  # fmt: skip
 
     def _score(
@@ -550,7 +552,7 @@ class Mllm:
         if not any(rows):
             return [[] for _ in rows]
         distinct = [list(dict.fromkeys(branch.inputs for branch in row)) for row in rows]
-        shared = [_shared(row) for row in rows]
+        shared = [shared_start(row) for row in rows]
         prefixes = [
             row[0].inputs[:keep] if row else () for row, keep in zip(rows, shared, strict=True)
         ]
@@ -559,13 +561,13 @@ class Mllm:
         for turn in range(max(map(len, distinct))):
             # A row that has no such rest left goes along with one token, which nothing reads.
             rests = [
-                mine[turn][keep:] if turn < len(mine) else (self._pad_id,)
+                mine[turn][keep:] if turn < len(mine) else (self.pad_id,)
                 for mine, keep in zip(distinct, shared, strict=True)
             ]
-            ids, fresh = _padded(rests, self._pad_id, self.device, left=False)
+            ids, fresh = padded_rows(rests, self.pad_id, self.device, left=False)
             full = torch.cat([mask, fresh], dim=1)
-            self._check_length(full, 0, first)
-            logits = self._forward(ids, full, cache)
+            self.check_length(full, 0, first)
+            logits = self.forward(ids, full, cache)
             cache.crop(-ids.shape[1])
             for i, (row, mine) in enumerate(zip(rows, distinct, strict=True)):
                 for k, branch in enumerate(row):
@@ -583,15 +585,15 @@ class Mllm:
             heads = [self.prompt("", len(groups[i])) for i in shown]
             token = self.processor.image_token
             heads = [head[: head.rindex(token) + len(token)] for head in heads]
-            extra = self._processed([groups[i] for i in shown], heads, first)
+            extra = self.processed([groups[i] for i in shown], heads, first)
             ids, seen = extra.pop("input_ids"), extra.pop("attention_mask").bool()
             for i, row, real in zip(shown, ids, seen, strict=True):
                 rows[i] = row[real].tolist()
         rows = [row + list(prefix) for row, prefix in zip(rows, prefixes, strict=True)]
-        ids, mask = _padded(rows, self._pad_id, self.device, left=True)
-        self._check_length(mask, 0, first)
+        ids, mask = padded_rows(rows, self.pad_id, self.device, left=True)
+        self.check_length(mask, 0, first)
         cache = DynamicCache()
-        self._forward(ids, mask, cache, logits_to_keep=1, **extra)
+        self.forward(ids, mask, cache, logits_to_keep=1, **extra)
         return cache, mask
 
     def _read(self, logits: torch.Tensor, branch: _Branch, shared: int, index: int):
@@ -1074,21 +1076,21 @@ def pictures(picture: Picture, index: int) -> list[Image.Image]:
     return [encodable(image, index) for image in group]
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
+def common_start(a: Sequence[int], b: Sequence[int]) -> int:
     """Length of the common beginning of two sequences."""
     pairs = zip(a, b, strict=False)
     return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
 
 
-def _shared(row: list[_Branch]) -> int:
+def shared_start(row: list[_Branch]) -> int:
     """Tokens with which all branches begin, before the one that predicts the first answer."""
     if not row:
         return 0
     keep = min(branch.start - 1 for branch in row)
-    return min([keep, *(_common(row[0].inputs, branch.inputs) for branch in row)])
+    return min([keep, *(common_start(row[0].inputs, branch.inputs) for branch in row)])
 
 
-def _padded(
+def padded_rows(
     rows: Sequence[Sequence[int]], pad: int, device: torch.device, left: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token numbers and mask, both (B, longest)."""

@@ -73,7 +73,7 @@ def answer_saliency(
 
     def encode(batch: list[tuple[Image.Image, str]], first: int) -> np.ndarray:
         groups = [[encodable(image, first + i)] for i, (image, _) in enumerate(batch)]
-        branches = mllm._branches(
+        branches = mllm.branches(
             [[(question, answer) for answer in answers] for _, question in batch],
             [len(group) for group in groups],
             first,
@@ -84,9 +84,9 @@ def answer_saliency(
                 f"the answers {answers[0]!r} and {answers[1]!r} begin with the same token of "
                 f"{mllm.name}: choose answers that differ in their first word"
             )
-        texts = mllm._prompts([question for _, question in batch], list(map(len, groups)), first)
-        inputs = mllm._processed(groups, texts, first)
-        mllm._check_length(inputs["attention_mask"], 1, first)
+        texts = mllm.prompts([question for _, question in batch], list(map(len, groups)), first)
+        inputs = mllm.processed(groups, texts, first)
+        mllm.check_length(inputs["attention_mask"], 1, first)
         return _gradient_times_input(mllm, inputs, wanted.to(mllm.device), first)
 
     total, label = length(images), "images" if progress else None

@@ -84,8 +84,8 @@ def clip_states(
             found[f"layer {layer} patches"] = _reduced(tokens[:, 1:], reduce)
 
         with _watched(blocks, keep):
-            features = clip.model.encode_image(clip._pixels(batch, first))
-        return found | {"embedding": clip._unit(features, "image", first)}
+            features = clip.model.encode_image(clip.pixels(batch, first))
+        return found | {"embedding": clip.unit(features, "image", first)}
 
     total = length(listed(images, "images"))
     label = "images" if progress else None
@@ -145,13 +145,13 @@ def mllm_states(
 
     def encode(batch: list[tuple[Image.Image, str]], first: int) -> list[dict[str, np.ndarray]]:
         groups = [[encodable(image, first + i)] for i, (image, _) in enumerate(batch)]
-        texts = mllm._prompts([question for _, question in batch], list(map(len, groups)), first)
-        ids = mllm._tokens(texts)
+        texts = mllm.prompts([question for _, question in batch], list(map(len, groups)), first)
+        ids = mllm.tokens(texts)
         for i, (text, (_, question)) in enumerate(zip(texts, batch, strict=True)):
-            mllm._check_images(ids[text], question, 1, first + i)
-            mllm._note_unknown(ids[text], question)
-        inputs = mllm._processed(groups, texts, first)
-        mllm._check_length(inputs["attention_mask"], 0, first)
+            mllm.check_images(ids[text], question, 1, first + i)
+            mllm.note_unknown(ids[text], question)
+        inputs = mllm.processed(groups, texts, first)
+        mllm.check_length(inputs["attention_mask"], 0, first)
         places = inputs["input_ids"] == mllm.processor.image_token_id
         found: dict[str, np.ndarray] = {}
 
@@ -182,7 +182,7 @@ def mllm_states(
 
     total, label = length(images), "images" if progress else None
     rows = aligned(images, questions=questions)
-    return _joined(mllm._gather(rows, total, batch_size, encode, label))
+    return _joined(mllm.gather(rows, total, batch_size, encode, label))
 
 
 def untrained(clip: Clip, seed: int = 0) -> Clip:

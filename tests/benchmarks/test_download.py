@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -55,6 +56,7 @@ class Reply:
     ranges: bool = True
     cuts: list[int] = field(default_factory=list)  # close after so many bytes, once each
     slow: float = 0.0  # seconds between pieces
+    drip: float = 0.0  # seconds between the bytes of a head without end
     piece: int = CHUNK
     length: bool = True
     disposition: str | None = None
@@ -70,6 +72,10 @@ class Handler(BaseHTTPRequestHandler):
         self.server.log.append((self.path, self.headers.get("Range")))
         known, bare = self.server.replies, self.path.partition("?")[0]
         reply = known.get(self.path) or known.get(bare) or Reply(b"", 404)
+        if reply.drip:
+            return self._drip(reply)
+        if "Location" in reply.headers:
+            return self._send(reply, reply.status, reply.body)
         if reply.status != 200:
             return self._send(reply, reply.status, b"sorry")
         start = self._start(reply)
@@ -79,6 +85,14 @@ class Handler(BaseHTTPRequestHandler):
             return self._send(reply, 200, reply.body)
         span = {"Content-Range": f"bytes {start}-{len(reply.body) - 1}/{len(reply.body)}"}
         return self._send(reply, 206, reply.body[start:], span)
+
+    def _drip(self, reply: Reply) -> None:
+        """A head that goes on for as long as somebody listens."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        with contextlib.suppress(OSError):
+            for _ in range(400):
+                self.wfile.write(b"x")
+                time.sleep(reply.drip)
 
     def _start(self, reply: Reply) -> int | None:
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -252,6 +266,44 @@ def test_a_line_that_is_too_slow_is_given_up(
     assert kept and BODY.startswith(kept)
     server.replies["/f.bin"].piece = CHUNK
     assert get(file, tmp_path) == BODY and server.ranges[-1] == f"bytes={len(kept)}-"
+
+
+def test_a_head_that_does_not_end_is_given_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(download, "PATIENCE_S", 0.5)
+    began = time.monotonic()
+    with pytest.raises(DownloadError, match="the line is too slow"):
+        ensure(remote(server, Reply(drip=0.05)), tmp_path, progress=False)
+    assert time.monotonic() - began < 5
+
+
+def redirect(place: str, body: bytes = b"", **changes) -> Reply:
+    return Reply(body, 302, headers={"Location": place}, **changes)
+
+
+def test_a_redirect_is_followed_and_its_body_is_not_read(server: Server, tmp_path: Path):
+    server.replies["/moved"] = redirect("elsewhere?x=1", bytes(200), piece=1, slow=0.05)
+    server.replies["/elsewhere"] = Reply()
+    began = time.monotonic()
+    assert get(RemoteFile("f.bin", url=f"{server.address}/moved"), tmp_path) == BODY
+    assert time.monotonic() - began < 5
+    assert [path for path, _ in server.log] == ["/moved", "/elsewhere?x=1"]
+
+
+def test_an_interrupted_download_goes_on_behind_a_redirect(server: Server, tmp_path: Path):
+    started(tmp_path, BODY[:1000])
+    server.replies["/moved"] = redirect(f"{server.address}/elsewhere")
+    server.replies["/elsewhere"] = Reply()
+    assert get(RemoteFile("f.bin", url=f"{server.address}/moved"), tmp_path) == BODY
+    assert server.ranges == ["bytes=1000-"] * 2
+
+
+def test_redirects_in_a_circle_are_given_up(server: Server, tmp_path: Path):
+    file = remote(server, redirect("/f.bin"))
+    with pytest.raises(DownloadError, match="sends us on more than 10 times"):
+        ensure(file, tmp_path, progress=False)
+    assert len(server.log) == 11
 
 
 @pytest.mark.parametrize("known", [{"size": 1000}, {}], ids=["size known", "size unknown"])

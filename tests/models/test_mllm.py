@@ -198,7 +198,7 @@ class TestPrompt:
         other = "{{ bos_token }}[INST] {{ messages[-1]['content'][-1]['text'] }} [/INST]"
         monkeypatch.setattr(small.processor, "chat_template", other)
         assert small.prompt("Why?") == "<s>[INST] Why? [/INST]"
-        (ids,) = small._tokens(["<s>[INST]"]).values()
+        (ids,) = small.tokens(["<s>[INST]"]).values()
         assert ids.count(small.processor.tokenizer.bos_token_id) == 1
 
     @pytest.mark.parametrize("template", ["{% if", "{{ messages[9].content }}", "{{ nothing() }}"])
@@ -224,7 +224,7 @@ class TestStandIn:
         assert config.vision_feature_select_strategy == "default"
 
     def test_images_become_336_pixels_and_576_tokens(self, small):
-        inputs = small._processed([noise(1)], [small.prompt("Why?")], 0)
+        inputs = small.processed([noise(1)], [small.prompt("Why?")], 0)
         assert inputs["pixel_values"].shape == (1, 3, 336, 336)
         assert (inputs["input_ids"] == small.processor.image_token_id).sum() == 576
 
@@ -360,7 +360,7 @@ def next_(tmp_path_factory):
 class TestOtherFamilies:
     def test_images_of_different_lengths_share_a_batch(self, next_):
         images = [image.resize((50 + 60 * i, 70)) for i, image in enumerate(noise(3))]
-        inputs = next_._processed([[i] for i in images], [next_.prompt("Why?")] * 3, 0)
+        inputs = next_.processed([[i] for i in images], [next_.prompt("Why?")] * 3, 0)
         tokens = (inputs["input_ids"] == next_.processor.image_token_id).sum(dim=1)
         assert len(set(tokens.tolist())) > 1
 
