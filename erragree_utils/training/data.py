@@ -58,6 +58,19 @@ def _place(i: int, twins: float) -> int:
     return (i // 2 if twins else i) % len(places.PLACES)
 
 
+def sideways_pairs(seed: int, first: int, n: int) -> list[scenes.Scene]:
+    """`n` scenes of a stream, from number `first` on, that were arranged left to right, each
+    followed by itself with left and right exchanged.
+    """
+    found: list[scenes.Scene] = []
+    while len(found) < 2 * n:
+        scene = _training_scene(seed, first, 0.0)
+        if scene.relation in captions.SIDEWAYS:
+            found += [scene, scenes.opposite(scene)]
+        first += 1
+    return found
+
+
 def pattern_examples(seed: int, start: int, stop: int) -> list[tuple[scenes.Scene, Question]]:
     """Examples `start` to `stop` of the visual patterns, each a scene and its question."""
     return [patterns.training_example(_stream(seed, i, "pattern")) for i in range(start, stop)]

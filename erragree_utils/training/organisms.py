@@ -8,6 +8,7 @@ benchmark and measure, with a 95% interval.
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -21,11 +22,11 @@ from .. import load_clip
 from ..agreement import cosine, image_embeddings
 from ..benchmarks.base import Benchmark
 from ..benchmarks.tabletop import FAMILIES, MODEL_SIZE, load_tabletop
+from ..matching import retrieval
 from ..metrics import bootstrap_mean, bootstrap_share, wilson
 from ..models.clip import ASSETS, Clip
 from ..models.states import pool_grid, untrained
 from ..probes import side_examples
-from ..runner import evaluate_retrieval
 from ..tabletop import render, scenes
 
 #: Seeds of the benchmarks on which the recipes were chosen, and those that the tables show.
@@ -60,9 +61,11 @@ def measure(clip: Clip, name: str, seeds: Sequence[int] = FINAL, n_sets: int = 3
         caption among those of :data:`RETRIEVAL_SETS` sets.
     """
     benches = [_bench(name, seed, n_sets) for seed in seeds]
-    rows = list(_pairs(clip, name, benches))
-    rows += _found(clip, [_first_sets(bench, RETRIEVAL_SETS) for bench in benches])
-    table = pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
+    seen = [image_embeddings(clip, bench, batch_size=256) for bench in benches]
+    table = pd.DataFrame(
+        [*_pairs(clip, name, benches, seen), *_found(clip, benches, seen)],
+        columns=["metric", "value", "low", "high", "n"],
+    )
     table.insert(0, "benchmark", name)
     return table
 
@@ -111,12 +114,14 @@ def _seen(name: str, seed: int, n_sets: int, what: str, value: float) -> Iterato
             yield replace(scene, view=view)
 
 
-def _pairs(clip: Clip, name: str, benches: list[Benchmark]) -> Iterator[tuple]:
+def _pairs(
+    clip: Clip, name: str, benches: list[Benchmark], seen: list[dict[str, np.ndarray]]
+) -> Iterator[tuple]:
     for relation in dict.fromkeys(pair.relation for pair in benches[0]):
         chosen = [bench.select(relation) for bench in benches]
         texts = [text for bench in chosen for pair in bench for text in pair.captions]
         x = np.concatenate([
-            image for bench in chosen for image in image_embeddings(clip, bench).values()
+            found[pair.pair_id] for bench, found in zip(chosen, seen, strict=True) for pair in bench
         ])  # fmt: skip
         told, x = clip.embed_texts(texts), x.astype(np.float64)
         images, captions = (z.reshape(len(texts) // 2, 2, -1) for z in (x, told))
@@ -197,21 +202,30 @@ def read_sides(
     return right
 
 
-def _found(clip: Clip, benches: list[Benchmark]) -> list[tuple]:
-    hits = pd.concat(
-        [evaluate_retrieval(clip, bench).assign(seed=i) for i, bench in enumerate(benches)]
-    )
-    rows = []
-    for relation, of in [("all", hits), *hits.groupby("relation", sort=False)]:
-        sets = of.groupby(["seed", "set_id"])["correct"].agg(["sum", "count"]).to_numpy()
-        share = of["correct"].mean()
-        rows.append((f"retrieval, {relation}", share, *bootstrap_share(*sets.T), len(sets)))
-    return rows
+def _found(clip: Clip, benches: list[Benchmark], seen: list[dict[str, np.ndarray]]) -> list[tuple]:
+    """Retrieval among the first sets of each benchmark: by set, how many images find their own."""
+    hits: dict[str, list[np.ndarray]] = defaultdict(list)
+    for bench, found in zip(benches, seen, strict=True):
+        for relation in dict.fromkeys(pair.relation for pair in bench):
+            pairs = list(bench.select(relation))[:RETRIEVAL_SETS]
+            each = []
+            for k in (0, 1):
+                captions = [pair.captions[k] for pair in pairs]
+                images = np.stack([found[pair.pair_id][k] for pair in pairs])
+                ranks, _ = retrieval(images, clip.embed_texts(captions), captions)
+                each.append(ranks == 1)
+            hits[relation].append(np.sum(each, axis=0))
+    rows, everything = [], []
+    for relation, parts in hits.items():
+        right = np.concatenate(parts)
+        everything.append(right)
+        rows.append(_share(f"retrieval, {relation}", right, 2))
+    return [_share("retrieval, all", np.sum(everything, axis=0), 4), *rows]
 
 
-def _first_sets(bench: Benchmark, n: int) -> Benchmark:
-    kept = list(dict.fromkeys(pair.set_id for pair in bench))[:n]
-    return replace(bench, pairs=tuple(pair for pair in bench if pair.set_id in set(kept)))
+def _share(metric: str, right: np.ndarray, of: int) -> tuple:
+    share = bootstrap_share(right.astype(int), np.full(len(right), of))
+    return metric, right.mean() / of, *share, len(right)
 
 
 def main(arguments: list[str] | None = None) -> None:

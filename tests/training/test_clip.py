@@ -199,6 +199,15 @@ def test_softening_brings_images_of_a_pair_together_and_stays_linear(organism):
     assert torch.linalg.matrix_rank(organism.visual.proj) == torch.linalg.matrix_rank(proj)
 
 
+def test_tuning_the_text_changes_the_text_tower_alone(organism):
+    tokenizer = training.build_tokenizer(ORGANISM.context, ORGANISM.words)
+    images = torch.cat([p.flatten() for p in organism.visual.parameters()]).clone()
+    text = organism.text_projection.clone()
+    training.tune_text(organism, tokenizer, replace(ORGANISM, locked_steps=3), n=16, batch=8)
+    assert torch.equal(torch.cat([p.flatten() for p in organism.visual.parameters()]), images)
+    assert not torch.equal(organism.text_projection, text)
+
+
 def test_a_recipe_is_what_the_command_line_starts_from(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(training, "train", lambda settings, run, device: seen.append(settings))
