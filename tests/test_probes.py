@@ -216,7 +216,7 @@ class TestLearningCurve:
         units = np.repeat(np.arange(200), 2)
         table = probes.learning_curve(x, y, groups, units, [20, 300])
         assert list(table.columns) == ["accuracy", "accuracy_low", "accuracy_high", "one_class"]
-        assert table["one_class"].tolist() == [0, 0]
+        assert table["one_class"].iloc[0] > table["one_class"].iloc[1] == 0  # of few, no rule
         assert table["accuracy"].iloc[1] > table["accuracy"].iloc[0] + 0.05
         assert table.index.tolist() == [20, 300]
 

@@ -42,8 +42,11 @@ from .folders import (
 )
 from .inputs import encodable, length, worded
 
-# The second saw captions that state on which side of the picture a thing is (chapter 4).
-_SHIPPED = {"mini": "mini-clip", "mini-positions": "mini-clip-positions"}
+# "mini-positions" saw captions that state on which side of the picture a thing is (chapter 4). The
+# last three are model organisms: left and right are hidden in the embedding, lost, or aligned.
+_SHIPPED = {"mini": "mini-clip"} | {
+    f"mini-{name}": f"mini-clip-{name}" for name in ("positions", "hidden", "lost", "aligned")
+}
 # "fp16" and "bf16" keep layer norms in float32, as OpenAI's own code does.
 _PRECISION = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 # What a tag decides besides the weights, with `quick_gelu`.
@@ -56,8 +59,8 @@ class Clip:
     Attributes
     ----------
     name : str
-        ``"mini"``, ``"mini-positions"``, ``"ViT-L-14-336:openai"`` (architecture and weights) or a
-        folder's name.
+        ``"mini"`` or another that is shipped, ``"ViT-L-14-336:openai"`` (architecture and weights)
+        or a folder's name.
     weights : str
         Where the weights come from, for people.
     device : torch.device
@@ -281,10 +284,10 @@ def load_clip(
     Parameters
     ----------
     name : str or pathlib.Path
-        ``"mini"`` or ``"mini-positions"`` (ship with this package); a name of open_clip's, such as
-        ``"ViT-L-14-336"``; or a folder in open_clip's ``local-dir:`` format
-        (``open_clip_config.json``, ``open_clip_model.safetensors`` and, if the config names one, a
-        tokenizer).
+        ``"mini"``, ``"mini-positions"``, ``"mini-hidden"``, ``"mini-lost"`` or ``"mini-aligned"``
+        (ship with this package); a name of open_clip's, such as ``"ViT-L-14-336"``; or a folder
+        in open_clip's ``local-dir:`` format (``open_clip_config.json``,
+        ``open_clip_model.safetensors`` and, if the config names one, a tokenizer).
     pretrained : str, pathlib.Path or False, optional
         For names of open_clip's: the tag of the published weights, or a file. By default
         ``"openai"`` if there are such weights, else the first tag listed. False gives random

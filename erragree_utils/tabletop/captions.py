@@ -3,15 +3,21 @@
 Training captions name objects, colours and places in varied templates. A share of them
 (:data:`RELATION_SHARE`) also states a relation between two things, and states it truthfully: a
 model that ignores left and right does so although its captions told it.
+
+How captions speak of places is a :class:`Wording`. Every place is furnished like a stage set, with
+a window beyond one edge of the picture and a door beyond the other, so that a caption can say where
+things are without the words left and right. The window is mostly at the left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING
 
 from . import places, shapes
+from .scenes import OPPOSITE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,10 +37,40 @@ WORDS = {
     "in front of": ("in front of",),
     "behind": ("behind",),
 }
+SIDEWAYS = ("left of", "right of")
+#: What stands at the sides of every place, out of the picture; the first mostly at the left.
+LANDMARKS = ("window", "door")
 _OPENINGS = ("", "", "a photo of", "a picture of", "there is", "we see", "here is")
 _LISTS = ("{} and {}", "{} with {}", "{} near {}", "{} together with {}", "{}, {}")
+_BY, _MIDDLE = "by the {}", "in the middle"
+_SENSES = ("left", "right")  # "a red mug left in the kitchen", "a red mug right in the kitchen"
 _ASIDE = 0.7  # distance from the middle of the table from which a thing is plainly on a side
+_CENTRAL, _OUTER = 0.3, 0.45  # within which it is in the middle, beyond which by a landmark
 _DEPTH, _SIDE = 0.6, 0.6  # least distance between centres for a relation to be plain
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How training captions speak of places. The default is what the mini CLIP read.
+
+    Each share is one of captions where the scene has something of the kind to say.
+    """
+
+    relations: float = RELATION_SHARE  # state a relation between two things
+    left_right: float = 1.0  # of those that would say left or right, the share that does
+    elsewhere: float = 0.0  # of those, the share told by someone across the table: sides change
+    positions: float = 0.0  # say of one thing on which side of the picture it is
+    landmarks: float = 0.0  # say where things are by the window and the door
+    turned: float = 0.0  # share of scenes, not of captions, with the window at the right
+    senses: float = 0.0  # use left and right in senses that have nothing to do with sides
+
+    @classmethod
+    def everything(cls) -> Wording:
+        """A wording that leaves no kind of caption out."""
+        return cls(1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5)
+
+
+PLAIN = Wording()
 
 
 def benchmark_caption(first: str, second: str, relation: str) -> str:
@@ -42,20 +78,36 @@ def benchmark_caption(first: str, second: str, relation: str) -> str:
     return f"A {first} {WORDS[relation][0]} {_with_article(second)}"
 
 
-def training_caption(scene: Scene, rng: np.random.Generator, position_share: float = 0.0) -> str:
+def training_caption(
+    scene: Scene, rng: np.random.Generator, wording: Wording = PLAIN, window: str = "left"
+) -> str:
     """A caption of the scene as the web might write it; true in every word.
 
-    `position_share` is the share of captions that say of one thing on which side of the picture it
-    is (``"a red mug on the left"``), where one is plainly on a side.
+    Positions (``"a red mug on the left"``) and landmarks (``"a red mug by the window"``) are
+    stated only where they are plain; `window` is the side of the window. What is told from across
+    the table is true from there.
     """
-    if position_share and rng.random() < position_share and (placed := _placed(scene, rng)):
+    w = wording
+    if w.positions and rng.random() < w.positions and (placed := _placed(scene, rng)):
         return f"{rng.choice(_OPENINGS)} {placed}".strip()
-    relation = _relation(scene, rng) if rng.random() < RELATION_SHARE else None
-    text = relation or _listing(scene, rng)
+    text = None
+    if w.landmarks and rng.random() < w.landmarks:
+        text = _by_landmarks(scene, rng, window)
+    if text is None:
+        text = _relation(scene, rng, w) if rng.random() < w.relations else None
+    text = text or _listing(scene, rng)
     opening = str(rng.choice(_OPENINGS))
     tail = places.PLACES[scene.place].phrase if rng.random() < PLACE_SHARE else ""
     when = places.LIGHTS[scene.light].phrase if rng.random() < LIGHT_SHARE else ""
+    if w.senses and tail and rng.random() < w.senses:
+        tail = f"{rng.choice(_SENSES)} {tail}"
     return " ".join(part for part in (opening, text, tail, when) if part)
+
+
+def from_across(text: str) -> str:
+    """The text as someone across the table says it: left and right exchanged."""
+    swapped = {"left": "right", "right": "left"}
+    return " ".join(swapped.get(word, word) for word in text.split())
 
 
 def states_relation(caption: str, relations: Collection[str] = tuple(WORDS)) -> bool:
@@ -69,13 +121,15 @@ def states_relation(caption: str, relations: Collection[str] = tuple(WORDS)) -> 
     return any(f" {words} " in text for relation in relations for words in WORDS[relation])
 
 
-def vocabulary() -> tuple[str, ...]:
+def vocabulary(wording: Wording = PLAIN) -> tuple[str, ...]:
     """Every word that a caption of this world can hold, sorted."""
     texts = [
         *shapes.KINDS, *shapes.COLOURS, *_OPENINGS, *_LISTS, "a an the is two three things",
         *(w for ways in WORDS.values() for w in ways),
         *(p.phrase for p in places.PLACES.values()), *(t.phrase for t in places.LIGHTS.values()),
     ]  # fmt: skip
+    if wording.landmarks:
+        texts += [_BY, _MIDDLE, *LANDMARKS]
     words = {word for text in texts for word in text.replace("{}", " ").replace(",", " , ").split()}
     return tuple(sorted(words))
 
@@ -101,7 +155,7 @@ def _listing(scene: Scene, rng) -> str:
     return str(rng.choice(_LISTS)).format(*names)
 
 
-def _relation(scene: Scene, rng) -> str | None:
+def _relation(scene: Scene, rng, wording: Wording) -> str | None:
     """A true statement about two of the things, or None if none is plain."""
     true = [
         (a, relation, b)
@@ -111,6 +165,11 @@ def _relation(scene: Scene, rng) -> str | None:
     if not true:
         return None
     a, relation, b = true[rng.integers(len(true))]
+    if relation in SIDEWAYS:
+        if wording.left_right < 1 and rng.random() >= wording.left_right:
+            return None
+        if wording.elsewhere and rng.random() < wording.elsewhere:
+            relation = OPPOSITE[relation]
     verb = "is " if rng.random() < 0.3 else ""
     return f"{_mention(a, rng)} {verb}{rng.choice(WORDS[relation])} {_mention(b, rng)}"
 
@@ -122,6 +181,27 @@ def _placed(scene: Scene, rng) -> str | None:
         return None
     thing = aside[rng.integers(len(aside))]
     return f"{_mention(thing, rng)} on the {'left' if thing.x < 0 else 'right'}"
+
+
+def _by_landmarks(scene: Scene, rng, window: str) -> str | None:
+    """Where one or two things are by the window and the door, or None if nothing is plain."""
+    spots = [(thing, spot) for thing in scene.things if (spot := _spot(thing, window))]
+    aside = [i for i, (_, spot) in enumerate(spots) if spot != _MIDDLE]
+    if not aside:
+        return None
+    told = [spots.pop(aside[rng.integers(len(aside))])]
+    if spots and rng.random() < 0.35:
+        told.insert(int(rng.integers(2)), spots[rng.integers(len(spots))])
+    return " and ".join(f"{_mention(thing, rng)} {spot}" for thing, spot in told)
+
+
+def _spot(thing, window: str) -> str | None:
+    """Where in the picture a thing is, by landmarks; None if it is not plain to see."""
+    if abs(thing.x) < _CENTRAL:
+        return _MIDDLE
+    if abs(thing.x) < _OUTER:
+        return None
+    return _BY.format(LANDMARKS[(thing.x < 0) != (window == "left")])
 
 
 def relation_between(a, b) -> str | None:

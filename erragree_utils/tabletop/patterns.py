@@ -51,6 +51,31 @@ DEPTH = "Is the {first} nearer or further away than the {second}?"
 COLOUR = "Is the {kind} {common} or {rare}?"
 LETTER = "Is the letter on the {name} {common} or {rare}?"
 VIEW = "Is the {name} seen from the front or from above?"
+#: What a caption says of the answer: by the kind of the first thing, or else by pattern.
+STATEMENTS = {
+    "duck": "a {name} looking to the {answer}",
+    "teapot": "a {name} with the spout to the {answer}",
+    "mug": "a {name} with the handle on the {answer}",
+    ("snowman", "Yes"): "a {name} with a hat",
+    ("snowman", "No"): "a {name} without a hat",
+    ("trophy", "Yes"): "a {name} with handles",
+    ("trophy", "No"): "a {name} without handles",
+    ("cake", "Yes"): "a {name} with a ball on top",
+    ("cake", "No"): "a {name} without a ball on top",
+    ("teapot", "Yes"): "a {name} with a lid",
+    ("teapot", "No"): "a {name} without a lid",
+    "table": "a {name} with a {answer} top",
+    "stool": "a {name} with {answer} legs",
+    "chair": "a {name} with a {answer} back",
+    "state": "a {name} that is {answer}",
+    "text": "a {name} with the letter {answer}",
+    "colour": "a {name}",
+    "quantity": "{answer} things",
+    "nearer": "a {name} nearer than a {second}",
+    "further": "a {name} further away than a {second}",
+    "front": "a {name} seen from the front",
+    "above": "a {name} seen from above",
+}
 #: Colours that are easily taken for each other, the common one first.
 COLOURS = (("red", "orange"), ("blue", "purple"), ("yellow", "orange"), ("blue", "black"))
 
@@ -99,6 +124,17 @@ def training_example(rng: np.random.Generator) -> tuple[Scene, Question]:
     return contrast.scenes[which], Question(contrast.pattern, contrast.question, answer)
 
 
+def statement(contrast: Contrast, which: int) -> str:
+    """What is true of one of the two scenes and not of the other, as a caption says it."""
+    things, answer = contrast.scenes[which].things, contrast.options[which]
+    kind = things[0].kind
+    told = {"orientation": kind, "feature": (kind, answer), "structure": kind}
+    told |= dict.fromkeys(("relation", "viewpoint"), answer)
+    template = STATEMENTS[told.get(contrast.pattern, contrast.pattern)]
+    text = template.format(name=things[0].name, second=things[-1].name, answer=answer.lower())
+    return text.replace("a orange", "an orange")
+
+
 def vocabulary() -> tuple[str, ...]:
     """Every word, in lower case, that questions and answers can hold besides names, sorted."""
     pairs = [*STATES.values(), *STRUCTURES.values()]
@@ -111,6 +147,14 @@ def vocabulary() -> tuple[str, ...]:
         fixed = [word for word in text.replace("?", " ?").split() if not word.startswith("{")]
         words |= {word.lower() for word in fixed}
     return tuple(sorted(words))
+
+
+def caption_vocabulary() -> tuple[str, ...]:
+    """Every word, in lower case, that :func:`statement` can use besides names, sorted."""
+    answers = [a for _, pair in (*STATES.values(), *STRUCTURES.values()) for a in pair]
+    texts = [*STATEMENTS.values(), *answers, *shapes.LETTERS, "an left right two three"]
+    words = {word.lower() for text in texts for word in text.split()}
+    return tuple(sorted(word for word in words if not word.startswith("{")))
 
 
 # --- the patterns --------------------------------------------------------------------------------

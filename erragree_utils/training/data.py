@@ -5,8 +5,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +21,9 @@ from tqdm.auto import tqdm
 from ..tabletop import captions, patterns, places, render, scenes, shapes
 from ..tabletop.questions import Question
 
-CHUNK = 1024  # scenes rendered between two marks of progress
+CHUNK = 1024  # pictures whose features are computed at a time
+PORTION = 128  # scenes that one process renders at a time; even, so that pairs stay together
+_STATED = 0.5  # share of a pattern scene's captions that state what the pattern is about
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,40 @@ class TrainingSet:
     places: np.ndarray
 
 
-def training_scenes(seed: int, start: int, stop: int) -> list[scenes.Scene]:
-    """Scenes `start` to `stop` of a training stream; each depends on its own number alone."""
+def training_scenes(seed: int, start: int, stop: int, twins: float = 0.0) -> list[scenes.Scene]:
+    """Scenes `start` to `stop` of a training stream; each depends on its own number alone.
+
+    With `twins`, scenes come two by two from one place, and that share of the second ones (where
+    the first was arranged left to right) is the first with left and right exchanged.
+    """
+    return [_training_scene(seed, i, twins) for i in range(start, stop)]
+
+
+def _training_scene(seed: int, i: int, twins: float) -> scenes.Scene:
     names = list(places.PLACES)
-    return [
-        scenes.training_scene(_stream(seed, i, "scene"), names[i % len(names)])
-        for i in range(start, stop)
-    ]
+    place = names[_place(i, twins)]
+    if twins and i % 2 and _stream(seed, i, "twin").random() < twins:
+        first = _training_scene(seed, i - 1, twins)
+        if first.relation in captions.SIDEWAYS:
+            return scenes.opposite(first)
+    return scenes.training_scene(_stream(seed, i, "scene"), place)
+
+
+def _place(i: int, twins: float) -> int:
+    return (i // 2 if twins else i) % len(places.PLACES)
+
+
+def sideways_pairs(seed: int, first: int, n: int) -> list[scenes.Scene]:
+    """`n` scenes of a stream, from number `first` on, that were arranged left to right, each
+    followed by itself with left and right exchanged.
+    """
+    found: list[scenes.Scene] = []
+    while len(found) < 2 * n:
+        scene = _training_scene(seed, first, 0.0)
+        if scene.relation in captions.SIDEWAYS:
+            found += [scene, scenes.opposite(scene)]
+        first += 1
+    return found
 
 
 def pattern_examples(seed: int, start: int, stop: int) -> list[tuple[scenes.Scene, Question]]:
@@ -43,7 +77,14 @@ def pattern_examples(seed: int, start: int, stop: int) -> list[tuple[scenes.Scen
 
 
 def load_training_set(
-    folder: Path, seed: int, n: int, size: int, n_captions: int, position_share: float = 0.0
+    folder: Path,
+    seed: int,
+    n: int,
+    size: int,
+    n_captions: int,
+    wording: captions.Wording = captions.PLAIN,
+    twins: float = 0.0,
+    n_patterns: int = 0,
 ) -> TrainingSet:
     """Render what is missing of the training pictures and write their captions.
 
@@ -56,26 +97,74 @@ def load_training_set(
         Random stream, number of scenes, and pixels a side.
     n_captions : int
         Captions drawn for each scene.
-    position_share : float
-        Of :func:`captions.training_caption`.
+    wording : captions.Wording
+        How captions speak of places.
+    twins : float
+        Of :func:`training_scenes`.
+    n_patterns : int
+        So many of the `n` scenes, the last ones, show one of the visual patterns, and half of
+        their captions state what it is about.
     """
-    path = folder / f"tabletop-{_world()}-{seed}-{n}-{size}.npy"
-    images = _kept(path, lambda a, b: training_scenes(seed, a, b), n, size)
+    more = f"-{twins:g}-{n_patterns}" if twins or n_patterns else ""
+    world = _world(*([patterns.__file__] if n_patterns else []))
+    path = folder / f"tabletop-{world}-{seed}-{n}-{size}{more}.npy"
+    images = _kept(path, partial(_draw_training, seed, n - n_patterns, twins), n, size)
+    texts = training_captions(seed, n, n_captions, wording, twins, n_patterns)
+    return TrainingSet(images, texts, np.array([_place(i, twins) for i in range(n)]))
+
+
+def training_captions(
+    seed: int,
+    n: int,
+    n_captions: int,
+    wording: captions.Wording = captions.PLAIN,
+    twins: float = 0.0,
+    n_patterns: int = 0,
+) -> list[list[str]]:
+    """`n_captions` captions of each scene of :func:`load_training_set`; none give no rows."""
     texts: list[list[str]] = []
-    for start in range(0, n if n_captions else 0, CHUNK):
-        chunk = training_scenes(seed, start, min(start + CHUNK, n))
-        for i, scene in enumerate(chunk, start):
-            rng = _stream(seed, i, "caption")
-            texts.append(
-                [captions.training_caption(scene, rng, position_share) for _ in range(n_captions)]
-            )
-    return TrainingSet(images, texts, np.arange(n) % len(places.PLACES))
+    for i in range(n if n_captions else 0):
+        scene, statement = _training_example(seed, n - n_patterns, twins, i)
+        rng, window = _stream(seed, i, "caption"), "left"
+        if wording.turned and _stream(seed, i, "room").random() < wording.turned:
+            window = "right"
+        told = [captions.training_caption(scene, rng, wording, window) for _ in range(n_captions)]
+        if statement:
+            if rng.random() < wording.elsewhere:
+                statement = captions.from_across(statement)
+            told = [statement if rng.random() < _STATED else text for text in told]
+        texts.append(told)
+    return texts
+
+
+def _draw_training(
+    seed: int, plain: int, twins: float, start: int, stop: int
+) -> list[scenes.Scene]:
+    return [_training_example(seed, plain, twins, i)[0] for i in range(start, stop)]
+
+
+def _training_example(
+    seed: int, plain: int, twins: float, i: int
+) -> tuple[scenes.Scene, str | None]:
+    """A training scene and, beyond the first `plain` ones, what its visual pattern is about."""
+    if i < plain:
+        return _training_scene(seed, i, twins), None
+    rng = _stream(seed, i, "told pattern")
+    names = list(patterns.PATTERNS)
+    contrast = patterns.draw_contrast(names[int(rng.integers(len(names)))], rng, held_out=False)
+    which = int(rng.integers(2))
+    scene = replace(contrast.scenes[which], place=list(places.PLACES)[_place(i, twins)])
+    return scene, patterns.statement(contrast, which)
 
 
 def load_pattern_pictures(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
     """Render what is missing of the pictures of :func:`pattern_examples`: (n, size, size, 3)."""
     path = folder / f"patterns-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
-    return _kept(path, lambda a, b: [s for s, _ in pattern_examples(seed, a, b)], n, size)
+    return _kept(path, partial(_pattern_scenes, seed), n, size)
+
+
+def _pattern_scenes(seed: int, start: int, stop: int) -> list[scenes.Scene]:
+    return [scene for scene, _ in pattern_examples(seed, start, stop)]
 
 
 def near_duplicates(seed: int, start: int, stop: int) -> list[scenes.Scene]:
@@ -101,7 +190,12 @@ def near_duplicates(seed: int, start: int, stop: int) -> list[scenes.Scene]:
 def load_near_duplicates(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
     """Render what is missing of `n` pairs of :func:`near_duplicates`: (2 n, size, size, 3)."""
     path = folder / f"near-duplicates-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
-    return _kept(path, lambda a, b: near_duplicates(seed, a // 2, b // 2), 2 * n, size)
+    return _kept(path, partial(_near_duplicates, seed), 2 * n, size)
+
+
+def _near_duplicates(seed: int, start: int, stop: int) -> list[scenes.Scene]:
+    found = near_duplicates(seed, start // 2, (stop + 1) // 2)
+    return found[start % 2 : start % 2 + stop - start]
 
 
 def _kept(
@@ -114,17 +208,44 @@ def _kept(
     with FileLock(path.with_suffix(".lock")):  # a second process waits, and finds them rendered
         done = json.loads(mark.read_text())["done"] if mark.exists() and path.exists() else 0
         images = np.lib.format.open_memmap(path, "r+" if done else "w+", np.uint8, shape)
-        for start in tqdm(range(done, n, CHUNK), desc="training pictures", unit="k"):
-            stop = min(start + CHUNK, n)
-            images[start:stop] = render.render_many(draw(start, stop), size)
-            images.flush()
-            mark.write_text(json.dumps({"done": stop}))
+        with tqdm(total=n, initial=done, desc="training pictures") as bar:
+            for start, pictures in _rendered(draw, done, n, size):
+                images[start : start + len(pictures)] = pictures
+                images.flush()
+                mark.write_text(json.dumps({"done": start + len(pictures)}))
+                bar.update(len(pictures))
     return np.load(path, mmap_mode="r")
+
+
+def _rendered(
+    draw: Callable[[int, int], Sequence[scenes.Scene]], done: int, n: int, size: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Pictures from number `done` on, in order, a portion at a time with its first number.
+
+    Processes share the work: drawing scenes is Python, where threads would wait for each other.
+    """
+    starts, cores = range(done, n, PORTION), os.cpu_count() or 1
+    part = partial(_render_portion, draw, n, size)
+    if cores == 1 or len(starts) < 2 * cores:
+        yield from zip(starts, map(part, starts), strict=True)
+        return
+    # Forked processes have the compiled renderer at once; elsewhere than on Linux that is not safe.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    render.render_scene(draw(done, done + 1)[0], 8)
+    with ProcessPoolExecutor(cores, context) as pool:
+        yield from zip(starts, pool.map(part, starts), strict=True)
+
+
+def _render_portion(draw, n: int, size: int, start: int) -> np.ndarray:
+    return render.render_many(draw(start, min(start + PORTION, n)), size, threads=1)
 
 
 # Numbers of random streams. Captions and patterns share theirs, which binds neither: their draws
 # mean different things. The shipped models were trained so.
-_STREAMS = {"scene": 5, "caption": 7, "pattern": 7, "near-duplicates": 11}
+_STREAMS = {
+    "scene": 5, "caption": 7, "pattern": 7, "near-duplicates": 11, "twin": 13, "told pattern": 17,
+    "room": 19,
+}  # fmt: skip
 
 
 def _stream(seed: int, index: int, what: str) -> np.random.Generator:

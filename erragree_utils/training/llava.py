@@ -760,11 +760,11 @@ def _reading(model, settings: Settings, encoder: clip.Settings, runs: Path, clip
         path = runs / "features" / f"{name}.npy"
         return cache_features(model, pictures, settings.crops, settings.seed, path)
 
-    data = load_training_set(runs / "pictures", encoder.seed, encoder.scenes, size, 0)
+    data = load_training_set(runs / "pictures", encoder.data_seed, encoder.scenes, size, 0)
     shown = load_pattern_pictures(runs / "pictures", settings.seed, settings.patterns, size)
     return (
         read(data.images),
-        training_scenes(encoder.seed, 0, encoder.scenes),
+        training_scenes(encoder.data_seed, 0, encoder.scenes),
         read(shown),
         pattern_examples(settings.seed, 0, settings.patterns),
     )

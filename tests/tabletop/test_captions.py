@@ -94,7 +94,7 @@ def test_positions_are_stated_where_asked_for_and_truthfully():
     drawn = [scenes.training_scene(rng) for _ in range(400)]
     said = 0
     for scene in drawn:
-        text = captions.training_caption(scene, rng, position_share=1.0)
+        text = captions.training_caption(scene, rng, captions.Wording(positions=1.0))
         if text.endswith((" on the left", " on the right")):
             words = text.split()
             x = [thing.x for thing in scene.things if thing.kind in words]
@@ -103,3 +103,54 @@ def test_positions_are_stated_where_asked_for_and_truthfully():
     assert said > 150
     plain = [captions.training_caption(scene, rng) for scene in drawn]
     assert not any(text.endswith((" on the left", " on the right")) for text in plain)
+
+
+def told(wording, n=600, window="left"):
+    rng = np.random.default_rng((scenes.TRAIN, 13))
+    drawn = [scenes.training_scene(rng) for _ in range(n)]
+    return [(scene, captions.training_caption(scene, rng, wording, window)) for scene in drawn]
+
+
+@pytest.mark.parametrize("window", ["left", "right"])
+def test_the_window_is_on_its_side_and_the_door_on_the_other(window):
+    said = 0
+    for scene, text in told(captions.Wording(landmarks=1.0), window=window):
+        x = {thing.kind: thing.x for thing in scene.things}
+        for kind, landmark in re.findall(r"(\w+) by the (window|door)", text):
+            assert (x[kind] < 0) == ((landmark == "window") == (window == "left")), text
+            said += 1
+        for kind in re.findall(r"(\w+) in the middle", text):
+            assert abs(x[kind]) < 0.31
+    assert said > 200
+    assert not any("window" in text for _, text in told(captions.PLAIN))
+
+
+def test_from_across_the_table_left_is_right():
+    wording = captions.Wording(relations=1.0, elsewhere=1.0)
+    checked = 0
+    for scene, text in told(wording):
+        parts = re.split(r" (?:is )?(?:to the |on the )?(left|right) of ", text)
+        if len(parts) == 3:
+            x = {thing.kind: thing.x for thing in scene.things}
+            first = [word for word in parts[0].split() if word in x][-1]
+            second = next(word for word in parts[2].split() if word in x)
+            assert (x[first] > x[second]) == (parts[1] == "left"), text
+            checked += 1
+    assert checked > 100
+    turned = captions.from_across("a duck looking to the left")
+    assert turned == "a duck looking to the right"
+
+
+def test_left_and_right_can_be_rare_and_have_other_senses():
+    sides = ("left of", "right of")
+    rare = [t for _, t in told(captions.Wording(left_right=0.0))]
+    assert not any(captions.states_relation(text, sides) for text in rare)
+    other = [t for _, t in told(captions.Wording(left_right=0.0, senses=1.0))]
+    assert sum("left in the" in text or "right in the" in text for text in other) > 100
+
+
+def test_every_word_of_every_wording_is_in_its_vocabulary():
+    wording = captions.Wording.everything()
+    words = {w for _, text in told(wording) for w in text.replace(",", " , ").split()}
+    assert words <= set(captions.vocabulary(wording))
+    assert "window" in words and "window" not in captions.vocabulary()

@@ -139,3 +139,15 @@ def test_the_common_answer_is_right_most_of_the_time_in_training():
 def test_an_unknown_pattern_is_an_error():
     with pytest.raises(KeyError, match="smell"):
         patterns.draw_contrast("smell", np.random.default_rng(0), held_out=True)
+
+
+@pytest.mark.parametrize("pattern", patterns.PATTERNS)
+def test_a_statement_tells_the_two_scenes_apart_in_known_words(pattern):
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        contrast = patterns.draw_contrast(pattern, rng, held_out=False)
+        first, second = (patterns.statement(contrast, which) for which in (0, 1))
+        assert first != second
+        names = {w for scene in contrast.scenes for t in scene.things for w in t.name.split()}
+        known = names | set(patterns.caption_vocabulary())
+        assert set(f"{first} {second}".split()) <= known

@@ -1,17 +1,21 @@
 """Training the mini CLIP, at a size that takes seconds."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import open_clip
 import pytest
 import torch
+from torch.nn import functional as F
 
-from erragree_utils.tabletop import captions, render
+from erragree_utils.tabletop import captions, patterns, questions, render, scenes
 from erragree_utils.training import clip as training
 from erragree_utils.training.data import (
     load_pattern_pictures,
     load_training_set,
     pattern_examples,
+    training_scenes,
 )
 
 SETTINGS = training.Settings(
@@ -120,3 +124,93 @@ def test_pictures_of_the_visual_patterns_are_those_of_their_examples(tmp_path):
     pictures = load_pattern_pictures(tmp_path, seed=2, n=3, size=8)
     scenes = [scene for scene, _ in pattern_examples(2, 0, 3)]
     assert (pictures == render.render_many(scenes, 8)).all()
+
+
+ORGANISM = replace(
+    SETTINGS, twins=1.0, pattern_scenes=12, words="world", context=28, landmarks=0.5, noise=0.2,
+    patch_dropout=0.5, cone=2.0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def organism(tmp_path_factory):
+    """A finished run with all that the organisms' recipes use."""
+    return training.train(ORGANISM, tmp_path_factory.mktemp("organism") / "run", every=2)
+
+
+def test_twins_are_a_scene_with_left_and_right_exchanged():
+    drawn = training_scenes(1, 0, 200, twins=1.0)
+    assert all(a.place == b.place for a, b in zip(drawn[::2], drawn[1::2], strict=True))
+    arranged = [k for k in range(0, 200, 2) if drawn[k].relation in captions.SIDEWAYS]
+    assert len(arranged) > 15
+    assert all(drawn[k + 1] == scenes.opposite(drawn[k]) for k in arranged)
+
+
+def test_a_batch_depends_on_its_step_alone_and_shows_twins_together(tmp_path):
+    tokenizer = training.build_tokenizer(ORGANISM.context, ORGANISM.words)
+    batches = training.load_batches(ORGANISM, tmp_path, tokenizer)
+    first, again, other = (batches.draw(step) for step in (3, 3, 4))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])
+    assert first[2].shape == (ORGANISM.batch, 2)  # half of the four patches
+
+
+def test_pictures_in_memory_are_cropped_as_those_on_disk(tmp_path):
+    tokenizer = training.build_tokenizer(ORGANISM.context, ORGANISM.words)
+    batches = training.load_batches(ORGANISM, tmp_path, tokenizer)
+    on_disk = batches.draw(0)[0]
+    batches.images = torch.from_numpy(np.array(batches.images))
+    assert torch.equal(batches.draw(0)[0], on_disk)
+
+
+def test_dropped_patches_are_not_seen_in_training_and_all_are_afterwards():
+    module = training.KeptPatches()
+    x = torch.arange(10.0).view(1, 5, 2)  # a class token and four patches
+    module.kept = torch.tensor([[3, 0]])
+    assert torch.equal(module(x), x[:, [0, 4, 1]])
+    assert torch.equal(module.eval()(x), x)
+
+
+def test_the_image_head_of_a_cone_stays_as_it_was_drawn(organism):
+    fresh = training.build_model(ORGANISM, len(training.build_tokenizer(28, "world")))
+    assert torch.equal(organism.visual.proj, fresh.visual.proj)
+    assert torch.equal(organism.visual.ln_post.bias, fresh.visual.ln_post.bias)
+
+
+def test_the_tokenizer_of_the_world_knows_patterns_and_questions():
+    known = training.build_tokenizer(28, "world").get_vocab()
+    words = {*patterns.vocabulary(), *patterns.caption_vocabulary(), *questions.vocabulary()}
+    assert words <= set(known)
+
+
+def test_softening_brings_images_of_a_pair_together_and_stays_linear(organism):
+    rng = np.random.default_rng(0)
+    pairs = [scenes.benchmark_set("a", rng)[:2] for _ in range(8)]
+    pictures = render.render_many([s for pair in pairs for s in pair], ORGANISM.image_size)
+    pixels = training.normalise(torch.from_numpy(pictures))
+
+    def between():
+        x = organism.eval().encode_image(pixels).detach()
+        return F.cosine_similarity(x[::2], x[1::2]).mean().item()
+
+    before, proj = between(), organism.visual.proj.detach().clone()
+    training.soften(organism, replace(ORGANISM, softened=1.0), n=24)
+    assert between() > before
+    assert torch.linalg.matrix_rank(organism.visual.proj) == torch.linalg.matrix_rank(proj)
+
+
+def test_tuning_the_text_changes_the_text_tower_alone(organism):
+    tokenizer = training.build_tokenizer(ORGANISM.context, ORGANISM.words)
+    images = torch.cat([p.flatten() for p in organism.visual.parameters()]).clone()
+    text = organism.text_projection.clone()
+    training.tune_text(organism, tokenizer, replace(ORGANISM, locked_steps=3), n=16, batch=8)
+    assert torch.equal(torch.cat([p.flatten() for p in organism.visual.parameters()]), images)
+    assert not torch.equal(organism.text_projection, text)
+
+
+def test_a_recipe_is_what_the_command_line_starts_from(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(training, "train", lambda settings, run, device: seen.append(settings))
+    with pytest.raises(AttributeError):  # there is no model to save
+        training.main(["lost", "--seed", "2", "--run", str(tmp_path)])
+    assert seen == [replace(training.RECIPES["lost"], seed=2)]

@@ -43,3 +43,27 @@ def test_every_setting_is_an_option_of_its_own_type():
     assert clip.Settings(**plain) == clip.Settings()
     given = parser.parse_args(["--position-share", "0.3", "--steps", "12"])
     assert (given.position_share, given.steps) == (0.3, 12)
+
+
+def test_matrices_treated_together_end_as_with_pytorchs_muon():
+    torch.manual_seed(0)
+    shapes = [(12, 4)] * 3 + [(4, 12)] * 2
+    one, other = ([torch.nn.Parameter(torch.ones(s)) for s in shapes] for _ in range(2))
+    options = {"lr": 0.1, "weight_decay": 0.1}
+    alone = training.Muon(one, together=False, **options)
+    together = training.Muon(other, together=True, **options)
+    for _ in range(3):
+        for p, q in zip(one, other, strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        alone.step()
+        together.step()
+    assert all(torch.allclose(p, q, atol=2e-3) for p, q in zip(one, other, strict=True))
+
+
+def test_a_step_returns_the_loss_and_moves_the_weights():
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+    step = training.Step(lambda x: (weight * x).sum(), [torch.optim.SGD([weight], lr=0.5)])
+    assert step(torch.tensor([3.0])).item() == 6.0
+    assert weight.item() == 0.5
+    assert step(torch.tensor([3.0])).item() == 1.5
