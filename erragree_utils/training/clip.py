@@ -221,16 +221,23 @@ class Batches:
         index = np.sort(rng.choice(pool, s.batch // self.couple, replace=False))
         if self.couple == 2:
             index = np.stack([2 * index, 2 * index + 1], axis=1).ravel()
-        corner = rng.integers(0, s.margin + 1, (len(index), 2))
-        light = rng.uniform(0.85, 1.15, (len(index), 1, 1, 3)).astype(np.float32)
-        which = rng.integers(0, s.captions, len(index))
-        told = index
-        if s.noise:
-            told = np.where(rng.random(len(index)) < s.noise, rng.permutation(index), index)
-        numbers = torch.from_numpy(np.column_stack([index, corner, told, which])).to(self.device)
-        images = self._crops(index, corner, numbers) * torch.from_numpy(light).to(self.device)
-        batch = normalise(images), self.tokens[numbers[:, 3], numbers[:, 4]]
+        batch = self.see(index, rng), self.texts(index, rng)
         return (*batch, self._kept_patches(step)) if s.patch_dropout else batch
+
+    def see(self, index: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        """The pictures of the scenes `index`, cropped and dimmed or brightened at random."""
+        corner = rng.integers(0, self.settings.margin + 1, (len(index), 2))
+        light = rng.uniform(0.85, 1.15, (len(index), 1, 1, 3)).astype(np.float32)
+        return normalise(self._crops(index, corner) * torch.from_numpy(light).to(self.device))
+
+    def texts(self, index: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        """A caption of each, drawn at random; a share `noise` get another one's."""
+        s = self.settings
+        which = rng.integers(0, s.captions, len(index))
+        if s.noise:
+            index = np.where(rng.random(len(index)) < s.noise, rng.permutation(index), index)
+        numbers = torch.from_numpy(np.stack([index, which])).to(self.device)
+        return self.tokens[numbers[0], numbers[1]]
 
     def _kept_patches(self, step: int) -> torch.Tensor:
         s = self.settings
@@ -239,9 +246,10 @@ class Batches:
         order = torch.rand(s.batch, n, generator=self.generator, device=self.device)
         return order.topk(round(n * (1 - s.patch_dropout)), dim=1).indices
 
-    def _crops(self, index: np.ndarray, corner: np.ndarray, numbers: torch.Tensor) -> torch.Tensor:
+    def _crops(self, index: np.ndarray, corner: np.ndarray) -> torch.Tensor:
         size = self.settings.image_size
         if isinstance(self.images, torch.Tensor):
+            numbers = torch.from_numpy(np.column_stack([index, corner])).to(self.device)
             inside = torch.arange(size, device=self.device)
             rows, columns = (numbers[:, k, None] + inside for k in (1, 2))
             return self.images[numbers[:, 0, None, None], rows[:, :, None], columns[:, None, :]]

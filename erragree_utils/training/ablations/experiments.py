@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Settings:
     steps : int
         Of training. The learning rate falls to zero over them.
     """
+
+    # What `training.clip.Batches` also knows, and no experiment has: no part of the record.
+    twins: ClassVar[float] = 0.0
+    patch_dropout: ClassVar[float] = 0.0
 
     objective: str = "contrastive"
     encoder: str = "new"

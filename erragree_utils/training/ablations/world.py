@@ -137,6 +137,7 @@ class Batches(clip.Batches):
 
     def __init__(self, world: World, settings: Settings):
         super().__init__(world, world.plain, settings)
+        self.data = world
         sizes = sorted(len(place) for place in self.by_place)
         room = sum(sizes[: settings.places_per_batch])
         if room < settings.batch:
@@ -145,7 +146,7 @@ class Batches(clip.Batches):
                 f"have {room} pictures; draw more scenes than {settings.scenes}"
             )
 
-    def _texts(
+    def texts(
         self, index: np.ndarray, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Captions (N, length), and opposites (M, length) of those with a relation, M >= 0."""
@@ -166,7 +167,7 @@ class Batches(clip.Batches):
 class QuestionBatches(Batches):
     """The same pictures with questions and answers, in the shares of the mini LLaVA's training."""
 
-    def _texts(
+    def texts(
         self, index: np.ndarray, rng: np.random.Generator
     ) -> tuple[list[list[questions.Question]], None]:
         """The questions about each picture; they may be more than a row has room for."""
