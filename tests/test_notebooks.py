@@ -7,6 +7,7 @@ from pathlib import Path
 import colab_cell
 import execution
 import nbformat
+import pandas as pd
 import pytest
 
 from erragree_utils import findings
@@ -26,6 +27,14 @@ def test_the_notebook_runs_and_finds_what_it_claims(notebook):
     found = findings.read(ran)
     assert found
     assert all(finding.holds for finding in found), findings.as_text(found)
+
+
+@each_notebook
+def test_the_margin_of_every_finding_is_on_record(notebook):
+    found = findings.read(execution.execute(notebook, execution.current_cache(ROOT)))
+    recorded = set(pd.read_csv(ROOT / "book" / "margins.csv")["Finding"])
+    missing = [finding.claim for finding in found if finding.claim not in recorded]
+    assert not missing, "run `make robust`"
 
 
 @each_notebook
