@@ -10,7 +10,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import product
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -156,9 +156,8 @@ def for_people(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def attempt(job: tuple[Variation, Path]) -> list[Finding] | NotebookError:
-    """`run`, with an error as its result, so that the other jobs are not lost."""
-    variation, notebook = job
+def attempt(variation: Variation, notebook: Path) -> list[Finding] | NotebookError:
+    """`run`, with an error as its result, so that the other notebooks are not lost."""
     try:
         return run(variation, notebook, ROOT)
     except NotebookError as error:
@@ -173,15 +172,21 @@ def main() -> int:
     parser.add_argument("--record", type=Path, help="also write the table here, as CSV")
     options = parser.parse_args()
     chosen = tuple(options.only or [""])
-    jobs = list(product(VARIATIONS, [p for p in chapters(ROOT) if p.name.startswith(chosen)]))
-    results: dict[str, dict[str, list[Finding]]] = {}
-    with ThreadPoolExecutor(options.workers) as pool:
-        outcomes = tqdm(pool.map(attempt, jobs), total=len(jobs))
-        for (variation, notebook), outcome in zip(jobs, outcomes, strict=True):
-            if isinstance(outcome, NotebookError):
-                print(f"{notebook.name} failed under {variation.name}:\n{outcome}", file=sys.stderr)
-                return 1
-            results.setdefault(title(notebook), {})[variation.name] = outcome
+    notebooks = [path for path in chapters(ROOT) if path.name.startswith(chosen)]
+    results: dict[str, dict[str, list[Finding]]] = {title(path): {} for path in notebooks}
+    with tqdm(total=len(VARIATIONS) * len(notebooks)) as bar:
+        for variation in VARIATIONS:
+            # Threads of two notebooks on the same cores would wait for each other.
+            threads = int(variation.environment.get("OMP_NUM_THREADS", 1))
+            with ThreadPoolExecutor(max(1, options.workers // threads)) as pool:
+                outcomes = pool.map(partial(attempt, variation), notebooks)
+                for notebook, outcome in zip(notebooks, outcomes, strict=True):
+                    if isinstance(outcome, NotebookError):
+                        where = f"{notebook.name} failed under {variation.name}"
+                        print(f"{where}:\n{outcome}", file=sys.stderr)
+                        return 1
+                    results[title(notebook)][variation.name] = outcome
+                    bar.update()
     table = margins(results)
     shown = for_people(table)
     print(shown.to_string(index=False))
