@@ -112,7 +112,8 @@ def margins(results: dict[str, dict[str, list[Finding]]]) -> pd.DataFrame:
             found = {n: page.get(claim) for n, page in by_claim.items()}
             values = {n: f.value for n, f in found.items() if f}
             over = np.array([v for n, v in values.items() if kinds[n] == "seed"])
-            sd = round(over.std(ddof=1), 12) if len(over) > 1 else np.nan  # equal but for rounding: 0
+            # What is equal but for rounding does not vary.
+            sd = round(over.std(ddof=1), 12) if len(over) > 1 else np.nan
             ends = [(over.mean() - first.above)] if first.above is not None else []
             ends += [(first.below - over.mean())] if first.below is not None else []
             moved = {
