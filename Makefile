@@ -18,7 +18,7 @@ book: $(STAMP)  ## execute every notebook and build _build/html
 test: $(STAMP)  ## unit tests, notebooks, pairs, lint, and the book with warnings as errors
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile
 
-robust: $(STAMP)  ## findings on other draws and processor paths (an hour on two cores)
+robust: $(STAMP)  ## findings on other draws and processor paths (half an hour on two cores)
 	OMP_NUM_THREADS=1 $(PY) tools/robust.py --record book/margins.csv
 
 bench: $(STAMP)  ## run the speed benchmarks
