@@ -1,5 +1,6 @@
 """Training the mini CLIP, at a size that takes seconds."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -97,9 +98,10 @@ def test_saved_weights_are_what_open_clip_loads(trained, tmp_path):
     assert torch.equal(
         tokens[0, :9], torch.tensor(tokenizer("a red mug on a blue table")["input_ids"])
     )
+    rounded = copy.deepcopy(model).half().float().eval()  # as they are saved
     with torch.no_grad():
         assert torch.allclose(
-            loaded.eval().encode_text(tokens), model.eval().encode_text(tokens), atol=2e-3
+            loaded.eval().encode_text(tokens), rounded.encode_text(tokens), atol=1e-4
         )
     assert not list((tmp_path / "out").glob("*.bin"))
 
