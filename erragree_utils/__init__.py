@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .benchmarks import load_benchmark
-    from .metrics import summarize, summarize_sets
+    from .measures.metrics import summarize, summarize_sets
     from .models import load_clip
     from .models.mllm import load_mllm
-    from .runner import evaluate
     from .scale import get_scale
+    from .scoring.runner import evaluate
 
 try:
     __version__ = version("erragree-utils")
@@ -26,10 +26,10 @@ _HOMES = {
     "load_clip": "models",
     "load_mllm": "models.mllm",
     "load_benchmark": "benchmarks",
-    "evaluate": "runner",
+    "evaluate": "scoring.runner",
     "get_scale": "scale",
-    "summarize": "metrics",
-    "summarize_sets": "metrics",
+    "summarize": "measures.metrics",
+    "summarize_sets": "measures.metrics",
 }
 
 __all__ = [

@@ -37,7 +37,7 @@ if "google.colab" in sys.modules:
             "Runtime > Change runtime type. Else run this cell again."
         )
 
-from erragree_utils import hardware
+from erragree_utils.study import hardware
 
 _ = hardware.start(SCALE)
 
@@ -55,7 +55,8 @@ _ = hardware.start(SCALE)
 # We begin where the agreement is strongest: pairs of images in which one object stands to the left, or to the right, of another. What'sUp {cite:p}`kamath2023whatsup` has photographs of such pairs, in two subsets: A shows a small object and a piece of furniture, B two small objects. Our *tabletop* benchmarks copy that design with rendered scenes.
 
 # %%
-from erragree_utils import get_scale, load_benchmark, load_clip, plots
+from erragree_utils import get_scale, load_benchmark, load_clip
+from erragree_utils.plots import figures as plots
 
 scale = get_scale()  # "mini", unless the environment variable ERRAGREE_SCALE says "paper"
 # Rendered scenes come in any number: more of B, whose mean lies nearer to the bound we shall test.
@@ -100,7 +101,11 @@ clip
 # For every pair, `beyond_unrelated` takes the cosine between its two images. Beside it stand the value that 95 in 100 cosines with images of *other sets* stay below, and how far above that value the pair lies.
 
 # %%
-from erragree_utils.agreement import beyond_unrelated, image_embeddings, random_pair_cosines
+from erragree_utils.measures.agreement import (
+    beyond_unrelated,
+    image_embeddings,
+    random_pair_cosines,
+)
 
 benches = {"A": bench_a, "B": bench_b}
 embeddings = {name: image_embeddings(clip, bench) for name, bench in benches.items()}
@@ -115,7 +120,7 @@ cosines["A"].head(4)
 # %%
 import pandas as pd
 
-from erragree_utils.metrics import bootstrap_mean
+from erragree_utils.measures.metrics import bootstrap_mean
 
 means = {}
 for name, table in cosines.items():

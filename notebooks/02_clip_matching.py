@@ -37,7 +37,7 @@ if "google.colab" in sys.modules:
             "Runtime > Change runtime type. Else run this cell again."
         )
 
-from erragree_utils import hardware
+from erragree_utils.study import hardware
 
 _ = hardware.start(SCALE)
 
@@ -53,7 +53,8 @@ _ = hardware.start(SCALE)
 # The two images of a left/right pair have nearly the same embedding. CLIP is used by comparing an image with captions: the caption of highest cosine wins. That cosine is its **matching score**. Can it tell *a red mug to the left of a blue table* from *a red mug to the right of a blue table*?
 
 # %%
-from erragree_utils import evaluate, get_scale, load_benchmark, load_clip, plots, summarize
+from erragree_utils import evaluate, get_scale, load_benchmark, load_clip, summarize
+from erragree_utils.plots import figures as plots
 
 scale = get_scale()
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)
@@ -96,7 +97,7 @@ plt.show()
 # In per cent, with 95% intervals:
 
 # %%
-from erragree_utils.metrics import as_percent
+from erragree_utils.measures.metrics import as_percent
 
 summary = summarize(predictions, by=["benchmark", "relation"])
 as_percent(summary)
@@ -155,7 +156,7 @@ pd.DataFrame(correlation, index=["correlation", "low", "high"]).T.round(3)
 # Chance accuracy would mean little if this CLIP could do nothing. So we ask the same model, about the same images, for something else: the right caption among those of *all* sets, all stating the same relation, so that only the objects tell them apart.
 
 # %%
-from erragree_utils.runner import evaluate_retrieval
+from erragree_utils.scoring.runner import evaluate_retrieval
 
 retrieval = pd.concat(
     {name: evaluate_retrieval(clip, bench) for name, bench in benches.items()}, names=["benchmark"]
@@ -170,7 +171,7 @@ as_percent(hits[[name for name in hits if "pair" not in name]])
 
 # %%
 from erragree_utils.benchmarks.tabletop import tabletop_things
-from erragree_utils.runner import zero_shot
+from erragree_utils.scoring.runner import zero_shot
 
 images, labels = tabletop_things(**scale.draw, size=clip.image_size)
 kinds, colours = labels["kind"].unique(), labels["colour"].unique()
@@ -245,7 +246,7 @@ pd.concat(
 # %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
-from erragree_utils.metrics import wilson
+from erragree_utils.measures.metrics import wilson
 
 
 def claim(text, value, **options):

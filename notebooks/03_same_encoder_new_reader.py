@@ -37,7 +37,7 @@ if "google.colab" in sys.modules:
             "Runtime > Change runtime type. Else run this cell again."
         )
 
-from erragree_utils import hardware
+from erragree_utils.study import hardware
 
 _ = hardware.start(SCALE)
 
@@ -101,7 +101,7 @@ print(f"largest value {size:.1f}, largest difference {largest_difference:.1e}")
 # CLIP scores a caption by a cosine. LLaVA has no such number, but it can be asked. {term}`VQAScore` {cite:p}`lin2024vqascore` is the probability of the answer "Yes" to a fixed question:
 
 # %%
-from erragree_utils.vqascore import QUESTION, caption_scores
+from erragree_utils.scoring.vqascore import QUESTION, caption_scores
 
 pair = benches["A"].select("left/right")[0]
 print(mllm.prompt(QUESTION.format(caption=pair.captions[0])), "\n")
@@ -120,8 +120,9 @@ for name, model in {"CLIP": clip, "LLaVA": mllm}.items():
 # %%
 import pandas as pd
 
-from erragree_utils import evaluate, plots, summarize
-from erragree_utils.metrics import as_percent
+from erragree_utils import evaluate, summarize
+from erragree_utils.measures.metrics import as_percent
+from erragree_utils.plots import figures as plots
 
 
 def on_both(model, method, benches=benches):
@@ -171,7 +172,7 @@ plt.show()
 # Both readers saw the same pairs, so the pairs are compared one by one. Only those that one reader gets right and the other does not can tell the readers apart. {term}`McNemar's test` {cite:p}`mcnemar1947` asks whether these split evenly; a bootstrap over pairs gives the interval of the difference.
 
 # %%
-from erragree_utils.metrics import compare
+from erragree_utils.measures.metrics import compare
 
 
 def gap_on(name, relation="left/right"):
@@ -291,7 +292,7 @@ true = np.repeat([True, False], len(every))
 # Training and test never share a pair of *kinds*: a probe that has met a mug beside a table is tested on other things.
 
 # %%
-from erragree_utils.probes import probe_table, side_examples
+from erragree_utils.measures.probes import probe_table, side_examples
 
 examples = side_examples([text for pair in sides for text in pair.captions])
 groups = examples["group"]
@@ -349,7 +350,7 @@ plt.show()
 # Such pictures please the eye, and pictures that please may say little about the model {cite:p}`adebayo2018sanity`. So a test: cover the tenth of the patches with the largest values, of either sign, with the image's mean colour. If they matter, the answers should suffer more than from covering as many patches at random. A fairer comparison is with the patches that the map of *another* pair's image names, with the object on the same side: if this one does as much harm, the map says where objects stand in general, and little about this image.
 
 # %%
-from erragree_utils.metrics import bootstrap_mean
+from erragree_utils.measures.metrics import bootstrap_mean
 from erragree_utils.models.saliency import cover, largest
 
 rng = np.random.default_rng(0)
@@ -397,7 +398,7 @@ pd.DataFrame(harm).T.round(3)
 # With a running kernel, pick a pair by its outcome and its caption. In the static page you see one pair, drawn by the same function. The images are shown with the pixels that are scored.
 
 # %% mystnb={"image": {"alt": "One left/right pair of benchmark A with the scores of both captions for each image, by CLIP and by LLaVA, as bars; each reader's verdict stands above its bars."}}
-from erragree_utils.widgets import pair_explorer
+from erragree_utils.plots.widgets import pair_explorer
 
 pair_explorer(sides, on_a, start=5)
 

@@ -37,7 +37,7 @@ if "google.colab" in sys.modules:
             "Runtime > Change runtime type. Else run this cell again."
         )
 
-from erragree_utils import hardware
+from erragree_utils.study import hardware
 
 _ = hardware.start(SCALE)
 
@@ -56,7 +56,8 @@ _ = hardware.start(SCALE)
 import numpy as np
 import pandas as pd
 
-from erragree_utils import get_scale, load_benchmark, load_clip, plots, summarize
+from erragree_utils import get_scale, load_benchmark, load_clip, summarize
+from erragree_utils.plots import figures as plots
 
 scale = get_scale()
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)
@@ -86,9 +87,9 @@ for k, bench in benches.items():
 # First the two findings so far, on these very images.
 
 # %%
-from erragree_utils.agreement import cosine
-from erragree_utils.alignment import matching_table
-from erragree_utils.metrics import as_percent, bootstrap_mean
+from erragree_utils.measures.agreement import cosine
+from erragree_utils.measures.alignment import matching_table
+from erragree_utils.measures.metrics import as_percent, bootstrap_mean
 
 ids = {k: [pair.pair_id for pair in bench] for k, bench in benches.items()}
 matched = pd.concat(
@@ -115,7 +116,7 @@ plt.show()
 # Here are embeddings made by hand. Each set gets a random vector, both images of it share that, and one further direction, with about a thousandth of the variance, holds the side. The cosine is as high as CLIP's, and a linear probe is right about nearly every image. In the second version that direction holds nothing. The cosine is as high, and the probe is at chance.
 
 # %%
-from erragree_utils.probes import probe, probe_table, side_examples
+from erragree_utils.measures.probes import probe, probe_table, side_examples
 
 rng = np.random.default_rng(0)
 shared = rng.normal(size=(200, 63)).repeat(2, axis=0) / 63**0.5
@@ -251,7 +252,7 @@ plt.show()
 # A probe at chance may have too few examples. How does accuracy grow with them? As a control, the two labels of each pair are put in random order.
 
 # %% mystnb={"image": {"alt": "Accuracy on unseen object pairs of benchmark A against the number of training examples: patch tokens in places are near 100% from the smallest number on, the final embedding with the set mean removed lies between 50% and 65%, the final embedding alone stays near 50%, as shuffled labels do."}}
-from erragree_utils.probes import learning_curve
+from erragree_utils.measures.probes import learning_curve
 
 every, size = representations("A"), len(images["A"])
 shown = ["patch tokens in 4 × 4 places", "final embedding, set mean removed"]
@@ -315,7 +316,7 @@ if scale.name == "mini":
 # Four measures of agreement, mean over pairs: the cosine; the cosine after removing the mean of all embeddings; after whitening, so that every direction counts alike; and Spearman's rank correlation between the two vectors' numbers.
 
 # %%
-from erragree_utils import agreement
+from erragree_utils.measures import agreement
 
 measures = {k: agreement.agreement_table(p[:, 0], p[:, 1]) for k, p in pairs.items()}
 pd.DataFrame({k: table.mean() for k, table in measures.items()}).T.round(4)
@@ -352,7 +353,7 @@ pd.DataFrame(shares).T.map("{:.2%}".format)
 # Suppose the trace were all one needs. Matching would still need the text to point the same way. For a pair with images $a, b$ and captions $s, t$ the two margins of matching add up to $(a-b)\cdot(s-t)$: the product of two lengths and the cosine of the angle between the **image difference** and the **text difference**. We measure it for all relations (of the others, 100 sets are enough), and, as controls, for pairs in which nothing moves and one object is given another colour, or is another thing.
 
 # %%
-from erragree_utils.alignment import difference_angles, mean_difference
+from erragree_utils.measures.alignment import difference_angles, mean_difference
 
 both, kinds = {}, {}
 for k, bench in whole.items():
@@ -414,7 +415,7 @@ plt.show()
 # Look for yourself: with a running kernel, the slider turns a direction from the mean text difference (0°) to the part of the mean image difference that stands at a right angle to it (90°). The direction comes from one half of the groups of objects; the pairs of the other half are shown along it, each pair's mean at 0. At 0° you see what matching sees. In the static page, three angles stand side by side.
 
 # %% mystnb={"image": {"alt": "Histograms of left and right images of benchmark A along three directions: at 0 degrees, the text difference, the two clouds coincide; at 45 and 90 degrees they part a little, and more of the pairs are in order."}}
-from erragree_utils.widgets import direction_explorer
+from erragree_utils.plots.widgets import direction_explorer
 
 direction_explorer(pairs["A"], texts["A"], kinds["A left/right"])
 
@@ -428,7 +429,7 @@ direction_explorer(pairs["A"], texts["A"], kinds["A left/right"])
 # A repair that fails could be a bad repair. So there is a control in which it must succeed: the images of A once more, with a side **planted** along one random direction at a right angle to what the texts ask, as long as the difference that the two images have anyway.
 
 # %%
-from erragree_utils.alignment import planted, repair_curve
+from erragree_utils.measures.alignment import planted, repair_curve
 
 length = lengths.loc["A left/right", "image_difference"]
 control = planted(pairs["A"], texts["A"], length)

@@ -37,7 +37,7 @@ if "google.colab" in sys.modules:
             "Runtime > Change runtime type. Else run this cell again."
         )
 
-from erragree_utils import hardware
+from erragree_utils.study import hardware
 
 _ = hardware.start(SCALE)
 
@@ -65,9 +65,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, plots, summarize
-from erragree_utils.metrics import as_percent, as_points, bootstrap, compare
+from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, summarize
+from erragree_utils.measures.metrics import as_percent, as_points, bootstrap, compare
 from erragree_utils.models.vision import load_vision
+from erragree_utils.plots import figures as plots
 
 scale = get_scale()
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)
@@ -81,7 +82,7 @@ print(f"{len(pairs)} pairs\n{pairs.source}")
 # Let us find them again. All images of the benchmark in one heap, shuffled; every pair in it is looked at, not only those that belong together:
 
 # %%
-from erragree_utils.agreement import mine_blind_pairs
+from erragree_utils.measures.agreement import mine_blind_pairs
 
 owners = [(pair.pair_id, i) for pair in pairs for i in (0, 1)]
 order = np.random.default_rng(0).permutation(len(owners))
@@ -103,7 +104,7 @@ mined.head(8).round(3)
 # ## What they look like
 
 # %% mystnb={"image": {"alt": "Nine pairs of rendered images, one for each visual pattern, each pair side by side with its two cosines above and its question and two answers below. Within a pair the images look alike but for one detail."}}
-from erragree_utils.agreement import cosine
+from erragree_utils.measures.agreement import cosine
 
 of_clip, of_vision = (
     table[np.argsort(order)].reshape(len(pairs), 2, -1) for table in rows.values()
@@ -149,7 +150,7 @@ plt.show()
 
 # %%
 from erragree_utils import evaluate
-from erragree_utils.answers import answer_pairs
+from erragree_utils.scoring.answers import answer_pairs
 
 tables = {"CLIP": evaluate(clip, pairs, "matching"), "LLaVA": answer_pairs(mllm, pairs)}
 found = pd.concat(tables, names=["reader"]).reset_index(level=0)
@@ -212,7 +213,11 @@ plt.show()
 # Success is a coarse measure, so we also look at what lies beneath it: how far the two images move the answer apart, in log-likelihoods of the two options. This *signal* of a pair gets its definition in [chapter 6](06_contrastive_decoding.ipynb). Patterns differ in both, so within them we compare ranks. A weak relation needs many pairs: at mini scale we take a second draw of as many.
 
 # %%
-from erragree_utils.two_images import image_predictions, relative_preference, single_image_scores
+from erragree_utils.scoring.two_images import (
+    image_predictions,
+    relative_preference,
+    single_image_scores,
+)
 
 
 def told(bench, its_cosines):
@@ -290,7 +295,7 @@ as_points(gaps).rename(columns={"only plain": "only CLIP", "only this": "only LL
 # %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
-from erragree_utils.metrics import bootstrap_mean, wilson
+from erragree_utils.measures.metrics import bootstrap_mean, wilson
 from erragree_utils.paper import published
 
 of_llava = summarize(tables["LLaVA"]).loc["all"]

@@ -37,7 +37,7 @@ if "google.colab" in sys.modules:
             "Runtime > Change runtime type. Else run this cell again."
         )
 
-from erragree_utils import hardware
+from erragree_utils.study import hardware
 
 _ = hardware.start(SCALE)
 
@@ -76,9 +76,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from erragree_utils import get_scale, load_benchmark, load_mllm, plots, summarize
+from erragree_utils import get_scale, load_benchmark, load_mllm, summarize
 from erragree_utils.decoding import M3ID, VCD, TextContrast
-from erragree_utils.metrics import as_percent, as_points, bootstrap, choose_held_out, compare_each
+from erragree_utils.measures.metrics import (
+    as_percent,
+    as_points,
+    bootstrap,
+    choose_held_out,
+    compare_each,
+)
+from erragree_utils.plots import figures as plots
 
 scale = get_scale()
 mllm = load_mllm(scale.mllm)
@@ -91,7 +98,7 @@ print(mllm, pairs, sep="\n")
 # Each image is asked the question of its pair, and the answer is written token by token. A strict parser reads it: an answer that names no option or both counts as wrong.
 
 # %%
-from erragree_utils.answers import answer_pairs
+from erragree_utils.scoring.answers import answer_pairs
 
 contrasts = {"greedy": None, "VCD": VCD(), "M3ID": M3ID(), "text contrast": TextContrast()}
 answered = {name: answer_pairs(mllm, pairs, c) for name, c in contrasts.items()}
@@ -128,7 +135,7 @@ plt.show()
 # Below, a question to an image that greedy decoding got wrong and text contrast right, if there is one, with the probabilities of the answer's first token: with the image, without it, and combined. At strength 0 the first and the last are the same. With a running kernel, pick an image and move the slider; the static page shows three strengths.
 
 # %% mystnb={"image": {"alt": "Three panels of bars for the strengths 0, 1.5 and 5. For each candidate token of the answer a grey bar shows its probability with the image, an orange one without the image, a blue one combined. At strength 0 the combined bar is that with the image; at 1.5 the option that is likely without the image has lost to the other one; at 5 a word wins that is unlikely in both."}}
-from erragree_utils.widgets import decoding_explorer
+from erragree_utils.plots.widgets import decoding_explorer
 
 plain, pushed = (answered[n]["correct"].to_numpy() for n in ("greedy", "text contrast"))
 repaired = np.flatnonzero(~plain & pushed)[::3][:12]
@@ -144,7 +151,7 @@ decoding_explorer(mllm, [pairs[k] for k in some], TextContrast(), start=start)
 # Perhaps the defaults do not suit this model. So we sweep: each option's log-likelihood under the combined distribution, in closed form, for many strengths. Both streams are read once for all of them. (VCD without its cut-off here: it would rule options out.) For M3ID the threshold varies too.
 
 # %%
-from erragree_utils.two_images import contrast_scores, image_predictions
+from erragree_utils.scoring.two_images import contrast_scores, image_predictions
 
 strengths = (0, 0.25, 0.5, 1, 1.5, 2, 3, 5)
 families = {
@@ -200,7 +207,7 @@ as_points(held_out)
 # Contrast with no image makes of a preference $m$ the preference $(1 + s)\,m - s\,m'$, where $m'$ is what the model prefers without an image, the same for both. Stretching by $1 + s$ changes no answer. So what such a contrast does is to take $\frac{s}{1+s}\,m'$ from the *bias*, and it helps as far as $m'$ tells the bias that the model has with an image.
 
 # %%
-from erragree_utils.two_images import relative_preference, without_bias
+from erragree_utils.scoring.two_images import relative_preference, without_bias
 
 contrasted = scores[scores["family"] == "text contrast"]
 alone, pushed = (contrasted[contrasted["setting"] == s] for s in ("0", "1"))
@@ -238,7 +245,7 @@ print("taken away by its best multiple: {:.0%} [{:.0%}, {:.0%}]".format(*taken))
 # What could a better correction of the bias gain? At most all pairs with a signal in the right direction. For a reference in between, suppose no more than the mean bias of each *pattern* were known, learned on the other half of the pairs, and subtracted:
 
 # %%
-from erragree_utils.two_images import summarize_relative
+from erragree_utils.scoring.two_images import summarize_relative
 
 signal = summarize_relative(table.reset_index()).loc["all"]
 print(f"signal in the right direction: {signal['relative_accuracy']:.1%} of pairs; chance is 50%")
@@ -274,7 +281,7 @@ plt.show()
 # %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
-from erragree_utils.metrics import wilson
+from erragree_utils.measures.metrics import wilson
 from erragree_utils.paper import published
 
 found_here = [

@@ -37,7 +37,7 @@ if "google.colab" in sys.modules:
             "Runtime > Change runtime type. Else run this cell again."
         )
 
-from erragree_utils import hardware
+from erragree_utils.study import hardware
 
 _ = hardware.start(SCALE)
 
@@ -70,9 +70,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, plots, summarize
-from erragree_utils.metrics import as_percent, as_points, bootstrap, compare, wilson
-from erragree_utils.two_images import (
+from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, summarize
+from erragree_utils.measures.metrics import as_percent, as_points, bootstrap, compare, wilson
+from erragree_utils.plots import figures as plots
+from erragree_utils.scoring.two_images import (
     image_predictions,
     position_bias,
     relative_preference,

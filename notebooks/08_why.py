@@ -37,7 +37,7 @@ if "google.colab" in sys.modules:
             "Runtime > Change runtime type. Else run this cell again."
         )
 
-from erragree_utils import hardware
+from erragree_utils.study import hardware
 
 _ = hardware.start(SCALE)
 
@@ -64,7 +64,7 @@ import pandas as pd
 from IPython.utils.capture import capture_output
 from PIL import Image
 
-from erragree_utils import plots
+from erragree_utils.plots import figures as plots
 from erragree_utils.tabletop.render import render_many
 from erragree_utils.training import ablations
 from erragree_utils.training.ablations import EXPERIMENTS, FAMILIES

@@ -37,7 +37,7 @@ if "google.colab" in sys.modules:
             "Runtime > Change runtime type. Else run this cell again."
         )
 
-from erragree_utils import hardware
+from erragree_utils.study import hardware
 
 _ = hardware.start(SCALE)
 
@@ -62,7 +62,7 @@ _ = hardware.start(SCALE)
 # %%
 import pandas as pd
 
-from erragree_utils import hardware
+from erragree_utils.study import hardware
 
 config = hardware.llava_15_7b()
 size = hardware.model_size(config)
@@ -94,7 +94,7 @@ needs.round(1)
 # %% mystnb={"image": {"alt": "Stacked bars of estimated memory in GiB for float16 and for 4 bits with 1, 8 and 32 images at a time: weights, cache, activations and a fixed part. Dashed lines show the memory of a T4, an L4 and an A100. In float16 the weights alone nearly fill the T4, at 4 bits they take a third of it, and with 32 images the cache is the largest part at 4 bits."}}
 import matplotlib.pyplot as plt
 
-from erragree_utils import plots
+from erragree_utils.plots import figures as plots
 
 limits = {gpu.name: gpu.memory / GIB for gpu in hardware.GPUS[:3]}
 plots.memory_bars(needs.drop(columns="needed"), limits)
@@ -194,8 +194,9 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from erragree_utils import get_scale, report, study
-from erragree_utils.store import read
+from erragree_utils import get_scale
+from erragree_utils.study import report, study
+from erragree_utils.study.store import read
 
 mini = get_scale("mini")
 out, options = Path(tempfile.mkdtemp()), {"tabletop-a": {"n_sets": 12, **mini.draw}}

@@ -25,7 +25,7 @@ from option_scoring import llava_7b, measured, mini, read_jobs
 from PIL import Image
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from erragree_utils.decoding import (
+from erragree_utils.decoding.contrast import (
     M3ID,
     VCD,
     Contrast,
@@ -35,7 +35,7 @@ from erragree_utils.decoding import (
     generate_contrastive,
 )
 from erragree_utils.models.mllm import Mllm, padded_rows
-from erragree_utils.vqascore import parse_caption, relation_question
+from erragree_utils.scoring.vqascore import parse_caption, relation_question
 
 IMAGES = 64
 BATCH = 16

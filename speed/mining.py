@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from erragree_utils.mining import BLOCK_LIMIT, mine_blind_pairs
+from erragree_utils.measures.mining import BLOCK_LIMIT, mine_blind_pairs
 
 IMAGES, WIDTH, GROUP = 20_000, 768, 5
 LARGE, LIMIT_GIB = 100_000, 2.0

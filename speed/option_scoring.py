@@ -25,10 +25,11 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from erragree_utils import hardware, load_benchmark, load_mllm
+from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.models.mllm import Mllm
+from erragree_utils.scoring.vqascore import QUESTION, vqascores
+from erragree_utils.study import hardware
 from erragree_utils.training import llava
-from erragree_utils.vqascore import QUESTION, vqascores
 
 SETS = 25
 BATCH = {"cpu": 16, "cuda": 32}  # images at a time

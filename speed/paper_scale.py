@@ -7,8 +7,8 @@ ways run in one process on the same images, and must decide alike. With a GPU: C
 a CPU: the mini CLIP, and a LLaVA with 576 patch tokens as the real one, 400 times smaller.
 
 Option scoring is set against the rate of plain matrix products that this device reaches; its
-operations are counted by the formula in `erragree_utils.hardware`, without padding. Its memory
-stands beside that formula's estimate.
+operations are counted by the formula in `study.hardware`, without padding. Its memory stands
+beside that formula's estimate.
 
 Run: python speed/paper_scale.py [sets]
 """
@@ -36,10 +36,11 @@ from option_scoring import (
 )
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from erragree_utils import hardware, load_clip
+from erragree_utils import load_clip
 from erragree_utils.models import Clip
 from erragree_utils.models.mllm import Mllm, shared_start
-from erragree_utils.vqascore import QUESTION, parse_caption, relation_question
+from erragree_utils.scoring.vqascore import QUESTION, parse_caption, relation_question
+from erragree_utils.study import hardware
 
 SETS = {"cpu": 1, "cuda": 25}  # of four images
 ROUNDS = 3  # the best of each way counts: other programs disturb single ones
@@ -137,7 +138,7 @@ def compare(name: str, model: Any, jobs: list[Job], theirs: Way, mine: Way) -> S
 
 
 def scoring_flops(mllm: Mllm, jobs: list[Job]) -> float:
-    """Operations of `ours` by the formula of `erragree_utils.hardware`, without padding."""
+    """Operations of `ours` by the formula of `erragree_utils.study.hardware`, without padding."""
     config, total = mllm.model.config, 0.0
     for _, captions in jobs:
         asked = [(QUESTION.format(caption=text), "Yes") for text in captions]

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from erragree_utils.store import Results, read
+from erragree_utils.study.store import Results, read
 
 SETS = 100
 TARGET = 1.7

@@ -21,7 +21,6 @@ import colab_cell
 import pytest
 from packaging.requirements import Requirement
 
-from erragree_utils.models import mllm  # noqa: F401, not to be imported beside a feigned GPU
 from erragree_utils.scale import VARIABLE, get_scale
 
 ROOT = Path(__file__).resolve().parents[1]

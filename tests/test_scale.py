@@ -7,7 +7,7 @@ import pytest
 import timm
 
 from erragree_utils.benchmarks import BENCHMARKS
-from erragree_utils.models.mllm import REVISIONS
+from erragree_utils.models.checkpoint import REVISIONS
 from erragree_utils.scale import SCALES, SEED_VARIABLE, VARIABLE, get_scale
 
 

@@ -1,7 +1,7 @@
 """Write the first code cell into every notebook: one text, kept here.
 
 On Colab it installs what is missing, tells the GPU and chooses the scale; elsewhere it does nothing
-unless SCALE is edited. What it does with the scale is `erragree_utils.hardware.start`.
+unless SCALE is edited. What it does with the scale is `erragree_utils.study.hardware.start`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if "google.colab" in sys.modules:
             "Runtime > Change runtime type. Else run this cell again."
         )
 
-from erragree_utils import hardware
+from erragree_utils.study import hardware
 
 _ = hardware.start(SCALE)
 """

@@ -14,8 +14,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from erragree_utils import agreement, evaluate, load_benchmark, load_clip, runner, summarize
-from erragree_utils.plots import BLUE, GREEN, INK
+from erragree_utils import evaluate, load_benchmark, load_clip, summarize
+from erragree_utils.measures import agreement
+from erragree_utils.plots.figures import BLUE, GREEN, INK
+from erragree_utils.scoring import runner
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "book" / "_static" / "overview.png"

@@ -25,7 +25,7 @@ import pandas as pd
 from PIL import Image
 
 from erragree_utils.benchmarks import BenchmarkError, ImageError, load_benchmark
-from erragree_utils.store import Item, StoreError, Writer, read, setting_key
+from erragree_utils.study.store import Item, StoreError, Writer, read, setting_key
 
 # --- lists of benchmarks -------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from erragree_utils.benchmarks.base import Benchmark, BenchmarkError, ImageError, ImagePair
-from erragree_utils.checks import brief
+from ..checks import brief
+from .base import Benchmark, BenchmarkError, ImageError, ImagePair
 
 # Loaders are imported when asked for: a renderer or a download library costs nobody else time.
 _LOADERS = {

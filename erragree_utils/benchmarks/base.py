@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 from PIL import Image
 
-from erragree_utils.images import ORIENTATIONS, ImageError, orientation_tag, read_image
+from ..images import ORIENTATIONS, ImageError, orientation_tag, read_image
 
 
 class BenchmarkError(ValueError):

@@ -24,16 +24,8 @@ from gdown.download import get_url_from_gdrive_confirmation
 from gdown.exceptions import FileURLRetrievalError
 from tqdm.auto import tqdm
 
-from erragree_utils.benchmarks.archive import (
-    CHUNK,
-    DISK_FULL,
-    Failure,
-    Limits,
-    Unusable,
-    is_page,
-    unpack,
-)
-from erragree_utils.benchmarks.base import BenchmarkError
+from .archive import CHUNK, DISK_FULL, Failure, Limits, Unusable, is_page, unpack
+from .base import BenchmarkError
 
 RETRIES = 3  # after a dropped connection or a 5xx answer, if the try before brought nothing
 WAIT_S = 1.0  # before the first retry; doubles

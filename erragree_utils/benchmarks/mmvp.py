@@ -22,7 +22,8 @@ from typing import Any
 
 from PIL import Image
 
-from erragree_utils.benchmarks.base import (
+from ..checks import brief
+from .base import (
     Benchmark,
     BenchmarkError,
     HasImages,
@@ -31,8 +32,7 @@ from erragree_utils.benchmarks.base import (
     warn_of_count,
     warn_of_orientation,
 )
-from erragree_utils.benchmarks.download import DownloadError, cache_folder
-from erragree_utils.checks import brief
+from .download import DownloadError, cache_folder
 
 PAGE = "https://github.com/tsb0601/MMVP"
 CSV = "Questions.csv"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erragree_utils.benchmarks.base import (
+from .base import (
     Benchmark,
     BenchmarkError,
     ImagePair,
@@ -23,8 +23,8 @@ from erragree_utils.benchmarks.base import (
     warn_of_count,
     warn_of_orientation,
 )
-from erragree_utils.benchmarks.download import RemoteFile, published_folder
-from erragree_utils.benchmarks.whatsup import CACHE, PAGE
+from .download import RemoteFile, published_folder
+from .whatsup import CACHE, PAGE
 
 _ITEM = "[image id, true caption, false caption]"
 # Looked for in this order: "on top of" is top, not on.

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..agreement import cosine
+from ..measures.agreement import cosine
 from ..tabletop import patterns, render, scenes
 from .base import Benchmark, BenchmarkError
 from .mmvp import QuestionPair

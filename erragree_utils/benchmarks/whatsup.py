@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from erragree_utils.benchmarks.base import (
+from .base import (
     Benchmark,
     BenchmarkError,
     ImagePair,
@@ -22,7 +22,7 @@ from erragree_utils.benchmarks.base import (
     warn_of_count,
     warn_of_orientation,
 )
-from erragree_utils.benchmarks.download import RemoteFile, published_folder
+from .download import RemoteFile, published_folder
 
 PAGE = "https://github.com/amitakamath/whatsup_vlms"
 CACHE = "whatsup"  # all the project's files share a folder, as they do there

@@ -44,17 +44,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ..models.mllm import SYSTEM  # here a single token
+from ..models.mllm import SYSTEM
 from ..tabletop import captions, patterns, questions, render, scenes
 from ..tabletop.questions import Question
 from . import clip, loop
-from .data import (
-    CHUNK,
-    load_pattern_pictures,
-    load_training_set,
-    pattern_examples,
-    training_scenes,
-)
+from .data import CHUNK, load_pattern_pictures, load_training_set, pattern_examples, training_scenes
 
 ASSETS = clip.ALL_ASSETS / "mini-llava"
 # The system line comes first unless the conversation brings its own; images come before the text.

@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 from erragree_utils import load_clip
-from erragree_utils.agreement import pair_cosines
 from erragree_utils.benchmarks import Benchmark, BenchmarkError, ImageError, load_benchmark, mmvp
 from erragree_utils.benchmarks.download import DownloadError
 from erragree_utils.benchmarks.mmvp import QuestionPair
+from erragree_utils.measures.agreement import pair_cosines
 
 # Index, question, options, answer: as untidy as the published list.
 ROWS = [

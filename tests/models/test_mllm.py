@@ -41,8 +41,9 @@ from transformers import (
 )
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from erragree_utils.models import EncodeError, ModelError, mllm
-from erragree_utils.models.mllm import Precision, load_mllm, plan_precision
+from erragree_utils.models import EncodeError, ModelError, checkpoint, mllm, precision
+from erragree_utils.models.mllm import load_mllm
+from erragree_utils.models.precision import Precision, plan_precision
 
 # As published with llava-hf/llava-1.5-7b-hf.
 TEMPLATE = (
@@ -575,7 +576,9 @@ class TestOlderProcessors:
     def test_a_field_that_nothing_tells_is_named_at_load(self, spoilt):
         processor = SimpleNamespace(patch_size=None)
         with pytest.raises(ModelError, match="patch_size is missing in .*processor_config"):
-            mllm._complete(processor, SimpleNamespace(vision_config=SimpleNamespace()), spoilt)
+            checkpoint._complete(
+                processor, SimpleNamespace(vision_config=SimpleNamespace()), spoilt
+            )
 
 
 class TestFolders:
@@ -645,7 +648,7 @@ class TestFolders:
             load_mllm(folder, revision="main")
 
     def test_an_absent_mini_says_how_to_make_it(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(mllm, "ASSETS", tmp_path)
+        monkeypatch.setattr(checkpoint, "ASSETS", tmp_path)
         with pytest.raises(ModelError, match="python -m erragree_utils.training.llava"):
             load_mllm("mini")
 
@@ -784,19 +787,19 @@ class TestPrecision:
 
     def test_the_encoder_and_the_projector_are_never_quantized(self, small):
         layers = [n for n, m in small.model.named_modules() if isinstance(m, torch.nn.Linear)]
-        chosen = {name for name in layers if should_convert_module(name, mllm._EXACT)}
+        chosen = {name for name in layers if should_convert_module(name, precision.EXACT)}
         assert chosen == {name for name in layers if "language_model.layers" in name} != set()
 
     def test_missing_packages_for_quantization_are_named(self, monkeypatch):
-        monkeypatch.setattr(mllm.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(precision.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(ModelError, match="pip install bitsandbytes accelerate, or give"):
-            mllm._quantization(Precision(torch.float16, "4bit"))
+            precision.quantization_config(Precision(torch.float16, "4bit"))
 
     def test_out_of_memory_while_loading_says_what_to_do(self, folder, monkeypatch):
         def full(*_, **__):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-        monkeypatch.setattr(mllm.AutoModelForImageTextToText, "from_pretrained", full)
+        monkeypatch.setattr(checkpoint.AutoModelForImageTextToText, "from_pretrained", full)
         with pytest.raises(ModelError, match="out of memory while loading small-llava.*4bit"):
             load_mllm(folder, device="cpu")
 
@@ -807,8 +810,8 @@ CALLS = """
 import json, sys, urllib.request
 from huggingface_hub import close_session, constants
 constants.DOWNLOAD_CHUNK_SIZE = 8192  # the client keeps whole chunks only: ours are small files
-from erragree_utils.models import mllm
-mllm.REVISIONS["owner/pinned"] = sys.argv[1]
+from erragree_utils.models import ModelError, checkpoint, mllm
+checkpoint.REVISIONS["owner/pinned"] = sys.argv[1]
 for name, revision in json.loads(sys.argv[2]):
     if name == "close":
         urllib.request.urlopen(constants.ENDPOINT + "/close").close()
@@ -817,7 +820,7 @@ for name, revision in json.loads(sys.argv[2]):
     try:
         model = mllm.load_mllm(name, device="cpu", revision=revision)
         print("RESULT " + json.dumps([model.name, model.revision, model.generate([None], "Why?")]))
-    except mllm.ModelError as error:
+    except ModelError as error:
         print("RESULT " + json.dumps(str(error)))
 """
 
@@ -1025,4 +1028,4 @@ class TestHub:
         assert "hf download owner/other --revision main --local-dir FOLDER" in absent
 
     def test_the_papers_model_is_pinned_to_a_commit(self):
-        assert re.fullmatch(r"[0-9a-f]{40}", mllm.REVISIONS[PUBLISHED])
+        assert re.fullmatch(r"[0-9a-f]{40}", checkpoint.REVISIONS[PUBLISHED])

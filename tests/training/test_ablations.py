@@ -13,12 +13,12 @@ from filelock import FileLock
 from torch.nn import functional as F
 
 from erragree_utils import load_benchmark, load_mllm
+from erragree_utils.scoring.vqascore import caption_scores
 from erragree_utils.tabletop import captions
 from erragree_utils.training import ablations, clip
 from erragree_utils.training.ablations import evaluate, experiments, models, tables, train, world
 from erragree_utils.training.ablations.__main__ import main
 from erragree_utils.training.data import training_scenes
-from erragree_utils.vqascore import caption_scores
 
 SMALL = {
     "steps": 3, "scenes": 400, "batch": 8, "captions": 2, "places_per_batch": 3, "width": 32,

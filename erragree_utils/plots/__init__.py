@@ -1,0 +1,3 @@
+"""Pictures of the chapters, and explorers."""
+
+from .figures import *  # noqa: F403

@@ -1,0 +1,419 @@
+"""Results on disk: what was stored survives a kill at any moment, and damage is found and named.
+
+A store is a folder with an SQLite database for each combination of settings. The processes of a run
+write into the same ones; files of several machines may lie in one folder, under any names.
+
+An item is the images of one set, the smallest part of a benchmark that every method can score by
+itself. Results are filed under a key, the hash of all settings that decide them (`setting_key`):
+results of different settings never mix. What does not decide them (hardware, versions of libraries,
+time) is their provenance.
+
+A database is one table of records, each a JSON text with a checksum. None depends on another or on
+their order: what can still be read of a damaged file is worth as much as before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+import uuid
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from ..benchmarks.archive import DISK_FULL
+
+FORMAT = 2
+#: Bytes that a writer keeps free for the results it is about to have.
+RESERVE = 1 << 20
+_PAGE = 1 << 14  # of a database: a record longer than that is lost when its file is damaged
+_BUSY_S = 60.0  # how long a process waits while another one writes
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # a quota shows as the second
+
+
+class StoreError(RuntimeError):
+    """A store cannot be read or written; the message says what to do."""
+
+
+class DiskFull(StoreError):
+    """There is no room for results; the message says which are stored."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """The results of one set of images.
+
+    Parameters
+    ----------
+    name : str
+        The `set_id`.
+    place : int
+        Of the set in its benchmark; tables are in this order, whoever scored what first.
+    rows : mapping of str to list, optional
+        Columns of the table that the method gave, without what the settings tell.
+    seconds : float
+        Time it took.
+    skipped : str, optional
+        Instead of rows: why the set has no results.
+    images : str
+        A hash of the image files; these are the results of no others. Empty if one was unreadable.
+    run : str
+        What made it, a key of `Results.runs`; `Writer.add` fills it in.
+    """
+
+    name: str
+    place: int
+    rows: Mapping[str, list[Any]] | None = None
+    seconds: float = 0.0
+    skipped: str | None = None
+    images: str = ""
+    run: str = ""
+
+
+@dataclass
+class Results:
+    """What a store holds. Made by `read`.
+
+    Attributes
+    ----------
+    runs : dict
+        Name of a process's run to its provenance.
+    settings, about : dict
+        Key to the settings it is the hash of, and to what else is worth telling of it.
+    items : dict
+        Key to its items by name.
+    skipped : dict
+        Key to the reasons why items have no results, by name.
+    """
+
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)
+    items: dict[str, dict[str, Item]] = field(default_factory=lambda: defaultdict(dict))
+    skipped: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+
+    def table(self, key: str) -> pd.DataFrame:
+        """The rows of all items of a key, in the benchmark's order; empty if there are none."""
+        items = sorted(self.items.get(key, {}).values(), key=lambda item: item.place)
+        columns = (item.rows or {} for item in items)
+        return pd.DataFrame([
+            dict(zip(some, row, strict=True))
+            for some in columns
+            for row in zip(*some.values(), strict=True)
+        ])  # fmt: skip
+
+    def seconds(self, key: str) -> float:
+        """Time that all items of a key took."""
+        return sum(item.seconds for item in self.items.get(key, {}).values())
+
+    def provenance(self, key: str) -> list[dict[str, Any]]:
+        """Of the runs that made the items of a key, the oldest first."""
+        names = {item.run for item in self.items.get(key, {}).values()}
+        return [self.runs[name] for name in sorted(names & self.runs.keys())]
+
+
+def setting_key(settings: Mapping[str, Any]) -> str:
+    """A name for settings of plain values: 16 hexadecimal digits of a hash of their JSON.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value is not plain, or NaN.
+    """
+    return _checksum(_json(settings, sort=True))
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read(folder: str | Path, mend: bool = False) -> Results:
+    """Everything that a store holds, merged from its files. A folder that is absent holds nothing.
+
+    An item that occurs twice counts once, as the newest run has it. A damaged file is told by a
+    warning that says where; with `mend` it is replaced by a new one that holds what can be read,
+    and kept as ``.damaged``.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be read, or is of another version's format.
+    """
+    results, items = Results(), []
+    for path in _files(Path(folder)):
+        for record in _records(path, mend):
+            key = record["key"]
+            if record["format"] != FORMAT:
+                raise StoreError(
+                    f"{path} has format {record['format']}, this version reads {FORMAT}: choose "
+                    "another folder, or the version of this package that wrote it"
+                )
+            if "item" in record:
+                items.append((key, Item(**record["item"])))
+            elif "provenance" in record:
+                results.runs[record["run"]] = record["provenance"]
+            elif setting_key(record["settings"]) == key:
+                results.settings[key], results.about[key] = record["settings"], record["about"]
+            else:
+                raise StoreError(f"{path}: the settings under {key} have another key; edited?")
+    for key, item in sorted(items, key=lambda each: (each[1].run, each[1].skipped is None)):
+        results.items[key].pop(item.name, None)
+        results.skipped[key].pop(item.name, None)
+        if item.skipped is None:
+            results.items[key][item.name] = item
+        else:
+            results.skipped[key][item.name] = item.skipped
+    for key in {key for key, _ in items} - results.settings.keys():
+        warnings.warn(
+            f"{folder}: the settings {key} of {len(results.items[key])} items are lost; the next "
+            "run with the same settings brings them back",
+            stacklevel=2,
+        )
+    return results
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"the folder {folder} cannot be read ({error})") from error
+    if any(path.match("results-*.jsonl") for path in paths):
+        raise StoreError(
+            f"{folder} holds results-*.jsonl of an earlier version, which this one does not read: "
+            "choose another folder, or the version of this package that wrote them"
+        )
+    return [path for path in paths if path.suffix == ".sqlite"]
+
+
+def _records(path: Path, mend: bool) -> list[dict[str, Any]]:
+    """The records of a file that are whole."""
+    bodies, damage = [], []
+    try:
+        with closing(_connect(path, "rw")) as db:
+            db.text_factory = lambda data: data.decode("latin-1")  # reads damaged bytes too
+            for number, checksum, body in db.execute("SELECT rowid, checksum, body FROM record"):
+                if checksum == _checksum(str(body)):
+                    bodies.append(body)
+                else:
+                    name = re.search(r'"item":\{"name":"(.*?)"', str(body))
+                    damage.append(f"row {number}" + (f", set {name[1]!r}" if name else ""))
+            damage += [text for (text,) in db.execute("PRAGMA quick_check(1)") if text != "ok"]
+    except (sqlite3.Error, MemoryError) as error:  # a length may be what was damaged
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            raise StoreError(f"{path} is in use by another process for long ({error})") from error
+        damage.append(str(error) or "out of memory")
+    try:
+        data = path.read_bytes() if damage else b""
+        if damage and not data:
+            warnings.warn(
+                f"{path} is empty: its first write was killed, or what it held is gone; the next "
+                "run scores again what is missing",
+                stacklevel=3,
+            )
+        elif damage:
+            bodies = list(dict.fromkeys([*bodies, *_salvaged(data)]))
+            warnings.warn(
+                f"{path} is damaged ({'; '.join(damage)}): {len(bodies)} of its records are whole "
+                "and kept, and the next run scores again what is lost",
+                stacklevel=3,
+            )
+            if mend:
+                _mend(path, bodies)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{path} cannot be read or mended ({error})") from error
+    return [json.loads(body) for body in bodies]
+
+
+def _salvaged(data: bytes) -> Iterator[str]:
+    """Records in the bytes of a database, wherever they are: a checksum, and a text of that."""
+    text, decoder = data.decode("latin-1"), json.JSONDecoder()
+    for match in re.finditer(r"[0-9a-f]{16}(?=\{)", text):
+        try:
+            body = text[match.end() : decoder.raw_decode(text, match.end())[1]]
+        except (ValueError, RecursionError):
+            continue
+        if _checksum(body) == match[0]:
+            yield body
+
+
+def _mend(path: Path, bodies: Iterable[str]) -> None:
+    new, kept = (path.with_name(path.name + end) for end in (".mended", ".damaged"))
+    for old in (new, kept):
+        old.unlink(missing_ok=True)
+    _insert(new, bodies, "rwc")
+    shutil.copyfile(path, kept)
+    # A journal is of the damaged file, and would be played back into the new one.
+    path.with_name(path.name + "-journal").unlink(missing_ok=True)
+    os.replace(new, path)
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+class Writer:
+    """Adds items to a store; a context manager.
+
+    On entering it makes the folder and mends damaged files; `stored` is what it found. Process
+    `rank` of `world` writes together with the others; a second run is refused.
+
+    Raises
+    ------
+    StoreError
+        On entering, if the folder cannot be written, or another run is writing into it. On leaving,
+        if what was written is gone.
+    DiskFull
+        On entering, if the disk is full.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        provenance: Callable[[], Mapping[str, Any]],
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self.folder, self.provenance = Path(folder), provenance
+        self.rank, self.world = rank, world
+        self.stored = Results()
+        # Sorted by name, runs are sorted by time.
+        self._run = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{rank}-{uuid.uuid4().hex[:8]}"
+        self._paths: dict[str, Path] = {}  # of keys that this process has written
+
+    def __enter__(self) -> Writer:
+        with ExitStack() as held:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                for path in self._locks():
+                    held.enter_context(FileLock(path, timeout=0))
+                # Room is taken before anything is scored, and given up when results need it.
+                self._reserve = held.enter_context(tempfile.TemporaryFile(dir=self.folder))
+                self._reserve.write(os.urandom(RESERVE))
+                self._reserve.flush()
+                with FileLock(self.folder / ".mend.lock"):
+                    self.stored = read(self.folder, mend=True)
+            except Timeout:
+                raise StoreError(
+                    f"another run is writing into {self.folder}: wait until it is done, or choose "
+                    "another folder"
+                ) from None
+            except OSError as error:
+                if error.errno in DISK_FULL:
+                    raise DiskFull(
+                        f"the disk is full: {self.folder} has no room for results. Nothing was "
+                        "scored. Make room, or choose another folder."
+                    ) from error
+                raise StoreError(f"the folder {self.folder} cannot be written ({error})") from error
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._held.close()
+        if kind is None:
+            self._check_there()
+
+    def add(
+        self,
+        key: str,
+        settings: Mapping[str, Any],
+        items: Sequence[Item],
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add items; when this returns, they survive a kill and a loss of power.
+
+        The key is ``setting_key(settings)``; `about` is what else is worth telling of it.
+
+        Raises
+        ------
+        DiskFull
+            If the disk is full. The items given are stored all the same, in the room kept for them,
+            unless the message says otherwise.
+        StoreError
+            If the file cannot be written for another reason, or what was written before is gone.
+        """
+        self._check_there()
+        records: list[dict[str, Any]] = []
+        if key not in self._paths:
+            records.append({"settings": settings, "about": about or {}})
+            records.append({"run": self._run, "provenance": self.provenance()})
+        records += [{"item": vars(replace(item, run=self._run))} for item in items]
+        bodies = [_json({"format": FORMAT, "key": key} | record) for record in records]
+        path = self._paths.get(key, self.folder / f"{_label(settings)}{key}.sqlite")
+        mode = "rw" if key in self._paths else "rwc"  # a file that is gone is not made again
+        try:
+            _insert(path, bodies, mode)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NO_ROOM:
+                raise StoreError(f"{path} cannot be written ({error})") from error
+            self._reserve.close()
+            kept = "All that was scored is stored"
+            try:
+                _insert(path, bodies, mode)
+            except sqlite3.Error:
+                kept += f", but for the last {len(items)} items"
+            full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+            raise DiskFull(
+                f"the disk is full{'' if full else ', over its quota, or fails'}: {self.folder} "
+                f"takes no more ({error}). {kept}. Make room and run the same command again: it "
+                "goes on from there."
+            ) from error
+        self._paths[key] = path
+
+    def _check_there(self) -> None:
+        """An open file that was deleted takes writes, and an hour's work would go nowhere."""
+        for path in self._paths.values():
+            if not path.exists():
+                raise StoreError(
+                    f"{path} is gone: it was deleted or moved during the run, with the results in "
+                    "it. Run the same command again: what is missing is scored again."
+                )
+
+    def _locks(self) -> list[Path]:
+        """This process's lock, and those that an earlier, larger run may have left behind."""
+        found = (re.fullmatch(r"\.writer-(\d+)\.lock", path.name) for path in self.folder.iterdir())
+        ranks = {self.rank, *(int(m[1]) for m in found if m and int(m[1]) >= self.world)}
+        return [self.folder / f".writer-{rank}.lock" for rank in sorted(ranks)]
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
+
+
+def _insert(path: Path, bodies: Iterable[str], mode: str) -> None:
+    """Write all of the records, or none."""
+    with closing(_connect(path, mode)) as db:
+        db.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file
+        db.execute("BEGIN IMMEDIATE")
+        with db:
+            db.execute("CREATE TABLE IF NOT EXISTS record (checksum TEXT, body TEXT)")
+            rows = ((_checksum(body), body) for body in bodies)
+            db.executemany("INSERT INTO record VALUES (?, ?)", rows)
+
+
+def _label(settings: Mapping[str, Any]) -> str:
+    """For people who look into the folder."""
+    parts = [settings[part] for part in ("benchmark", "model", "method") if part in settings]
+    names = [part["name"] for part in parts]
+    return "".join(f"{re.sub('[^a-zA-Z0-9.]+', '-', name)[-40:]}_" for name in names)
+
+
+def _json(value: Any, sort: bool = False) -> str:
+    return json.dumps(value, sort_keys=sort, separators=(",", ":"), allow_nan=False)
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,692 @@
+"""Contrastive decoding against a reference of a few lines: two forward passes, straight formulas.
+
+The reference runs one prompt at a time, without a cache, and both streams apart from each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import stats
+from torch import nn
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessor,
+    LlavaNextProcessor,
+    LogitsProcessorList,
+)
+
+from erragree_utils.decoding import contrast as decoding
+from erragree_utils.decoding.contrast import (
+    M3ID,
+    VCD,
+    Contrast,
+    ContrastiveLogitsProcessor,
+    TextContrast,
+    add_noise,
+    combined_logprobs,
+    contrastive_option_logprobs,
+    generate_contrastive,
+    named_seed,
+    option_streams,
+)
+from erragree_utils.models import EncodeError
+from erragree_utils.models.mllm import Mllm
+from erragree_utils.training import llava
+
+# Two thresholds of M3ID, so that it corrects at some steps and at others not.
+CONTRASTS = (VCD(), M3ID(threshold=0.05), M3ID(), TextContrast(), VCD(alpha=0.5, beta=0.3))
+STRENGTH_0 = (VCD(alpha=0), M3ID(decay=0), M3ID().with_strength(0), TextContrast(strength=0))
+SEED, LENGTH = 3, 5
+each_contrast = pytest.mark.parametrize("contrast", CONTRASTS, ids=repr)
+
+
+def sizes(tokenizer) -> dict:
+    vision = CLIPVisionConfig(
+        hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        image_size=40, patch_size=10, projection_dim=16,
+    )  # fmt: skip
+    text = LlamaConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=len(tokenizer), max_position_embeddings=256,
+    )  # fmt: skip
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    return {"vision_config": vision, "text_config": text, "image_token_index": image}
+
+
+def livelier(model: nn.Module, factor: float = 5) -> nn.Module:
+    """Nothing was learnt, but answers shall depend on images."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data *= factor
+    return model
+
+
+def build(dtype: torch.dtype = torch.float32) -> Mllm:
+    """A LLaVA of two layers and 16 image tokens, with random weights."""
+    tokenizer = llava.build_tokenizer()
+    torch.manual_seed(0)
+    config = LlavaConfig(image_seq_length=16, vision_feature_layer=-2, **sizes(tokenizer))
+    model = livelier(LlavaForConditionalGeneration(config)).to(dtype)
+    processor = llava.build_processor(model, tokenizer)
+    return Mllm("tiny", model, processor, torch.device("cpu"), dtype)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Mllm:
+    return build()
+
+
+def pictures(n: int) -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    noise = (rng.integers(0, 255, (4, 4, 3), dtype=np.uint8) for _ in range(n))
+    return [Image.fromarray(x).resize((50 + 5 * i, 60)) for i, x in enumerate(noise)]
+
+
+@pytest.fixture(scope="module")
+def entries() -> tuple[list, list[str]]:
+    """Prompts of different lengths, with one image, two, or none."""
+    a, b, c, d = pictures(4)
+    questions = [
+        "Where is the red mug in relation to the blue table?", "How many things are in the image?",
+        "What colour is the mug?", "Is there a red mug in the image?", "Describe the image.",
+    ]  # fmt: skip
+    return [a, b, [c, d], None, a], questions
+
+
+# --- the reference -------------------------------------------------------------------------------
+
+
+def reference_combine(contrast, l_c: torch.Tensor, l_u: torch.Tensor, t: int) -> torch.Tensor:
+    """The formulas, for one token."""
+    l_c, l_u = l_c.log_softmax(-1), l_u.log_softmax(-1)
+    if isinstance(contrast, VCD):
+        mixed = (1 + contrast.alpha) * l_c - contrast.alpha * l_u
+        mixed[l_c < math.log(contrast.beta) + l_c.max()] = -torch.inf
+        return mixed
+    if isinstance(contrast, M3ID):
+        g = math.exp(-contrast.decay * (t + contrast.t0))
+        unsure = l_c.exp().max() < contrast.threshold
+        return l_c + unsure * contrast.strength * (1 - g) / g * (l_c - l_u)
+    return l_c + contrast.strength * (l_c - l_u)
+
+
+def reference_noise(pixels: torch.Tensor, step: int, noise: torch.Tensor) -> torch.Tensor:
+    """The image after so many small steps of forward diffusion, one factor at a time."""
+    abar = 1.0
+    for k in range(step + 1):
+        abar *= 1 - ((0.5e-2 - 1e-5) / (1 + math.exp(6 - 12 * k / 999)) + 1e-5)
+    return abar**0.5 * pixels + (1 - abar) ** 0.5 * noise
+
+
+def as_list(picture) -> list[Image.Image]:
+    return [] if picture is None else picture if isinstance(picture, list) else [picture]
+
+
+class Reference:
+    """One entry; `logits(answer)` gives both streams' logits for the token after an answer."""
+
+    def __init__(self, mllm: Mllm, picture, question: str, contrast, index: int = 0):
+        self.mllm, self.contrast = mllm, contrast
+        images = as_list(picture)
+        self.inputs = [self._prompt(images, question), self._prompt([], question)]
+        if contrast.noise_step is not None:
+            noised = self._prompt(images, question)
+            if images:
+                pixels = noised["pixel_values"]
+                noise = decoding._normals(decoding._Seeds(SEED), index, [len(images)], pixels)
+                noised["pixel_values"] = reference_noise(pixels, contrast.noise_step, noise)
+            self.inputs[1] = noised
+
+    def _prompt(self, images, question):
+        text = self.mllm.prompt(question, len(images))
+        return self.mllm.processor(images=images or None, text=text, return_tensors="pt")
+
+    @torch.no_grad()
+    def logits(self, answer: list[int]) -> list[torch.Tensor]:
+        found = []
+        for inputs in self.inputs:
+            ids = torch.cat([inputs["input_ids"], torch.tensor([answer], dtype=torch.long)], dim=1)
+            more = {"attention_mask": torch.ones_like(ids), "use_cache": False}
+            if "pixel_values" in inputs:
+                more["pixel_values"] = inputs["pixel_values"]
+            found.append(self.mllm.model(input_ids=ids, **more).logits[0, -1])
+        return found
+
+    def combined(self, answer: list[int]) -> torch.Tensor:
+        """Log-probabilities of the next token."""
+        mixed = reference_combine(self.contrast, *self.logits(answer), len(answer) + 1)
+        return mixed.log_softmax(-1)
+
+    def decode(self, pick, length: int = LENGTH, eos: int | None = None) -> list[int]:
+        """Tokens, each picked from the log-probabilities, up to the end-of-answer token."""
+        answer: list[int] = []
+        while len(answer) < length and (not answer or answer[-1] != eos):
+            answer.append(int(pick(self.combined(answer), len(answer))))
+        return answer
+
+
+def references(mllm, entries, contrast) -> list[Reference]:
+    rows = enumerate(zip(*entries, strict=True))
+    return [Reference(mllm, *entry, contrast, i) for i, entry in rows]
+
+
+def likeliest(logprobs: torch.Tensor, step: int) -> torch.Tensor:
+    return logprobs.argmax()
+
+
+def text(mllm: Mllm, tokens: list[int]) -> str:
+    return mllm.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+
+# --- formulas ------------------------------------------------------------------------------------
+
+
+class TestCombine:
+    CONDITIONAL = torch.tensor([[2.0, 1.0, -1.0]])
+    OTHER = torch.tensor([[2.0, 0.0, 0.0]])
+
+    def test_the_defaults_are_the_published_ones(self):
+        assert VCD() == VCD(alpha=1.0, beta=0.1, noise_step=500)
+        assert M3ID() == M3ID(decay=0.02, threshold=0.3, t0=10, strength=1)
+        assert TextContrast() == TextContrast(strength=1.0)
+
+    def test_vcd_by_hand(self):
+        # exp(-1 - 2) = 0.05 is below 0.1: the third token is implausible.
+        expected = torch.tensor([[2.0, 2.0, -torch.inf]])
+        assert torch.equal(VCD().combine(self.CONDITIONAL, self.OTHER, 1), expected)
+        expected = torch.tensor([[2.0, 2.0, -2.0]])
+        assert torch.equal(VCD(beta=0).combine(self.CONDITIONAL, self.OTHER, 1), expected)
+
+    def test_text_contrast_by_hand(self):
+        found = TextContrast(0.5).combine(self.CONDITIONAL, self.OTHER, 1)
+        assert torch.equal(found, torch.tensor([[2.0, 1.5, -1.5]]))
+
+    def test_m3id_grows_with_the_answer_and_leads_by_t0(self):
+        assert M3ID(t0=0).weight(1) == pytest.approx(0.0202, abs=1e-4)
+        assert M3ID().weight(1) == pytest.approx(math.exp(0.22) - 1)
+        assert M3ID().weight(9) > M3ID().weight(2) > M3ID().weight(1)
+
+    def test_m3id_corrects_only_rows_where_the_model_is_unsure(self):
+        sure, unsure = torch.tensor([9.0, 0.0, 0.0, 0.0]), torch.tensor([0.3, 0.1, 0.0, 0.2])
+        conditional = torch.stack([sure, unsure])
+        found = M3ID().combine(conditional, torch.zeros(2, 4), 1)
+        assert torch.equal(found[0], sure)
+        torch.testing.assert_close(found[1], unsure * math.exp(0.22))
+        always = M3ID(threshold=1).combine(conditional, torch.zeros(2, 4), 1)
+        torch.testing.assert_close(always, conditional * math.exp(0.22))
+
+    @each_contrast
+    def test_all_are_the_reference_up_to_a_constant(self, contrast):
+        rng = torch.Generator().manual_seed(0)
+        conditional, other = torch.randn(2, 16, 30, generator=rng) * 2
+        for step in (1, 2, 7):
+            found = contrast.combine(conditional, other, step).log_softmax(-1)
+            rows = zip(conditional, other, strict=True)
+            expected = torch.stack([reference_combine(contrast, *row, step) for row in rows])
+            torch.testing.assert_close(found, expected.log_softmax(-1), atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("contrast", STRENGTH_0, ids=repr)
+    def test_strength_0_leaves_the_likeliest_token_and_all_that_are_plausible(self, contrast):
+        found = contrast.combine(self.CONDITIONAL, self.OTHER, 1)
+        kept = found.isfinite()
+        assert torch.equal(found[kept], self.CONDITIONAL[kept]) and kept[0, 0]
+
+    @pytest.mark.parametrize("contrast", [VCD(beta=0), M3ID(threshold=1), TextContrast()])
+    def test_one_strength_means_the_same_to_all_for_the_first_token(self, contrast):
+        found = contrast.with_strength(0.7).combine(self.CONDITIONAL, self.OTHER, 1)
+        torch.testing.assert_close(
+            found, self.CONDITIONAL + 0.7 * (self.CONDITIONAL - self.OTHER), atol=1e-6, rtol=0
+        )
+
+    @each_contrast
+    def test_tokens_that_are_ruled_out_stay_so(self, contrast):
+        conditional, other = self.CONDITIONAL.clone(), self.OTHER.clone()
+        conditional[0, 1] = other[0, 1] = -torch.inf
+        found = contrast.combine(conditional, other, 1)
+        assert found[0, 1] == -torch.inf and not found.isnan().any()
+
+    def test_half_precision_is_combined_in_single(self):
+        found = TextContrast().combine(self.CONDITIONAL.half(), self.OTHER.half(), 1)
+        assert found.dtype == torch.float32
+
+    def test_streams_of_different_shapes_and_steps_before_the_first_are_refused(self):
+        with pytest.raises(ValueError, match=r"one shape .*not \(1, 3\) and \(1, 2\)"):
+            VCD().combine(self.CONDITIONAL, self.OTHER[:, :2], 1)
+        with pytest.raises(ValueError, match="counts the answer's tokens from 1, and is 0"):
+            M3ID().combine(self.CONDITIONAL, self.OTHER, 0)
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda: VCD(alpha=-1), "alpha must be a number 0 or above, not -1"),
+            (lambda: VCD(beta=1.5), "beta must be a number between 0 and 1, not 1.5"),
+            (lambda: VCD(noise_step=1000), "whole number from 0 to 999, not 1000"),
+            (lambda: M3ID(decay=math.nan), "decay must be a number"),
+            (lambda: M3ID(threshold=2), "threshold must be a number between 0 and 1"),
+            (lambda: M3ID(t0=-2), "t0 must be a number 0 or above, not -2"),
+            (lambda: TextContrast(math.inf), "strength must be a number 0 or above, not inf"),
+            (lambda: M3ID(decay=0).with_strength(1), "give M3ID a positive decay"),
+            (lambda: M3ID().with_strength(-1), "strength must be a number 0 or above"),
+        ],
+    )
+    def test_parameters_that_make_no_sense(self, make, message):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+class TestNoise:
+    def test_it_is_the_published_schedule(self):
+        rng = torch.Generator().manual_seed(0)
+        pixels, noise = torch.randn(2, 2, 3, 8, 8, generator=rng)
+        for step in (0, 500, 999):
+            expected = reference_noise(pixels, step, noise)
+            torch.testing.assert_close(add_noise(pixels, step, noise), expected, atol=1e-5, rtol=0)
+
+    def test_more_steps_leave_less_of_the_image(self):
+        ones, none = torch.ones(1), torch.zeros(1)
+        kept = [add_noise(ones, step, none).item() for step in (0, 250, 500, 999)]
+        assert kept == sorted(kept, reverse=True)
+        assert kept[0] > 0.999 and 0.5 < kept[2] < 0.9 and kept[3] < 0.4
+
+    def test_an_image_has_its_own_noise_whatever_batch_it_is_in(self):
+        pixels = torch.zeros(4, 3, 5, 5)
+        one, two = decoding._Seeds(1), decoding._Seeds(2)
+        together = decoding._normals(one, 0, [1, 2, 0, 1], pixels)
+        later = decoding._normals(one, 1, [2, 0, 1], pixels[1:])
+        assert torch.equal(together[1:], later)
+        assert len({float(row.sum()) for row in together}) == 4
+        assert not torch.equal(together, decoding._normals(two, 0, [1, 2, 0, 1], pixels))
+
+
+# --- generation ----------------------------------------------------------------------------------
+
+
+class Recorded(Contrast):
+    """Keeps what it combined."""
+
+    def __init__(self, inner: Contrast):
+        self.inner, self.noise_step, self.seen = inner, inner.noise_step, []
+
+    def combine(self, conditional, contrast, step):
+        self.seen.append(self.inner.combine(conditional, contrast, step).log_softmax(-1))
+        return self.seen[-1]
+
+    def with_strength(self, strength):
+        return Recorded(self.inner.with_strength(strength))
+
+
+def answers(mllm, entries, contrast, **more) -> list[str]:
+    settings = {"max_new_tokens": LENGTH, "seed": SEED} | more
+    return generate_contrastive(mllm, *entries, contrast, **settings)
+
+
+@pytest.fixture
+def eos(tiny, entries):
+    """An end-of-answer token that ends one of the answers early, and not all of them."""
+    tokens = [r.decode(likeliest) for r in references(tiny, entries, TextContrast())]
+    chosen = next(t for row in tokens for t in row[1:3] if not all(t in r for r in tokens))
+    before = tiny.model.generation_config.eos_token_id
+    tiny.model.generation_config.eos_token_id = chosen
+    yield chosen
+    tiny.model.generation_config.eos_token_id = before
+
+
+class TestGenerate:
+    @each_contrast
+    def test_every_step_is_that_of_the_reference(self, tiny, entries, contrast):
+        recorded = Recorded(contrast)
+        found = answers(tiny, entries, recorded)
+        for i, reference in enumerate(references(tiny, entries, contrast)):
+            tokens = reference.decode(likeliest)
+            assert found[i] == text(tiny, tokens)
+            expected = torch.stack([reference.combined(tokens[:t]) for t in range(len(tokens))])
+            mine = torch.stack([step[i] for step in recorded.seen])
+            torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
+
+    def test_the_methods_answer_differently(self, tiny, entries):
+        plain = tiny.generate(*entries, max_new_tokens=LENGTH)
+        assert all(answers(tiny, entries, c) != plain for c in (VCD(), TextContrast()))
+
+    def test_entries_without_an_image_get_the_plain_answer(self, tiny, entries):
+        plain = tiny.generate(*entries, max_new_tokens=LENGTH)[3]
+        assert {answers(tiny, entries, contrast)[3] for contrast in CONTRASTS} == {plain}
+
+    @pytest.mark.parametrize("contrast", STRENGTH_0, ids=repr)
+    def test_strength_0_is_greedy_token_for_token(self, tiny, entries, contrast):
+        plain = tiny.generate(*entries, max_new_tokens=12)
+        assert answers(tiny, entries, contrast, max_new_tokens=12) == plain
+
+    @pytest.mark.parametrize("contrast", [VCD(), TextContrast()], ids=repr)
+    def test_answers_that_end_early_let_the_others_go_on(self, tiny, entries, eos, contrast):
+        tokens = [r.decode(likeliest, eos=eos) for r in references(tiny, entries, contrast)]
+        assert len({len(row) for row in tokens}) > 1
+        assert answers(tiny, entries, contrast) == [text(tiny, row) for row in tokens]
+
+    @pytest.mark.parametrize("do_sample", [False, True])
+    def test_the_batch_size_changes_nothing(self, tiny, entries, do_sample):
+        one, many = (
+            answers(tiny, entries, VCD(), do_sample=do_sample, batch_size=size) for size in (1, 16)
+        )
+        assert one == many
+
+    def test_the_second_stream_shares_the_batch(self, tiny, entries):
+        seen = []
+        hook = tiny.model.lm_head.register_forward_hook(lambda *call: seen.append(len(call[2])))
+        try:
+            answers(tiny, entries, VCD())
+        finally:
+            hook.remove()
+        assert seen[-LENGTH:] == [10] * LENGTH and len(seen) == LENGTH + 2
+
+    def test_out_of_memory_halves_the_batch(self, tiny, entries, monkeypatch):
+        generate, rows = tiny.model.generate, []
+
+        def tight(**inputs):
+            rows.append(len(inputs["input_ids"]))
+            if rows[-1] > 4:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return generate(**inputs)
+
+        expected = answers(tiny, entries, VCD())
+        monkeypatch.setattr(tiny.model, "generate", tight)
+        with pytest.warns(UserWarning, match="batch size reduced to 2"):
+            assert answers(tiny, entries, VCD(), batch_size=5) == expected
+        assert rows == [10, 4, 4, 2]
+
+    def test_weights_may_be_packed_as_those_of_4_bits_are(self, entries):
+        packed = build()
+        decoder = packed.model.model.language_model
+        for layer in decoder.layers:
+            for part in (layer.self_attn, layer.mlp):
+                for name, child in list(part.named_children()):
+                    if isinstance(child, nn.Linear):
+                        setattr(part, name, Packed(child))
+        plain = packed.generate(*entries, max_new_tokens=LENGTH)
+        assert answers(packed, entries, TextContrast(0)) == plain
+        assert answers(packed, entries, TextContrast()) != plain
+
+    def test_half_precision(self, entries):
+        found = answers(build(torch.bfloat16), entries, VCD())
+        assert len(found) == 5 and all(found)
+
+
+class Packed(nn.Module):
+    """A linear layer without a floating-point weight: whole numbers, made whole when called."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.scale = float(linear.weight.abs().max()) / 127
+        self.register_buffer("numbers", (linear.weight / self.scale).round().to(torch.int8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ (self.numbers.to(x.dtype) * self.scale).T
+
+
+class TestSampling:
+    @pytest.mark.parametrize("contrast", [VCD(), TextContrast()], ids=repr)
+    @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (1.7, 0.8)])
+    def test_tokens_are_drawn_from_the_combined_distribution(
+        self, tiny, entries, contrast, temperature, top_p
+    ):
+        uniforms = decoding._uniforms(decoding._Seeds(SEED), 0, 5, LENGTH)
+
+        def picker(i: int):
+            def pick(logprobs: torch.Tensor, step: int) -> torch.Tensor:
+                p, order = (logprobs / temperature).softmax(-1).sort(descending=True)
+                kept = p * (p.cumsum(-1) - p < top_p)  # the likeliest that make up top_p
+                kept = torch.zeros_like(kept).scatter(0, order, kept)
+                passed = kept.cumsum(-1)
+                return (passed > uniforms[i, step] * passed[-1]).nonzero()[0, 0]
+
+            return pick
+
+        rows = enumerate(references(tiny, entries, contrast))
+        expected = [text(tiny, reference.decode(picker(i))) for i, reference in rows]
+        found = answers(
+            tiny, entries, contrast, do_sample=True, temperature=temperature, top_p=top_p
+        )
+        assert found == expected
+
+    def test_frequencies_are_those_of_the_combined_distribution(self, tiny, entries):
+        images, questions = entries
+        n, contrast = 600, TextContrast(2)
+        drawn = Counter(answers(
+            tiny, ([images[0]] * n, questions[0]), contrast, do_sample=True, max_new_tokens=1,
+            batch_size=200,
+        ))  # fmt: skip
+
+        def p_value(contrast) -> float:
+            """Of the frequencies, rare words pooled."""
+            chance = Reference(tiny, images[0], questions[0], contrast).combined([]).exp()
+            expected: Counter = Counter()
+            for token, p in enumerate(chance.tolist()):
+                expected[text(tiny, [token])] += n * p
+            common = [word for word, count in expected.items() if count >= 5]
+            seen = [drawn[word] for word in common]
+            aim = [expected[word] for word in common]
+            rest = [n - sum(seen)], [max(n - sum(aim), 1e-9)]
+            pair = np.array(seen + rest[0], float), np.array(aim + rest[1], float)
+            return stats.chisquare(pair[0], pair[1] * n / pair[1].sum()).pvalue
+
+        assert p_value(contrast) > 0.01
+        assert p_value(TextContrast(0)) < 1e-6
+
+    def test_a_seed_repeats_and_none_does_not(self, tiny, entries):
+        def draw(seed):
+            return answers(tiny, entries, VCD(beta=0), do_sample=True, temperature=3.0, seed=seed)
+
+        assert draw(1) == draw(1) != draw(2)
+        assert draw(None) != draw(None)
+
+    def test_with_a_seed_for_each_entry_its_place_does_not_matter(self, tiny, entries):
+        def draw(order):
+            images, questions = ([column[i] for i in order] for column in entries)
+            chosen = [seeds[i] for i in order]
+            settings = {"do_sample": True, "temperature": 3.0, "seed": chosen}
+            return answers(tiny, (images, questions), VCD(beta=0), **settings)
+
+        seeds = [named_seed("pair", i) for i in range(len(entries[0]))]
+        there, back = [0, 1, 2, 4], [4, 2, 1, 0]
+        assert draw(there) == draw(back)[::-1]
+        assert len(set(seeds)) == len(seeds)
+        with pytest.raises(ValueError, match="there are 1 seeds, and more entries"):
+            answers(tiny, entries, VCD(), seed=seeds[:1])
+
+    def test_the_global_random_state_is_left_alone(self, tiny, entries):
+        torch.manual_seed(0)
+        before = torch.get_rng_state()
+        answers(tiny, entries, VCD(), do_sample=True)
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_a_number_next_to_1_draws_no_impossible_token(self):
+        p = torch.tensor([[0.25, 0.0, 0.75, 0.0]])
+        numbers = (0.0, 0.2499, 0.25, 0.9999999, 1.0)
+        drawn = [decoding._drawn(p, torch.tensor([[u]])).item() for u in numbers]
+        assert drawn == [0, 0, 2, 2, 2]
+
+
+class TestProcessor:
+    def test_both_halves_get_the_combined_logits(self):
+        scores, ids = torch.randn(4, 7), torch.zeros(4, 3, dtype=torch.long)
+        found = ContrastiveLogitsProcessor(TextContrast(), 3)(ids, scores)
+        expected = TextContrast().combine(scores[:2], scores[2:], 1)
+        assert torch.equal(found, torch.cat([expected, expected]))
+
+    def test_streams_that_part_are_an_error(self, tiny):
+        inputs = tiny.processor(text=[tiny.prompt("Why?", 0)] * 8, return_tensors="pt")
+        processor = ContrastiveLogitsProcessor(TextContrast(), inputs["input_ids"].shape[1])
+        torch.manual_seed(0)
+        with pytest.raises(RuntimeError, match="needs do_sample=False and num_beams=1"):
+            tiny.model.generate(
+                **inputs, logits_processor=LogitsProcessorList([processor]), max_new_tokens=8,
+                do_sample=True, temperature=5.0,
+            )  # fmt: skip
+
+    def test_a_batch_of_an_odd_number_of_rows(self):
+        with pytest.raises(RuntimeError, match="each prompt in both halves"):
+            ContrastiveLogitsProcessor(VCD(), 1)(torch.zeros(3, 1).long(), torch.zeros(3, 5))
+
+
+# --- options -------------------------------------------------------------------------------------
+
+OPTIONS = ["left", "right", "in front", "a red mug to the left of a blue table"]
+
+
+def reference_option(reference: Reference, option: str) -> np.ndarray:
+    """Log-probability of each token of an option."""
+    tokenizer = reference.mllm.processor.tokenizer
+    tokens = tokenizer(" " + option, add_special_tokens=False)["input_ids"]
+    return np.array([reference.combined(tokens[:t])[x].item() for t, x in enumerate(tokens)])
+
+
+def scores(mllm, entries, options, contrast, **more) -> list[np.ndarray]:
+    return contrastive_option_logprobs(mllm, *entries, options, contrast, seed=SEED, **more)
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        "contrast", [VCD(beta=0.001), *CONTRASTS[1:4], VCD(0.5, beta=0.002)], ids=repr
+    )
+    def test_they_are_those_of_the_reference(self, tiny, entries, contrast):
+        found = scores(tiny, entries, OPTIONS, contrast, normalize=False)
+        mean = scores(tiny, entries, OPTIONS, contrast)
+        for row, means, reference in zip(
+            found, mean, references(tiny, entries, contrast), strict=True
+        ):
+            each = [reference_option(reference, option) for option in OPTIONS]
+            # 1e-5 for each token
+            np.testing.assert_allclose(means, [x.mean() for x in each], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(row, [x.sum() for x in each], rtol=0, atol=1e-4)
+
+    @pytest.mark.parametrize("contrast", [VCD(alpha=0, beta=0), *STRENGTH_0[1:]], ids=repr)
+    @pytest.mark.parametrize("normalize", [False, True])
+    def test_strength_0_is_plain_scoring(self, tiny, entries, contrast, normalize):
+        plain = tiny.option_logprobs(*entries, OPTIONS, normalize=normalize)
+        found = scores(tiny, entries, OPTIONS, contrast, normalize=normalize)
+        np.testing.assert_allclose(found, plain, atol=1e-5)
+
+    def test_streams_give_every_strength_afterwards(self, tiny, entries):
+        kept = option_streams(tiny, *entries, OPTIONS, VCD(), seed=SEED)
+        for strength in (0, 0.3, 2):
+            contrast = VCD(beta=0).with_strength(strength)
+            found = [[s.logprobs(contrast).mean() for s in row] for row in kept]
+            expected = scores(tiny, entries, OPTIONS, contrast)
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+            answers = [s for row in kept for s in row]
+            together = combined_logprobs(answers, contrast)
+            assert len({len(each) for each in together}) > 1  # answers of different lengths
+            for one, its in zip(answers, together, strict=True):
+                np.testing.assert_allclose(one.logprobs(contrast), its, atol=1e-6)
+        assert kept[0][2].conditional.shape == (2, len(tiny.processor.tokenizer))
+
+    def test_options_and_their_number_may_differ_and_the_batch_size_changes_nothing(
+        self, tiny, entries
+    ):
+        options = [OPTIONS[:2], OPTIONS, [], OPTIONS[3:], ["behind"]]
+        one, many = (scores(tiny, entries, options, VCD(), batch_size=n) for n in (1, 16))
+        assert [len(row) for row in many] == [2, 4, 0, 1, 1]
+        for a, b in zip(one, many, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+    def test_implausible_options_are_ruled_out(self, tiny, entries):
+        words = [w for w in tiny.processor.tokenizer.get_vocab() if w.isalpha()]
+        found = np.array(scores(tiny, entries, words, VCD(beta=0.5)))
+        assert np.isneginf(found).any() and np.isfinite(found).any()
+        plain = np.array(tiny.option_logprobs(*entries, words))
+        best = plain.max(axis=1, keepdims=True)
+        assert np.isneginf(found[plain < best + math.log(0.5)]).all()
+
+    def test_the_noise_is_that_of_generation(self, tiny, entries):
+        first = Recorded(VCD())
+        answers(tiny, entries, first, max_new_tokens=1)
+        streams = option_streams(tiny, *entries, ["left"], VCD(), seed=SEED)
+        for i, (one,) in enumerate(streams):
+            mine = VCD().combine(one.conditional, one.contrast, 1).log_softmax(-1)[0]
+            torch.testing.assert_close(mine, first.seen[0][i], atol=1e-5, rtol=0)
+
+
+class TestOtherFamilies:
+    def test_images_of_different_lengths(self):
+        """A small LLaVA-NeXT, whose images have as many tokens as their shape asks for."""
+        tokenizer = llava.build_tokenizer()
+        shapes = [[40, 80], [80, 40], [80, 80]]
+        torch.manual_seed(0)
+        config = LlavaNextConfig(image_grid_pinpoints=shapes, **sizes(tokenizer))
+        processor = LlavaNextProcessor(
+            LlavaNextImageProcessor(
+                size={"shortest_edge": 40}, crop_size={"height": 40, "width": 40},
+                image_grid_pinpoints=shapes,
+            ),
+            tokenizer, patch_size=10, vision_feature_select_strategy="default",
+            num_additional_image_tokens=1, chat_template=llava.TEMPLATE,
+        )  # fmt: skip
+        model = livelier(LlavaNextForConditionalGeneration(config))
+        mllm = Mllm("next", model, processor, torch.device("cpu"), torch.float32)
+        shown = [image.resize((30 + 60 * i, 50)) for i, image in enumerate(pictures(3))]
+        asked = (shown, ["What colour is the mug?", "Is there a mug?", "Describe the image."])
+        plain = mllm.generate(*asked, max_new_tokens=LENGTH)
+        for contrast in (VCD(alpha=0), TextContrast(0)):
+            assert answers(mllm, asked, contrast) == plain
+        assert answers(mllm, asked, VCD()) != plain
+
+
+class TestWhatCannotBeAsked:
+    def ask(self, mllm, **more):
+        return generate_contrastive(mllm, [None], "Why?", VCD(), **more)
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"do_sample": True, "temperature": 0}, "temperature must be positive"),
+            ({"do_sample": True, "top_p": 0}, "top_p between 0 and 1"),
+            ({"temperature": 0.5}, "for sampling: give do_sample=True as well"),
+            ({"max_new_tokens": 0}, "max_new_tokens must be a positive integer, not 0"),
+            ({"seed": -1}, "seed must be an integer, 0 or above, or None, not -1"),
+            ({"batch_size": 0}, "batch_size must be a positive integer"),
+        ],
+    )
+    def test_settings(self, tiny, settings, message):
+        with pytest.raises(ValueError, match=message):
+            self.ask(tiny, **settings)
+
+    def test_images_and_questions(self, tiny):
+        with pytest.raises(ValueError, match="2 images, but 1 questions"):
+            generate_contrastive(tiny, pictures(2), ["Why?"], VCD())
+        with pytest.raises(EncodeError, match="image 1 is a str"):
+            generate_contrastive(tiny, [*pictures(1), "mug.jpeg"], "Why?", VCD())
+        with pytest.raises(EncodeError, match="entry 0 has .* tokens .* reads 256"):
+            generate_contrastive(tiny, [pictures(16)], "Why?", TextContrast())
+        with pytest.raises(EncodeError, match="holds the image token itself"):
+            generate_contrastive(tiny, pictures(1), "Why <image>?", VCD())
+
+    @pytest.mark.filterwarnings("ignore:questions or answers with words")
+    def test_options_that_a_generator_gives_are_scored_all_the_same(self, tiny):
+        arguments = (tiny, pictures(2), "Where is it?")
+        options = ["left", "right"]
+        expected = contrastive_option_logprobs(*arguments, options, VCD(beta=0))
+        found = contrastive_option_logprobs(*arguments, (o for o in options), VCD(beta=0))
+        np.testing.assert_array_equal(found, expected)
+        assert np.shape(found) == (2, 2)
+
+    def test_options(self, tiny):
+        with pytest.raises(TypeError, match=r"wrap the single one in \[ \]"):
+            contrastive_option_logprobs(tiny, pictures(1), "Why?", "left", VCD())
+        with pytest.raises(EncodeError, match="answer of entry 0 is ' ', not a text"):
+            contrastive_option_logprobs(tiny, pictures(1), "Why?", [" "], VCD())
+
+    def test_damaged_weights(self, tiny, monkeypatch):
+        broken = SimpleNamespace(combine=lambda c, u, t: c * torch.nan, noise_step=None)
+        with pytest.raises(EncodeError, match="entry 0 is not a number"):
+            contrastive_option_logprobs(tiny, pictures(1), "Why?", ["left"], broken)

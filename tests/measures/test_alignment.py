@@ -1,0 +1,271 @@
+"""Angles between differences, and repairs, on embeddings made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from erragree_utils.measures import alignment
+from erragree_utils.measures.metrics import summarize
+
+N, D = 120, 24
+GROUPS = np.arange(N) // 4
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def pairs(turned: bool = True, held: bool = True):
+    """Images and texts of objects; the side is in dimension 0 of images and in 1 of texts.
+
+    `turned` False puts both in dimension 0; `held` False takes the side from the images.
+    """
+    rng = np.random.default_rng(0)
+    objects = np.zeros((N, 1, D))
+    objects[..., 2:] = unit(rng.normal(size=(N, 1, D - 2)))
+    images, texts = np.repeat(objects, 2, axis=1), np.repeat(objects, 2, axis=1)
+    images[:, :, 0] = [0.1, -0.1] if held else [0, 0]
+    texts[:, :, 1 if turned else 0] += [0.1, -0.1]
+    return (unit(x + 0.005 * rng.normal(size=x.shape)) for x in (images, texts))
+
+
+def margins_of(images, texts):
+    scores = np.einsum("nid,njd->nij", images, texts)
+    return scores[:, [0, 1], [0, 1]] - scores[:, [0, 1], [1, 0]]
+
+
+class TestAngles:
+    def test_differences_that_point_the_same_way(self):
+        table = alignment.difference_angles(*pairs(turned=False))
+        assert len(table) == N
+        assert table["angle"].mean() < 30
+        np.testing.assert_allclose(table["cosine"], np.cos(np.radians(table["angle"])), atol=1e-9)
+
+    def test_a_right_angle_where_texts_do_not_answer(self):
+        table = alignment.difference_angles(*pairs())
+        assert table["angle"].mean() == pytest.approx(90, abs=3)
+        assert table["image_difference"].mean() == pytest.approx(0.2, abs=0.02)
+
+    def test_the_margins_of_matching_add_up_to_it(self):
+        images, texts = pairs()
+        scores = alignment.matching_table(images, texts)
+        margins = (scores["score_own"] - scores["score_other"]).to_numpy().reshape(-1, 2).sum(1)
+        table = alignment.difference_angles(images, texts)
+        np.testing.assert_allclose(table["margin_sum"], margins, atol=1e-12)
+        product = table["cosine"] * table["image_difference"] * table["text_difference"]
+        np.testing.assert_allclose(product, margins, atol=1e-12)
+
+    def test_shapes_are_checked(self):
+        images, _ = pairs()
+        with pytest.raises(ValueError, match=r"\(N, 2, D\)"):
+            alignment.difference_angles(images, images[:, :1])
+
+
+def differing(images_along: int, texts_along: int, spread: float = 0.1):
+    """Pairs whose differences have a common part of 0.05 along an axis, and noise of their own."""
+    rng = np.random.default_rng(0)
+    images, texts = unit(rng.normal(size=(2, N, 1, D))).repeat(2, axis=2)
+    for x, along, noise in ((images, images_along, spread), (texts, texts_along, 0.005)):
+        x += noise * rng.normal(size=x.shape)
+        x[:, :, along] += [0.025, -0.025]
+    return images, texts
+
+
+class TestMeanDifference:
+    def test_the_angle_within_pairs_hides_what_the_means_show(self):
+        same, other = differing(3, 3), differing(3, 4)
+        for images, texts in (same, other):
+            assert alignment.difference_angles(images, texts)["angle"].mean() > 80
+        same, other = (alignment.mean_difference(*x, GROUPS) for x in (same, other))
+        assert same["reachable"] > 0.5
+        assert same["cosine_low"] < same["reachable"] < same["cosine_high"]
+        assert same["cosine_low"] > 0.2
+        assert same["share"] == pytest.approx(same["cosine"] / same["reachable"])
+        assert same["share_low"] > 0.3 and other["share_high"] < 0.5
+        assert same["image_reliability_low"] > 0
+        assert other["cosine_low"] < 0 < other["cosine_high"] < other["reachable"] / 2
+
+    def test_the_ceiling_is_the_angle_of_a_text_along_the_mean_difference(self):
+        images, texts = differing(3, 3)
+        found = alignment.mean_difference(images, texts, GROUPS)["ceiling"]
+        texts = np.zeros_like(images)
+        texts[:, :, 3] = [0.5, -0.5]
+        true = alignment.difference_angles(images, texts)["angle"].mean()
+        assert true < found < 90
+        assert found == pytest.approx(true, abs=4)
+
+    def test_without_a_common_direction_nothing_can_be_reached(self):
+        images, texts = differing(3, 3)
+        turned = np.where(np.arange(N) % 2, 1, -1)[:, None, None]
+        images = images.mean(1, keepdims=True) + turned * (images - images.mean(1, keepdims=True))
+        found = alignment.mean_difference(images, texts, GROUPS)
+        assert found["image_reliability"] < 0.3 and found["text_reliability"] > 0.9
+        assert found["reachable"] <= 0.5
+
+    def test_noise_that_images_and_texts_of_a_pair_share_is_no_agreement(self):
+        # Each object has an axis of its own for both, as a changed colour has.
+        rng = np.random.default_rng(1)
+        moved = rng.normal(size=(N, D))
+        images = np.stack([moved, -moved], axis=1)
+        found = alignment.mean_difference(images, images, GROUPS)
+        assert alignment.difference_angles(images, images)["angle"].max() < 1e-3
+        assert found["cosine_low"] < 0.2 and abs(found["cosine"]) < 0.3
+
+    def test_groups_are_checked(self):
+        images, texts = pairs()
+        with pytest.raises(ValueError, match="120 of 3 groups"):
+            alignment.mean_difference(images, texts, np.arange(N) % 3)
+        with pytest.raises(ValueError, match="5 of 5 groups"):
+            alignment.mean_difference(images, texts, range(5))
+
+
+class TestMaps:
+    @pytest.mark.parametrize("penalty", [10.0, 0.1, 1e-3])
+    def test_the_map_is_the_minimum_of_its_loss(self, penalty):
+        images, texts = pairs()
+        (found,) = alignment.fit_maps(images, texts, [penalty])
+        spread = margins_of(images, texts).std()
+
+        def loss(repair):
+            margins = margins_of(images @ repair, texts) / spread
+            return np.log1p(np.exp(-margins)).mean() + penalty * ((repair - np.eye(D)) ** 2).sum()
+
+        rng = np.random.default_rng(0)
+        nearby = [found + 1e-3 * rng.normal(size=(D, D)) for _ in range(20)]
+        assert loss(found) < min(map(loss, nearby))
+        assert loss(found) < loss(np.eye(D))
+
+    def test_a_map_of_the_texts_is_one_of_the_images(self):
+        images, texts = pairs()
+        (one,) = alignment.fit_maps(images, texts, [0.01])
+        np.testing.assert_allclose(
+            margins_of(images, texts @ one.T), margins_of(images @ one, texts), atol=1e-12
+        )
+
+    def test_a_stronger_penalty_changes_less(self):
+        strong, weak = alignment.fit_maps(*pairs(), [1e3, 1e-3]) - np.eye(D)
+        assert np.linalg.norm(strong) < 0.01 * np.linalg.norm(weak)
+
+    def test_maps_do_not_depend_on_the_penalties_before(self):
+        along = alignment.fit_maps(*pairs(), [10, 1, 0.1, 0.01])[-1]
+        (alone,) = alignment.fit_maps(*pairs(), [0.01])
+        np.testing.assert_allclose(along, alone, atol=1e-4 * np.abs(alone).max())
+
+
+class TestRepairCurve:
+    def test_what_the_embedding_holds_is_recovered_on_unseen_groups(self):
+        table = alignment.repair_curve(*pairs(), GROUPS, splits=1)
+        assert table["pair"].iloc[0] < 0.25 < 0.9 < table["pair"].max()
+        assert table["relative"].iloc[-1] > 0.95
+        assert table["log_loss"].iloc[-1] < table["log_loss"].iloc[0]
+        # What it costs is the retrieval lost, and all lie in their intervals.
+        np.testing.assert_allclose(table["cost"], table["retrieval"].iloc[0] - table["retrieval"])
+        for name in ("relative", "pair", "retrieval", "cost"):
+            inside = table[name].between(table[f"{name}_low"], table[f"{name}_high"])
+            assert inside.all(), name
+
+    def test_what_it_does_not_hold_is_not(self):
+        table = alignment.repair_curve(*pairs(held=False), GROUPS, splits=1)
+        assert (table["relative_low"] < 0.6).all() and (table["pair"] < 0.4).all()
+
+    def test_a_planted_side_is_hidden_from_matching_and_brought_back(self):
+        _, texts = pairs()
+        images = texts.mean(axis=1, keepdims=True).repeat(2, axis=1)
+        images[:, :, D // 2 :] = 0  # as in real embeddings, objects do not vary in all dimensions
+        images = alignment.planted(unit(images), texts, 0.2)
+        np.testing.assert_allclose(np.linalg.norm(images, axis=2), 1)
+        apart = np.linalg.norm(images[:, 0] - images[:, 1], axis=1).mean()
+        assert apart == pytest.approx(0.2, 0.05)
+        table = alignment.repair_curve(images, texts, GROUPS, splits=1)
+        assert table["pair"].iloc[0] < 0.25 and table["pair"].iloc[-1] > 0.9
+
+    def test_the_first_row_is_plain_matching_and_costs_nothing(self):
+        images, texts = pairs()
+        first = alignment.repair_curve(images, texts, GROUPS, [1.0]).iloc[0]
+        plain = summarize(alignment.matching_table(images, texts)).iloc[0]
+        assert first["pair"] == plain["pair_accuracy"]
+        assert first["cost"] == first["cost_low"] == first["cost_high"] == 0
+        scores = np.einsum("nid,mid->nim", images, texts).argmax(axis=2)
+        assert first["retrieval"] == (scores == np.arange(N)[:, None]).mean()
+
+    def test_one_penalty_is_named_by_its_log_loss_with_room_for_error(self):
+        table = alignment.repair_curve(*differing(3, 3), GROUPS)
+        assert table["named"].sum() == 1
+        assert table.index[table["named"]][0] >= table["log_loss"].idxmin()
+
+    def test_noise_in_the_last_digits_moves_nothing_visible(self):
+        rng = np.random.default_rng(0)
+        both = differing(3, 4)
+        noisy = [x * (1 + 1e-6 * rng.normal(size=x.shape)) for x in both]
+        first, second = (alignment.repair_curve(*x, GROUPS) for x in (both, noisy))
+        shown = ["relative", "pair", "retrieval", "cost"]
+        assert (first[shown] - second[shown]).abs().max(axis=None) <= 1 / N
+        assert (first["named"] == second["named"]).all()
+        np.testing.assert_allclose(first["log_loss"], second["log_loss"], rtol=1e-3)
+
+    def test_every_pair_is_scored_by_a_map_that_has_not_seen_its_group(self, monkeypatch):
+        images, texts = pairs()
+        names = {image.tobytes(): group for image, group in zip(images, GROUPS, strict=True)}
+        seen, fit = [], alignment.fit_maps
+
+        def spy(images, texts, penalties):
+            seen.append({names[image.tobytes()] for image in images})
+            return fit(images, texts, penalties)
+
+        monkeypatch.setattr(alignment, "fit_maps", spy)
+        alignment.repair_curve(images, texts, GROUPS, [1.0], splits=2)
+        assert len(seen) == 2 * 5
+        for split in (seen[:5], seen[5:]):
+            held_out = [set(GROUPS) - groups for groups in split]
+            assert sum(map(len, held_out)) == len(set(GROUPS)) == len(set.union(*held_out))
+        assert seen[:5] != seen[5:]
+
+    def test_what_cannot_be_repaired(self):
+        images, texts = pairs()
+        with pytest.raises(ValueError, match="2 to 2 folds"):
+            alignment.repair_curve(images, texts, np.arange(N) % 2)
+        with pytest.raises(ValueError, match="each of the 120 pairs"):
+            alignment.repair_curve(images, texts, [1, 2])
+        with pytest.raises(ValueError, match="1 pair_ids for 120 pairs"):
+            alignment.matching_table(images, texts, pair_ids=["a"])
+
+
+def test_a_turning_direction_parts_the_images_where_they_differ_and_not_where_the_texts_do():
+    rng = np.random.default_rng(0)
+    images, texts = rng.normal(size=(2, 60, 1, 8)).repeat(2, axis=2)
+    images[..., 0] = [0.5, -0.5]
+    texts[..., 1] = [0.5, -0.5]
+    images += 0.05 * rng.normal(size=images.shape)
+    images, texts = (x / np.linalg.norm(x, axis=2, keepdims=True) for x in (images, texts))
+    found = alignment.turned_scores(images, texts, np.arange(60), (0, 90))
+    assert found[0].shape == (30, 2)
+    assert np.mean(found[90][:, 0] > found[90][:, 1]) > 0.95
+    assert 0.2 < np.mean(found[0][:, 0] > found[0][:, 1]) < 0.8
+    np.testing.assert_allclose(found[90].sum(axis=1), 0, atol=1e-12)
+
+
+def test_the_direction_comes_from_other_groups_than_the_pairs_shown():
+    # Two groups whose sides lie on different axes: the axis of one does not part the other.
+    rng = np.random.default_rng(0)
+    group = np.arange(40) % 2
+    images, texts = rng.normal(size=(2, 40, 1, 8)).repeat(2, axis=2)
+    for k in (0, 1):
+        images[group == k, :, k] = [0.5, -0.5]
+    texts[..., 2] = [0.5, -0.5]
+    images, texts = unit(images), unit(texts)
+    places = alignment.turned_scores(images, texts, group, (90,))[90]
+    assert places.shape == (20, 2)
+    assert np.abs(places[:, 0] - places[:, 1]).max() < 0.1
+    apart = np.abs(images[:, 0] - images[:, 1]).max()
+    assert apart > 0.2
+
+
+def test_turning_needs_groups_and_texts_that_differ():
+    same = np.ones((6, 2, 3)) / 3**0.5
+    with pytest.raises(ValueError, match="6 of 1 groups"):
+        alignment.turned_scores(same, same, [0] * 6, (0,))
+    with pytest.raises(ValueError, match="2 of 2 groups"):
+        alignment.turned_scores(same, same, [0, 1], (0,))
+    with pytest.raises(ValueError, match="texts do not differ"):
+        alignment.turned_scores(same, same, range(6), (0,))

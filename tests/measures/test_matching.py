@@ -1,0 +1,81 @@
+"""Scores and choices from embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from erragree_utils.measures import matching
+
+
+def unit(rows) -> np.ndarray:
+    rows = np.asarray(rows, np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def random_unit(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
+    return unit(np.random.default_rng(seed).normal(size=(n, d)))
+
+
+def test_scores_are_cosines_of_the_own_text_and_of_the_best_other():
+    images, texts = unit([[1, 0], [0, 1]]), unit([[1, 0], [1, 1], [0, 1]])
+    own, other = matching.own_and_other(images, texts, np.array([0, 0]), [[1, 2], [1, 2]])
+    np.testing.assert_allclose(own, [1, 0], atol=1e-6)
+    np.testing.assert_allclose(other, [0.5**0.5, 1], atol=1e-6)
+
+
+def test_equal_texts_tie_to_the_last_bit_wherever_they_stand():
+    images, texts = random_unit(50, 128), random_unit(9, 128, seed=1)
+    texts[[3, 8]] = texts[0]
+    own, other = matching.own_and_other(images, texts, np.zeros(50, int), [[8, 3]] * 50)
+    assert (own == other).all()
+
+
+def test_the_order_of_the_other_texts_does_not_matter():
+    images, texts, own = random_unit(5), random_unit(6, seed=1), np.arange(5)
+    others = [[j for j in range(6) if j != i] for i in range(5)]
+    first = matching.own_and_other(images, texts, own, others)
+    second = matching.own_and_other(images, texts, own, [rows[::-1] for rows in others])
+    np.testing.assert_array_equal(first, second)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    images, texts = random_unit(2), random_unit(2)
+    with pytest.raises(ValueError, match="2 images, 1 own texts"):
+        matching.own_and_other(images, texts, np.array([0]), [[1], [0]])
+    with pytest.raises(ValueError, match="image 1 has no other text"):
+        matching.own_and_other(images, texts, np.array([0, 1]), [[1], []])
+    with pytest.raises(ValueError, match=r"shape \(N, D\)"):
+        matching.own_and_other(images[0], texts, np.array([0]), [[1]])
+
+
+def test_rank_counts_the_texts_that_score_at_least_as_high():
+    texts = unit([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    images = unit([[3, 2, 1], [3, 2, 1], [3, 2, 1]])
+    ranks, n_options = matching.retrieval(images, texts, ["a", "b", "c"])
+    assert (ranks.tolist(), n_options) == ([1, 2, 3], 3)
+
+
+def test_a_rival_with_the_same_score_ranks_first():
+    texts = unit([[1, 0], [1, 0]])
+    ranks, _ = matching.retrieval(unit([[1, 0], [1, 0]]), texts, ["a", "b"])
+    assert ranks.tolist() == [2, 2]
+
+
+def test_an_equal_caption_is_the_same_option_not_a_rival():
+    texts = unit([[1, 0], [1, 0], [0, 1]])
+    ranks, n_options = matching.retrieval(unit([[1, 0], [1, 0], [0, 1]]), texts, ["a", "a", "b"])
+    assert (ranks.tolist(), n_options) == ([1, 1, 1], 2)
+
+
+def test_retrieval_needs_a_choice_and_a_text_for_each_image():
+    with pytest.raises(ValueError, match="two different captions"):
+        matching.retrieval(random_unit(2), random_unit(2), ["a", "a"])
+    with pytest.raises(ValueError, match="must agree"):
+        matching.retrieval(random_unit(3), random_unit(2), ["a", "b"])
+
+
+def test_classes_are_the_normalised_means_of_their_templates():
+    classes = matching.class_embeddings(unit([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]), 2)
+    np.testing.assert_allclose(classes, unit([[1, 1, 0], [0, 0, 1]]), atol=1e-6)
+    assert matching.classify(unit([[0, 1, 0.5], [0, 0, 1]]), classes).tolist() == [0, 1]

@@ -1,0 +1,355 @@
+"""Stored results as the paper's tables: the numbers, the paper's beside them, what was not run."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from erragree_utils import summarize, summarize_sets
+from erragree_utils.measures.metrics import compare
+from erragree_utils.paper import CLIP, PUBLISHED, Published
+from erragree_utils.scale import SCALES
+from erragree_utils.study import report
+from erragree_utils.study.store import Item, Writer, read, setting_key
+from erragree_utils.study.study import METHODS
+
+N_SETS = 40
+
+
+def fill(
+    folder, benchmark, method, *, right=0.5, sets=N_SETS, skipped=(), asked=None, role=None, **more
+):
+    """Results of made-up images: a share of them right, for whole sets."""
+    role = role or METHODS[method].roles[0]
+    scale = "mini" if benchmark.startswith("tabletop") else "paper"
+    asked = asked or getattr(SCALES[scale], role)
+    model = {"role": role, "name": asked, "revision": None, "dtype": "float32",
+             "quantization": None, "weights": "w"}  # fmt: skip
+    settings = {
+        "package": "1",
+        "benchmark": {"name": benchmark, "options": {}, "items": "i", "n_sets": N_SETS},
+        "model": model | more,
+        "method": {"name": method},
+    }
+    rng = np.random.default_rng(len(method) + len(role))
+    items = [
+        Item(f"s{i}", i, _rows(benchmark, method, i, rng.random(4) < right), 0.1)
+        for i in range(sets)
+    ]
+    items += [Item(name, 0, skipped="damaged") for name in skipped]
+    provenance = {"hardware": "abacus", "time": "2025-01-02T03:04:05Z", "source": "c0de"}
+    with Writer(folder, lambda: provenance) as writer:
+        writer.add(setting_key(settings), settings, items, {"asked": asked})
+    return setting_key(settings)
+
+
+def _rows(benchmark, method, i, right) -> dict:
+    single = benchmark in ("coco-spatial", "gqa-spatial") or METHODS[method].decides == "pair"
+    n = 1 if single else 2 if "mmvp" in benchmark else 4
+    kinds = ("left/right", "on/under")
+    if "mmvp" in benchmark:
+        kinds = ("not annotated",) if benchmark == "mmvp" else (("colour", "text")[i % 2],)
+    rows = {
+        "pair_id": [f"{i}-{k // 2}" for k in range(n)],
+        "set_id": [f"s{i}"] * n,
+        "relation": [kinds[k // 2] for k in range(n)],
+        "image_index": [k % 2 for k in range(n)],
+        "n_options": [4 if method in ("matching-all", "vqascore-all", "prompted-4way") else 2] * n,
+        "score_own": right[:n].astype(float).tolist(),
+        "score_other": [0.5] * n,
+        "correct": right[:n].tolist(),
+    }
+    if method in ("prompted", "prompted-4way", "greedy", "m3id"):
+        rows["parsed"] = (right[:n] | (i % 2 == 0)).tolist()
+    if method == "two-images":
+        rows |= {"correct_first": right[:n].tolist(), "correct_second": [True] * n}
+    return rows
+
+
+def cell(rows: pd.DataFrame, benchmark, method, relation="all", **more) -> pd.Series:
+    chosen = {"benchmark": benchmark, "method": method, "relation": relation, **more}
+    for name, value in chosen.items():
+        rows = rows[rows[name] == value]
+    (row,) = [row for _, row in rows.iterrows()]
+    return row
+
+
+@pytest.fixture
+def paper(tmp_path):
+    fill(tmp_path, "whatsup-a", "matching", right=0.4)
+    fill(tmp_path, "whatsup-a", "vqascore", right=0.9)
+    fill(tmp_path, "whatsup-a", "prompted", right=0.8, sets=10, skipped=["s39"])
+    fill(tmp_path, "coco-spatial", "matching", right=0.6)
+    return read(tmp_path)
+
+
+@pytest.fixture
+def mmvp(tmp_path):
+    fill(tmp_path, "mmvp", "matching", right=0.4)
+    fill(tmp_path, "mmvp", "greedy", right=0.5)
+    fill(tmp_path, "mmvp", "m3id", right=0.6)
+    fill(tmp_path, "mmvp", "two-images", right=0.6)
+    fill(tmp_path, "mmvp", "relative-preference", right=0.6, role="clip")
+    fill(tmp_path, "mmvp", "relative-preference", right=0.8, role="mllm")
+    fill(tmp_path, "mmvp-vlm", "matching-text-to-image")
+    return read(tmp_path)
+
+
+@pytest.fixture
+def mini(tmp_path):
+    fill(tmp_path, "tabletop-mmvp", "matching", right=0.4)
+    fill(tmp_path, "tabletop-mmvp", "greedy", right=0.6)
+    fill(tmp_path, "tabletop-mmvp", "relative-preference", right=0.6, role="clip")
+    return read(tmp_path)
+
+
+class TestPaper:
+    def test_every_number_stands_beside_a_measurement_of_its_own_protocol_or_is_told_apart(self):
+        apart = report.without_protocol()
+        for number in PUBLISHED:
+            relative = [METHODS[name].decides == "pair" for name in number.methods]
+            assert all(is_relative == (number.kind == "relative") for is_relative in relative)
+            assert (number in apart) == (not number.methods)
+
+    def test_numbers_for_other_protocols_are_told_apart(self, tmp_path, monkeypatch):
+        other = Published(CLIP, "mmvp", "all", "pair", 0.5, "M3ID", "v9", "H", ("m3id",))
+        monkeypatch.setattr(report, "PUBLISHED", (*PUBLISHED, other))
+        assert other in report.without_protocol()  # CLIP does not decode
+        text = report.to_markdown(read(tmp_path), "paper")
+        _, after = text.split("not part of this study:\n\n")
+        assert "- 50.0: CLIP ViT-L/14-336, MMVP, pair accuracy by M3ID (v9) [H]" in after
+
+
+class TestCells:
+    def test_they_are_what_summarize_gives(self, paper):
+        rows = report.cells(paper, "paper")
+        (key,) = rows.loc[(rows["method"] == "vqascore") & rows["key"].notna(), "key"].unique()
+        pred = report.predictions(paper, key)
+        expected = summarize(pred, by="relation")
+        for relation in ("left/right", "on/under"):
+            row = cell(rows, "whatsup-a", "vqascore", relation)
+            for name, value in expected.loc[relation].items():
+                assert row.get(name, value) == value, name
+            assert np.isnan(row["set_accuracy"])
+        row = cell(rows, "whatsup-a", "vqascore")
+        assert row["individual_accuracy"] == pred["correct"].mean()
+        assert row["set_accuracy"] == summarize_sets(pred)["set_accuracy"].item()
+
+    def test_cells_without_results_say_so(self, paper):
+        rows = report.cells(paper, "paper")
+        row = cell(rows, "whatsup-b", "vqascore")
+        assert (row["status"], row["model"]) == ("not run", "llava-hf/llava-1.5-7b-hf")
+        assert np.isnan(row["individual_accuracy"])
+        assert cell(rows, "whatsup-a", "matching")["status"] == "run"
+        assert cell(rows, "gqa-spatial", "matching")["status"] == "not run"
+
+    def test_the_papers_numbers_stand_beside_also_where_nothing_was_run(self, paper):
+        rows = report.cells(paper, "paper")
+        row = cell(rows, "whatsup-a", "matching", "left/right")
+        assert (row["paper_individual"], row["paper_pair"]) == (0.490, 0.019)
+        assert row["paper_pair_text"] == "1.9 [S]"
+        row = cell(rows, "whatsup-b", "matching", "left/right")
+        assert row["status"] == "not run" and row["paper_pair"] == 0.108
+        assert np.isnan(row["paper_individual"])  # not found, so not filled in
+
+    def test_the_difference_is_ours_minus_the_papers(self, paper):
+        rows = report.cells(paper, "paper")
+        row = cell(rows, "whatsup-a", "vqascore", "left/right")
+        assert row["difference_pair"] == pytest.approx(row["pair_accuracy"] - 0.932)
+
+    def test_parts_and_other_models_have_no_difference(self, tmp_path):
+        fill(tmp_path, "whatsup-a", "matching", sets=10)
+        fill(tmp_path, "whatsup-a", "matching", asked="ViT-B-32")
+        fill(tmp_path, "tabletop-a", "matching")
+        rows = report.cells(read(tmp_path), "paper")
+        part = cell(rows, "whatsup-a", "matching", "left/right", model="ViT-L-14-336")
+        assert part["status"] == "partly run" and part["paper_pair"] == 0.019
+        assert (part["n_sets"], part["of_sets"]) == (10, N_SETS)
+        other = cell(rows, "whatsup-a", "matching", "left/right", model="ViT-B-32")
+        assert np.isnan(other["paper_pair"])
+        mini = report.cells(read(tmp_path), "mini")
+        row = cell(mini, "tabletop-a", "matching", "left/right")
+        assert row["paper_pair"] == 0.019  # of What'sUp A, which it mirrors
+        assert mini.filter(like="difference").isna().all(axis=None)
+
+    def test_results_of_other_settings_have_rows_of_their_own(self, tmp_path):
+        fill(tmp_path, "whatsup-a", "vqascore", dtype="float16")
+        fill(tmp_path, "whatsup-a", "vqascore", dtype="float16", quantization="4bit", right=0.8)
+        rows = report.cells(read(tmp_path), "paper")
+        half, four = (cell(rows, "whatsup-a", "vqascore", precision=p) for p in ("float16", "4bit"))
+        assert half["individual_accuracy"] < four["individual_accuracy"]
+        shown = report.shown(rows[rows["table"] == "two-way"])
+        assert {"precision", "key"} <= set(shown)
+
+    def test_answers_that_were_not_parsed_and_skipped_sets_are_counted(self, paper):
+        row = cell(report.cells(paper, "paper"), "whatsup-a", "prompted")
+        (key,) = {row["key"]}
+        assert row["n_unparsed"] == (~report.predictions(paper, key)["parsed"]).sum() > 0
+        assert row["n_skipped"] == 1
+
+    def test_single_images_have_no_pairs(self, paper):
+        row = cell(report.cells(paper, "paper"), "coco-spatial", "matching")
+        assert row["individual_chance"] == 0.5 and np.isnan(row["pair_accuracy"])
+
+    def test_a_relative_preference_has_an_accuracy_and_a_chance_level_of_its_own(self, mmvp):
+        rows = report.cells(mmvp, "paper")
+        for reader, share, role in (("CLIP", 0.64, "clip"), ("LLaVA", 0.733, "mllm")):
+            row = cell(rows, "mmvp", "relative-preference", reader=reader)
+            (key,) = [k for k, s in mmvp.settings.items() if s["method"]["name"] == row["method"]
+                      and s["model"]["role"] == role]  # fmt: skip
+            right = report.predictions(mmvp, key)["correct"]
+            assert len(right) == N_SETS and row["relative_accuracy"] == right.mean()
+            assert (row["relative_chance"], row["paper_relative"]) == (0.5, share)
+            assert row["relative_accuracy_low"] < row["relative_accuracy"]
+            assert row[["individual_accuracy", "pair_accuracy", "paper_pair"]].isna().all()
+            assert row["difference_relative"] == pytest.approx(right.mean() - share)
+        row = cell(rows, "mmvp", "greedy")
+        assert (row["pair_chance"], row["paper_pair"]) == (0.25, 0.253)
+        assert np.isnan(row["relative_accuracy"])
+
+    def test_a_prompt_of_two_images_tells_how_much_their_place_matters(self, mmvp):
+        row = cell(report.cells(mmvp, "paper"), "mmvp", "two-images")
+        assert row["second_accuracy"] == 1.0
+        assert row["first_accuracy"] == row["individual_accuracy"]
+        assert row["place_bias"] == pytest.approx(row["first_accuracy"] - 1)
+        assert row["place_bias_low"] < row["place_bias"] < row["place_bias_high"]
+
+    def test_patterns_that_were_not_published_have_no_rows(self, mmvp):
+        rows = report.cells(mmvp, "paper")
+        assert set(rows.loc[rows["table"] == "mmvp", "relation"]) == {"all"}
+
+    def test_an_unknown_scale_is_refused(self, paper):
+        with pytest.raises(ValueError, match="unknown scale 'huge'"):
+            report.cells(paper, "huge")
+
+
+class TestComparisons:
+    def test_they_are_paired_and_on_the_sets_that_both_have(self, paper):
+        rows = report.comparisons(paper, "paper")
+        keys = dict(zip(rows["second"], rows["key_second"], strict=True))
+        first = report.predictions(paper, rows["key_first"][0])
+        second = report.predictions(paper, keys["LLaVA prompted"])
+        expected = compare(first[first["set_id"].isin(second["set_id"])], second)
+        (row,) = rows.query("second == 'LLaVA prompted' and relation == 'all'").itertuples()
+        assert row.n == 20
+        assert (row.difference, row.p_value) == (expected["difference"], expected["p_value"])
+
+    def test_a_method_for_both_kinds_of_models_is_compared_between_them(self, mmvp):
+        rows = report.comparisons(mmvp, "paper")
+        (row,) = rows[rows["table"] == "mmvp-relative"].itertuples()
+        assert (row.first, row.second) == ("CLIP relative-preference", "LLaVA relative-preference")
+        assert (row.n, row.chance) == (N_SETS, 0.5)
+        (row,) = rows[rows["second"] == "LLaVA m3id"].itertuples()
+        assert (row.first, row.n, row.chance) == ("LLaVA greedy", N_SETS, 0.25)
+
+    def test_without_two_readers_there_are_none(self, tmp_path):
+        fill(tmp_path, "whatsup-a", "matching")
+        assert report.comparisons(read(tmp_path), "paper").empty
+
+
+class TestText:
+    def test_markdown_holds_every_table_and_says_what_was_not_run(self, paper):
+        text = report.to_markdown(paper, "paper")
+        assert text.count("\n## What'sUp") == 2 and "## COCO-spatial" in text
+        (line,) = re.findall(r"^\| whatsup-a \| left/right \| CLIP .*$", text, re.M)[:1]
+        row = cell(report.cells(paper, "paper"), "whatsup-a", "matching", "left/right")
+        assert f"| {100 * row['pair_accuracy']:.1f} [" in line and "| 1.9 [S] |" in line
+        assert f"| {100 * row['difference_pair']:+.1f} |" in line
+        assert "- whatsup-b, LLaVA llava-hf/llava-1.5-7b-hf, prompted" in text
+        assert "| 10 of 40 |" in text and "a score was no number: 1." in text
+        assert "[S] second-hand notes that quote the paper" in text
+        assert "- 31.3: LLaVA-1.5-7B, MMVP, pair accuracy by M3ID (v1) [S]" in text
+        assert "abacus" in text and "2025-01-02" in text
+        assert not re.search(r"\bnan\b|<NA>", text)
+
+    def test_relative_preferences_stand_in_a_table_of_their_own(self, mmvp):
+        text = report.to_markdown(mmvp, "paper")
+        tables = {part.partition("\n")[0]: part for part in text.split("\n## ")}
+        (relative,) = [part for title, part in tables.items() if "relative preference" in title]
+        assert "chance 50%" in relative.partition("\n")[0]
+        assert "| relative accuracy | relative chance | paper, relative |" in relative
+        assert "| 50 | 64.0 [S] |" in relative and "pair accuracy" not in relative
+        others = [part for part in tables.values() if part is not relative]
+        assert not any("| relative accuracy" in part for part in others)
+        assert "| greedy | 40 |" in text and "| 25.3 [S] |" in text
+
+    def test_relations_that_stand_apart_have_a_row_each_and_a_column_for_each_method(self, mini):
+        text = report.to_markdown(mini, "mini")
+        assert "Pair accuracy by visual pattern in tabletop-mmvp, chance 25:" in text
+        assert "Relative accuracy by visual pattern in tabletop-mmvp, chance 50:" in text
+        rows = report.cells(mini, "mini")
+        shown = report.shown_relations(rows[rows["table"] == "mmvp"])
+        assert list(shown) == ["relation", "sets", "CLIP matching", "LLaVA greedy"]
+        assert shown["relation"].tolist() == ["colour", "text"] and (shown["sets"] == 20).all()
+        row = cell(rows, "tabletop-mmvp", "greedy", "text")
+        assert shown["LLaVA greedy"][1].startswith(f"{100 * row['pair_accuracy']:.1f} [")
+        assert report.shown_relations(rows[rows["table"] == "two-way"]).empty
+
+    def test_a_relation_has_all_its_sets_where_all_was_run(self, mini, tmp_path):
+        fill(tmp_path, "tabletop-mmvp", "matching-text-to-image")
+        rows = report.cells(read(tmp_path), "mini")
+        shown = report.shown(rows[rows["table"] == "mmvp-vlm"])
+        assert shown["sets"].tolist() == ["20", "20", "40"]
+
+    def test_every_row_of_a_markdown_table_has_as_many_cells(self, paper, mmvp, mini):
+        for scale in SCALES:
+            blocks = re.findall(r"(?:^\|.*\n)+", report.to_markdown(mini, scale), re.M)
+            assert blocks
+            for block in blocks:
+                assert len({line.count("|") for line in block.splitlines()}) == 1
+
+    def test_an_empty_store_gives_the_papers_numbers_alone(self, tmp_path):
+        text = report.to_markdown(read(tmp_path), "paper")
+        assert "| not run | 49.0 [S] | 1.9 [S] |" in text and "provenance" not in text
+        text = report.to_markdown(read(tmp_path), "mini")
+        assert "tabletop-a mirrors whatsup-a" in text
+
+    def test_code_that_changed_between_runs_is_told(self, paper):
+        assert "code was changed" not in report.to_markdown(paper, "paper")
+        paper.runs[next(iter(paper.runs))]["source"] = "new"
+        assert "code was changed" in report.to_markdown(paper, "paper")
+
+    def test_results_whose_settings_or_provenance_are_lost_break_nothing(self, paper):
+        paper.runs.clear()
+        lost = next(iter(paper.settings))
+        del paper.settings[lost], paper.about[lost]
+        text = report.to_markdown(paper, "paper")
+        assert lost[:8] not in text and "| abacus |" not in text
+
+    def test_csv_holds_the_numbers_in_full(self, paper):
+        rows = report.cells(paper, "paper")
+        back = pd.read_csv(io.StringIO(report.to_csv(paper, "paper")))
+        assert list(back) == list(rows) and len(back) == len(rows)
+        np.testing.assert_array_equal(back["pair_accuracy"], rows["pair_accuracy"].astype(float))
+
+
+def test_figures_show_the_tables_that_have_results(paper):
+    drawn = report.figures(report.cells(paper, "paper"))
+    assert list(drawn) == ["two-way", "spatial"]
+    labels = [text.get_text() for text in drawn["two-way"].axes[0].get_yticklabels()]
+    assert "whatsup-a, left/right, CLIP, matching" in labels
+    assert not any("whatsup-b" in label for label in labels)
+    for figure in drawn.values():
+        plt.close(figure)
+
+
+def test_the_figure_of_a_relative_preference_names_it_and_shows_its_chance_level(mini):
+    drawn = report.figures(report.cells(mini, "mini"))
+    assert list(drawn) == ["mmvp", "mmvp-relative"]
+    (axes,) = drawn["mmvp-relative"].axes
+    assert (axes.get_title(), axes.get_xlabel()) == ("Relative preference", "Share of pairs")
+    chance = [line.get_segments() for line in axes.collections if line.get_label() == "chance"]
+    assert {x for segments in chance for ((x, _), _) in segments} == {0.5}
+    # Relations have no dots of their own here.
+    assert len(drawn["mmvp"].axes[0].get_yticklabels()) == 2
+    for figure in drawn.values():
+        plt.close(figure)
+
+
+def test_without_two_methods_there_is_nothing_to_compare_and_nothing_breaks():
+    assert report.shown_comparisons(pd.DataFrame()).empty
