@@ -1,5 +1,5 @@
-"""Decoding by two streams: VCD, M3ID and a plain text contrast."""
+"""Contrastive decoding: the formulas here, models decoded by them in `streams`."""
 
-from .contrast import M3ID, VCD, Contrast, TextContrast
+from .contrasts import M3ID, VCD, Contrast, TextContrast
 
 __all__ = ["M3ID", "VCD", "Contrast", "TextContrast"]

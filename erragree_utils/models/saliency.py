@@ -72,10 +72,9 @@ def answer_saliency(
         raise ValueError(f"answers are two, not {answers!r}")
 
     def encode(batch: list[tuple[Image.Image, str]], first: int) -> np.ndarray:
-        groups = [[encodable(image, first + i)] for i, (image, _) in enumerate(batch)]
-        branches = mllm.branches(
+        branches = mllm.engine.branches(
             [[(question, answer) for answer in answers] for _, question in batch],
-            [len(group) for group in groups],
+            [1] * len(batch),
             first,
         )
         wanted = torch.tensor([[_next(branch) for branch in row] for row in branches])
@@ -84,9 +83,9 @@ def answer_saliency(
                 f"the answers {answers[0]!r} and {answers[1]!r} begin with the same token of "
                 f"{mllm.name}: choose answers that differ in their first word"
             )
-        texts = mllm.prompts([question for _, question in batch], list(map(len, groups)), first)
-        inputs = mllm.processed(groups, texts, first)
-        mllm.check_length(inputs["attention_mask"], 1, first)
+        batch = [(encodable(image, first + i), text) for i, (image, text) in enumerate(batch)]
+        inputs = mllm.engine.inputs(batch, first)
+        mllm.engine.check_length(inputs["attention_mask"], 1, first)
         return _gradient_times_input(mllm, inputs, wanted.to(mllm.device), first)
 
     total, label = length(images), "images" if progress else None

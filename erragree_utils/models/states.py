@@ -144,14 +144,9 @@ def mllm_states(
     layers, projector = list(core.language_model.layers), core.multi_modal_projector
 
     def encode(batch: list[tuple[Image.Image, str]], first: int) -> list[dict[str, np.ndarray]]:
-        groups = [[encodable(image, first + i)] for i, (image, _) in enumerate(batch)]
-        texts = mllm.prompts([question for _, question in batch], list(map(len, groups)), first)
-        ids = mllm.tokens(texts)
-        for i, (text, (_, question)) in enumerate(zip(texts, batch, strict=True)):
-            mllm.check_images(ids[text], question, 1, first + i)
-            mllm.note_unknown(ids[text], question)
-        inputs = mllm.processed(groups, texts, first)
-        mllm.check_length(inputs["attention_mask"], 0, first)
+        batch = [(encodable(image, first + i), text) for i, (image, text) in enumerate(batch)]
+        inputs = mllm.engine.inputs(batch, first)
+        mllm.engine.check_length(inputs["attention_mask"], 0, first)
         places = inputs["input_ids"] == mllm.processor.image_token_id
         found: dict[str, np.ndarray] = {}
 
@@ -182,7 +177,7 @@ def mllm_states(
 
     total, label = length(images), "images" if progress else None
     rows = aligned(images, questions=questions)
-    return _joined(mllm.gather(rows, total, batch_size, encode, label))
+    return _joined(mllm.engine.gather(rows, total, batch_size, encode, label))
 
 
 def untrained(clip: Clip, seed: int = 0) -> Clip:

@@ -27,18 +27,13 @@ from transformers import (
     LogitsProcessorList,
 )
 
-from erragree_utils.decoding import contrast as decoding
-from erragree_utils.decoding.contrast import (
-    M3ID,
-    VCD,
-    Contrast,
-    ContrastiveLogitsProcessor,
-    TextContrast,
-    add_noise,
+from erragree_utils.decoding import M3ID, VCD, Contrast, TextContrast, processor
+from erragree_utils.decoding.contrasts import add_noise
+from erragree_utils.decoding.processor import ContrastiveLogitsProcessor, Seeds, named_seed
+from erragree_utils.decoding.streams import (
     combined_logprobs,
     contrastive_option_logprobs,
     generate_contrastive,
-    named_seed,
     option_streams,
 )
 from erragree_utils.models import EncodeError
@@ -145,7 +140,7 @@ class Reference:
             noised = self._prompt(images, question)
             if images:
                 pixels = noised["pixel_values"]
-                noise = decoding._normals(decoding._Seeds(SEED), index, [len(images)], pixels)
+                noise = Seeds(SEED).normals(index, [len(images)], pixels)
                 noised["pixel_values"] = reference_noise(pixels, contrast.noise_step, noise)
             self.inputs[1] = noised
 
@@ -302,12 +297,12 @@ class TestNoise:
 
     def test_an_image_has_its_own_noise_whatever_batch_it_is_in(self):
         pixels = torch.zeros(4, 3, 5, 5)
-        one, two = decoding._Seeds(1), decoding._Seeds(2)
-        together = decoding._normals(one, 0, [1, 2, 0, 1], pixels)
-        later = decoding._normals(one, 1, [2, 0, 1], pixels[1:])
+        one, two = Seeds(1), Seeds(2)
+        together = one.normals(0, [1, 2, 0, 1], pixels)
+        later = one.normals(1, [2, 0, 1], pixels[1:])
         assert torch.equal(together[1:], later)
         assert len({float(row.sum()) for row in together}) == 4
-        assert not torch.equal(together, decoding._normals(two, 0, [1, 2, 0, 1], pixels))
+        assert not torch.equal(together, two.normals(0, [1, 2, 0, 1], pixels))
 
 
 # --- generation ----------------------------------------------------------------------------------
@@ -440,7 +435,7 @@ class TestSampling:
     def test_tokens_are_drawn_from_the_combined_distribution(
         self, tiny, entries, contrast, temperature, top_p
     ):
-        uniforms = decoding._uniforms(decoding._Seeds(SEED), 0, 5, LENGTH)
+        uniforms = Seeds(SEED).uniforms(0, 5, LENGTH)
 
         def picker(i: int):
             def pick(logprobs: torch.Tensor, step: int) -> torch.Tensor:
@@ -513,7 +508,7 @@ class TestSampling:
     def test_a_number_next_to_1_draws_no_impossible_token(self):
         p = torch.tensor([[0.25, 0.0, 0.75, 0.0]])
         numbers = (0.0, 0.2499, 0.25, 0.9999999, 1.0)
-        drawn = [decoding._drawn(p, torch.tensor([[u]])).item() for u in numbers]
+        drawn = [processor._drawn(p, torch.tensor([[u]])).item() for u in numbers]
         assert drawn == [0, 0, 2, 2, 2]
 
 
@@ -552,7 +547,8 @@ def reference_option(reference: Reference, option: str) -> np.ndarray:
 
 
 def scores(mllm, entries, options, contrast, **more) -> list[np.ndarray]:
-    return contrastive_option_logprobs(mllm, *entries, options, contrast, seed=SEED, **more)
+    found = contrastive_option_logprobs(mllm, *entries, options, [contrast], seed=SEED, **more)
+    return [scores for (scores,) in found]
 
 
 class TestOptions:
@@ -581,14 +577,14 @@ class TestOptions:
         kept = option_streams(tiny, *entries, OPTIONS, VCD(), seed=SEED)
         for strength in (0, 0.3, 2):
             contrast = VCD(beta=0).with_strength(strength)
-            found = [[s.logprobs(contrast).mean() for s in row] for row in kept]
+            found = [[each.mean() for each in combined_logprobs(row, contrast)] for row in kept]
             expected = scores(tiny, entries, OPTIONS, contrast)
             np.testing.assert_allclose(found, expected, atol=1e-6)
             answers = [s for row in kept for s in row]
             together = combined_logprobs(answers, contrast)
             assert len({len(each) for each in together}) > 1  # answers of different lengths
             for one, its in zip(answers, together, strict=True):
-                np.testing.assert_allclose(one.logprobs(contrast), its, atol=1e-6)
+                np.testing.assert_allclose(*combined_logprobs([one], contrast), its, atol=1e-6)
         assert kept[0][2].conditional.shape == (2, len(tiny.processor.tokenizer))
 
     def test_options_and_their_number_may_differ_and_the_batch_size_changes_nothing(
@@ -675,18 +671,18 @@ class TestWhatCannotBeAsked:
     def test_options_that_a_generator_gives_are_scored_all_the_same(self, tiny):
         arguments = (tiny, pictures(2), "Where is it?")
         options = ["left", "right"]
-        expected = contrastive_option_logprobs(*arguments, options, VCD(beta=0))
-        found = contrastive_option_logprobs(*arguments, (o for o in options), VCD(beta=0))
+        expected = contrastive_option_logprobs(*arguments, options, [VCD(beta=0)])
+        found = contrastive_option_logprobs(*arguments, (o for o in options), [VCD(beta=0)])
         np.testing.assert_array_equal(found, expected)
-        assert np.shape(found) == (2, 2)
+        assert np.shape(found) == (2, 1, 2)
 
     def test_options(self, tiny):
         with pytest.raises(TypeError, match=r"wrap the single one in \[ \]"):
-            contrastive_option_logprobs(tiny, pictures(1), "Why?", "left", VCD())
+            contrastive_option_logprobs(tiny, pictures(1), "Why?", "left", [VCD()])
         with pytest.raises(EncodeError, match="answer of entry 0 is ' ', not a text"):
-            contrastive_option_logprobs(tiny, pictures(1), "Why?", [" "], VCD())
+            contrastive_option_logprobs(tiny, pictures(1), "Why?", [" "], [VCD()])
 
     def test_damaged_weights(self, tiny, monkeypatch):
         broken = SimpleNamespace(combine=lambda c, u, t: c * torch.nan, noise_step=None)
-        with pytest.raises(EncodeError, match="entry 0 is not a number"):
-            contrastive_option_logprobs(tiny, pictures(1), "Why?", ["left"], broken)
+        with pytest.raises(EncodeError, match="entry 0 is not finite"):
+            contrastive_option_logprobs(tiny, pictures(1), "Why?", ["left"], [broken])

@@ -199,7 +199,7 @@ class TestPrompt:
         other = "{{ bos_token }}[INST] {{ messages[-1]['content'][-1]['text'] }} [/INST]"
         monkeypatch.setattr(small.processor, "chat_template", other)
         assert small.prompt("Why?") == "<s>[INST] Why? [/INST]"
-        (ids,) = small.tokens(["<s>[INST]"]).values()
+        (ids,) = small.engine.tokens(["<s>[INST]"]).values()
         assert ids.count(small.processor.tokenizer.bos_token_id) == 1
 
     @pytest.mark.parametrize("template", ["{% if", "{{ messages[9].content }}", "{{ nothing() }}"])
@@ -225,7 +225,7 @@ class TestStandIn:
         assert config.vision_feature_select_strategy == "default"
 
     def test_images_become_336_pixels_and_576_tokens(self, small):
-        inputs = small.processed([noise(1)], [small.prompt("Why?")], 0)
+        inputs = small.engine.inputs([(noise(1), "Why?")], 0)
         assert inputs["pixel_values"].shape == (1, 3, 336, 336)
         assert (inputs["input_ids"] == small.processor.image_token_id).sum() == 576
 
@@ -312,15 +312,15 @@ class TestLogprobs:
         assert found[1][0] == pytest.approx(alone(small, noise(2)[1:], "Who?", "on"), abs=1e-4)
 
     def test_out_of_memory_halves_the_batch(self, small, monkeypatch):
-        score, sizes = small._score, []
+        answers, sizes = small.engine.answers, []
 
-        def tight(groups, rows, first):
-            sizes.append(len(groups))
-            if len(groups) > 2:
+        def tight(streams, rows, first):
+            sizes.append(len(rows))
+            if len(rows) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return score(groups, rows, first)
+            return answers(streams, rows, first)
 
-        monkeypatch.setattr(small, "_score", tight)
+        monkeypatch.setattr(small.engine, "answers", tight)
         with pytest.warns(UserWarning, match="batch size reduced to 2"):
             found = small.answer_logprobs(noise(5), [BRANCHES] * 5, batch_size=4)
         assert sizes == [4, 2, 2, 1] and len(found) == 5
@@ -361,7 +361,7 @@ def next_(tmp_path_factory):
 class TestOtherFamilies:
     def test_images_of_different_lengths_share_a_batch(self, next_):
         images = [image.resize((50 + 60 * i, 70)) for i, image in enumerate(noise(3))]
-        inputs = next_.processed([[i] for i in images], [next_.prompt("Why?")] * 3, 0)
+        inputs = next_.engine.inputs([(image, "Why?") for image in images], 0)
         tokens = (inputs["input_ids"] == next_.processor.image_token_id).sum(dim=1)
         assert len(set(tokens.tolist())) > 1
 
@@ -425,15 +425,15 @@ class TestGenerators:
         assert small.generate(images, ("Why?" for _ in images), max_new_tokens=2) == answers
 
     def test_a_group_outlives_a_batch_that_was_too_large(self, small, monkeypatch):
-        score, sizes = small._score, []
+        answers, sizes = small.engine.answers, []
 
-        def tight(groups, rows, first):
-            sizes.append([len(group) for group in groups])
-            if len(groups) > 1:
+        def tight(streams, rows, first):
+            sizes.append(streams[0].n_images)
+            if len(rows) > 1:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return score(groups, rows, first)
+            return answers(streams, rows, first)
 
-        monkeypatch.setattr(small, "_score", tight)
+        monkeypatch.setattr(small.engine, "answers", tight)
         groups = [(image for image in noise(2)) for _ in "12"]
         with pytest.warns(UserWarning, match="batch size reduced to 1"):
             small.option_logprobs(groups, "Why?", ["left"])

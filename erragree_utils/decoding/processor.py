@@ -1,0 +1,147 @@
+"""Two streams decoded as one inside ``generate()``, and random numbers of each entry."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from .contrasts import Contrast
+
+# The random numbers of an entry, by what they are for.
+_DRAW, _NOISE = 0, 1
+
+
+class ContrastiveLogitsProcessor(LogitsProcessor):
+    """Makes ``generate()`` decode two streams as one.
+
+    The batch holds the prompts in rows [0, N) and those of the second stream in rows [N, 2N). Both
+    rows of a pair get the same combined logits, and so go on with the same token.
+
+    Parameters
+    ----------
+    contrast : Contrast
+    prompt_length : int
+        Tokens of the prompts, padding included.
+    warpers : list of transformers.LogitsProcessor, optional
+        Applied to the combined logits, such as a temperature.
+    draws : torch.Tensor, shape (N, T), optional
+        Numbers in [0, 1) by which token t of each answer is drawn from the combined distribution;
+        without them the likeliest is taken.
+
+    Notes
+    -----
+    Give it to ``generate(do_sample=False, num_beams=1)``, also for sampling. Transformers' own
+    sampling draws for each row by itself, so that the rows of a pair would part; and it applies its
+    temperature and top-p after the processors it is given, which is the order here, too.
+    """
+
+    def __init__(
+        self,
+        contrast: Contrast,
+        prompt_length: int,
+        warpers: Sequence[LogitsProcessor] = (),
+        draws: torch.Tensor | None = None,
+    ):
+        self.contrast, self.prompt_length = contrast, prompt_length
+        self.warpers, self.draws = LogitsProcessorList(warpers), draws
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
+        """Logits (2N, V) of both streams in, the combined ones twice out."""
+        n, odd = divmod(len(scores), 2)
+        step = input_ids.shape[1] - self.prompt_length + 1
+        if odd or (step > 1 and not torch.equal(input_ids[:n, -1], input_ids[n:, -1])):
+            raise RuntimeError(
+                "the two streams went different ways: the batch needs each prompt in both halves, "
+                "and generate() needs do_sample=False and num_beams=1 (give draws to sample)"
+            )
+        combined = self.contrast.combine(scores[:n], scores[n:], step)
+        if self.draws is not None:
+            combined = self.warpers(input_ids[:n], combined)
+            token = _drawn(combined.softmax(dim=-1), self.draws[:, step - 1 : step])
+            combined = torch.full_like(combined, -torch.inf).scatter_(1, token, 0.0)
+        return combined.repeat(2, 1)
+
+
+def _drawn(probabilities: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """The token at which the cumulated probabilities pass u; (N, V) and (N, 1) to (N, 1)."""
+    passed = probabilities.cumsum(dim=-1)
+    # Below the sum by more than a rounding error, lest the last token comes, likely or not.
+    aim = u.clamp(max=1 - 1e-6) * passed[:, -1:]
+    return torch.searchsorted(passed, aim, right=True)
+
+
+def warpers(do_sample: bool, temperature: float, top_p: float) -> list[LogitsProcessor]:
+    if not 0 < temperature < math.inf or not 0 < top_p <= 1:
+        raise ValueError(
+            "temperature must be positive and top_p between 0 and 1, not "
+            f"{temperature!r} and {top_p!r}"
+        )
+    if not do_sample and (temperature, top_p) != (1, 1):
+        raise ValueError("temperature and top_p are for sampling: give do_sample=True as well")
+    warpers: list[LogitsProcessor] = []
+    if temperature != 1:
+        warpers.append(TemperatureLogitsWarper(float(temperature)))
+    if top_p < 1:
+        warpers.append(TopPLogitsWarper(float(top_p)))
+    return warpers
+
+
+def named_seed(*name: object) -> int:
+    """A seed that follows from an item's name, wherever the item stands in a list.
+
+    For protocols whose results must not depend on which other items are asked in the same call.
+    """
+    return zlib.crc32(repr(name).encode())
+
+
+def pair_seeds(pairs: Iterable[Any]) -> list[int]:
+    """A seed for both images of each pair, in order, from the pair's name and the image's index."""
+    return [named_seed(pair.pair_id, i) for pair in pairs for i in (0, 1)]
+
+
+class Seeds:
+    """Random numbers of an entry, by one seed for all or one for each."""
+
+    def __init__(self, seed: int | Sequence[int] | None):
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self._one = None if isinstance(seed, Sequence | np.ndarray) else _whole(seed)
+        self._each = [_whole(s) for s in seed] if self._one is None else []
+
+    def uniforms(self, first: int, n: int, length: int) -> torch.Tensor:
+        """Numbers in [0, 1), (n, length): a row for each entry, whatever batch it is in."""
+        rows = [self._rng(_DRAW, first + i).random(length) for i in range(n)]
+        return torch.from_numpy(np.stack(rows)).float()
+
+    def normals(self, first: int, n_images: Sequence[int], pixels: torch.Tensor) -> torch.Tensor:
+        """Standard normal numbers of the shape of `pixels`, (images, ...)."""
+        places = [(first + i, k) for i, n in enumerate(n_images) for k in range(n)]
+        rows = [
+            self._rng(_NOISE, *place).standard_normal(pixels.shape[1:], dtype=np.float32)
+            for place in places
+        ]
+        return torch.from_numpy(np.stack(rows)).to(pixels.device)
+
+    def _rng(self, purpose: int, entry: int, *place: int) -> np.random.Generator:
+        if self._one is not None:
+            return np.random.default_rng([self._one, purpose, entry, *place])
+        if entry >= len(self._each):
+            raise ValueError(f"there are {len(self._each)} seeds, and more entries")
+        return np.random.default_rng([self._each[entry], purpose, 0, *place])
+
+
+def _whole(seed: int) -> int:
+    if seed != int(seed) or seed < 0:
+        raise ValueError(f"seed must be an integer, 0 or above, or None, not {seed!r}")
+    return int(seed)
