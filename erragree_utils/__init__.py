@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .models import load_clip
     from .models.mllm import load_mllm
     from .scale import get_scale
-    from .scoring.runner import evaluate
+    from .scoring.scores import evaluate, score
 
 try:
     __version__ = version("erragree-utils")
@@ -26,7 +26,8 @@ _HOMES = {
     "load_clip": "models",
     "load_mllm": "models.mllm",
     "load_benchmark": "benchmarks",
-    "evaluate": "scoring.runner",
+    "evaluate": "scoring.scores",
+    "score": "scoring.scores",
     "get_scale": "scale",
     "summarize": "measures.metrics",
     "summarize_sets": "measures.metrics",
@@ -38,6 +39,7 @@ __all__ = [
     "load_benchmark",
     "load_clip",
     "load_mllm",
+    "score",
     "summarize",
     "summarize_sets",
 ]

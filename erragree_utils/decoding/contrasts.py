@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 NOISE_STEPS = 1000  # of VCD's diffusion schedule
 
@@ -77,6 +79,7 @@ class VCD(Contrast):
     alpha: float = 1.0
     beta: float = 0.1
     noise_step: int = 500
+    name: str = field(default="VCD", init=False, repr=False)  # for asdict
 
     def __post_init__(self) -> None:
         _check("alpha", self.alpha)
@@ -90,7 +93,7 @@ class VCD(Contrast):
         if self.beta == 0:
             return mixed
         cutoff = math.log(self.beta) + conditional.amax(dim=-1, keepdim=True)
-        return mixed.masked_fill(conditional < cutoff, -torch.inf)
+        return mixed.masked_fill(conditional < cutoff, -math.inf)
 
     def with_strength(self, strength: float) -> VCD:
         """As `Contrast.with_strength` says: the strength is ``alpha``."""
@@ -126,6 +129,7 @@ class M3ID(Contrast):
     threshold: float = 0.3
     t0: float = 10
     strength: float = 1.0
+    name: str = field(default="M3ID", init=False, repr=False)  # for asdict
 
     def __post_init__(self) -> None:
         _check("decay", self.decay)
@@ -144,7 +148,7 @@ class M3ID(Contrast):
         if self.threshold == 1:
             return mixed
         unsure = conditional.softmax(dim=-1).amax(dim=-1, keepdim=True) < self.threshold
-        return torch.where(unsure, mixed, conditional)
+        return mixed.where(unsure, conditional)
 
     def with_strength(self, strength: float) -> M3ID:
         """As `Contrast.with_strength` says; later tokens are corrected more, as ever."""
@@ -164,6 +168,7 @@ class TextContrast(Contrast):
     """
 
     strength: float = 1.0
+    name: str = field(default="TextContrast", init=False, repr=False)  # for asdict
 
     def __post_init__(self) -> None:
         _check("strength", self.strength)
@@ -200,6 +205,8 @@ def add_noise(pixels: torch.Tensor, step: int, noise: torch.Tensor) -> torch.Ten
     ValueError
         If the step is not one of the schedule.
     """
+    import torch  # so that listing methods needs no PyTorch
+
     _check_noise_step(step)
     ramp = torch.linspace(-6, 6, NOISE_STEPS, dtype=torch.float64)
     betas = torch.sigmoid(ramp) * (0.5e-2 - 1e-5) + 1e-5
@@ -218,14 +225,15 @@ def _streams_checked(
         )
     if step < 1:
         raise ValueError(f"step counts the answer's tokens from 1, and is {step}")
-    kind = torch.promote_types(conditional.dtype, torch.float32)
-    return conditional.to(kind), contrast.to(kind)
+    if conditional.element_size() < 8:
+        return conditional.float(), contrast.float()
+    return conditional, contrast
 
 
 def _pushed(conditional: torch.Tensor, contrast: torch.Tensor, weight: float) -> torch.Tensor:
     """``l + weight (l - l')``; what is ruled out already stays so."""
     mixed = conditional + weight * (conditional - contrast)
-    return torch.where(conditional.isneginf(), conditional, mixed)
+    return conditional.where(conditional.isneginf(), mixed)
 
 
 def _check(name: str, value: float, most: float = math.inf) -> None:

@@ -1,0 +1,23 @@
+"""A model, a benchmark and a method: the table of scores."""
+
+from .methods import (
+    METHODS,
+    Answer,
+    BothImages,
+    Matching,
+    Method,
+    Options,
+    RelativePreference,
+    VQAScore,
+)
+
+__all__ = [
+    "METHODS",
+    "Answer",
+    "BothImages",
+    "Matching",
+    "Method",
+    "Options",
+    "RelativePreference",
+    "VQAScore",
+]

@@ -1,25 +1,29 @@
-"""Questions with two options, answered in words: greedily, or by contrastive decoding.
-
-A pair has ``pair_id``, two ``images``, two ``options`` of which option i is the answer for image i,
-and a ``prompt``, the same for both images (`benchmarks.mmvp.QuestionPair`). Scoring the options
-instead of writing an answer is `two_images.single_image_scores`.
-"""
+"""Which option an answer in words names: strictly, or none."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import pandas as pd
 
 from ..checks import brief
-from ..decoding.contrast import Contrast, generate_contrastive, pair_seeds
-from .two_images import named_errors
-from .vqascore import DENIAL
+from .captions import one_of
 
-#: The method of a plain answer; of a contrastive one, it is the name of its class.
-GREEDY = "greedy"
+# In answers, which may name the relation alone.
+_ANSWERED = {
+    "left": r"(?:(?:to|on) (?:the|its) )?left(?: side)?",
+    "right": r"(?:(?:to|on) (?:the|its) )?right(?: side)?",
+    "front": r"(?:in[ -])?front",
+    "behind": r"behind",
+    "under": r"under|underneath|beneath",
+    "above": r"above",
+    "below": r"below",
+    "on": r"on top|on",
+}
+_IN_ANSWER = one_of(_ANSWERED)
+# What turns an answer around.
+_DENIAL = re.compile(r"\b(?:not|neither|nor|cannot)\b|n['’]t\b", re.IGNORECASE)
 # A letter that begins an answer: in parentheses or set off, as "A dog" begins with an article.
 _FIRST = re.compile(r"(?:\(\s*([ab])\s*\)|([ab])(?=[.:,)]|$))[.:,)]?", re.IGNORECASE)
 _ANYWHERE = re.compile(r"\(\s*([ab])\s*\)", re.IGNORECASE)
@@ -50,6 +54,18 @@ _CORRECT = re.compile(
     re.IGNORECASE,
 )
 _REJECTED = re.compile(r"\b(?:incorrect|wrong)\b", re.IGNORECASE)
+
+
+def parse_answer(answer: str, options: Iterable[str]) -> str | None:
+    """The one option (a key of `captions.ANSWERS`) that an answer names, or None.
+
+    Strict: an answer that names two of the options, none, or denies something ("not on the left")
+    is not parsed. It may be a sentence: "The mug is on the left" names left alone.
+    """
+    if _DENIAL.search(answer):
+        return None
+    named = {match.lastgroup for match in _IN_ANSWER.finditer(answer)} & set(options)
+    return named.pop() if len(named) == 1 else None
 
 
 def parse_option(
@@ -114,20 +130,8 @@ def _two(options: Iterable[str], name: str) -> list[str]:
 def unparsed(table: pd.DataFrame) -> pd.DataFrame:
     """The answers that named no one option, the most frequent first: to look at.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        What `answer_pairs`, or `runner.evaluate` with a prompted method, returned.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``answer``, ``n`` (how often it was given) and ``pair_id`` (of the first one).
-
-    Raises
-    ------
-    ValueError
-        If the table has no answers in words.
+    Of what `evaluate` returned for a method that writes answers; ``n`` says how often each was
+    given, ``pair_id`` names the first.
     """
     missing = [name for name in ("answer", "parsed", "pair_id") if name not in table]
     if missing:
@@ -152,79 +156,9 @@ def _named(text: str, options: Sequence[str]) -> tuple[set[int], bool]:
         if words[place] and re.search(pattern, rest):
             found.add(place)
             rest = re.sub(pattern, " ", rest)
-    return found, bool(DENIAL.search(rest)) and not set(words) & {"yes", "no"}
+    return found, bool(_DENIAL.search(rest)) and not set(words) & {"yes", "no"}
 
 
 def _words(text: str) -> str:
     plain = re.sub(r"[^\w\s'-]+", " ", text.lower())
     return " ".join(re.sub(r"^(?:an?|the) (?=\w)", "", plain.strip()).split())
-
-
-def answer_pairs(
-    mllm: Any,
-    pairs: Sequence[Any],
-    contrast: Contrast | None = None,
-    blind: bool = False,
-    max_new_tokens: int = 16,
-    batch_size: int = 16,
-    progress: bool = False,
-) -> pd.DataFrame:
-    """Ask about each image of each pair, and read the answers strictly.
-
-    Parameters
-    ----------
-    mllm : Mllm
-    pairs : sequence of QuestionPair or alike
-    contrast : Contrast, optional
-        Decode contrastively. The noise of VCD follows from the pair's name and the image's index.
-    blind : bool
-        Ask without showing the images: both images of a pair then get the same answer.
-    max_new_tokens : int
-    batch_size : int
-        Images at a time; halved when the device's memory is too small.
-    progress : bool
-
-    Returns
-    -------
-    pandas.DataFrame
-        As `runner.evaluate` returns it for prompted methods, a row for each image: ``pair_id``,
-        ``set_id``, ``relation`` and ``pattern`` (the visual pattern), ``image_index``, ``model``,
-        ``method`` (``"greedy"``, or the contrast's class), ``n_options``, ``score_own`` and
-        ``score_other`` (1 for the option that was named), ``correct``, ``answer`` and ``parsed``.
-        An answer that names no one option is not correct.
-
-    Raises
-    ------
-    ValueError
-        If there are no pairs, blind answers are to be contrastive, or an item cannot be encoded (it
-        is named).
-    """
-    pairs = list(pairs)
-    if not pairs:
-        raise ValueError("there are no pairs")
-    if blind and contrast is not None:
-        raise ValueError("without an image nothing is contrasted: leave out contrast")
-    owners = [(pair, i) for pair in pairs for i in (0, 1)]
-    asked = [pair.prompt for pair, _ in owners]
-    images = (None if blind else image for pair in pairs for image in pair.images)
-    settings = {
-        "max_new_tokens": max_new_tokens, "batch_size": batch_size, "progress": progress,
-    }  # fmt: skip
-    with named_errors([f"image {i} of pair {pair.pair_id!r}" for pair, i in owners]):
-        if contrast is None:
-            answers = mllm.generate(images, asked, **settings)
-        else:
-            answers = generate_contrastive(
-                mllm, images, asked, contrast, seed=pair_seeds(pairs), **settings
-            )
-    method = GREEDY if contrast is None else type(contrast).__name__
-    rows = []
-    for (pair, i), answer in zip(owners, answers, strict=True):
-        named = parse_option(answer, pair.options, pair.listed if pair.lettered else None)
-        rows.append({
-            "pair_id": pair.pair_id, "set_id": pair.set_id, "relation": pair.relation,
-            "pattern": pair.pattern, "image_index": i, "model": mllm.name, "method": method,
-            "n_options": 2, "score_own": float(named == i), "score_other": float(named == 1 - i),
-            "correct": named == i, "answer": answer, "parsed": named is not None,
-        })  # fmt: skip
-    return pd.DataFrame(rows)

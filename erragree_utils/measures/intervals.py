@@ -1,0 +1,1 @@
+from .metrics import bootstrap_mean, wilson  # noqa: F401

@@ -1,0 +1,98 @@
+"""What captions say: two things and the relation between them, as a question can ask for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: The word that names a relation in questions and answers, in the order in which they are offered.
+ANSWERS = {
+    "left": "left",
+    "right": "right",
+    "on": "on",
+    "under": "under",
+    "front": "in front",
+    "behind": "behind",
+    "above": "above",
+    "below": "below",
+}
+# In captions, between two things. Longer phrases first: "on the left of" is not an "on".
+_STATED = {
+    "left": r"(?:to|on) the left(?: side)? of|left of",
+    "right": r"(?:to|on) the right(?: side)? of|right of",
+    "front": r"in[ -]front of|front of",
+    "behind": r"behind",
+    "under": r"under|underneath|beneath",
+    "above": r"above",
+    "below": r"below",
+    "on": r"on top of|on",
+}
+
+
+def one_of(phrases: dict[str, str]) -> re.Pattern[str]:
+    """Finds any of the phrases, as whole words; ``lastgroup`` of a match is the phrase's name."""
+    parts = (rf"(?P<{name}>\b(?:{words})\b)" for name, words in phrases.items())
+    return re.compile("|".join(parts), re.IGNORECASE)
+
+
+_IN_CAPTION = one_of(_STATED)
+_SIDE = re.compile(r"(?:left|right|top|bottom)(?: side)?", re.IGNORECASE)  # of the image itself
+_OPENING = re.compile(r"(?:an? )?(?:photo|picture|image) of ", re.IGNORECASE)
+
+
+class CaptionError(ValueError):
+    """A caption does not say how one thing stands to another."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a caption says: `first` is `relation` (a key of `ANSWERS`) of `second`."""
+
+    first: str
+    relation: str
+    second: str
+
+
+def parse_caption(caption: str) -> Statement:
+    """The two things of a caption, without articles, and the one relation it states.
+
+    Such as ``"A red mug to the left of a blue table"``.
+    """
+    text = " ".join(caption.split())
+    found = list(_IN_CAPTION.finditer(text))
+    parts = [text[: found[0].start()], text[found[0].end() :]] if len(found) == 1 else []
+    things = [_thing(part) for part in parts]
+    if not things or not all(things) or _SIDE.fullmatch(things[1]):
+        raise CaptionError(
+            f"the caption {caption!r} does not state one relation between two things, as 'A mug to "
+            "the left of a plate' does: use method 'vqascore', which asks about whole captions"
+        )
+    return Statement(things[0], found[0].lastgroup or "", things[1])
+
+
+def _thing(text: str) -> str:
+    text = re.sub(r"[\s.]+", " ", text).strip()
+    text = _OPENING.sub("", text, count=1)
+    text = re.sub(r" (?:is|are)$", "", text)
+    return re.sub(r"^(?:an?|the) ", "", text, flags=re.IGNORECASE)
+
+
+def relation_question(template: str, statement: Statement, options: Iterable[str]) -> str:
+    """The question about a statement's two things; it does not tell their relation.
+
+    Parameters
+    ----------
+    template : str
+        Of ``{first}``, ``{second}`` and ``{options}``.
+    options : iterable of str
+        Relations on offer (keys of `ANSWERS`); they are listed in the order of `ANSWERS`.
+
+    Returns
+    -------
+    str
+        Such as ``"Where is the mug in relation to the chair? Answer with left or right."``
+    """
+    words = [word for relation, word in ANSWERS.items() if relation in set(options)]
+    listed = f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+    return template.format(first=statement.first, second=statement.second, options=listed)

@@ -1,0 +1,1 @@
+from ..measures.agreement import *  # noqa

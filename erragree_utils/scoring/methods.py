@@ -1,0 +1,228 @@
+"""The ways to ask a model which text fits an image: frozen dataclasses, the usual ones by name.
+
+What a study files results by is ``asdict(method)``, so every field here decides a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal
+
+from ..decoding import M3ID, VCD, Contrast, TextContrast
+from ..tabletop.questions import OF_TWO
+
+#: VQAScore's question, in the paper's words (section 3; Lin et al. 2024, section 3).
+VQA_QUESTION = 'Does this figure show "{caption}"? Please answer yes or no.'
+#: The prompted protocols' question (What'sUp in later work of the paper's authors).
+RELATION_QUESTION = "Where is the {first} in relation to the {second}? Answer with {options}."
+
+
+@dataclass(frozen=True)
+class Method:
+    """What all methods have.
+
+    Attributes
+    ----------
+    roles : tuple of str
+        Kinds of models it is for: ``"clip"``, ``"mllm"``.
+    decides : {"image", "pair"}
+        Whether each image gets a text, or each pair one decision. Chance levels differ.
+    """
+
+    roles: ClassVar[tuple[str, ...]] = ("mllm",)
+    decides: ClassVar[str] = "image"
+
+    @property
+    def weight(self) -> int:
+        """How many images with a prompt an entry of a batch stands for."""
+        return 1
+
+    def underlying(self, role: str) -> Method:
+        """The method whose scores a kind of model gives."""
+        return self
+
+
+@dataclass(frozen=True)
+class Matching(Method):
+    """CLIP's cosine between an image and captions.
+
+    Parameters
+    ----------
+    options : {"pair", "set"}
+        The pair's two captions, or all of its set (four-way in What'sUp). Sets are as they are in
+        the benchmark, so a selection of one relation has two options left.
+    direction : {"image-to-text", "text-to-image"}
+        From text to image, a caption must prefer its own of the pair's images (as MMVP-VLM is
+        scored); both directions use the same four cosines.
+    """
+
+    options: Literal["pair", "set"] = "pair"
+    direction: Literal["image-to-text", "text-to-image"] = "image-to-text"
+    roles: ClassVar = ("clip",)
+
+
+@dataclass(frozen=True)
+class VQAScore(Method):
+    """P(answer) to whether the image shows the caption. `options` as in `Matching`.
+
+    Blind, the image is left out: what the words alone give away. Both images of a pair then get the
+    same scores, so that one of them is right.
+    """
+
+    options: Literal["pair", "set"] = "pair"
+    question: str = VQA_QUESTION
+    answer: str = "Yes"
+    blind: bool = False
+
+
+@dataclass(frozen=True)
+class Options(Method):
+    """Log-likelihood of each option as the answer to a question, in nats.
+
+    Parameters
+    ----------
+    question : str, optional
+        By default the pair's own question, with its options. Or a template of ``{first}``,
+        ``{second}`` and ``{options}`` (`RELATION_QUESTION`), which the pair's captions fill in.
+    contrast : Contrast, optional
+        Score under contrastive decoding. The noise of VCD follows from the pair's name and the
+        image's place.
+    normalize : bool
+        Divide by the number of tokens.
+    blind : bool
+        Leave the image out.
+    """
+
+    question: str | None = None
+    contrast: Contrast | None = None
+    normalize: bool = True
+    blind: bool = False
+
+    @property
+    def weight(self) -> int:
+        """A contrast reads a second stream along."""
+        return 1 if self.contrast is None else 2
+
+
+@dataclass(frozen=True)
+class Answer(Method):
+    """An answer in words, parsed strictly; fields as in `Options`.
+
+    With ``options="set"`` a template offers the relations of the whole set.
+    """
+
+    question: str | None = None
+    options: Literal["pair", "set"] = "pair"
+    contrast: Contrast | None = None
+    max_new_tokens: int = 16
+    blind: bool = False
+
+    @property
+    def weight(self) -> int:
+        """A contrast reads a second stream along."""
+        return 1 if self.contrast is None else 2
+
+
+@dataclass(frozen=True)
+class BothImages(Method):
+    """Options scored with both images in the prompt, in both orders; `prompt` asks about one."""
+
+    prompt: str = OF_TWO
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        for field in ("{which}", "{question}"):
+            if field not in self.prompt:
+                raise ValueError(f"the prompt {self.prompt!r} has no {field}")
+
+    @property
+    def weight(self) -> int:
+        """Two images stand in a prompt."""
+        return 2
+
+
+@dataclass(frozen=True)
+class RelativePreference(Method):
+    """Does image 0 prefer option 0 more than image 1 does? Chance is 50% of pairs.
+
+    CLIP prefers by the cosine, a language model by the log-likelihood of the options.
+    """
+
+    roles: ClassVar = ("clip", "mllm")
+    decides: ClassVar = "pair"
+
+    def underlying(self, role: str) -> Method:
+        """Its scores are those of `Matching` or of `Options`."""
+        return Matching() if role == "clip" else Options()
+
+
+METHODS: Mapping[str, Method] = {
+    "matching": Matching(),
+    "matching-all": Matching("set"),
+    "matching-text-to-image": Matching(direction="text-to-image"),
+    "vqascore": VQAScore(),
+    "vqascore-all": VQAScore("set"),
+    "options": Options(RELATION_QUESTION),
+    "prompted": Answer(RELATION_QUESTION),
+    "prompted-4way": Answer(RELATION_QUESTION, "set"),
+    "question-options": Options(),
+    "greedy": Answer(),
+    "vcd": Answer(contrast=VCD()),
+    "m3id": Answer(contrast=M3ID()),
+    "text-contrast": Answer(contrast=TextContrast()),
+    "two-images": BothImages(),
+    "relative-preference": RelativePreference(),
+}
+
+
+def named_methods(
+    methods: str | Method | Iterable[str | Method] | Mapping[str, str | Method], **changes: Any
+) -> dict[str, Method]:
+    """Methods by the names they have in tables; a mapping's keys are names of one's own.
+
+    Parameters
+    ----------
+    **changes
+        Fields with other values, such as ``blind=True``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method, or it has no such field.
+    """
+    if isinstance(methods, str | Method):
+        methods = [methods]
+    pairs = methods.items() if isinstance(methods, Mapping) else ((None, m) for m in methods)
+    named = {}
+    for name, method in pairs:
+        known = METHODS.get(method) if isinstance(method, str) else method
+        if known is None:
+            raise ValueError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
+        odd = changes.keys() - {field.name for field in fields(known)}
+        if odd:
+            raise ValueError(f"{known!r} has no {' or '.join(sorted(odd))} to choose")
+        label = name or (method if isinstance(method, str) else name_of(known))
+        if changes and name is None:
+            label += "".join(f", {key}={value!r}" for key, value in changes.items())
+        named[label] = replace(known, **changes)
+    return named
+
+
+def name_of(method: Method) -> str:
+    """Its name in `METHODS`, or its class with what differs from the defaults."""
+    name = next((name for name, known in METHODS.items() if known == method), None)
+    if name is not None:
+        return name
+    changed = ((f.name, getattr(method, f.name)) for f in fields(method) if f.default != getattr(
+        method, f.name
+    ))  # fmt: skip
+    return f"{type(method).__name__}({', '.join(f'{key}={value!r}' for key, value in changed)})"
+
+
+def role_of(model: Any) -> str:
+    """``"clip"`` for what embeds images, ``"mllm"`` for what answers questions."""
+    for role, needed in {"clip": "embed_images", "mllm": "answer_logprobs"}.items():
+        if hasattr(model, needed):
+            return role
+    raise TypeError(f"{model!r} is neither a Clip nor a Mllm")

@@ -1,0 +1,383 @@
+"""A model, a benchmark and a method make the table of scores, of which all else is a function."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..measures.decisions import predict, prefer
+from ..tabletop.questions import WHICH
+from .answers import parse_answer, parse_option
+from .captions import ANSWERS, CaptionError, parse_caption, relation_question
+from .embeddings import image_embeddings, source_key
+from .methods import (
+    METHODS,
+    Answer,
+    BothImages,
+    Matching,
+    Method,
+    Options,
+    VQAScore,
+    named_methods,
+    role_of,
+)
+
+
+def score(
+    models: Any,
+    benchmarks: Any,
+    methods: str | Method | Iterable[str | Method] | Mapping[str, str | Method] = "matching",
+    batch_size: int = 32,
+    progress: bool = False,
+    **options: Any,
+) -> pd.DataFrame:
+    """How well does each text fit each image of a benchmark, by a model?
+
+    Parameters
+    ----------
+    models, benchmarks, methods
+        One of each, several, or a mapping of names to them, which the table then has.
+    batch_size : int
+        Images with a prompt at a time; halved when the device's memory is too small.
+    **options
+        Fields of the method with other values, such as ``blind=True``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each pair, image and option: ``benchmark``, ``model``, ``method``, ``set_id``,
+        ``pair_id``, ``relation``, ``image_index``, ``option_index``, ``own`` (whether it is the
+        image's own), ``score``. From text to image, a caption takes the place of the image, and
+        images are its options. Written answers add ``answer`` and ``parsed`` (whether it named one
+        option); there the named option scores 1, others 0. Prompts of two images add ``position``:
+        0 where the image that is asked about comes first.
+
+    Raises
+    ------
+    ValueError
+        If a method is unknown or not for the model, a benchmark is empty, or an item cannot be
+        encoded or asked about (it is named).
+    """
+    chosen, tables = named_methods(methods, **options), []
+    for bench_name, bench in _named(benchmarks).items():
+        pairs = list(bench)
+        if not pairs:
+            raise ValueError("the benchmark has no pairs")
+        for model_name, model in _named(models).items():
+            for names, group in _together(chosen, model):
+                size = max(1, batch_size // group[0].weight)
+                scored = _ways[type(group[0])](model, pairs, group, size, progress)
+                for name, table in zip(names, scored, strict=True):
+                    head = {"benchmark": bench_name, "model": model_name, "method": name}
+                    for place, (column, value) in enumerate(head.items()):
+                        table.insert(place, column, value)
+                    tables.append(table)
+    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+
+
+def evaluate(models: Any, benchmarks: Any, methods: Any = "matching", **options: Any):
+    """Which text fits each image? `predict` of `score`, whose arguments it takes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each image (see `measures.decisions.predict`); by relative preference, for each
+        pair (`measures.decisions.prefer`).
+    """
+    fields = {k: v for k, v in options.items() if k not in ("batch_size", "progress")}
+    deciders = {method.decides for method in named_methods(methods, **fields).values()}
+    if len(deciders) > 1:
+        raise ValueError("methods that decide about images and about pairs: evaluate each apart")
+    scores = score(models, benchmarks, methods, **options)
+    return prefer(scores) if deciders == {"pair"} else predict(scores)
+
+
+def _named(things: Any) -> dict[str, Any]:
+    """By name: of a mapping, of things that have one, or of bare pairs, which have none."""
+    if isinstance(things, Mapping):
+        return dict(things)
+    if hasattr(things, "name"):
+        return {things.name: things}
+    things = list(things)
+    if all(hasattr(thing, "sources") for thing in things):
+        return {"": things}
+    return {thing.name: thing for thing in things}
+
+
+def _together(
+    methods: Mapping[str, Method], model: Any
+) -> Iterator[tuple[list[str], list[Method]]]:
+    """Names and methods that share a pass: options under contrasts with one second stream."""
+    role = role_of(model)
+    groups: dict[Hashable, tuple[list[str], list[Method]]] = {}
+    for name, method in methods.items():
+        if role not in method.roles:
+            fitting = ", ".join(known for known, m in METHODS.items() if role in m.roles)
+            raise ValueError(f"method {name!r} is not for {model!r}; choose one of {fitting}")
+        method = method.underlying(role)
+        key: Hashable = name
+        if isinstance(method, Options) and method.contrast is not None:
+            key = (replace(method, contrast=None), method.contrast.noise_step)
+        names, group = groups.setdefault(key, ([], []))
+        names.append(name)
+        group.append(method)
+    yield from groups.values()
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def _owners(pairs: Sequence[Any]) -> list[tuple[Any, int]]:
+    """Each image of each pair, as the pair and the image's place in it."""
+    return [(pair, i) for pair in pairs for i in range(len(pair.sources))]
+
+
+def _rivals(pairs: Sequence[Any], of: str) -> list[tuple[list[str], list[bool]]]:
+    """For each image the captions that compete, and which of them is its own."""
+    groups: dict[str, dict[str, None]] = defaultdict(dict)  # a dict as an ordered set
+    for pair in pairs:
+        groups[pair.set_id if of == "set" else pair.pair_id].update(dict.fromkeys(pair.captions))
+    rivals = []
+    for pair, i in _owners(pairs):
+        texts = list(groups[pair.set_id if of == "set" else pair.pair_id])
+        if len(texts) == 1:  # equal captions leave a tie, which is not correct
+            rivals.append((texts * 2, [True, False]))
+        else:
+            rivals.append((texts, [text == pair.captions[i] for text in texts]))
+    return rivals
+
+
+def _table(
+    owners: Sequence[tuple[Any, int]],
+    own: Sequence[Sequence[bool]],
+    scores: Sequence[Sequence[float]],
+    **more: Sequence[Any],
+) -> pd.DataFrame:
+    """Rows of each image's options; `more` has an entry for each image."""
+    counts = [len(row) for row in own]
+    columns = {
+        "set_id": [pair.set_id for pair, _ in owners],
+        "pair_id": [pair.pair_id for pair, _ in owners],
+        "relation": [pair.relation for pair, _ in owners],
+        "image_index": [i for _, i in owners],
+    }
+    each = {name: np.repeat(np.array(values, object), counts) for name, values in columns.items()}
+    table = pd.DataFrame(each).astype({"image_index": int}).infer_objects()
+    table["option_index"] = [k for row in own for k in range(len(row))]
+    table["own"] = [flag for row in own for flag in row]
+    table["score"] = [float(value) for row in scores for value in row]
+    for name, values in more.items():
+        table[name] = np.repeat(np.array(values, object), counts)
+    return table.infer_objects()
+
+
+@contextmanager
+def _naming(names: Sequence[str]) -> Iterator[None]:
+    """Add the item to an error that says which entry it is about."""
+    try:
+        yield
+    except ValueError as error:
+        index = getattr(error, "index", None)
+        if index is not None:
+            error.args = (f"{names[index]}: {error}",)
+        raise
+
+
+def _names(owners: Iterable[tuple[Any, int]]) -> list[str]:
+    return [f"image {i} of pair {pair.pair_id!r}" for pair, i in owners]
+
+
+def _pictures(pairs: Sequence[Any], blind: bool) -> Iterator[Any]:
+    """The images in order, opened as they are drawn; blind, None for each."""
+    for pair in pairs:
+        yield from [None] * len(pair.sources) if blind else pair.images
+
+
+def _need_two(pairs: Sequence[Any], why: str) -> None:
+    single = next((pair.pair_id for pair in pairs if len(pair.sources) != 2), None)
+    if single is not None:
+        raise ValueError(f"pair {single!r} has a single image: {why}")
+
+
+# --- ways to score -------------------------------------------------------------------------------
+
+
+def _match(clip: Any, pairs: Sequence[Any], methods: list[Any], size: int, progress: bool):
+    (method,) = methods
+    if method.direction == "text-to-image":
+        _need_two(pairs, "from text to image, a caption chooses between two")
+    embeddings = image_embeddings(clip, pairs, size, progress)
+    captions = list(dict.fromkeys(text for pair in pairs for text in pair.captions))
+    texts = dict(zip(captions, clip.embed_texts(captions), strict=True))
+    owners = _owners(pairs)
+    if method.direction == "text-to-image":
+        own = [[i == 0, i == 1] for _, i in owners]
+        queries = [texts[pair.captions[i]] for pair, i in owners]
+        candidates = [embeddings[pair.pair_id] for pair, _ in owners]
+    else:
+        rivals = _rivals(pairs, method.options)
+        own = [flags for _, flags in rivals]
+        queries = [embeddings[pair.pair_id][i] for pair, i in owners]
+        candidates = [np.stack([texts[text] for text in row]) for row, _ in rivals]
+    # In one product for all options of a query, equal ones get equal scores to the last bit.
+    scores = [
+        (rows.astype(np.float64) * query.astype(np.float64)).sum(axis=1)
+        for query, rows in zip(queries, candidates, strict=True)
+    ]
+    return [_table(owners, own, scores)]
+
+
+def _vqascore(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, progress: bool):
+    (method,) = methods
+    owners, rivals = _owners(pairs), _rivals(pairs, method.options)
+    # An image that several pairs have is read once, with the captions of all of them.
+    keys = [source_key(pair.sources[i]) for pair, i in owners]
+    first = {key: place for place, key in reversed(list(enumerate(keys)))}
+    captions: dict[Hashable, dict[str, None]] = defaultdict(dict)
+    for key, (row, _) in zip(keys, rivals, strict=True):
+        captions[key].update(dict.fromkeys(row))
+    pictures = (
+        image
+        for place, image in enumerate(_pictures(pairs, method.blind))
+        if first[keys[place]] == place
+    )
+    branches = [
+        [(method.question.format(caption=text), method.answer) for text in row]
+        for row in captions.values()
+    ]
+    with _naming(_names(owners[place] for place in sorted(first.values()))):
+        answers = mllm.answer_logprobs(pictures, branches, batch_size=size, progress=progress)
+    of_image = {
+        key: dict(zip(row, np.exp(np.array([x.total for x in scores], np.float64)), strict=True))
+        for (key, row), scores in zip(captions.items(), answers, strict=True)
+    }
+    scores = [
+        [of_image[key][text] for text in row] for key, (row, _) in zip(keys, rivals, strict=True)
+    ]
+    return [_table(owners, [own for _, own in rivals], scores)]
+
+
+def _questions(pairs: Sequence[Any], method: Any) -> tuple[list[str], list[list[str]], list[Any]]:
+    """About each image: the question, the options (relations, or answers), which is its own."""
+    if method.question is None:
+        bare = next((pair.pair_id for pair in pairs if not getattr(pair, "question", "")), None)
+        if bare is not None:
+            raise ValueError(
+                f"pair {bare!r} has no question of its own: use 'options', 'prompted' or "
+                "'vqascore', which ask about its captions"
+            )
+        owners = _owners(pairs)
+        asked = [p.prompt if isinstance(method, Answer) else p.question for p, _ in owners]
+        own = [[i == 0, i == 1] for _, i in owners]
+        return asked, [list(pair.options) for pair, _ in owners], own
+    questions, offers, flags = [], [], []
+    rivals = _rivals(pairs, getattr(method, "options", "pair"))
+    for (pair, _), (texts, own) in zip(_owners(pairs), rivals, strict=True):
+        try:
+            statements = [parse_caption(text) for text in texts]
+        except CaptionError as error:
+            error.args = (f"pair {pair.pair_id!r}: {error}",)
+            raise
+        relations = [statement.relation for statement in statements]
+        questions.append(relation_question(method.question, statements[own.index(True)], relations))
+        offers.append(relations)
+        flags.append(own)
+    return questions, offers, flags
+
+
+def _options(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, progress: bool):
+    method, owners = methods[0], _owners(pairs)
+    questions, offers, own = _questions(pairs, method)
+    if method.question is not None:
+        offers = [[ANSWERS[relation] for relation in row] for row in offers]
+    how = {"normalize": method.normalize, "batch_size": size, "progress": progress}
+    pictures = _pictures(pairs, method.blind)
+    with _naming(_names(owners)):
+        if method.contrast is None:
+            scores = mllm.option_logprobs(pictures, questions, offers, **how)
+            return [_table(owners, own, scores)]
+        # Here, so that what needs no language model needs no PyTorch.
+        from ..decoding.processor import pair_seeds
+        from ..decoding.streams import contrastive_option_logprobs
+
+        contrasts = [method.contrast for method in methods]
+        rows = contrastive_option_logprobs(
+            mllm, pictures, questions, offers, contrasts, seed=pair_seeds(pairs), **how
+        )
+    return [_table(owners, own, [row[c] for row in rows]) for c in range(len(contrasts))]
+
+
+def _answer(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, progress: bool):
+    (method,), owners = methods, _owners(pairs)
+    if method.blind and method.contrast is not None:
+        raise ValueError("without an image nothing is contrasted: leave out blind or contrast")
+    questions, offers, own = _questions(pairs, method)
+    how = {"max_new_tokens": method.max_new_tokens, "batch_size": size, "progress": progress}
+    pictures = _pictures(pairs, method.blind)
+    with _naming(_names(owners)):
+        if method.contrast is None:
+            answers = mllm.generate(pictures, questions, **how)
+        else:
+            from ..decoding.processor import pair_seeds
+            from ..decoding.streams import generate_contrastive
+
+            answers = generate_contrastive(
+                mllm, pictures, questions, method.contrast, seed=pair_seeds(pairs), **how
+            )
+    scores = []
+    for (pair, _), answer, offer in zip(owners, answers, offers, strict=True):
+        if method.question is None:
+            place = parse_option(answer, offer, pair.listed if pair.lettered else None)
+            scores.append([float(k == place) for k in range(len(offer))])
+        else:
+            relation = parse_answer(answer, offer)
+            scores.append([float(option == relation) for option in offer])
+    parsed = [any(row) for row in scores]
+    return [_table(owners, own, scores, answer=answers, parsed=parsed)]
+
+
+def _both_images(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, progress: bool):
+    (method,) = methods
+    _need_two(pairs, "two are shown")
+    _questions(pairs, Options())
+
+    def shown() -> Iterator[list[Any]]:
+        for pair in pairs:
+            images = list(pair.images)
+            yield images
+            yield images[::-1]
+
+    branches = []
+    for pair in pairs:
+        asked = [method.prompt.format(which=which, question=pair.question) for which in WHICH]
+        branches += [[(question, option) for question in asked for option in pair.options]] * 2
+    names = [
+        f"pair {pair.pair_id!r}, {order}" for pair in pairs for order in ("in order", "swapped")
+    ]
+    with _naming(names):
+        answers = mllm.answer_logprobs(shown(), branches, batch_size=size, progress=progress)
+    owners, scores, positions = [], [], []
+    shuffled = ((pair, swapped) for pair in pairs for swapped in (0, 1))
+    for (pair, swapped), row in zip(shuffled, answers, strict=True):
+        values = [x.mean if method.normalize else x.total for x in row]
+        for position in (0, 1):
+            owners.append((pair, position ^ swapped))
+            scores.append(values[2 * position : 2 * position + 2])
+            positions.append(position)
+    own = [[i == 0, i == 1] for _, i in owners]
+    return [_table(owners, own, scores, position=positions)]
+
+
+_ways = {
+    Matching: _match,
+    VQAScore: _vqascore,
+    Options: _options,
+    Answer: _answer,
+    BothImages: _both_images,
+}

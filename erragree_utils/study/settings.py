@@ -1,0 +1,154 @@
+"""What results are filed by, so that different settings never mix; and their provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..benchmarks import Benchmark
+from ..scoring import METHODS
+
+#: Options of `load_benchmark` that say where files are, and not what is in them.
+_PLACES = ("folder", "download")
+_PACKAGES = ("torch", "torchvision", "transformers", "open_clip_torch", "accelerate",
+             "bitsandbytes", "numpy", "pandas", "pillow")  # fmt: skip
+
+
+def method_settings(name: str, role: str) -> dict[str, Any]:
+    """What decides a method's results for a kind of model."""
+    return {"name": name, **asdict(METHODS[name].underlying(role))}
+
+
+def model_settings(model: Any, role: str) -> dict[str, Any]:
+    """What decides a model's results: also a hash of its weights, and the prompt it is asked in."""
+    quantization = getattr(model, "quantization", None)
+    network = getattr(model, "model", None)
+    return {
+        "role": role,
+        "name": model.name,
+        "revision": getattr(model, "revision", None),
+        "dtype": str(getattr(model, "dtype", "")).removeprefix("torch."),
+        "quantization": quantization,
+        "weights": None if network is None else weights_digest(network),
+        "prompt": model.prompt("{question}") if hasattr(model, "prompt") else None,
+    }
+
+
+def weights_digest(network: Any, samples: int = 64) -> str:
+    """A hash by which trained weights are told apart: of some numbers of each tensor.
+
+    Quantized tensors are left out: their packing may differ between devices, and the other tensors
+    tell models apart.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if not tensor.is_floating_point():
+            continue
+        flat = tensor.detach().reshape(-1)
+        some = flat[:: max(1, len(flat) // samples)][:samples]
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(some.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def bench_settings(bench: Benchmark, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a benchmark: its name and options, and a hash of its items.
+
+    Images in memory are hashed whole, files by their names: what is in the files is filed set by
+    set (`files_digest`), so that one that is fetched again leaves the results of others valid.
+    """
+    digest = hashlib.sha256()
+    for pair in bench:
+        digest.update(repr((pair.pair_id, pair.set_id, pair.relation, pair.captions)).encode())
+        if hasattr(pair, "question"):
+            digest.update(repr((pair.question, pair.options, pair.prompt)).encode())
+        digest.update(getattr(pair, "orientation", "").encode())
+        for source in pair.sources:
+            digest.update(_identity(source))
+    return {
+        "name": bench.name,
+        "options": {k: v for k, v in sorted(options.items()) if k not in _PLACES},
+        "items": digest.hexdigest()[:16],
+        "n_sets": bench.n_sets,
+    }
+
+
+def _identity(source: Path | Image.Image) -> bytes:
+    if not isinstance(source, Image.Image):
+        return Path(source).name.encode()
+    try:
+        return repr((source.mode, source.size)).encode() + source.tobytes()
+    except (OSError, SyntaxError, ValueError):  # damaged: scoring it names the pair
+        return b"damaged"
+
+
+def files_digest(pairs: Iterable[Any]) -> str:
+    """A hash of what is in the image files of pairs; images in memory are left out.
+
+    Empty if a file cannot be read, of which nothing is known then.
+    """
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for source in pair.sources:
+            if isinstance(source, Image.Image):
+                continue
+            try:
+                found = os.stat(source)
+                digest.update(_file_digest(str(source), found.st_size, found.st_mtime_ns))
+            except OSError:  # scoring it, if it has to be, names the pair
+                return ""
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _file_digest(path: str, size: int, mtime_ns: int) -> bytes:
+    """Read once for all methods, and again when size or time say that the file is another one."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+# --- provenance ---------------------------------------------------------------------------------
+
+
+def provenance(share: tuple[int, int] = (0, 1)) -> dict[str, Any]:
+    """Where and with what this process computes; it decides nothing. `source` hashes our code."""
+    torch = sys.modules.get("torch")  # not loaded, it computes nothing
+    on_gpu = torch is not None and torch.cuda.is_available()
+    hardware = torch.cuda.get_device_name() if on_gpu else f"CPU, {platform.machine()}"
+    return {
+        "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "hardware": hardware,
+        "threads": torch.get_num_threads() if torch is not None else None,
+        "process": f"{share[0] + 1} of {share[1]}",
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in _PACKAGES if _version(name)},
+        "source": _source_digest(),
+    }
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _source_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

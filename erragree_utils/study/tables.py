@@ -1,0 +1,82 @@
+"""The paper's tables as data: which benchmark is read in which ways, and what is compared.
+
+A new benchmark or method is a name here; running, storing, resuming and reporting then know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..scale import SCALES
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the report.
+
+    Parameters
+    ----------
+    benchmarks : mapping of str to tuple of str
+        Scale to the names of its benchmarks; those of the mini scale mirror those of the paper's,
+        in the same order.
+    methods : tuple of str
+        Names of methods; either all decide about images, or all about pairs.
+    relations : {"rows", "apart", ""}
+        Whether relations have rows of their own, a table of their own with a column for each
+        method, or are not told apart.
+    sets : bool
+        Whether set accuracy is shown.
+    compare : tuple of (str, str)
+        Methods whose results on the same images are compared, the second with the first; a method
+        with itself: its models, one kind with the other.
+    """
+
+    name: str
+    title: str
+    benchmarks: Mapping[str, tuple[str, ...]]
+    methods: tuple[str, ...]
+    relations: str = "rows"
+    sets: bool = False
+    compare: tuple[tuple[str, str], ...] = ()
+
+
+_WHATSUP = {name: (scale.whatsup_a, scale.whatsup_b) for name, scale in SCALES.items()}
+_MMVP = {name: (scale.mmvp,) for name, scale in SCALES.items()}
+_MMVP_VLM = {name: (scale.mmvp_vlm,) for name, scale in SCALES.items()}
+
+TABLES = (
+    Table(
+        "two-way", "What'sUp, two captions: its own, and the pair's other one", _WHATSUP,
+        ("matching", "vqascore", "options", "prompted"), sets=True,
+        compare=(("matching", "vqascore"), ("matching", "options"), ("matching", "prompted")),
+    ),
+    Table(
+        "four-way", "What'sUp, the four captions of the set", _WHATSUP,
+        ("matching-all", "vqascore-all", "prompted-4way"), sets=True,
+        compare=(("matching-all", "vqascore-all"), ("matching-all", "prompted-4way")),
+    ),
+    Table(
+        "spatial", "COCO-spatial and GQA-spatial, two captions for a single image",
+        {"paper": ("coco-spatial", "gqa-spatial")}, ("matching", "vqascore"), relations="",
+        compare=(("matching", "vqascore"),),
+    ),
+    Table(
+        "mmvp", "MMVP, one question about two images with opposite answers", _MMVP,
+        ("matching", "question-options", "greedy", "vcd", "m3id", "text-contrast", "two-images"),
+        relations="apart",
+        compare=(
+            ("matching", "greedy"), ("matching", "question-options"), ("greedy", "vcd"),
+            ("greedy", "m3id"), ("greedy", "text-contrast"), ("question-options", "two-images"),
+        ),
+    ),
+    Table(
+        "mmvp-relative", "MMVP, relative preference: one decision a pair, chance 50%", _MMVP,
+        ("relative-preference",), relations="apart",
+        compare=(("relative-preference", "relative-preference"),),
+    ),
+    Table(
+        "mmvp-vlm", "MMVP-VLM, from text to image: which of two images a statement is about",
+        _MMVP_VLM, ("matching-text-to-image",),
+    ),
+)  # fmt: skip
