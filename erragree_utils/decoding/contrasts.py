@@ -31,24 +31,10 @@ class Contrast(ABC):
 
     @abstractmethod
     def combine(self, conditional: torch.Tensor, contrast: torch.Tensor, step: int) -> torch.Tensor:
-        """Logits of the combined distribution.
+        """Unnormalised logits of the combined distribution, (B, V); -inf rules a token out.
 
-        Parameters
-        ----------
-        conditional, contrast : torch.Tensor, shape (B, V)
-            Logits of the two streams for the next token.
-        step : int
-            Which token of the answer it is; the first is 1.
-
-        Returns
-        -------
-        torch.Tensor, float32 (float64 if the arguments are), shape (B, V)
-            Unnormalised; -inf for a token that is ruled out.
-
-        Raises
-        ------
-        ValueError
-            If the shapes differ, or the step is below 1.
+        `conditional` and `contrast` (B, V) are the two streams' for the next token, token `step` of
+        the answer; the first is 1. float32, or float64 if they are.
         """
 
     @abstractmethod
@@ -161,10 +147,7 @@ class M3ID(Contrast):
 class TextContrast(Contrast):
     """The plain baseline, against no image: one weight for all tokens, however sure the model is.
 
-    Parameters
-    ----------
-    strength : float
-        Weight of the difference; 0 leaves the plain logits.
+    `strength` is the weight of the difference; 0 leaves the plain logits.
     """
 
     strength: float = 1.0
@@ -183,27 +166,11 @@ class TextContrast(Contrast):
 
 
 def add_noise(pixels: torch.Tensor, step: int, noise: torch.Tensor) -> torch.Tensor:
-    """Forward diffusion of preprocessed images, as VCD's published code distorts them.
+    """Forward diffusion of normalised images, as VCD's published code distorts them.
 
-    Parameters
-    ----------
-    pixels : torch.Tensor
-        Preprocessed, that is, normalised; any shape.
-    step : int
-        0 to 999 of a schedule with ``betas = sigmoid(linspace(-6, 6)) * (0.5e-2 - 1e-5) + 1e-5``.
-    noise : torch.Tensor
-        Standard normal, of the same shape.
-
-    Returns
-    -------
-    torch.Tensor
-        ``sqrt(abar) pixels + sqrt(1 - abar) noise``, abar the product of all ``1 - beta`` so far;
-        of the same kind as `pixels`.
-
-    Raises
-    ------
-    ValueError
-        If the step is not one of the schedule.
+    ``sqrt(abar) pixels + sqrt(1 - abar) noise``, abar the product of all ``1 - beta`` up to `step`
+    of a schedule with ``betas = sigmoid(linspace(-6, 6)) * (0.5e-2 - 1e-5) + 1e-5``; `noise` is
+    standard normal.
     """
     import torch  # so that listing methods needs no PyTorch
 

@@ -33,16 +33,12 @@ def answer_saliency(
 
     Parameters
     ----------
-    mllm : Mllm
-    images : iterable of PIL.Image.Image
-        A generator is read a batch at a time.
     questions : str or sequence of str
         One for all images, or one for each.
     answers : tuple of two str
         Compared by their first tokens, which must differ.
     batch_size : int
         Halved when the device's memory is too small; gradients need more of it than scores.
-    progress : bool
 
     Returns
     -------

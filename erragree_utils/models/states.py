@@ -39,15 +39,10 @@ def clip_states(
 
     Parameters
     ----------
-    clip : Clip
-    images : iterable of PIL.Image.Image
-        A generator is read a batch at a time.
     reduce : callable, optional
         Applied to the patch tokens of each batch, such as `mean_pool` or ``pool_grid(4)``.
     batch_size : int
         Halved when the device's memory is too small.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
@@ -107,9 +102,6 @@ def mllm_states(
 
     Parameters
     ----------
-    mllm : Mllm
-    images : iterable of PIL.Image.Image
-        A generator is read a batch at a time.
     questions : str or sequence of str
         One for all images, or one for each, in the checkpoint's own chat template.
     reduce : callable, optional
@@ -119,8 +111,6 @@ def mllm_states(
         large, and copying them takes longer than computing them.
     batch_size : int
         Halved when the device's memory is too small.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
@@ -185,7 +175,6 @@ def untrained(clip: Clip, seed: int = 0) -> Clip:
 
     Parameters
     ----------
-    clip : Clip
         Left as it is.
     seed : int
 
