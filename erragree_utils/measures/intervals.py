@@ -1,1 +1,0 @@
-from .metrics import bootstrap_mean, wilson  # noqa: F401

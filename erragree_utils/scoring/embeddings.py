@@ -1,1 +1,0 @@
-from ..measures.agreement import *  # noqa
