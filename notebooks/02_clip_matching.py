@@ -97,7 +97,7 @@ plt.show()
 # In per cent, with 95% intervals:
 
 # %%
-from erragree_utils.measures.metrics import as_percent
+from erragree_utils.measures.accuracy import as_percent
 
 summary = summarize(predictions, by=["benchmark", "relation"])
 as_percent(summary)
@@ -246,7 +246,7 @@ pd.concat(
 # %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
-from erragree_utils.measures.metrics import wilson
+from erragree_utils.measures.intervals import wilson
 
 
 def claim(text, value, **options):

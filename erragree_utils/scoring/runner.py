@@ -12,8 +12,8 @@ import pandas as pd
 
 from ..checks import listed
 from ..measures import matching
-from ..measures.agreement import image_embeddings, source_key
 from . import vqascore
+from .embeddings import image_embeddings, source_key
 
 #: What each method needs of a model, and whether it takes the options of the whole set.
 METHODS = {

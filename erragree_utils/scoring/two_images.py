@@ -28,7 +28,7 @@ from ..decoding.contrast import (
     option_streams,
     pair_seeds,
 )
-from ..measures.metrics import bootstrap_mean, wilson
+from ..measures.intervals import bootstrap_mean, wilson
 from ..tabletop.questions import OF_TWO, WHICH
 from . import vqascore
 

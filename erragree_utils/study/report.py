@@ -14,15 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..measures.metrics import (
-    as_percent,
-    as_points,
-    bootstrap_mean,
-    compare,
-    summarize,
-    summarize_sets,
-    wilson,
-)
+from ..measures.accuracy import as_percent, summarize, summarize_sets
+from ..measures.comparison import as_points, compare
+from ..measures.intervals import bootstrap_mean, wilson
 from ..paper import GRADES, PUBLISHED, Published
 from ..scale import SCALES
 from .store import Results

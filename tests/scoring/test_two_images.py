@@ -19,7 +19,8 @@ from erragree_utils.decoding.contrast import (
     contrastive_option_logprobs,
     named_seed,
 )
-from erragree_utils.measures.metrics import as_percent, compare
+from erragree_utils.measures.accuracy import as_percent
+from erragree_utils.measures.comparison import compare
 from erragree_utils.models import EncodeError
 from erragree_utils.models.mllm import LogLikelihood, Mllm
 from erragree_utils.scoring.two_images import (

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from erragree_utils import summarize, summarize_sets
-from erragree_utils.measures.metrics import compare
+from erragree_utils.measures.comparison import compare
 from erragree_utils.paper import CLIP, PUBLISHED, Published
 from erragree_utils.scale import SCALES
 from erragree_utils.study import report
