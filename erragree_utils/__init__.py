@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .benchmarks import load_benchmark
-    from .measures.metrics import summarize, summarize_sets
+    from .measures.accuracy import summarize, summarize_sets
     from .models import load_clip
     from .models.mllm import load_mllm
     from .scale import get_scale
@@ -29,8 +29,8 @@ _HOMES = {
     "evaluate": "scoring.scores",
     "score": "scoring.scores",
     "get_scale": "scale",
-    "summarize": "measures.metrics",
-    "summarize_sets": "measures.metrics",
+    "summarize": "measures.accuracy",
+    "summarize_sets": "measures.accuracy",
 }
 
 __all__ = [

@@ -101,7 +101,7 @@ clip
 # For every pair, `beyond_unrelated` takes the cosine between its two images. Beside it stand the value that 95 in 100 cosines with images of *other sets* stay below, and how far above that value the pair lies.
 
 # %%
-from erragree_utils.measures.agreement import (
+from erragree_utils.scoring.embeddings import (
     beyond_unrelated,
     image_embeddings,
     random_pair_cosines,
@@ -120,7 +120,7 @@ cosines["A"].head(4)
 # %%
 import pandas as pd
 
-from erragree_utils.measures.metrics import bootstrap_mean
+from erragree_utils.measures.intervals import bootstrap_mean
 
 means = {}
 for name, table in cosines.items():

@@ -97,7 +97,7 @@ plt.show()
 # In per cent, with 95% intervals:
 
 # %%
-from erragree_utils.measures.metrics import as_percent
+from erragree_utils.measures.accuracy import as_percent
 
 summary = summarize(predictions, by=["benchmark", "relation"])
 as_percent(summary)
@@ -170,8 +170,9 @@ as_percent(hits[[name for name in hits if "pair" not in name]])
 # And can it name what it sees? Single rendered objects, of kinds and colours that the mini model was trained on but in instances that it has never seen, named zero-shot {cite:p}`radford2021clip`:
 
 # %%
-from erragree_utils.benchmarks.tabletop import tabletop_things
 from erragree_utils.scoring.runner import zero_shot
+
+from erragree_utils.benchmarks.tabletop import tabletop_things
 
 images, labels = tabletop_things(**scale.draw, size=clip.image_size)
 kinds, colours = labels["kind"].unique(), labels["colour"].unique()
@@ -246,7 +247,7 @@ pd.concat(
 # %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
-from erragree_utils.measures.metrics import wilson
+from erragree_utils.measures.intervals import wilson
 
 
 def claim(text, value, **options):

@@ -121,7 +121,7 @@ for name, model in {"CLIP": clip, "LLaVA": mllm}.items():
 import pandas as pd
 
 from erragree_utils import evaluate, summarize
-from erragree_utils.measures.metrics import as_percent
+from erragree_utils.measures.accuracy import as_percent
 from erragree_utils.plots import figures as plots
 
 
@@ -172,7 +172,7 @@ plt.show()
 # Both readers saw the same pairs, so the pairs are compared one by one. Only those that one reader gets right and the other does not can tell the readers apart. {term}`McNemar's test` {cite:p}`mcnemar1947` asks whether these split evenly; a bootstrap over pairs gives the interval of the difference.
 
 # %%
-from erragree_utils.measures.metrics import compare
+from erragree_utils.measures.comparison import compare
 
 
 def gap_on(name, relation="left/right"):
@@ -292,7 +292,8 @@ true = np.repeat([True, False], len(every))
 # Training and test never share a pair of *kinds*: a probe that has met a mug beside a table is tested on other things.
 
 # %%
-from erragree_utils.measures.probes import probe_table, side_examples
+from erragree_utils.measures.probes import probe_table
+from erragree_utils.scoring.captions import side_examples
 
 examples = side_examples([text for pair in sides for text in pair.captions])
 groups = examples["group"]
@@ -350,7 +351,7 @@ plt.show()
 # Such pictures please the eye, and pictures that please may say little about the model {cite:p}`adebayo2018sanity`. So a test: cover the tenth of the patches with the largest values, of either sign, with the image's mean colour. If they matter, the answers should suffer more than from covering as many patches at random. A fairer comparison is with the patches that the map of *another* pair's image names, with the object on the same side: if this one does as much harm, the map says where objects stand in general, and little about this image.
 
 # %%
-from erragree_utils.measures.metrics import bootstrap_mean
+from erragree_utils.measures.intervals import bootstrap_mean
 from erragree_utils.models.saliency import cover, largest
 
 rng = np.random.default_rng(0)

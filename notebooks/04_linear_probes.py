@@ -87,9 +87,10 @@ for k, bench in benches.items():
 # First the two findings so far, on these very images.
 
 # %%
+from erragree_utils.measures.accuracy import as_percent
 from erragree_utils.measures.agreement import cosine
-from erragree_utils.measures.alignment import matching_table
-from erragree_utils.measures.metrics import as_percent, bootstrap_mean
+from erragree_utils.measures.intervals import bootstrap_mean
+from erragree_utils.measures.matching import matching_table
 
 ids = {k: [pair.pair_id for pair in bench] for k, bench in benches.items()}
 matched = pd.concat(
@@ -116,7 +117,8 @@ plt.show()
 # Here are embeddings made by hand. Each set gets a random vector, both images of it share that, and one further direction, with about a thousandth of the variance, holds the side. The cosine is as high as CLIP's, and a linear probe is right about nearly every image. In the second version that direction holds nothing. The cosine is as high, and the probe is at chance.
 
 # %%
-from erragree_utils.measures.probes import probe, probe_table, side_examples
+from erragree_utils.measures.probes import probe, probe_table
+from erragree_utils.scoring.captions import side_examples
 
 rng = np.random.default_rng(0)
 shared = rng.normal(size=(200, 63)).repeat(2, axis=0) / 63**0.5
@@ -338,7 +340,7 @@ for k, p in pairs.items():
     by_pair = examples[k]["group"][::2]
     centred = p - p.mean(axis=1, keepdims=True)
     for name, q in {"embedding": p, "set mean removed": centred}.items():
-        apart[k, name] = agreement.separation(q[:, 0], q[:, 1], by_pair, "lda")
+        apart[k, name] = agreement.separation(q[:, 0], q[:, 1], by_pair)
 pd.DataFrame(apart).T.round(2)
 
 # %%
@@ -354,6 +356,7 @@ pd.DataFrame(shares).T.map("{:.2%}".format)
 
 # %%
 from erragree_utils.measures.alignment import difference_angles, mean_difference
+from erragree_utils.scoring.embeddings import image_embeddings
 
 both, kinds = {}, {}
 for k, bench in whole.items():
@@ -363,7 +366,7 @@ for k, bench in whole.items():
     kind_of = dict(zip(set_ids, examples[k]["group"][::2], strict=True))
     (name,) = set(bench.relations) - {"left/right"}
     part = list(bench.select(name))[:100]
-    seen = agreement.image_embeddings(clip, part).values()
+    seen = image_embeddings(clip, part).values()
     named = [clip.embed_texts(list(pair.captions)) for pair in part]
     both[f"{k} {name}"] = np.stack(list(seen)), np.stack(named)
     kinds[f"{k} {name}"] = [kind_of[pair.set_id] for pair in part]
@@ -374,7 +377,7 @@ if scale.name == "mini":
 
     for what in ("colour", "kind"):
         part = load_changes(scale.whatsup_a, what, **scale.draw)
-        seen = agreement.image_embeddings(clip, part).values()
+        seen = image_embeddings(clip, part).values()
         named = [clip.embed_texts(list(pair.captions)) for pair in part]
         both[what] = np.stack(list(seen)), np.stack(named)
         kinds[what] = side_examples([pair.captions[0] for pair in part])["group"]
@@ -429,10 +432,10 @@ direction_explorer(pairs["A"], texts["A"], kinds["A left/right"])
 # A repair that fails could be a bad repair. So there is a control in which it must succeed: the images of A once more, with a side **planted** along one random direction at a right angle to what the texts ask, as long as the difference that the two images have anyway.
 
 # %%
-from erragree_utils.measures.alignment import planted, repair_curve
+from erragree_utils.measures.repair import plant_side, repair_curve
 
 length = lengths.loc["A left/right", "image_difference"]
-control = planted(pairs["A"], texts["A"], length)
+control = plant_side(pairs["A"], texts["A"], length)
 closeness = cosine(control[:, 0], control[:, 1]).mean()
 print(f"cosine with the side planted: {closeness:.4f}")
 planned = {k: (pairs[k], texts[k], kinds[f"{k} left/right"]) for k in benches}

@@ -66,7 +66,9 @@ import numpy as np
 import pandas as pd
 
 from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, summarize
-from erragree_utils.measures.metrics import as_percent, as_points, bootstrap, compare
+from erragree_utils.measures.accuracy import as_percent
+from erragree_utils.measures.comparison import as_points, compare
+from erragree_utils.measures.intervals import bootstrap
 from erragree_utils.models.vision import load_vision
 from erragree_utils.plots import figures as plots
 
@@ -82,7 +84,7 @@ print(f"{len(pairs)} pairs\n{pairs.source}")
 # Let us find them again. All images of the benchmark in one heap, shuffled; every pair in it is looked at, not only those that belong together:
 
 # %%
-from erragree_utils.measures.agreement import mine_blind_pairs
+from erragree_utils.measures.mining import mine_blind_pairs
 
 owners = [(pair.pair_id, i) for pair in pairs for i in (0, 1)]
 order = np.random.default_rng(0).permutation(len(owners))
@@ -295,7 +297,7 @@ as_points(gaps).rename(columns={"only plain": "only CLIP", "only this": "only LL
 # %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
-from erragree_utils.measures.metrics import bootstrap_mean, wilson
+from erragree_utils.measures.intervals import bootstrap_mean, wilson
 from erragree_utils.paper import published
 
 of_llava = summarize(tables["LLaVA"]).loc["all"]

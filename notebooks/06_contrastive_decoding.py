@@ -78,13 +78,9 @@ import pandas as pd
 
 from erragree_utils import get_scale, load_benchmark, load_mllm, summarize
 from erragree_utils.decoding import M3ID, VCD, TextContrast
-from erragree_utils.measures.metrics import (
-    as_percent,
-    as_points,
-    bootstrap,
-    choose_held_out,
-    compare_each,
-)
+from erragree_utils.measures.accuracy import as_percent
+from erragree_utils.measures.comparison import as_points, choose_held_out, compare_each
+from erragree_utils.measures.intervals import bootstrap
 from erragree_utils.plots import figures as plots
 
 scale = get_scale()
@@ -281,7 +277,7 @@ plt.show()
 # %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
-from erragree_utils.measures.metrics import wilson
+from erragree_utils.measures.intervals import wilson
 from erragree_utils.paper import published
 
 found_here = [

@@ -69,10 +69,6 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-
-from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, summarize
-from erragree_utils.measures.metrics import as_percent, as_points, bootstrap, compare, wilson
-from erragree_utils.plots import figures as plots
 from erragree_utils.scoring.two_images import (
     image_predictions,
     position_bias,
@@ -81,6 +77,12 @@ from erragree_utils.scoring.two_images import (
     summarize_relative,
     two_image_scores,
 )
+
+from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, summarize
+from erragree_utils.measures.accuracy import as_percent
+from erragree_utils.measures.comparison import as_points, compare
+from erragree_utils.measures.intervals import bootstrap, wilson
+from erragree_utils.plots import figures as plots
 
 scale = get_scale()
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)

@@ -15,9 +15,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from erragree_utils import evaluate, load_benchmark, load_clip, summarize
-from erragree_utils.measures import agreement
 from erragree_utils.plots.figures import BLUE, GREEN, INK
 from erragree_utils.scoring import runner
+from erragree_utils.scoring.embeddings import pair_cosines
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "book" / "_static" / "overview.png"
@@ -27,7 +27,7 @@ BENCH = "tabletop-a"
 def measure() -> tuple[float, pd.DataFrame]:
     """Mean left/right cosine, and three accuracies with intervals and chance levels."""
     clip, bench = load_clip("mini"), load_benchmark(BENCH)
-    cosines = agreement.pair_cosines(clip, bench).query("relation == 'left/right'")["cosine"]
+    cosines = pair_cosines(clip, bench).query("relation == 'left/right'")["cosine"]
     matching = summarize(evaluate(clip, bench), by="relation").loc["left/right"]
     finding = summarize(runner.evaluate_retrieval(clip, bench)).loc["all"]
     rows = {

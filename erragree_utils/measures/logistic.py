@@ -31,11 +31,10 @@ def fit_logistic(
         Such as the weights at a similar penalty, which saves steps.
     offset : numpy.ndarray, shape (N,), optional
 
-    Returns
-    -------
-    numpy.ndarray, shape (D,)
-        The loss has one minimum; L-BFGS goes on until the gradient vanishes, and a
-        `ConvergenceWarning` says if it could not.
+    Notes
+    -----
+    The loss has one minimum; L-BFGS goes on until the gradient vanishes, and a `ConvergenceWarning`
+    says if it could not.
     """
     # In these units all directions curve about alike, so few steps are needed.
     unit = 1 / np.sqrt((x**2).sum(axis=0) / 4 + penalty)
@@ -48,10 +47,10 @@ def fit_logistic(
 
     first = np.zeros(len(unit)) if start is None else start / unit
     options = {"maxiter": STEPS, "maxfun": STEPS, "gtol": 1e-5, "ftol": 1e-14, "maxcor": 20}
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", options=options)
-    if not found.success:
-        warnings.warn(f"logistic regression: {found.message}", ConvergenceWarning, stacklevel=2)
-    return found.x * unit
+    fit = minimize(loss, first, jac=True, method="L-BFGS-B", options=options)
+    if not fit.success:
+        warnings.warn(f"logistic regression: {fit.message}", ConvergenceWarning, stacklevel=2)
+    return fit.x * unit
 
 
 def one_standard_error(losses: np.ndarray) -> int:
@@ -61,25 +60,10 @@ def one_standard_error(losses: np.ndarray) -> int:
     are compared by a smooth loss, and the first one within one standard error of the best is taken
     (Breiman et al. 1984), the error being that of the difference on the same units.
 
-    Parameters
-    ----------
-    losses : numpy.ndarray, shape (S, U)
-        For each setting, from the most to the least regularised, the summed held-out loss of each
-        unit (pair or group), such as the log loss.
-
-    Returns
-    -------
-    int
-        Which setting.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two units, or a loss is NaN.
+    `losses` are (S, U): for each setting, from the most to the least regularised, the summed
+    held-out loss of each unit (pair or group; two or more), such as the log loss.
     """
     losses = np.asarray(losses, float)
-    if losses.ndim != 2 or losses.shape[1] < 2 or np.isnan(losses).any():
-        raise ValueError(f"give the losses of two or more units, (S, U), not {losses!r}")
     worse = losses - losses[losses.sum(axis=1).argmin()]
     error = worse.std(axis=1, ddof=1) * np.sqrt(losses.shape[1])
     return int(np.flatnonzero(worse.sum(axis=1) <= error)[0])

@@ -1,7 +1,7 @@
 """From embeddings to scores and choices: CLIP's matching score is the cosine.
 
-Everything here takes arrays and returns arrays. A tie is never correct, and the order of the
-options decides nothing.
+Everything here takes arrays of unit rows. A tie is never correct, and the order of the options
+decides nothing.
 """
 
 from __future__ import annotations
@@ -9,13 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
-
-def _rows(array: np.ndarray, name: str) -> np.ndarray:
-    array = np.asarray(array)
-    if array.ndim != 2:
-        raise ValueError(f"{name} must have shape (N, D), not {array.shape}")
-    return array
+from .inputs import pair_arrays
 
 
 def own_and_other(
@@ -26,9 +22,7 @@ def own_and_other(
     Parameters
     ----------
     images : numpy.ndarray, shape (N, D)
-        Unit rows.
     texts : numpy.ndarray, shape (M, D)
-        Unit rows.
     own : array of int, shape (N,)
         Row of each image's own text.
     others : sequence of N sequences of int
@@ -38,33 +32,50 @@ def own_and_other(
     -------
     score_own, score_other : numpy.ndarray, shape (N,)
         Cosines; the image is matched correctly if ``score_own > score_other``.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, or an image has no text to compete with.
     """
-    images, texts = _rows(images, "images"), _rows(texts, "texts")
-    if not len(images) == len(own) == len(others):
-        raise ValueError(
-            f"{len(images)} images, {len(own)} own texts, {len(others)} lists of other texts: "
-            "each image needs one of each"
-        )
-    lonely = [index for index, rows in enumerate(others) if len(rows) == 0]
-    if lonely:
-        raise ValueError(f"image {lonely[0]} has no other text to compete with its own")
-    score_own = np.empty(len(images), np.float64)
-    score_other = np.empty(len(images), np.float64)
-    for index, (image, mine, rows) in enumerate(zip(images, own, others, strict=True)):
-        # One product for all options, so that equal texts get equal scores to the last bit.
-        scores = _scores(image, texts[[mine, *rows]])
-        score_own[index], score_other[index] = scores[0], scores[1:].max()
+    texts, best = texts.astype(np.float64), []
+    for index, (image, mine, rivals) in enumerate(zip(images, own, others, strict=True)):
+        if not len(rivals):
+            raise ValueError(f"image {index} has no other text to compete with its own")
+        # Summed in the same order for each text, so that equal texts tie to the last bit.
+        scores = (texts[[mine, *rivals]] * image.astype(np.float64)).sum(axis=1)
+        best.append((scores[0], scores[1:].max()))
+    score_own, score_other = np.array(best).reshape(-1, 2).T
     return score_own, score_other
 
 
-def _scores(image: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """Cosines of one image with several texts, (M,), summed in the same order for each text."""
-    return (texts.astype(np.float64) * image.astype(np.float64)).sum(axis=1)
+def matching_table(
+    images: np.ndarray, texts: np.ndarray, pair_ids: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """CLIP's matching between the two texts of each pair.
+
+    Parameters
+    ----------
+    images, texts : numpy.ndarray, shape (N, 2, D)
+        Image i of a pair belongs to text i.
+    pair_ids : sequence of str, optional
+
+    Returns
+    -------
+    pandas.DataFrame
+        As from `runner.evaluate`, for `accuracy.summarize`: ``pair_id``, ``set_id``,
+        ``image_index``, ``n_options``, ``score_own``, ``score_other``, ``correct``.
+    """
+    images, texts = pair_arrays(images, texts)
+    names = [f"{i:04d}" for i in range(len(images))] if pair_ids is None else list(pair_ids)
+    if len(names) != len(images):
+        raise ValueError(f"{len(names)} pair_ids for {len(images)} pairs: give one for each")
+    scores = np.einsum("nid,njd->nij", images, texts)
+    own, other = scores[:, [0, 1], [0, 1]].ravel(), scores[:, [0, 1], [1, 0]].ravel()
+    return pd.DataFrame({
+        "pair_id": np.repeat(names, 2),
+        "set_id": np.repeat(names, 2),
+        "image_index": np.tile([0, 1], len(names)),
+        "n_options": 2,
+        "score_own": own,
+        "score_other": other,
+        "correct": own > other,
+    })  # fmt: skip
 
 
 def retrieval(
@@ -75,7 +86,7 @@ def retrieval(
     Parameters
     ----------
     images, texts : numpy.ndarray, shape (N, D)
-        Unit rows; text `i` is image `i`'s own.
+        Text `i` is image `i`'s own.
     captions : sequence of N str
         The texts as strings: an equal string is the same option, not a rival.
 
@@ -85,54 +96,25 @@ def retrieval(
         1 is best. A rival with the same score ranks first.
     n_options : int
         Number of different texts.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, or there is only one text.
     """
-    images, texts = _rows(images, "images"), _rows(texts, "texts")
-    if images.shape != texts.shape or len(captions) != len(texts):
-        raise ValueError(
-            f"images {images.shape}, texts {texts.shape} and {len(captions)} captions must agree"
-        )
     names, first, own = np.unique(np.asarray(captions), return_index=True, return_inverse=True)
     if len(names) < 2:
         raise ValueError("retrieval needs at least two different captions to choose from")
     scores = images @ texts[first].T
-    mine = scores[np.arange(len(images)), own]
-    ranks = (scores >= mine[:, None]).sum(axis=1)  # counts the own text itself: 1 is best
+    own_scores = scores[np.arange(len(images)), own]
+    ranks = (scores >= own_scores[:, None]).sum(axis=1)  # counts the own text itself: 1 is best
     return ranks, len(names)
 
 
 def classify(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Index of the nearest class embedding for each image.
-
-    Parameters
-    ----------
-    images : numpy.ndarray, shape (N, D)
-    classes : numpy.ndarray, shape (C, D)
-
-    Returns
-    -------
-    numpy.ndarray of int, shape (N,)
-    """
-    return (_rows(images, "images") @ _rows(classes, "classes").T).argmax(axis=1)
+    """Index of the nearest class embedding, (C, D), for each image, (N, D)."""
+    return (images @ classes.T).argmax(axis=1)
 
 
 def class_embeddings(texts: np.ndarray, n_templates: int) -> np.ndarray:
     """Mean of each class's templates, brought back to unit length (Radford et al. 2021, 3.1.4).
 
-    Parameters
-    ----------
-    texts : numpy.ndarray, shape (C * n_templates, D)
-        Unit rows, a class's templates one after another.
-    n_templates : int
-
-    Returns
-    -------
-    numpy.ndarray, shape (C, D)
+    `texts` are (C * n_templates, D), a class's templates one after another; classes are (C, D).
     """
-    texts = _rows(texts, "texts")
     means = texts.reshape(-1, n_templates, texts.shape[1]).mean(axis=1)
     return means / np.linalg.norm(means, axis=1, keepdims=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..measures.metrics import as_percent, as_points
+from ..measures.accuracy import as_percent
+from ..measures.comparison import as_points
 from ..paper import GRADES, PUBLISHED
 from ..scoring import METHODS
 from .report import KINDS, PLACES, UNRUN, cells, comparisons, provenance, without_protocol

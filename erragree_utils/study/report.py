@@ -12,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from ..measures.accuracy import summarize, summarize_sets
+from ..measures.comparison import compare
 from ..measures.decisions import predict, prefer
 from ..measures.intervals import bootstrap_mean
-from ..measures.metrics import compare, summarize, summarize_sets
 from ..paper import PUBLISHED, Published
 from ..scale import SCALES
 from ..scoring import METHODS

@@ -21,12 +21,13 @@ from PIL import Image
 from .. import load_clip
 from ..benchmarks.base import Benchmark
 from ..benchmarks.tabletop import FAMILIES, MODEL_SIZE, load_tabletop
-from ..measures.agreement import cosine, image_embeddings
+from ..measures.agreement import cosine
+from ..measures.intervals import bootstrap_mean, bootstrap_share, wilson
 from ..measures.matching import retrieval
-from ..measures.metrics import bootstrap_mean, bootstrap_share, wilson
-from ..measures.probes import side_examples
 from ..models.clip import ASSETS, Clip
 from ..models.states import pool_grid, untrained
+from ..scoring.captions import side_examples
+from ..scoring.embeddings import image_embeddings
 from ..tabletop import render, scenes
 
 #: Seeds of the benchmarks on which the recipes were chosen, and those that the tables show.

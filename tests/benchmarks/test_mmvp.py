@@ -22,7 +22,7 @@ from erragree_utils import load_clip
 from erragree_utils.benchmarks import Benchmark, BenchmarkError, ImageError, load_benchmark, mmvp
 from erragree_utils.benchmarks.download import DownloadError
 from erragree_utils.benchmarks.mmvp import QuestionPair
-from erragree_utils.measures.agreement import pair_cosines
+from erragree_utils.scoring.embeddings import pair_cosines
 
 # Index, question, options, answer: as untidy as the published list.
 ROWS = [

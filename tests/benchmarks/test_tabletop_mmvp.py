@@ -12,7 +12,7 @@ import pytest
 from erragree_utils import load_clip
 from erragree_utils.benchmarks import Benchmark, BenchmarkError, load_benchmark
 from erragree_utils.benchmarks import tabletop_mmvp as tm
-from erragree_utils.measures.agreement import pair_cosines
+from erragree_utils.scoring.embeddings import pair_cosines
 from erragree_utils.tabletop.patterns import PATTERNS
 from erragree_utils.tabletop.scenes import is_held_out
 

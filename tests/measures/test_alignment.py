@@ -1,4 +1,4 @@
-"""Angles between differences, and repairs, on embeddings made by hand."""
+"""Angles between differences, on embeddings made by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from erragree_utils.measures import alignment
-from erragree_utils.measures.metrics import summarize
+from erragree_utils.measures.matching import matching_table
 
 N, D = 120, 24
 GROUPS = np.arange(N) // 4
@@ -30,11 +30,6 @@ def pairs(turned: bool = True, held: bool = True):
     return (unit(x + 0.005 * rng.normal(size=x.shape)) for x in (images, texts))
 
 
-def margins_of(images, texts):
-    scores = np.einsum("nid,njd->nij", images, texts)
-    return scores[:, [0, 1], [0, 1]] - scores[:, [0, 1], [1, 0]]
-
-
 class TestAngles:
     def test_differences_that_point_the_same_way(self):
         table = alignment.difference_angles(*pairs(turned=False))
@@ -49,7 +44,7 @@ class TestAngles:
 
     def test_the_margins_of_matching_add_up_to_it(self):
         images, texts = pairs()
-        scores = alignment.matching_table(images, texts)
+        scores = matching_table(images, texts)
         margins = (scores["score_own"] - scores["score_other"]).to_numpy().reshape(-1, 2).sum(1)
         table = alignment.difference_angles(images, texts)
         np.testing.assert_allclose(table["margin_sum"], margins, atol=1e-12)
@@ -60,6 +55,8 @@ class TestAngles:
         images, _ = pairs()
         with pytest.raises(ValueError, match=r"\(N, 2, D\)"):
             alignment.difference_angles(images, images[:, :1])
+        with pytest.raises(ValueError, match="NaN"):
+            alignment.difference_angles(images, np.where(images > 0.1, np.nan, images))
 
 
 def differing(images_along: int, texts_along: int, spread: float = 0.1):
@@ -118,117 +115,6 @@ class TestMeanDifference:
             alignment.mean_difference(images, texts, np.arange(N) % 3)
         with pytest.raises(ValueError, match="5 of 5 groups"):
             alignment.mean_difference(images, texts, range(5))
-
-
-class TestMaps:
-    @pytest.mark.parametrize("penalty", [10.0, 0.1, 1e-3])
-    def test_the_map_is_the_minimum_of_its_loss(self, penalty):
-        images, texts = pairs()
-        (found,) = alignment.fit_maps(images, texts, [penalty])
-        spread = margins_of(images, texts).std()
-
-        def loss(repair):
-            margins = margins_of(images @ repair, texts) / spread
-            return np.log1p(np.exp(-margins)).mean() + penalty * ((repair - np.eye(D)) ** 2).sum()
-
-        rng = np.random.default_rng(0)
-        nearby = [found + 1e-3 * rng.normal(size=(D, D)) for _ in range(20)]
-        assert loss(found) < min(map(loss, nearby))
-        assert loss(found) < loss(np.eye(D))
-
-    def test_a_map_of_the_texts_is_one_of_the_images(self):
-        images, texts = pairs()
-        (one,) = alignment.fit_maps(images, texts, [0.01])
-        np.testing.assert_allclose(
-            margins_of(images, texts @ one.T), margins_of(images @ one, texts), atol=1e-12
-        )
-
-    def test_a_stronger_penalty_changes_less(self):
-        strong, weak = alignment.fit_maps(*pairs(), [1e3, 1e-3]) - np.eye(D)
-        assert np.linalg.norm(strong) < 0.01 * np.linalg.norm(weak)
-
-    def test_maps_do_not_depend_on_the_penalties_before(self):
-        along = alignment.fit_maps(*pairs(), [10, 1, 0.1, 0.01])[-1]
-        (alone,) = alignment.fit_maps(*pairs(), [0.01])
-        np.testing.assert_allclose(along, alone, atol=1e-4 * np.abs(alone).max())
-
-
-class TestRepairCurve:
-    def test_what_the_embedding_holds_is_recovered_on_unseen_groups(self):
-        table = alignment.repair_curve(*pairs(), GROUPS, splits=1)
-        assert table["pair"].iloc[0] < 0.25 < 0.9 < table["pair"].max()
-        assert table["relative"].iloc[-1] > 0.95
-        assert table["log_loss"].iloc[-1] < table["log_loss"].iloc[0]
-        # What it costs is the retrieval lost, and all lie in their intervals.
-        np.testing.assert_allclose(table["cost"], table["retrieval"].iloc[0] - table["retrieval"])
-        for name in ("relative", "pair", "retrieval", "cost"):
-            inside = table[name].between(table[f"{name}_low"], table[f"{name}_high"])
-            assert inside.all(), name
-
-    def test_what_it_does_not_hold_is_not(self):
-        table = alignment.repair_curve(*pairs(held=False), GROUPS, splits=1)
-        assert (table["relative_low"] < 0.6).all() and (table["pair"] < 0.4).all()
-
-    def test_a_planted_side_is_hidden_from_matching_and_brought_back(self):
-        _, texts = pairs()
-        images = texts.mean(axis=1, keepdims=True).repeat(2, axis=1)
-        images[:, :, D // 2 :] = 0  # as in real embeddings, objects do not vary in all dimensions
-        images = alignment.planted(unit(images), texts, 0.2)
-        np.testing.assert_allclose(np.linalg.norm(images, axis=2), 1)
-        apart = np.linalg.norm(images[:, 0] - images[:, 1], axis=1).mean()
-        assert apart == pytest.approx(0.2, 0.05)
-        table = alignment.repair_curve(images, texts, GROUPS, splits=1)
-        assert table["pair"].iloc[0] < 0.25 and table["pair"].iloc[-1] > 0.9
-
-    def test_the_first_row_is_plain_matching_and_costs_nothing(self):
-        images, texts = pairs()
-        first = alignment.repair_curve(images, texts, GROUPS, [1.0]).iloc[0]
-        plain = summarize(alignment.matching_table(images, texts)).iloc[0]
-        assert first["pair"] == plain["pair_accuracy"]
-        assert first["cost"] == first["cost_low"] == first["cost_high"] == 0
-        scores = np.einsum("nid,mid->nim", images, texts).argmax(axis=2)
-        assert first["retrieval"] == (scores == np.arange(N)[:, None]).mean()
-
-    def test_one_penalty_is_named_by_its_log_loss_with_room_for_error(self):
-        table = alignment.repair_curve(*differing(3, 3), GROUPS)
-        assert table["named"].sum() == 1
-        assert table.index[table["named"]][0] >= table["log_loss"].idxmin()
-
-    def test_noise_in_the_last_digits_moves_nothing_visible(self):
-        rng = np.random.default_rng(0)
-        both = differing(3, 4)
-        noisy = [x * (1 + 1e-6 * rng.normal(size=x.shape)) for x in both]
-        first, second = (alignment.repair_curve(*x, GROUPS) for x in (both, noisy))
-        shown = ["relative", "pair", "retrieval", "cost"]
-        assert (first[shown] - second[shown]).abs().max(axis=None) <= 1 / N
-        assert (first["named"] == second["named"]).all()
-        np.testing.assert_allclose(first["log_loss"], second["log_loss"], rtol=1e-3)
-
-    def test_every_pair_is_scored_by_a_map_that_has_not_seen_its_group(self, monkeypatch):
-        images, texts = pairs()
-        names = {image.tobytes(): group for image, group in zip(images, GROUPS, strict=True)}
-        seen, fit = [], alignment.fit_maps
-
-        def spy(images, texts, penalties):
-            seen.append({names[image.tobytes()] for image in images})
-            return fit(images, texts, penalties)
-
-        monkeypatch.setattr(alignment, "fit_maps", spy)
-        alignment.repair_curve(images, texts, GROUPS, [1.0], splits=2)
-        assert len(seen) == 2 * 5
-        for split in (seen[:5], seen[5:]):
-            held_out = [set(GROUPS) - groups for groups in split]
-            assert sum(map(len, held_out)) == len(set(GROUPS)) == len(set.union(*held_out))
-        assert seen[:5] != seen[5:]
-
-    def test_what_cannot_be_repaired(self):
-        images, texts = pairs()
-        with pytest.raises(ValueError, match="2 to 2 folds"):
-            alignment.repair_curve(images, texts, np.arange(N) % 2)
-        with pytest.raises(ValueError, match="each of the 120 pairs"):
-            alignment.repair_curve(images, texts, [1, 2])
-        with pytest.raises(ValueError, match="1 pair_ids for 120 pairs"):
-            alignment.matching_table(images, texts, pair_ids=["a"])
 
 
 def test_a_turning_direction_parts_the_images_where_they_differ_and_not_where_the_texts_do():

@@ -9,19 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
-
-from erragree_utils import load_clip, summarize
 from erragree_utils.decoding.contrast import (
     VCD,
     TextContrast,
     contrastive_option_logprobs,
     named_seed,
 )
-from erragree_utils.measures.metrics import as_percent, compare
-from erragree_utils.models import EncodeError
-from erragree_utils.models.mllm import LogLikelihood, Mllm
 from erragree_utils.scoring.two_images import (
     contrast_scores,
     image_predictions,
@@ -32,6 +25,14 @@ from erragree_utils.scoring.two_images import (
     two_image_scores,
     without_bias,
 )
+from PIL import Image
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from erragree_utils import load_clip, summarize
+from erragree_utils.measures.accuracy import as_percent
+from erragree_utils.measures.comparison import compare
+from erragree_utils.models import EncodeError
+from erragree_utils.models.mllm import LogLikelihood, Mllm
 from erragree_utils.training import llava
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)

@@ -9,14 +9,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from erragree_utils.study.study import METHODS
 
 from erragree_utils import summarize, summarize_sets
-from erragree_utils.measures.metrics import compare
+from erragree_utils.measures.comparison import compare
 from erragree_utils.paper import CLIP, PUBLISHED, Published
 from erragree_utils.scale import SCALES
 from erragree_utils.study import report
 from erragree_utils.study.store import Item, Writer, read, setting_key
-from erragree_utils.study.study import METHODS
 
 N_SETS = 40
 

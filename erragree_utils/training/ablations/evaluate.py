@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 
 from ...benchmarks.tabletop import load_tabletop
-from ...measures.metrics import bootstrap_mean, bootstrap_share, wilson
-from ...measures.probes import probe, side_examples
+from ...measures.intervals import bootstrap_mean, bootstrap_share, wilson
+from ...measures.probes import probe
+from ...scoring.captions import side_examples
 from .. import clip
 from .experiments import Settings
 from .models import Model, text_ends

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...measures.metrics import wilson
+from ...measures.intervals import wilson
 from .experiments import EXPERIMENTS, FAMILIES
 
 TABLES = Path(__file__).parents[2] / "assets" / "ablations"

@@ -1,0 +1,155 @@
+"""Individual, pair and set accuracy, with 95% intervals and chance levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from .decisions import predict
+from .intervals import bootstrap_share, wilson
+from .predictions import checked, refuse_duplicates
+
+
+def summarize(
+    table: pd.DataFrame, by: str | Sequence[str] | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """Individual and pair accuracy; of relative preferences, the share of pairs that are right.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What `score`, `evaluate`, `predict` or `prefer` returned; tables may be concatenated.
+    by : str or list of str, optional
+        Columns to group by. A table of several models or methods needs them here.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each group, which is the index (``"all"`` without `by`): ``n_pairs``,
+        ``n_images``, ``individual_accuracy`` and ``pair_accuracy``, each with ``_low`` and
+        ``_high``, ``individual_chance`` and ``pair_chance``. Of preferences ``n_pairs``,
+        ``n_ties``, ``relative_accuracy`` with ``_low`` and ``_high``, ``relative_chance``.
+
+    Notes
+    -----
+    Individual accuracy has `bootstrap_share`'s interval over pairs. Pair and relative accuracy have
+    Wilson's; the former is NaN where pairs have one image. Chance is that of independent, uniform
+    guesses.
+    """
+    if "own" in table:
+        table = predict(table)
+    if "signal" in table:
+        return _by_group(table, by, _preference_row)
+    return _by_group(table, by, lambda group: _pair_row(group, seed))
+
+
+def summarize_sets(pred: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.DataFrame:
+    """Set accuracy: all images of a set right (What'sUp: four).
+
+    Takes what `summarize` takes, for whole sets, and returns ``n_sets``, ``set_accuracy`` with
+    ``_low`` and ``_high`` (Wilson), and ``set_chance``. A group by relation would leave halves of
+    sets, and is refused.
+    """
+    return _by_group(pred, by, _set_row)
+
+
+def as_percent(summary: pd.DataFrame) -> pd.DataFrame:
+    """A summary as text: each accuracy in per cent with its interval, beside its chance level.
+
+    Takes what `summarize` or `summarize_sets` returned, and gives the number of pairs or sets, then
+    columns such as ``individual accuracy`` (``"49.0 [46.5, 51.5]"``) and ``individual chance``;
+    kinds of accuracy that are NaN throughout are left out.
+    """
+    kinds = [name.removesuffix("_accuracy") for name in summary if name.endswith("_accuracy")]
+    if not kinds:
+        raise ValueError("the summary has no accuracies: give what summarize returned")
+    table = summary.filter(regex="^n_(pairs|sets)$").astype(int)
+    table.columns = [name.removeprefix("n_") for name in table]
+    for kind in kinds:
+        column = f"{kind}_accuracy"
+        if summary[column].isna().all():
+            continue
+        rows = (100 * summary[[column, f"{column}_low", f"{column}_high"]]).to_numpy()
+        table[f"{kind} accuracy"] = [f"{v:.1f} [{low:.1f}, {high:.1f}]" for v, low, high in rows]
+        table[f"{kind} chance"] = (100 * summary[f"{kind}_chance"]).map("{:.3g}".format)
+    return table
+
+
+def _by_group(
+    pred: pd.DataFrame,
+    by: str | Sequence[str] | None,
+    row: Callable[[pd.DataFrame], dict[str, float]],
+) -> pd.DataFrame:
+    pred = checked(pred)
+    columns = [by] if isinstance(by, str) else list(by or ())
+    missing = [name for name in columns if name not in pred]
+    if missing:
+        raise ValueError(f"no column {missing[0]!r} to group by; there are {', '.join(pred)}")
+    if not columns:
+        refuse_duplicates(pred, "the table")
+        return pd.DataFrame([row(pred)], index=["all"])
+    rows = {}
+    for key, group in pred.groupby(columns, sort=False, dropna=False, observed=True):
+        refuse_duplicates(group, f"group {key}")
+        rows[key] = row(group)
+    keys = pd.MultiIndex.from_tuples(rows, names=columns)
+    index = keys.get_level_values(0) if len(columns) == 1 else keys
+    return pd.DataFrame(list(rows.values()), index=index)
+
+
+def _pair_row(group: pd.DataFrame, seed: int) -> dict[str, float]:
+    pairs = _units(group, "pair_id")
+    right, total = pairs["right"].to_numpy(int), pairs["total"].to_numpy(int)
+    individual = group["correct"].mean(), *bootstrap_share(right, total, seed)
+    both = (np.nan,) * 4
+    if not (total == 1).all():
+        if (total != 2).any():
+            odd = pairs[total != 2].iloc[0]
+            raise ValueError(
+                f"pair {odd.name!r} has {odd['total']:.0f} rows where others have two images: rows "
+                "are missing, or single images are among pairs; group by a column that tells them "
+                "apart"
+            )
+        share = (right == total).mean()
+        both = share, *wilson(share, len(pairs)), pairs["chance"].mean()
+    return {
+        "n_pairs": len(pairs),
+        "n_images": len(group),
+        **_columns("individual", *individual, (1 / group["n_options"]).mean()),
+        **_columns("pair", *both),
+    }
+
+
+def _preference_row(group: pd.DataFrame) -> dict[str, float]:
+    share, n = group["correct"].mean(), len(group)
+    columns = _columns("relative", share, *wilson(share, n), group["chance"].mean())
+    return {"n_pairs": n, "n_ties": int(group["tie"].sum())} | columns
+
+
+def _set_row(group: pd.DataFrame) -> dict[str, float]:
+    sets = _units(group, "set_id")
+    sizes = sorted(sets["total"].unique())
+    if len(sizes) > 1:
+        raise ValueError(
+            f"sets of {' and '.join(map(str, sizes))} images are mixed: group by model or method, "
+            "not by relation, and drop incomplete sets"
+        )
+    share = (sets["right"] == sets["total"]).mean()
+    columns = _columns("set", share, *wilson(share, len(sets)), sets["chance"].mean())
+    return {"n_sets": len(sets)} | columns
+
+
+def _units(group: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """Right and all images of each pair or set, and how often guesses get all of them right."""
+    return group.assign(chance=1 / group["n_options"]).groupby(unit).agg(
+        right=("correct", "sum"), total=("correct", "size"), chance=("chance", "prod")
+    )  # fmt: skip
+
+
+def _columns(kind: str, share: float, low: float, high: float, chance: float) -> dict[str, float]:
+    name = f"{kind}_accuracy"
+    return {name: share, f"{name}_low": low, f"{name}_high": high, f"{kind}_chance": chance}

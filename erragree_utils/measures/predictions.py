@@ -1,0 +1,46 @@
+"""What a table of predictions has to be, before anything is counted in it.
+
+A row for each image: ``pair_id``, ``set_id``, ``image_index``, ``n_options``, ``correct``.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+_COLUMNS = ["pair_id", "set_id", "image_index", "n_options", "correct"]
+
+
+def checked(pred: pd.DataFrame) -> pd.DataFrame:
+    """The table with ``correct`` as bool, unless it lacks columns, rows or numbers."""
+    missing = [name for name in _COLUMNS if name not in pred]
+    if missing:
+        raise ValueError(f"the table lacks {', '.join(missing)}: give what evaluate returned")
+    if len(pred) == 0:
+        raise ValueError("the table of predictions is empty")
+    numbers = pred.columns.intersection([*_COLUMNS, "score_own", "score_other"])
+    holes = pred[numbers].isna().any(axis=1)
+    if holes.any():
+        raise ValueError(
+            f"{holes.sum()} rows have missing or NaN values, the first for pair "
+            f"{pred.loc[holes, 'pair_id'].iloc[0]!r}: a NaN score is neither right nor wrong"
+        )
+    if not pred["correct"].isin([True, False]).all():
+        raise ValueError("column 'correct' must hold True and False only")
+    return pred.assign(correct=pred["correct"].astype(bool))
+
+
+def refuse_duplicates(pred: pd.DataFrame, where: str) -> None:
+    """An error that says what to group by, if an image occurs twice."""
+    double = pred[pred.duplicated(["pair_id", "image_index"])]
+    if double.empty:
+        return
+    varying = [name for name in ("model", "method") if name in pred and pred[name].nunique() > 1]
+    hint = (
+        f"it holds several of {' and '.join(varying)}: add that to by="
+        if varying
+        else "if it joins several benchmarks, add a column that tells them apart to it and to by="
+    )
+    raise ValueError(
+        f"{where} has image {double['image_index'].iloc[0]} of pair "
+        f"{double['pair_id'].iloc[0]!r} twice; {hint}"
+    )

@@ -1,0 +1,164 @@
+"""Whether a linear map can make CLIP's texts answer to what changes in images, and at what price.
+
+Embeddings of pairs are arrays of unit rows, (N, 2, D), as `Clip` gives them; image i belongs to
+text i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GroupKFold
+
+from .inputs import group_numbers, pair_arrays, unit_rows
+from .intervals import bootstrap_share
+from .logistic import fit_logistic, one_standard_error
+
+PENALTIES = tuple(np.logspace(1, -3.5, 10))  # from next to no change to no retrieval left
+FOLDS = 5
+
+
+def plant_side(images: np.ndarray, texts: np.ndarray, length: float) -> np.ndarray:
+    """Images with a side planted along one random direction, at a right angle to what texts ask.
+
+    A positive control for repairs: what the images then hold is known, and known not to be aligned.
+    `length` is that of the planted difference between the two images of a pair.
+    """
+    images, texts = pair_arrays(images, texts)
+    along = unit_rows((texts[:, 0] - texts[:, 1]).mean(axis=0))
+    axis = np.random.default_rng(0).normal(size=images.shape[-1])
+    axis = unit_rows(axis - (axis @ along) * along)
+    return unit_rows(images + np.array([0.5, -0.5])[:, None] * length * axis)
+
+
+def fit_maps(
+    images: np.ndarray, texts: np.ndarray, penalties: Sequence[float] = PENALTIES
+) -> np.ndarray:
+    """Linear maps between images and texts that make matching right, as near to 1 as may be.
+
+    Parameters
+    ----------
+    images, texts : numpy.ndarray, shape (N, 2, D)
+    penalties : sequence of float
+        On the squared distance from the identity; larger changes less.
+
+    Returns
+    -------
+    numpy.ndarray, shape (penalties, D, D)
+        M for each penalty: ``image @ M @ text`` is the repaired score. It may be read as a map of
+        the texts or of the images, which are the same scores.
+
+    Notes
+    -----
+    Mean logistic loss of the 2N matching margins, in units of their spread before the repair, plus
+    the penalty. The loss is convex (mapped vectors are not scaled to length one again: then it
+    would not be), and the best M differs from 1 by a sum of outer products of the examples' images
+    and text differences; so it is found in the coordinates of their kernel matrix, 2N numbers
+    instead of D^2.
+    """
+    images, texts = pair_arrays(images, texts)
+    rows = images.reshape(-1, images.shape[-1])
+    differences = (texts - texts[:, ::-1]).reshape(rows.shape) / _spread(images, texts)
+    values, vectors = np.linalg.eigh((rows @ rows.T) * (differences @ differences.T))
+    kept = values > 1e-9 * values[-1]
+    root, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    before = (rows * differences).sum(axis=1)
+    maps, weights = [], None
+    for penalty in penalties:
+        strength = np.full(len(root), 2 * penalty * len(rows))
+        weights = fit_logistic(vectors * root, strength, weights, before)
+        shares = vectors @ (weights / root)
+        maps.append(np.eye(rows.shape[1]) + (shares[:, None] * rows).T @ differences)
+    return np.stack(maps)
+
+
+def repair_curve(
+    images: np.ndarray,
+    texts: np.ndarray,
+    groups: Sequence,
+    penalties: Sequence[float] = PENALTIES,
+    splits: int = 3,
+) -> pd.DataFrame:
+    """What linear repairs recover on unseen groups, and what they cost, from no change to much.
+
+    Parameters
+    ----------
+    images, texts : numpy.ndarray, shape (N, 2, D)
+    groups : sequence, length N
+        Five or more; pairs of one group are never on both sides of a fold.
+    penalties : sequence of float
+        As in `fit_maps`, from the largest on.
+    splits : int
+        How often groups are split into folds at random; shares are means over splits.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each penalty, the index; the first is infinite, which is no repair. On held-out
+        pairs: ``relative`` preference, ``pair`` accuracy, ``retrieval`` (each image's own text
+        among those of the same place in all pairs) and ``cost``, the retrieval lost; each with
+        ``_low`` and ``_high`` (95%, bootstrap over groups), ``log_loss``, and ``named``, true for
+        the largest penalty within one standard error of the least held-out log loss.
+    """
+    images, texts = pair_arrays(images, texts)
+    number = group_numbers(groups, len(images), FOLDS)
+    shape = (len(penalties) + 1, splits, len(images), 2)
+    margins, hits, losses = np.zeros(shape), np.zeros(shape, bool), np.zeros(shape)
+    for i in range(splits):
+        folds = GroupKFold(FOLDS, shuffle=True, random_state=i)
+        for train, test in folds.split(images, groups=number):
+            spread = _spread(images[train], texts[train])
+            maps = fit_maps(images[train], texts[train], penalties)
+            for k, repair in enumerate([np.eye(images.shape[-1]), *maps]):
+                mapped = images[test] @ repair
+                margins[k, i, test] = _margins(mapped, texts[test])
+                losses[k, i, test] = np.logaddexp(0, -margins[k, i, test] / spread)
+                hits[k, i, test] = _finds(mapped, texts, test)
+    found = hits.sum(axis=-1)
+    right = {  # (penalties, splits, pairs), and how many answers a pair has
+        "relative": (margins.sum(axis=-1) > 0, 1),
+        "pair": ((margins > 0).all(axis=-1), 1),
+        "retrieval": (found, 2),
+        "cost": (found[0] - found, 2),
+    }
+    members = np.eye(number.max() + 1)[number].T
+    totals = splits * members.sum(axis=1).astype(int)
+    columns = {}
+    for name, (values, each) in right.items():
+        rows = []
+        for sums in (values.sum(axis=1) @ members.T).astype(int):
+            # Where no group has lost anything, there is nothing to resample.
+            lost_none = name == "cost" and not sums.any()
+            ends = (0.0, 0.0) if lost_none else bootstrap_share(sums, totals * each)
+            rows.append((sums.sum() / totals.sum() / each, *ends))
+        for end, column in zip(("", "_low", "_high"), zip(*rows, strict=True), strict=True):
+            columns[f"{name}{end}"] = column
+    named = one_standard_error(losses.sum(axis=(1, 3)) @ members.T)
+    return pd.DataFrame(
+        columns
+        | {
+            "log_loss": [table.mean() for table in losses],
+            "named": np.arange(len(losses)) == named,
+        },
+        index=pd.Index([np.inf, *penalties], name="penalty"),
+    )
+
+
+def _margins(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Score of each image's own text minus that of the other, (N, 2)."""
+    return (images * (texts - texts[:, ::-1])).sum(axis=2)
+
+
+def _spread(images: np.ndarray, texts: np.ndarray) -> float:
+    return max(float(_margins(images, texts).std()), 1e-12)
+
+
+def _finds(mapped: np.ndarray, texts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Whether images (M, 2, D) of the pairs `rows` find their own text among all; a tie is not."""
+    scores = np.einsum("nid,mid->nim", mapped, texts)
+    places = np.arange(len(rows))
+    own = scores[places, :, rows]
+    scores[places, :, rows] = -np.inf
+    return own > scores.max(axis=2)
