@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .measures.metrics import summarize, summarize_sets
     from .models import load_clip
     from .models.mllm import load_mllm
-    from .scale import get_scale
+    from .scale import get_scale, start
     from .scoring.runner import evaluate
 
 try:
@@ -28,6 +28,7 @@ _HOMES = {
     "load_benchmark": "benchmarks",
     "evaluate": "scoring.runner",
     "get_scale": "scale",
+    "start": "scale",
     "summarize": "measures.metrics",
     "summarize_sets": "measures.metrics",
 }
@@ -38,6 +39,7 @@ __all__ = [
     "load_benchmark",
     "load_clip",
     "load_mllm",
+    "start",
     "summarize",
     "summarize_sets",
 ]

@@ -28,7 +28,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.models.mllm import Mllm
 from erragree_utils.scoring.vqascore import QUESTION, vqascores
-from erragree_utils.study import hardware
+from erragree_utils.study import costs
 from erragree_utils.training import llava
 
 SETS = 25
@@ -122,7 +122,7 @@ def mini() -> Mllm:
 
 def llava_7b(device: torch.device) -> Mllm:
     """LLaVA-1.5-7B's architecture, with random weights and the mini's words."""
-    config = hardware.llava_15_7b()
+    config = costs.llava_15_7b()
     name, parts = "LLaVA-1.5-7B, random weights", (config.vision_config, config.text_config)
     return random_mllm(name, *parts, device, torch.bfloat16)
 
