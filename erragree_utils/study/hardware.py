@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ..scale import get_scale
-from .costs import (
-    BATCH,
-    GIB,
-    TEXT_TOKENS,
-    image_flops,
-    llava_15_7b,
-    memory_need,
-    model_size,
-    text_flops,
-)
+from . import costs
 
 if TYPE_CHECKING:
     from transformers import LlavaConfig
@@ -71,10 +62,10 @@ def seconds_per_image(
 
     `share` is of the GPU's published rate; `precision` decides the bytes read for a new token.
     """
-    tokens = config.image_seq_length + TEXT_TOKENS
-    reading = (image_flops(config) + text_flops(config, tokens)) / (share * gpu.rate)
-    weights = memory_need(config, precision)["weights"]
-    return reading + new_tokens * weights / gpu.bandwidth / BATCH
+    tokens = config.image_seq_length + costs.TEXT_TOKENS
+    reading = (costs.image_flops(config) + costs.text_flops(config, tokens)) / (share * gpu.rate)
+    weights = costs.memory_need(config, precision)["weights"]
+    return reading + new_tokens * weights / gpu.bandwidth / costs.BATCH
 
 
 def study_images() -> pd.DataFrame:
@@ -120,18 +111,18 @@ def requirements(config: LlavaConfig | None = None, precision: str | None = None
         it fits; 0 if none does); ``hours_low`` and ``hours_high``, at the better and the poorer of
         `SHARES`.
     """
-    config = config or llava_15_7b()
+    config = config or costs.llava_15_7b()
     passes = int(study_images()["passes"].sum())
     rows = {}
     for gpu in GPUS:
         chosen = precision or chosen_precision(config, gpu.memory, gpu.has_bf16)
-        needed = {n: memory_need(config, chosen, n) for n in _BATCHES}
+        needed = {n: costs.memory_need(config, chosen, n) for n in _BATCHES}
         high, low = (seconds_per_image(config, gpu, chosen, share) for share in SHARES)
         rows[gpu.name] = {
             "precision": chosen,
-            **(needed[BATCH] / GIB).to_dict(),
-            "memory": gpu.memory / GIB,
-            "fits": needed[BATCH]["needed"] <= gpu.memory,
+            **(needed[costs.BATCH] / costs.GIB).to_dict(),
+            "memory": gpu.memory / costs.GIB,
+            "fits": needed[costs.BATCH]["needed"] <= gpu.memory,
             "largest_batch": next((n for n in _BATCHES if needed[n]["needed"] <= gpu.memory), 0),
             "hours_low": low * passes / 3600,
             "hours_high": high * passes / 3600,
@@ -146,7 +137,7 @@ def chosen_precision(config: LlavaConfig, memory: float, has_bf16: bool) -> str:
     from ..models.precision import plan_precision
 
     plan = plan_precision(
-        model_size(config).total, torch.device("cuda"), memory=int(memory), has_bf16=has_bf16,
+        costs.model_size(config).total, torch.device("cuda"), memory=int(memory), has_bf16=has_bf16,
         checkpoint=torch.float16, name="LLaVA-1.5-7B",
     )  # fmt: skip
     return plan.quantization or str(plan.dtype).removeprefix("torch.")
