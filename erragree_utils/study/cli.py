@@ -12,12 +12,10 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from tqdm.auto import tqdm
 
 from ..benchmarks.download import cache_folder
@@ -313,23 +311,20 @@ def _report(options: argparse.Namespace) -> int:
 
     if not os.path.isdir(options.folder):  # of a name that is too long, too
         raise UsageError(f"there is no folder {options.folder}: run `run --out FOLDER` first")
-    if options.figures:
-        with _drawing_into(options.figures):  # before the work, not after
-            options.figures.mkdir(parents=True, exist_ok=True)
     results = read(options.folder)
     scales = [options.scale] if options.scale else _scales(results)
+    if options.figures:
+        _draw(results, scales, options.figures)
     if options.format == "csv":
         first, *others = (report.to_csv(results, scale) for scale in scales)
         print(first, *(text.partition("\n")[2] for text in others), sep="", end="")
     else:
         print("\n".join(report.to_markdown(results, scale) for scale in scales), end="")
-    if not (options.figures or options.complete):
-        return OK
-    tables = {scale: report.cells(results, scale) for scale in scales}
-    if options.figures:
-        _draw(tables, options.figures)
-    incomplete = any((table["status"] != "run").any() for table in tables.values())
-    return INCOMPLETE if options.complete and incomplete else OK
+    if options.complete and any(
+        (report.cells(results, scale)["status"] != "run").any() for scale in scales
+    ):
+        return INCOMPLETE
+    return OK
 
 
 def _scales(results: Results) -> list[str]:
@@ -342,24 +337,19 @@ def _scales(results: Results) -> list[str]:
     ] or [get_scale().name]
 
 
-def _draw(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+def _draw(results: Results, scales: Sequence[str], folder: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
     from . import report
 
-    with _drawing_into(folder):
-        for scale, rows in tables.items():
-            for name, figure in report.figures(rows).items():
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # before the work, not after
+        for scale in scales:
+            for name, figure in report.figures(report.cells(results, scale)).items():
                 path = folder / f"{scale}-{name}.png"
                 figure.savefig(path, dpi=150)
                 print(f"drawn: {path}", file=sys.stderr)
-
-
-@contextmanager
-def _drawing_into(folder: Path) -> Iterator[None]:
-    try:
-        yield
     except OSError as error:
         raise StoreError(f"pictures cannot be written into {folder} ({error})") from error
 
