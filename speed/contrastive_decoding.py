@@ -21,7 +21,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from option_scoring import llava_7b, measured, mini, read_jobs
+from measuring import measured
+from option_scoring import llava_7b, mini, read_jobs
 from PIL import Image
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 

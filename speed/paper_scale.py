@@ -22,18 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from option_scoring import (
-    BATCH,
-    GIB,
-    Job,
-    llava_7b,
-    matrix_rate,
-    measured,
-    official,
-    ours,
-    random_mllm,
-    read_jobs,
-)
+from measuring import GIB, matrix_rate, measured
+from option_scoring import BATCH, Job, llava_7b, official, ours, random_mllm, read_jobs
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from erragree_utils import load_clip
@@ -145,9 +135,8 @@ def scoring_flops(mllm: Mllm, jobs: list[Job]) -> float:
         (row,) = mllm.branches([asked], [1], 0)
         keep = shared_start(row)
         (whole,) = mllm.tokens([mllm.prompt(asked[0][0])]).values()
-        head = (
-            len(whole) - row[0].start - 1
-        )  # what stands before the image, which is one token here
+        # What stands before the image, which is one token here.
+        head = len(whole) - row[0].start - 1
         prefix = head + config.image_seq_length + keep
         total += costs.image_flops(config) + costs.text_flops(config, prefix)
         for rest in {branch.inputs[keep:] for branch in row}:
@@ -178,10 +167,8 @@ def main() -> None:
     stages += [scoring, compare("generation", mllm, jobs, one_by_one, batched)]
     overall = sum(s.slow for s in stages) / sum(s.fast for s in stages)
     print(f"  overall ratio {overall:.1f} (target on an H100: {OVERALL:g})")
-    rate, peak = (
-        scoring_flops(mllm, jobs) / scoring.fast,
-        matrix_rate(device, mllm.dtype, MATRIX[device.type]),
-    )
+    rate = scoring_flops(mllm, jobs) / scoring.fast
+    peak = matrix_rate(device, mllm.dtype, MATRIX[device.type])
     print(
         f"  option scoring: {rate / 1e12:.3g} TFLOP/s, {rate / peak:.2f} of the {peak / 1e12:.3g} "
         f"TFLOP/s of plain {dtype} matrix products here (target on an H100: {SHARE:g})"
