@@ -50,7 +50,7 @@ if "google.colab" in sys.modules:
 from erragree_utils import load_benchmark, load_clip, start
 from erragree_utils.plots import figures as plots
 
-scale = start()  # "mini", unless you write start("paper")
+scale = start()  # "mini"; start("paper") is the real thing
 # Rendered scenes come in any number: more of B, whose mean lies nearer to the bound we shall test.
 more = {"A": {"n_sets": 150}, "B": {"n_sets": 300}} if scale.name == "mini" else {"A": {}, "B": {}}
 bench_a = load_benchmark(scale.whatsup_a, **scale.draw, **more["A"])

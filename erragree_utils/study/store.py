@@ -261,13 +261,13 @@ class Writer:
         self._paths: dict[str, Path] = {}  # of keys that this process has written
 
     def __enter__(self) -> Writer:
-        with ExitStack() as held:
+        with ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 for path in self._locks():
-                    held.enter_context(FileLock(path, timeout=0))
+                    stack.enter_context(FileLock(path, timeout=0))
                 # Room is taken before anything is scored, and given up when results need it.
-                self._reserve = held.enter_context(tempfile.TemporaryFile(dir=self.folder))
+                self._reserve = stack.enter_context(tempfile.TemporaryFile(dir=self.folder))
                 self._reserve.write(os.urandom(RESERVE))
                 self._reserve.flush()
                 with FileLock(self.folder / ".mend.lock"):
@@ -283,11 +283,11 @@ class Writer:
                         "scored. Make room, or choose another folder."
                     ) from error
                 raise StoreError(f"the folder {self.folder} cannot be written ({error})") from error
-            self._held = held.pop_all()
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._held.close()
+        self._open.close()
         if kind is None:
             self._check_there()
 
@@ -305,7 +305,6 @@ class Writer:
         unless the message says otherwise.
         """
         self._check_there()
-        records: list[dict[str, Any]]
         records = [{"item": vars(replace(item, run=self._run))} for item in items]
         if key not in self._paths:
             run = {"run": self._run, "provenance": self.provenance()}
@@ -342,8 +341,8 @@ class Writer:
 
     def _locks(self) -> list[Path]:
         """This process's lock, and those that an earlier, larger run may have left behind."""
-        found = (re.fullmatch(r"\.writer-(\d+)\.lock", path.name) for path in self.folder.iterdir())
-        ranks = {self.rank, *(int(m[1]) for m in found if m and int(m[1]) >= self.world)}
+        names = (re.fullmatch(r"\.writer-(\d+)\.lock", path.name) for path in self.folder.iterdir())
+        ranks = {self.rank, *(int(m[1]) for m in names if m and int(m[1]) >= self.world)}
         return [self.folder / f".writer-{rank}.lock" for rank in sorted(ranks)]
 
 
