@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .measures.accuracy import summarize, summarize_sets
     from .models import load_clip
     from .models.mllm import load_mllm
-    from .scale import get_scale
+    from .models.vision import load_vision
+    from .scale import get_scale, start
     from .scoring.scores import evaluate, score
 
 try:
@@ -25,10 +26,12 @@ except PackageNotFoundError:  # read from a checkout that is not installed
 _HOMES = {
     "load_clip": "models",
     "load_mllm": "models.mllm",
+    "load_vision": "models.vision",
     "load_benchmark": "benchmarks",
     "evaluate": "scoring.scores",
     "score": "scoring.scores",
     "get_scale": "scale",
+    "start": "scale",
     "summarize": "measures.accuracy",
     "summarize_sets": "measures.accuracy",
 }
@@ -39,7 +42,9 @@ __all__ = [
     "load_benchmark",
     "load_clip",
     "load_mllm",
+    "load_vision",
     "score",
+    "start",
     "summarize",
     "summarize_sets",
 ]

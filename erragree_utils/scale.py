@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,34 +18,31 @@ class Scale:
 
     Parameters
     ----------
-    name : str
-    clip : str
+    clip
         For `load_clip`.
-    mllm : str
+    mllm
         For `load_mllm`: a multimodal language model whose vision tower is that CLIP's.
-    whatsup_a, whatsup_b : str
+    whatsup_a, whatsup_b
         For `load_benchmark`: What'sUp's controlled subsets A and B, or their rendered likenesses.
-    mmvp : str
-        For `load_benchmark`: pairs that CLIP takes for nearly the same image, with questions.
-    mmvp_vlm : str
+    mmvp
+        For `load_benchmark`: pairs CLIP cannot tell apart, with questions.
+    mmvp_vlm
         For `load_benchmark`: such pairs with statements, for CLIP. At mini scale the same pairs
         have both.
-    vision : str
+    vision
         For `load_vision`: the vision-only encoder against which CLIP-blind pairs are mined.
-    blind_above, blind_below : float
+    blind_above, blind_below
         A pair is CLIP-blind if its cosine is above the first under CLIP and below the second under
         the vision-only encoder; MMVP's at both scales.
-    clip_dtype : str
-        Number format of CLIP, for `load_clip`. float32 at both scales: cosines near 1 are read to
-        the fourth digit.
-    hardware : str
-        What the scale needs, for people.
-    pictures : mapping
+    clip_dtype
+        For `load_clip`; float32 at both scales, as cosines near 1 are read to the fourth digit.
+    hardware
+        What the scale needs, in words.
+    pictures
         Further options of `load_benchmark` for images that are looked at, not scored: rendered
-        scenes can be drawn larger than the model reads them, photographs are as they are.
-    draw : mapping
+        scenes can be drawn larger than the model reads them; photographs stay as they are.
+    draw
         Further options of `load_benchmark` that choose the draw: the ``seed`` of rendered scenes.
-        Photographs are what they are.
     """
 
     name: str
@@ -64,7 +62,7 @@ class Scale:
 
     @property
     def seed(self) -> int | None:
-        """Of the benchmarks' draw; None where nothing is drawn."""
+        """The seed of the benchmarks' draw; None where nothing is drawn."""
         return self.draw.get("seed")
 
 
@@ -110,12 +108,6 @@ def get_scale(name: str | None = None) -> Scale:
     """A scale by name; by default the one in the environment variable ``ERRAGREE_SCALE``, or mini.
 
     ``ERRAGREE_SEED`` gives another draw of the rendered benchmarks than that of seed 0.
-
-    Raises
-    ------
-    ValueError
-        If there is no such scale, or the seed is not a number from 0 on; the message says whether
-        the environment named it.
     """
     chosen = name if name is not None else os.environ.get(VARIABLE) or "mini"
     if chosen not in SCALES:
@@ -129,3 +121,23 @@ def get_scale(name: str | None = None) -> Scale:
             f"the environment variable {SEED_VARIABLE} is {seed!r}; give a whole number from 0 on"
         )
     return replace(scale, draw={"seed": int(seed)})
+
+
+def start(name: str = "auto") -> Scale:
+    """The scale of a chapter: its first line.
+
+    By default Colab gets the scale that suits its GPU, and any other machine the one of
+    `get_scale`. A scale named here counts everywhere; it is set in ``ERRAGREE_SCALE`` too.
+    """
+    if name == "auto" and "google.colab" not in sys.modules:
+        return get_scale()
+    if name not in ("auto", *SCALES):
+        raise ValueError(f"unknown scale {name!r}; choose one of auto, {', '.join(SCALES)}")
+    from .study.auto_scale import choose_scale, describe  # these need PyTorch
+
+    choice = choose_scale()
+    os.environ[VARIABLE] = chosen = choice.scale if name == "auto" else name
+    print(describe(choice, chosen))
+    other = next(scale for scale in SCALES if scale != chosen)
+    print(f'For the other scale, write scale = start("{other}") and run all cells again.')
+    return get_scale(chosen)

@@ -12,9 +12,7 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/01_cosine_agreement.ipynb)
 
 # %% tags=["remove-cell"]
-# @title Setup: on Colab, install what is missing; choose the scale { display-mode: "form" }
-SCALE = "auto"  # @param ["auto", "mini", "paper"]
-
+# @title Setup: on Colab, install what is missing { display-mode: "form" }
 import sys
 
 if "google.colab" in sys.modules:
@@ -23,23 +21,17 @@ if "google.colab" in sys.modules:
     from pathlib import Path
 
     # Colab's own stay: they fit its GPU, and are in use already.
-    names = ("torch", "torchvision", "numpy")
-    kept = [f"{name}=={version(name)}" for name in names]
+    kept = [f"{name}=={version(name)}" for name in ("torch", "torchvision", "numpy")]
     Path("constraints.txt").write_text("\n".join(kept))
-    package = "git+https://github.com/erroneous-agreements/erroneous-agreements@main"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    pip += ["--constraint", "constraints.txt", f"erragree-utils[gpu,mmvp] @ {package}"]
-    done = subprocess.run(pip, capture_output=True, text=True)
+    package = "erragree-utils[gpu,mmvp] @ git+https://github.com/erroneous-agreements/erroneous-agreements@main"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt"]
+    done = subprocess.run([*pip, package], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(
             f"{done.stderr[-2000:]}\npip could not install the package, see above. "
             f"If it names one of {', '.join(kept)}: choose the latest version under "
             "Runtime > Change runtime type. Else run this cell again."
         )
-
-from erragree_utils.study import hardware
-
-_ = hardware.start(SCALE)
 
 # %% [markdown]
 # **You will** measure how alike CLIP's embeddings are for two images in which the same things have changed sides.
@@ -55,10 +47,10 @@ _ = hardware.start(SCALE)
 # We begin where the agreement is strongest: pairs of images in which one object stands to the left, or to the right, of another. What'sUp {cite:p}`kamath2023whatsup` has photographs of such pairs, in two subsets: A shows a small object and a piece of furniture, B two small objects. Our *tabletop* benchmarks copy that design with rendered scenes.
 
 # %%
-from erragree_utils import get_scale, load_benchmark, load_clip
+from erragree_utils import load_benchmark, load_clip, start
 from erragree_utils.plots import figures as plots
 
-scale = get_scale()  # "mini", unless the environment variable ERRAGREE_SCALE says "paper"
+scale = start()  # "mini"; start("paper") is the real thing
 # Rendered scenes come in any number: more of B, whose mean lies nearer to the bound we shall test.
 more = {"A": {"n_sets": 150}, "B": {"n_sets": 300}} if scale.name == "mini" else {"A": {}, "B": {}}
 bench_a = load_benchmark(scale.whatsup_a, **scale.draw, **more["A"])

@@ -12,9 +12,7 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/05_clip_blind_pairs.ipynb)
 
 # %% tags=["remove-cell"]
-# @title Setup: on Colab, install what is missing; choose the scale { display-mode: "form" }
-SCALE = "auto"  # @param ["auto", "mini", "paper"]
-
+# @title Setup: on Colab, install what is missing { display-mode: "form" }
 import sys
 
 if "google.colab" in sys.modules:
@@ -23,23 +21,17 @@ if "google.colab" in sys.modules:
     from pathlib import Path
 
     # Colab's own stay: they fit its GPU, and are in use already.
-    names = ("torch", "torchvision", "numpy")
-    kept = [f"{name}=={version(name)}" for name in names]
+    kept = [f"{name}=={version(name)}" for name in ("torch", "torchvision", "numpy")]
     Path("constraints.txt").write_text("\n".join(kept))
-    package = "git+https://github.com/erroneous-agreements/erroneous-agreements@main"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    pip += ["--constraint", "constraints.txt", f"erragree-utils[gpu,mmvp] @ {package}"]
-    done = subprocess.run(pip, capture_output=True, text=True)
+    package = "erragree-utils[gpu,mmvp] @ git+https://github.com/erroneous-agreements/erroneous-agreements@main"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt"]
+    done = subprocess.run([*pip, package], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(
             f"{done.stderr[-2000:]}\npip could not install the package, see above. "
             f"If it names one of {', '.join(kept)}: choose the latest version under "
             "Runtime > Change runtime type. Else run this cell again."
         )
-
-from erragree_utils.study import hardware
-
-_ = hardware.start(SCALE)
 
 # %% [markdown]
 # **You will** mine pairs of images that CLIP takes for nearly the same, ask LLaVA about them, and see it fail where in chapter 3 it succeeded.
@@ -65,14 +57,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, summarize
+from erragree_utils import load_benchmark, load_clip, load_mllm, start, summarize
 from erragree_utils.measures.accuracy import as_percent
 from erragree_utils.measures.comparison import as_points, compare
 from erragree_utils.measures.intervals import bootstrap
 from erragree_utils.models.vision import load_vision
 from erragree_utils.plots import figures as plots
 
-scale = get_scale()
+scale = start()
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 vision = load_vision(scale.vision)
 mllm = load_mllm(scale.mllm)

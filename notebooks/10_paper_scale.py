@@ -12,9 +12,7 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/10_paper_scale.ipynb)
 
 # %% tags=["remove-cell"]
-# @title Setup: on Colab, install what is missing; choose the scale { display-mode: "form" }
-SCALE = "auto"  # @param ["auto", "mini", "paper"]
-
+# @title Setup: on Colab, install what is missing { display-mode: "form" }
 import sys
 
 if "google.colab" in sys.modules:
@@ -23,23 +21,17 @@ if "google.colab" in sys.modules:
     from pathlib import Path
 
     # Colab's own stay: they fit its GPU, and are in use already.
-    names = ("torch", "torchvision", "numpy")
-    kept = [f"{name}=={version(name)}" for name in names]
+    kept = [f"{name}=={version(name)}" for name in ("torch", "torchvision", "numpy")]
     Path("constraints.txt").write_text("\n".join(kept))
-    package = "git+https://github.com/erroneous-agreements/erroneous-agreements@main"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    pip += ["--constraint", "constraints.txt", f"erragree-utils[gpu,mmvp] @ {package}"]
-    done = subprocess.run(pip, capture_output=True, text=True)
+    package = "erragree-utils[gpu,mmvp] @ git+https://github.com/erroneous-agreements/erroneous-agreements@main"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt"]
+    done = subprocess.run([*pip, package], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(
             f"{done.stderr[-2000:]}\npip could not install the package, see above. "
             f"If it names one of {', '.join(kept)}: choose the latest version under "
             "Runtime > Change runtime type. Else run this cell again."
         )
-
-from erragree_utils.study import hardware
-
-_ = hardware.start(SCALE)
 
 # %% [markdown]
 # **You will** run the study with the published models on the published benchmarks, or plan to: the commands, what they need, and how to read what they leave behind.
@@ -62,14 +54,16 @@ _ = hardware.start(SCALE)
 # %%
 import pandas as pd
 
-from erragree_utils.study import hardware
+from erragree_utils import start
+from erragree_utils.study import auto_scale, costs, hardware
 
-config = hardware.llava_15_7b()
-size = hardware.model_size(config)
+scale = start()
+config = costs.llava_15_7b()
+size = costs.model_size(config)
 parts = ("tower", "projector", "decoder", "head", "rest")
 print(f"{size.total / 1e9:.2f} billion parameters,", end=" ")
 print(f"in float16 {2 * size.total / 1e9:.1f} GB")
-print(f"cache: {hardware.cache_bytes(config) / 2**20:.2f} MiB a token")
+print(f"cache: {costs.cache_bytes(config) / 2**20:.2f} MiB a token")
 millions = {part: getattr(size, part) / 1e6 for part in parts}
 pd.Series(millions, name="millions").round(1)
 
@@ -82,9 +76,9 @@ pd.Series(millions, name="millions").round(1)
 # ```
 
 # %%
-GIB = hardware.GIB
+GIB = costs.GIB
 needs = {
-    f"{precision}, {n} at a time": hardware.memory_need(config, precision, n) / GIB
+    f"{precision}, {n} at a time": costs.memory_need(config, precision, n) / GIB
     for precision in ("float16", "4bit")
     for n in (1, 8, 32)
 }
@@ -108,7 +102,7 @@ plt.show()
 # Reading the prompt is arithmetic: each parameter of a linear layer makes a multiplication and an addition with each token, and attention adds four operations for each pair of tokens and each number of the width. Writing a token is traffic: all weights are read from memory once, for the whole batch together. Almost all of this study is reading.
 
 # %%
-image, text = hardware.image_flops(config), hardware.text_flops(config, 576 + 120)
+image, text = costs.image_flops(config), costs.text_flops(config, 576 + 120)
 work = hardware.study_images()
 passes = work["passes"].sum()
 print(f"one image: {image / 1e12:.2f} TFLOP in the tower,", end=" ")
@@ -136,20 +130,20 @@ published
 
 # %%
 table = hardware.requirements(config)
-hardware.shown(table).drop(columns=["memory, GiB", "fits"])
+hardware.readable(table).drop(columns=["memory, GiB", "fits"])
 
 # %% [markdown]
 # All of it is estimated; only the GPU's memory is published. CLIP adds minutes, loading and downloads whatever your network takes. Forcing float16 on a T4:
 
 # %%
 forced = hardware.requirements(config, precision="float16")
-hardware.shown(forced).loc[["T4"]].drop(columns="the whole study")
+hardware.readable(forced).loc[["T4"]].drop(columns="the whole study")
 
 # %% [markdown]
 # And the machine on which this page was executed:
 
 # %%
-print(hardware.describe(hardware.choose_scale()))
+print(auto_scale.describe(auto_scale.choose_scale()))
 
 # %% [markdown]
 # On a machine with a GPU, `python speed/paper_scale.py` *measures*: images per second for embedding, scoring and writing at the full architectures with random weights, beside the official way (one caption at a time), the rate of plain matrix products that this GPU reaches, and the memory at the peak beside the formula's. Without one it measures a stand-in 400 times smaller that reads 576 patch tokens too: on one thread of a CPU, four captions an image, option scoring ran 3.4 times as fast as the official way, with equal decisions, and at 0.72 of the rate of plain float32 matrix products. What that says of a GPU is only that the images are not read twice.
@@ -183,7 +177,7 @@ print(hardware.describe(hardware.choose_scale()))
 #
 # A run that was stopped, by whatever, goes on with the same command. Out of memory halves the batch and goes on.
 #
-# **On Colab.** Choose a GPU under *Runtime > Change runtime type*, and run the first cell of any chapter. It installs this package and leaves Colab's PyTorch alone, tells the GPU, and chooses the scale: paper with a GPU, in 4 bits on a T4; mini without. Its form field `SCALE` overrules it. Then every chapter runs at that scale. For the whole study put `!` before the commands above. Colab deletes the machine's files when the session ends: copy the folder `results` to your Drive now and then, and back to go on. (Whether a run can write into a mounted Drive directly we have not tried.)
+# **On Colab.** Choose a GPU under *Runtime > Change runtime type*, and run the first cell of any chapter. It installs this package and leaves Colab's PyTorch alone. Then `start()` shows the GPU and chooses the scale: paper with a GPU, in 4 bits on a T4; mini without. `start("mini")` or `start("paper")` overrules it. For the whole study put `!` before the commands above. Colab deletes the machine's files when the session ends: copy the folder `results` to your Drive now and then, and back to go on. (Whether a run can write into a mounted Drive directly we have not tried.)
 #
 # ## What a run leaves behind
 #
@@ -344,12 +338,12 @@ findings.show([
 #
 #     from transformers import LlamaConfig
 #
-#     larger = hardware.llava_15_7b()
+#     larger = costs.llava_15_7b()
 #     larger.text_config = LlamaConfig(
 #         hidden_size=5120, intermediate_size=13824, num_hidden_layers=40,
 #         num_attention_heads=40, vocab_size=32064,
 #     )
-#     hardware.shown(hardware.requirements(larger))
+#     hardware.readable(hardware.requirements(larger))
 #
 # In float16 its weights are about 25 GiB: an A100 is needed. At 4 bits it fits a T4, with eight images at a time.
 # ```
@@ -360,10 +354,10 @@ findings.show([
 # :class: dropdown
 #
 #     def ratio(k, prefix=576 + 45, rest=12):
-#         image = hardware.image_flops(config)
-#         theirs = k * (image + hardware.text_flops(config, prefix + rest))
-#         shared = hardware.text_flops(config, prefix)
-#         more = hardware.text_flops(config, rest, before=prefix, predictions=rest)
+#         image = costs.image_flops(config)
+#         theirs = k * (image + costs.text_flops(config, prefix + rest))
+#         shared = costs.text_flops(config, prefix)
+#         more = costs.text_flops(config, rest, before=prefix, predictions=rest)
 #         return theirs / (image + shared + k * more)
 #
 #     ratio(4), ratio(2)

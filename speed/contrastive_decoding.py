@@ -21,10 +21,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from option_scoring import llava_7b, measured, mini, read_jobs
-from PIL import Image
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
-
 from erragree_utils.decoding.contrast import (
     M3ID,
     VCD,
@@ -34,8 +30,13 @@ from erragree_utils.decoding.contrast import (
     _Seeds,
     generate_contrastive,
 )
-from erragree_utils.models.mllm import Mllm, padded_rows
 from erragree_utils.scoring.vqascore import parse_caption, relation_question
+from measuring import measured
+from option_scoring import llava_7b, mini, read_jobs
+from PIL import Image
+from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+
+from erragree_utils.models.mllm import Mllm, padded_rows
 
 IMAGES = 64
 BATCH = 16

@@ -10,25 +10,21 @@ Run: python speed/mining.py [images]
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import resource
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from measuring import GIB, measured
 
 from erragree_utils.measures.mining import BLOCK_LIMIT, mine_blind_pairs
 
 IMAGES, WIDTH, GROUP = 20_000, 768, 5
 LARGE, LIMIT_GIB = 100_000, 2.0
-GIB = 2.0**30
 ABOVE, BELOW = 0.95, 0.6
+CPU = torch.device("cpu")
 
 
 def embeddings(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -62,23 +58,6 @@ def plain_numpy(clip: np.ndarray, vision: np.ndarray, rows: int = 1000) -> set[t
     return found
 
 
-def timed(run: Callable[[], object]) -> tuple[object, float]:
-    """Result and seconds."""
-    began = time.perf_counter()
-    result = run()
-    return result, time.perf_counter() - began
-
-
-def peak_memory() -> float:
-    """GiB of resident memory of this process at its peak."""
-    with contextlib.suppress(OSError):  # Linux; getrusage also counts the process that started it
-        for row in Path("/proc/self/status").read_text().splitlines():
-            if row.startswith("VmHWM"):
-                return int(row.split()[1]) * 1024 / GIB
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
-
-
 def line(name: str, n: int, seconds: float, slow: float, more: str = "") -> None:
     """Print a way's speed."""
     rate = n * (n - 1) / 2 / seconds
@@ -95,16 +74,17 @@ def compare(n: int) -> None:
     """Each engine and plain numpy on the same embeddings."""
     clip, vision = embeddings(n)
     mine_blind_pairs(clip[:500], vision[:500])  # warm up
-    expected, slow = timed(lambda: plain_numpy(clip, vision))
+    expected, slow, _ = measured(lambda: plain_numpy(clip, vision), CPU)
     print(f"{n} images, {WIDTH} numbers each, {torch.get_num_threads()} CPU threads")
     line("plain numpy", n, slow, slow, f", {len(expected)} blind pairs")
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     for device in devices:
         mine_blind_pairs(clip[:500], vision[:500], device=device)
-        table, seconds = timed(
+        table, seconds, _ = measured(
             lambda device=device: mine_blind_pairs(
                 clip, vision, ABOVE, BELOW, k=None, engine="blocks", device=device
-            )
+            ),
+            torch.device(device),
         )
         # A cosine at a threshold within float32's rounding may fall to either side in numpy's way.
         apart = len(pairs(table) ^ expected)
@@ -114,8 +94,8 @@ def compare(n: int) -> None:
     if importlib.util.find_spec("faiss") is None:
         print("  FAISS is not installed (pip install faiss-cpu)")
         return
-    table, seconds = timed(
-        lambda: mine_blind_pairs(clip, vision, ABOVE, BELOW, k=None, engine="faiss")
+    table, seconds, _ = measured(
+        lambda: mine_blind_pairs(clip, vision, ABOVE, BELOW, k=None, engine="faiss"), CPU
     )
     share = len(pairs(table) & expected) / max(1, len(expected))
     recall = table.attrs["recall"]
@@ -125,14 +105,13 @@ def compare(n: int) -> None:
 def large(n: int) -> None:
     """One mining in this process: its time and the peak of its memory."""
     clip, vision = embeddings(n)
-    table, seconds = timed(
-        lambda: mine_blind_pairs(clip, vision, ABOVE, BELOW, device="cpu", progress=True)
+    table, seconds, peak = measured(
+        lambda: mine_blind_pairs(clip, vision, ABOVE, BELOW, device="cpu", progress=True), CPU
     )
-    peak = peak_memory()
     name = f"{table.attrs['engine']}, cpu"
     line(name, n, seconds, 0.0, f", {table.attrs['found']} blind pairs")
     print(
-        f"  peak memory of the process {peak:.2f} GiB, {2 * clip.nbytes / GIB:.2f} of them the "
+        f"  peak memory while mining {peak:.2f} GiB, {2 * clip.nbytes / GIB:.2f} of them the "
         f"embeddings (limit {LIMIT_GIB:g})"
     )
     if peak > LIMIT_GIB and n <= BLOCK_LIMIT["cpu"]:

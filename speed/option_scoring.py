@@ -11,32 +11,25 @@ Run: python speed/option_scoring.py [sets]
 
 from __future__ import annotations
 
-import contextlib
-import resource
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
+from erragree_utils.scoring.vqascore import QUESTION, vqascores
+from measuring import matrix_rate, measured
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.models.mllm import Mllm
-from erragree_utils.scoring.vqascore import QUESTION, vqascores
-from erragree_utils.study import hardware
+from erragree_utils.study import costs
 from erragree_utils.training import llava
 
 SETS = 25
 BATCH = {"cpu": 16, "cuda": 32}  # images at a time
 TARGETS = {"cpu": 5.0, "cuda": 3.0}
-GIB = 2.0**30
 Job = tuple[Image.Image, list[str]]
-Result = TypeVar("Result")
 
 
 def official(mllm: Mllm, jobs: list[Job]) -> np.ndarray:
@@ -59,34 +52,6 @@ def ours(mllm: Mllm, jobs: list[Job]) -> np.ndarray:
     """The same by the package."""
     images, captions = zip(*jobs, strict=True)
     return np.stack(vqascores(mllm, images, captions, batch_size=BATCH[mllm.device.type]))
-
-
-def measured(run: Callable[[], Result], device: torch.device) -> tuple[Result, float, float]:
-    """Result, seconds, and GiB of memory at the peak, of the GPU or of this process."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        torch.cuda.synchronize(device)
-    else:
-        with contextlib.suppress(OSError):  # Linux: begin the peak of resident memory anew
-            Path("/proc/self/clear_refs").write_text("5")
-    began = time.perf_counter()
-    result = run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    seconds = time.perf_counter() - began
-    return result, seconds, peak_memory(device)
-
-
-def peak_memory(device: torch.device) -> float:
-    """GiB at the peak since it was last reset."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / GIB
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024 / GIB
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
 
 
 def compare(mllm: Mllm, jobs: list[Job]) -> float:
@@ -122,9 +87,9 @@ def mini() -> Mllm:
 
 def llava_7b(device: torch.device) -> Mllm:
     """LLaVA-1.5-7B's architecture, with random weights and the mini's words."""
-    config = hardware.llava_15_7b()
-    name, parts = "LLaVA-1.5-7B, random weights", (config.vision_config, config.text_config)
-    return random_mllm(name, *parts, device, torch.bfloat16)
+    config = costs.llava_15_7b()
+    vision, text = config.vision_config, config.text_config
+    return random_mllm("LLaVA-1.5-7B, random weights", vision, text, device, torch.bfloat16)
 
 
 def random_mllm(
@@ -148,15 +113,6 @@ def random_mllm(
     finally:
         torch.set_default_dtype(default)
     return Mllm(name, model, llava.build_processor(model, tokenizer), device, dtype)
-
-
-def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 8192) -> float:
-    """Floating-point operations a second of plain matrix products, the best of several."""
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    best = np.inf
-    for _ in range(10):
-        best = min(best, measured(lambda: a @ b, device)[1])
-    return 2 * size**3 / best
 
 
 def flops(mllm: Mllm, jobs: list[Job]) -> int:

@@ -7,7 +7,7 @@ ways run in one process on the same images, and must decide alike. With a GPU: C
 a CPU: the mini CLIP, and a LLaVA with 576 patch tokens as the real one, 400 times smaller.
 
 Option scoring is set against the rate of plain matrix products that this device reaches; its
-operations are counted by the formula in `study.hardware`, without padding. Its memory stands
+operations are counted by the formula in `study.costs`, without padding. Its memory stands
 beside that formula's estimate.
 
 Run: python speed/paper_scale.py [sets]
@@ -22,25 +22,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from option_scoring import (
-    BATCH,
-    GIB,
-    Job,
-    llava_7b,
-    matrix_rate,
-    measured,
-    official,
-    ours,
-    random_mllm,
-    read_jobs,
-)
+from erragree_utils.scoring.vqascore import QUESTION, parse_caption, relation_question
+from measuring import GIB, matrix_rate, measured
+from option_scoring import BATCH, Job, llava_7b, official, ours, random_mllm, read_jobs
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from erragree_utils import load_clip
 from erragree_utils.models import Clip
 from erragree_utils.models.mllm import Mllm, shared_start
-from erragree_utils.scoring.vqascore import QUESTION, parse_caption, relation_question
-from erragree_utils.study import hardware
+from erragree_utils.study import costs
 
 SETS = {"cpu": 1, "cuda": 25}  # of four images
 ROUNDS = 3  # the best of each way counts: other programs disturb single ones
@@ -138,21 +128,20 @@ def compare(name: str, model: Any, jobs: list[Job], theirs: Way, mine: Way) -> S
 
 
 def scoring_flops(mllm: Mllm, jobs: list[Job]) -> float:
-    """Operations of `ours` by the formula of `erragree_utils.study.hardware`, without padding."""
+    """Operations of `ours` by the formula of `erragree_utils.study.costs`, without padding."""
     config, total = mllm.model.config, 0.0
     for _, captions in jobs:
         asked = [(QUESTION.format(caption=text), "Yes") for text in captions]
         (row,) = mllm.branches([asked], [1], 0)
         keep = shared_start(row)
         (whole,) = mllm.tokens([mllm.prompt(asked[0][0])]).values()
-        head = (
-            len(whole) - row[0].start - 1
-        )  # what stands before the image, which is one token here
+        # What stands before the image, which is one token here.
+        head = len(whole) - row[0].start - 1
         prefix = head + config.image_seq_length + keep
-        total += hardware.image_flops(config) + hardware.text_flops(config, prefix)
+        total += costs.image_flops(config) + costs.text_flops(config, prefix)
         for rest in {branch.inputs[keep:] for branch in row}:
             n = len(rest)
-            total += hardware.text_flops(config, n, before=prefix, predictions=n)
+            total += costs.text_flops(config, n, before=prefix, predictions=n)
     return total
 
 
@@ -166,7 +155,7 @@ def main() -> None:
     mllm = (llava_7b if on_gpu else small_llava)(device)
     batch, dtype = BATCH[device.type], str(mllm.dtype).removeprefix("torch.")
     where = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} CPU threads"
-    size = hardware.model_size(mllm.model.config)
+    size = costs.model_size(mllm.model.config)
     print(f"{where}; {len(jobs)} images with {len(jobs[0][1])} captions each, batch {batch}")
     print(f"{clip.name}, float32; {mllm.name}, {size.total / 1e6:,.0f} million parameters, {dtype}")
     stages = [compare("CLIP embedding", clip, jobs, official_cosines, our_cosines)]
@@ -178,15 +167,13 @@ def main() -> None:
     stages += [scoring, compare("generation", mllm, jobs, one_by_one, batched)]
     overall = sum(s.slow for s in stages) / sum(s.fast for s in stages)
     print(f"  overall ratio {overall:.1f} (target on an H100: {OVERALL:g})")
-    rate, peak = (
-        scoring_flops(mllm, jobs) / scoring.fast,
-        matrix_rate(device, mllm.dtype, MATRIX[device.type]),
-    )
+    rate = scoring_flops(mllm, jobs) / scoring.fast
+    peak = matrix_rate(device, mllm.dtype, MATRIX[device.type])
     print(
         f"  option scoring: {rate / 1e12:.3g} TFLOP/s, {rate / peak:.2f} of the {peak / 1e12:.3g} "
         f"TFLOP/s of plain {dtype} matrix products here (target on an H100: {SHARE:g})"
     )
-    need = hardware.memory_need(mllm.model.config, dtype, min(batch, len(jobs)))["needed"] / GIB
+    need = costs.memory_need(mllm.model.config, dtype, min(batch, len(jobs)))["needed"] / GIB
     print(
         f"  option scoring: {scoring.peak:.2f} GiB at the peak; by the formula {need:.2f} GiB"
         + ("" if on_gpu else " on a GPU (here the peak is of the whole process)")

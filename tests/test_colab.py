@@ -21,8 +21,6 @@ import colab_cell
 import pytest
 from packaging.requirements import Requirement
 
-from erragree_utils.scale import VARIABLE, get_scale
-
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ("torch", "torchvision", "numpy")
 # As published in June 2026: github.com/googlecolab/backend-info, pip-freeze.gpu.txt.
@@ -33,15 +31,6 @@ COLAB = {"torch": "2.11.0+cu128", "torchvision": "0.26.0+cu128", "numpy": "2.0.2
 def cell() -> str:
     """The cell's text."""
     return colab_cell.cell()
-
-
-@pytest.fixture(autouse=True)
-def nothing_chosen(monkeypatch, tmp_path):
-    """No scale in the environment, no GPU, and a folder to write into."""
-    monkeypatch.setenv(VARIABLE, "")  # so that it is put back whatever the cell sets
-    monkeypatch.delenv(VARIABLE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
 
 class Runs:
@@ -65,14 +54,15 @@ def runs(monkeypatch) -> Runs:
 
 
 @pytest.fixture
-def colab(monkeypatch):
-    """A module that makes the cell take this for Colab."""
+def colab(monkeypatch, tmp_path):
+    """A module that makes the cell take this for Colab, and a folder to write into."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
 
 
-def run(cell: str, scale: str = "auto") -> None:
-    """Run the cell with its form field set."""
-    exec(cell.replace('SCALE = "auto"', f'SCALE = "{scale}"'), {"__name__": "__main__"})
+def run(cell: str) -> None:
+    """Run the cell."""
+    exec(cell, {"__name__": "__main__"})
 
 
 class TestWriting:
@@ -91,24 +81,12 @@ class TestWriting:
 
 
 class TestElsewhere:
-    def test_nothing_is_installed_written_said_or_chosen(self, cell, runs, tmp_path, capsys):
+    def test_nothing_is_installed_written_or_said(self, cell, runs, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
         run(cell)
         assert not runs.commands
         assert not list(tmp_path.iterdir())
-        assert VARIABLE not in os.environ
         assert capsys.readouterr().out == ""
-
-    def test_what_the_environment_says_stays(self, cell, runs, monkeypatch):
-        monkeypatch.setenv(VARIABLE, "paper")
-        run(cell)
-        assert get_scale().name == "paper"
-
-    @pytest.mark.parametrize("scale", ["mini", "paper"])
-    def test_the_switch_chooses(self, cell, runs, scale, capsys):
-        run(cell, scale)
-        assert get_scale().name == scale
-        assert f"scale: {scale}" in capsys.readouterr().out
-        assert not runs.commands
 
 
 class TestOnColab:
@@ -121,27 +99,6 @@ class TestOnColab:
         assert command[-1] == f"erragree-utils[gpu,mmvp] @ git+{address['Repository']}@main"
         installed = [f"{name}=={importlib.metadata.version(name)}" for name in KEPT]
         assert file.read_text().split() == installed
-
-    def test_without_a_gpu_the_scale_is_mini(self, cell, runs, colab, capsys):
-        run(cell)
-        assert os.environ[VARIABLE] == "mini"
-        assert "GPU: none" in capsys.readouterr().out
-
-    def test_with_a_t4_the_scale_is_paper_in_4_bits(self, cell, runs, colab, monkeypatch, capsys):
-        t4 = types.SimpleNamespace(name="Tesla T4", total_memory=15_828_320_256, major=7)
-        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-        monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: t4)
-        run(cell)
-        assert os.environ[VARIABLE] == "paper"
-        said = capsys.readouterr().out
-        assert "Tesla T4, 14.7 GiB" in said and "4 bits" in said
-
-    def test_the_switch_overrules_the_gpu(self, cell, runs, colab, monkeypatch):
-        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-        h100 = types.SimpleNamespace(name="H100", total_memory=85_000_000_000, major=9)
-        monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: h100)
-        run(cell, "mini")
-        assert os.environ[VARIABLE] == "mini"
 
     def test_a_failure_shows_what_pip_said_and_what_to_do(self, cell, runs, colab):
         runs.returncode, runs.stderr = 1, "ERROR: the tail of what pip said"

@@ -60,10 +60,10 @@ class TestMargins:
         same = {"Chapter": {n: [finding("All", 1.0, above=0.5)] for n in VALUES}}
         table = robust.margins(same)
         assert table["margin"].item() == math.inf
-        assert robust.for_people(table)["Margin"].item() == "same on every seed"
+        assert robust.readable(table)["Margin"].item() == "same on every seed"
 
-    def test_for_people_are_in_the_units_of_the_finding(self):
-        shown = robust.for_people(robust.margins(
+    def test_readable_numbers_are_in_the_units_of_the_finding(self):
+        shown = robust.readable(robust.margins(
             {"Chapter": {name: page(v, below=0.25) for name, v in VALUES.items()}}
         )).iloc[0]  # fmt: skip
         assert shown["Bound"] == "below 25 %" and shown["Range"] == "8.0 to 12.0"

@@ -97,7 +97,7 @@ class TestAddress:
     def test_the_second_cell_installs_the_package_on_colab_alone(self, notebook):
         cell = nbformat.read(notebook, 4).cells[1]
         assert 'if "google.colab" in sys.modules:' in cell.source
-        assert f'"git+{ADDRESS}@main"' in cell.source
+        assert f'git+{ADDRESS}@main"' in cell.source
         assert "remove-cell" in cell.metadata.tags
 
     def test_the_readme_gives_the_command_that_clones_it(self):

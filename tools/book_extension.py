@@ -29,14 +29,14 @@ class FindingsDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         source, cache = Path(self.env.srcdir), Path(self.config.nb_execution_cache_path)
         here = Path(self.env.doc2path(self.env.docname)).parent
-        found: list[nodes.Node] = []
+        tables: list[nodes.Node] = []
         for path in chapters(source):
             notebook = executed(path, cache)
             page = findings.read(notebook) if notebook is not None else []
             if page:
-                found += self._title(os.path.relpath(path, here))
-                found.append(nodes.raw("", findings.as_html(page, margins=True), format="html"))
-        return found or [nodes.paragraph(text="No notebook has been executed yet: `make book`.")]
+                tables += self._title(os.path.relpath(path, here))
+                tables.append(nodes.raw("", findings.as_html(page, margins=True), format="html"))
+        return tables or [nodes.paragraph(text="No notebook has been executed yet: `make book`.")]
 
     def _title(self, link: str) -> list[nodes.Node]:
         paragraph = nodes.paragraph()

@@ -85,16 +85,7 @@ def first_page(source: Path, html: Path) -> Path:
 def build(source: Path, output: Path, strict: bool = False, workers: int = WORKERS) -> int:
     """Build the book of `source` into ``output/_build/html``; returns an exit status.
 
-    Parameters
-    ----------
-    source : Path
-        Folder with ``_config.yml`` and ``_toc.yml``.
-    output : Path
-        Folder in which ``_build`` is made. The execution cache stays in ``source/_build``.
-    strict : bool
-        Count every warning, missing references included, as an error.
-    workers : int
-        Notebooks executed at a time.
+    The execution cache stays in ``source/_build``. If `strict`, every warning is an error.
     """
     html = output / "_build" / "html"
     remove_old_build(html.parent)

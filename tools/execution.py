@@ -50,11 +50,6 @@ def package_key(
 
     Byte code and numba caches (``__pycache__``) do not count; `VARIABLES` of the environment and
     code that runs `before` a notebook do.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no file in the folder.
     """
     files = sorted(
         path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
@@ -125,23 +120,13 @@ def execute(
 ) -> nbformat.NotebookNode:
     """A notebook with its outputs, from the cache or through nbmake, in an empty folder.
 
-    Parameters
-    ----------
-    notebook, cache : Path
-    environment : mapping
-        Of the kernel.
-    before : str
-        Code to run before the first cell; give `current_cache` the same.
-
-    Raises
-    ------
-    NotebookError
-        If a cell raises, or the kernel dies.
+    The kernel runs the code `before` ahead of the first cell; give `current_cache` the same. A
+    `NotebookError` means that a cell raised, or the kernel died.
     """
     # Tests in several processes ask for the same notebooks: the second one waits for the outputs.
     with FileLock(cache / f"{notebook.stem}.lock"):
-        if (known := executed(notebook, cache)) is not None:
-            return known
+        if (earlier := executed(notebook, cache)) is not None:
+            return earlier
         began = time.monotonic()
         finished = with_outputs(nbformat.read(notebook, as_version=4), environment, before)
         seconds = {"execution_seconds": time.monotonic() - began}

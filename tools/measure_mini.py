@@ -22,17 +22,17 @@ def interval(row: pd.Series, kind: str) -> str:
 def clip_row(clip, name: str, seed: int) -> list[str]:
     """Cosines, matching and retrieval."""
     bench = load_benchmark(name, seed=seed)
-    known = image_embeddings(clip, bench)
-    cosines = pair_cosines(clip, bench, embeddings=known).query("relation == 'left/right'")
-    random = random_pair_cosines(clip, bench, n=2000, embeddings=known)["cosine"].mean()
-    found = summarize(evaluate(clip, bench), by="relation").loc["left/right"]
+    embeddings = image_embeddings(clip, bench)
+    cosines = pair_cosines(clip, bench, embeddings=embeddings).query("relation == 'left/right'")
+    random = random_pair_cosines(clip, bench, n=2000, embeddings=embeddings)["cosine"].mean()
+    matching = summarize(evaluate(clip, bench), by="relation").loc["left/right"]
     hits = evaluate_retrieval(clip, bench)
     beside = hits.query("relation == 'left/right'")["correct"].mean()
     return [
         f"{cosines['cosine'].mean():.4f}",
         f"{random:.3f}",
-        interval(found, "individual"),
-        interval(found, "pair"),
+        interval(matching, "individual"),
+        interval(matching, "pair"),
         f"{100 * beside:.1f}",
         f"{100 * hits['correct'].mean():.1f}",
     ]

@@ -84,13 +84,7 @@ VARIATIONS = (
 
 
 def run(variation: Variation, notebook: Path, source: Path) -> list[Finding]:
-    """The findings of a chapter under a variation.
-
-    Raises
-    ------
-    NotebookError
-        If the chapter raises.
-    """
+    """The findings of a chapter under a variation."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **variation.environment}
     cache = current_cache(source, environment, variation.before)
     return findings.read(execute(notebook, cache, environment, variation.before))
@@ -109,8 +103,8 @@ def margins(results: dict[str, dict[str, list[Finding]]]) -> pd.DataFrame:
     for chapter, by_name in results.items():
         by_claim = {n: {f.claim: f for f in page} for n, page in by_name.items()}
         for claim, first in next(iter(by_claim.values())).items():
-            found = {n: page.get(claim) for n, page in by_claim.items()}
-            values = {n: f.value for n, f in found.items() if f}
+            by_variation = {n: page.get(claim) for n, page in by_claim.items()}
+            values = {n: f.value for n, f in by_variation.items() if f}
             over = np.array([v for n, v in values.items() if kinds[n] == "seed"])
             # What is equal but for rounding does not vary.
             sd = round(over.std(ddof=1), 12) if len(over) > 1 else np.nan
@@ -125,14 +119,16 @@ def margins(results: dict[str, dict[str, list[Finding]]]) -> pd.DataFrame:
                 "chapter": chapter, "finding": claim, "bound": first.bound, "unit": first.unit,
                 "mean": over.mean(), "sd": sd, "least": over.min(), "most": over.max(),
                 "margin": min(ends) / sd if sd else np.copysign(np.inf, min(ends)),
-                "errors": min(f.margin for n, f in found.items() if f and kinds[n] == "seed"),
+                "errors": min(
+                    f.margin for n, f in by_variation.items() if f and kinds[n] == "seed"
+                ),
                 "paths": moved["path"], "noise": moved["noise"],
-                "failed": ", ".join(n for n, f in found.items() if not (f and f.holds)),
+                "failed": ", ".join(n for n, f in by_variation.items() if not (f and f.holds)),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def for_people(table: pd.DataFrame) -> pd.DataFrame:
+def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The table of `margins` in the findings' units, as text."""
 
     def text(row: pd.Series, column: str) -> str:
@@ -189,10 +185,10 @@ def main() -> int:
                     results[title(notebook)][variation.name] = outcome
                     bar.update()
     table = margins(results)
-    shown = for_people(table)
-    print(shown.to_string(index=False))
+    texts = readable(table)
+    print(texts.to_string(index=False))
     if options.record:
-        shown.to_csv(options.record, index=False)
+        texts.to_csv(options.record, index=False)
     weak = table[(table["failed"] != "") | (table[["margin", "errors"]].min(axis=1) < LEAST)]
     for _, row in weak.iterrows():
         why = f"fails under {row['failed']}" if row["failed"] else "margin "

@@ -12,13 +12,7 @@ PATTERNS = ("README.md", "CITATION.cff", "_config.yml", "book/*.md", "notebooks/
 
 
 def repository(root: Path = ROOT) -> str:
-    """The repository's address, without a slash at its end.
-
-    Raises
-    ------
-    KeyError
-        If pyproject.toml has no ``[project.urls] Repository``.
-    """
+    """The repository's address, without a slash at its end."""
     settings = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
     return settings["project"]["urls"]["Repository"].rstrip("/")
 

@@ -1,32 +1,34 @@
-"""The command line: ``python -m erragree_utils list|run|report|download``."""
+"""The command line: ``python -m erragree_utils list|run|report|download``.
+
+Each command is a function, and its docstring is its ``--help``.
+"""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import shlex
 import sys
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks import BenchmarkError
-from ..benchmarks.download import DownloadError, cache_folder
+from tqdm.auto import tqdm
+
+from ..benchmarks.download import cache_folder
 from ..scale import SCALES, VARIABLE, Scale, get_scale
-from . import study
+from .downloads import fetch_all
+from .processes import launched
+from .runner import run
 from .store import Results, StoreError, read
-from .study import ROLES, ItemError, ModelChoice, Task
+from .tables import TABLES
+from .tasks import ROLES, ModelChoice, Task, default_models, plan
 
 OK, FAILED, USAGE, MISSING, BAD_ITEM, STORE, MEMORY, INCOMPLETE = range(8)
 INTERRUPTED = 130
-#: A model that `download` knows beside those of the study.
-VISION = "vision"
 _CODES = f"""exit codes:
   {OK}    done
   {FAILED}    an error of another kind
@@ -37,40 +39,21 @@ _CODES = f"""exit codes:
   {MEMORY}    the memory is too small even for one image
   {INCOMPLETE}    report --complete: cells have not been run
   {INTERRUPTED}  interrupted; what was scored is stored"""
-
-_EXAMPLES = {
-    "list": """examples:
-  python -m erragree_utils list                      the study at mini scale
-  python -m erragree_utils list --scale paper --out r   and what the folder r holds of it""",
-    "run": """examples:
-  python -m erragree_utils run --out r               everything at mini scale, on any CPU
-  python -m erragree_utils run --scale paper --out r   everything at paper scale, on a GPU
-  python -m erragree_utils run --scale paper --out r --model clip --benchmark whatsup-a
-  python -m erragree_utils run --scale paper --out r --method vqascore --limit 20
-  python -m erragree_utils run --scale paper --out r --model mllm=llava-hf/llava-1.5-13b-hf
-  python -m erragree_utils run --scale paper --out r --option whatsup-a.folder=/data/whatsup
-  python -m erragree_utils run --out r --option tabletop-a.seed=1 tabletop-b.seed=1
-
-on several GPUs (pip install accelerate), each with its share of the images; on several CPU cores:
-  accelerate launch --multi_gpu -m erragree_utils run --scale paper --out r
-  OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m erragree_utils run --out r --device cpu
-
-Results are stored as they come. A run that was stopped, by whatever, is continued by the same
-command; nothing is scored twice. Results of other settings may be in the same folder: they do
-not mix.""",
-    "report": """examples:
-  python -m erragree_utils report r
-  python -m erragree_utils report r --format csv > results.csv
-  python -m erragree_utils report r --figures pictures --complete""",
-    "download": """examples:
-  python -m erragree_utils download --scale paper
-  python -m erragree_utils download --scale paper --model clip --benchmark whatsup-a whatsup-b
-  python -m erragree_utils download --scale paper --by-hand   what goes where, without fetching
-
-A download that broke off goes on where it was. Benchmarks go to the folder that the environment
-variable ERRAGREE_CACHE names, models to that of HF_HOME. The vision-only encoder (vision) is for
-mining CLIP-blind pairs.""",
+#: Of errors whose message says all. By name: some live in modules that are slow to import.
+_CODE_OF = {
+    "UsageError": USAGE,
+    "LaunchError": USAGE,
+    "BenchmarkError": MISSING,
+    "DownloadError": MISSING,
+    "ModelError": MISSING,
+    "ItemError": BAD_ITEM,
+    "StoreError": STORE,
+    # Ours are ValueErrors that say what to do, the system's name a file: a traceback hides it.
+    "ValueError": FAILED,
+    "OSError": FAILED,
 }
+#: What `download` knows beside the models of the study: the encoder to mine CLIP-blind pairs with.
+VISION = "vision"
 
 
 class UsageError(ValueError):
@@ -78,20 +61,11 @@ class UsageError(ValueError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        By default those of the process.
-
-    Returns
-    -------
-    int
-        The exit code; ``--help`` lists them.
-    """
+    """Run a command, by default the process's; returns its exit code."""
     options = _parser().parse_args(arguments)
-    with _short_warnings():
+    with warnings.catch_warnings():
+        # Through tqdm, so that a warning does not break a progress bar.
+        warnings.showwarning = lambda text, *_: tqdm.write(f"warning: {text}", file=sys.stderr)
         try:
             code = options.command(options)
             sys.stdout.flush()  # or the last lines are lost without an exit code
@@ -103,42 +77,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
         except Exception as error:
-            code = _code(error)
+            code = _exit_code(error)
             if code is None:
                 raise
             print(f"error: {error}", file=sys.stderr)
             return code
 
 
-def _code(error: Exception) -> int | None:
-    """The exit code of an error whose message says all; None for others."""
-    if isinstance(error, UsageError):
-        return USAGE
-    if isinstance(error, ItemError):
-        return BAD_ITEM
-    if isinstance(error, StoreError):
-        return STORE
-    if isinstance(error, (BenchmarkError, DownloadError)):
-        return MISSING
-    clip = sys.modules.get("erragree_utils.models.clip")
-    if clip is not None and isinstance(error, clip.ModelError):
-        return MISSING
-    if isinstance(error, RuntimeError) and "out of memory" in str(error).lower():
-        return MEMORY
-    # Ours are ValueErrors that tell what to do, the system's name a file: a traceback hides it.
-    return FAILED if isinstance(error, (ValueError, OSError)) else None
-
-
-@contextmanager
-def _short_warnings() -> Iterator[None]:
-    def show(message, category, filename, lineno, file=None, line=None) -> None:
-        from tqdm.auto import tqdm
-
-        tqdm.write(f"warning: {message}", file=sys.stderr)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield
+def _exit_code(error: Exception) -> int | None:
+    """None for an error of the program, which keeps its traceback."""
+    for kind in type(error).__mro__:
+        if kind.__name__ in _CODE_OF:
+            return _CODE_OF[kind.__name__]
+    out_of_memory = isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+    return MEMORY if out_of_memory else None
 
 
 # --- arguments -----------------------------------------------------------------------------------
@@ -153,33 +105,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_list(commands)
-    _add_run(commands)
-    _add_report(commands)
-    _add_download(commands)
-    return parser
 
+    add = _add_command(commands, "list", _list)
+    _add_choice(add)
+    add("--out", type=Path, metavar="FOLDER", help="say what this folder holds")
 
-def _command(commands: Any, name: str, help: str, function: Any) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name, help=help, description=f"{help[0].upper()}{help[1:]}.",
-        epilog=f"{_EXAMPLES[name]}\n\n{_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.set_defaults(command=function)
-    return parser
-
-
-def _add_list(commands: Any) -> None:
-    parser = _command(commands, "list", "list what the study consists of", _list)
-    _add_choice(parser)
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="say what this folder holds")
-
-
-def _add_run(commands: Any) -> None:
-    parser = _command(commands, "run", "score images and store the results", _run)
-    _add_choice(parser)
-    add = parser.add_argument
+    add = _add_command(commands, "run", _run)
+    _add_choice(add)
     add("--out", type=Path, required=True, metavar="FOLDER", help="where results are stored")
     add("--limit", type=_positive, metavar="N", help="the first N sets of each benchmark alone")
     add("--dtype", choices=("float32", "float16", "bfloat16"),
@@ -196,46 +128,43 @@ def _add_run(commands: Any) -> None:
         metavar="BENCHMARK.NAME=VALUE", help="an option of load_benchmark")  # fmt: skip
     add("--quiet", action="store_true", help="no progress bars")
 
+    add = _add_command(commands, "report", _report)
+    add("folder", type=Path, metavar="FOLDER", help="where `run` stored results")
+    add("--scale", choices=tuple(SCALES), help="default: those of which the folder has results")
+    add("--format", choices=("markdown", "csv"), default="markdown")
+    add("--figures", type=Path, metavar="FOLDER", help="also draw the tables, as PNG files")
+    add("--complete", action="store_true",
+        help=f"exit with {INCOMPLETE} if a cell has not been run, or in part")  # fmt: skip
 
-def _add_report(commands: Any) -> None:
-    parser = _command(commands, "report", "print the paper's tables from stored results", _report)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where `run` stored results")
-    _add_scale(parser, "those of which the folder has results")
-    parser.add_argument("--format", choices=("markdown", "csv"), default="markdown")
-    parser.add_argument(
-        "--figures", type=Path, metavar="FOLDER", help="also draw the tables, as PNG files"
-    )
-    parser.add_argument(
-        "--complete", action="store_true",
-        help=f"exit with {INCOMPLETE} if a cell has not been run, or in part",
+    add = _add_command(commands, "download", _download)
+    _add_choice(add, f"; or the vision-only encoder: {VISION}, {VISION}=NAME", methods=False)
+    add("--by-hand", action="store_true",
+        help="fetch nothing; say which file goes where, for a machine without network")  # fmt: skip
+    return parser
+
+
+def _add_command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int]
+) -> Callable[..., Any]:
+    """A command with its function's docstring as help; returns what adds arguments to it."""
+    summary, _, examples = (inspect.getdoc(function) or "").partition("\n\n")
+    parser = commands.add_parser(
+        name, help=summary[:1].lower() + summary[1:].rstrip("."), description=summary,
+        epilog=f"{examples}\n\n{_CODES}", formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    parser.set_defaults(command=function)
+    return parser.add_argument
 
 
-def _add_download(commands: Any) -> None:
-    parser = _command(commands, "download", "fetch the models and benchmarks of a scale", _download)
-    _add_choice(parser, methods=False)
-    parser.add_argument(
-        "--by-hand", action="store_true",
-        help="fetch nothing; say which file goes where, for a machine without a network",
-    )  # fmt: skip
-
-
-def _add_scale(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument("--scale", choices=tuple(SCALES), help=f"default: {default}")
-
-
-def _add_choice(parser: argparse.ArgumentParser, methods: bool = True) -> None:
-    _add_scale(parser, f"{VARIABLE}, or mini")
+def _add_choice(add: Callable[..., Any], other_models: str = "", methods: bool = True) -> None:
     several = {"nargs": "+", "default": [], "action": "extend"}
-    parser.add_argument("--benchmark", **several, metavar="NAME", help="these alone (see `list`)")
-    parser.add_argument(
-        "--model", **several, metavar="MODEL",
+    add("--scale", choices=tuple(SCALES), help=f"default: {VARIABLE}, or mini")
+    add("--benchmark", **several, metavar="NAME", help="these alone (see `list`)")
+    add("--model", **several, metavar="MODEL",
         help="these alone: clip, mllm (those of the scale), or others, as clip=NAME, "
-        "mllm=OWNER/NAME, mllm=OWNER/NAME@REVISION or mllm=FOLDER"
-        + ("" if methods else "; or the vision-only encoder: vision, vision=NAME"),
-    )  # fmt: skip
+        "mllm=OWNER/NAME, mllm=OWNER/NAME@REVISION or mllm=FOLDER" + other_models)  # fmt: skip
     if methods:
-        parser.add_argument("--method", **several, metavar="NAME", help="these alone (see `list`)")
+        add("--method", **several, metavar="NAME", help="these alone (see `list`)")
 
 
 def _positive(text: str) -> int:
@@ -246,8 +175,8 @@ def _positive(text: str) -> int:
 
 def _bench_option(text: str) -> tuple[str, str, Any]:
     name, equals, value = text.partition("=")
-    benchmark, dot, option = name.partition(".")
-    if not (equals and dot and benchmark and option):
+    benchmark, _, option = name.partition(".")
+    if not (equals and benchmark and option):
         raise argparse.ArgumentTypeError(f"{text!r} has not the form BENCHMARK.NAME=VALUE")
     try:
         return benchmark, option, json.loads(value)
@@ -255,10 +184,19 @@ def _bench_option(text: str) -> tuple[str, str, Any]:
         return benchmark, option, value
 
 
+def _plan(options: argparse.Namespace, device: str | None = None) -> tuple[Scale, list[Task]]:
+    try:
+        scale = get_scale(options.scale)
+        models = _models(options, scale, device)
+        return scale, plan(scale, options.benchmark, models, getattr(options, "method", ()))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def _models(options: argparse.Namespace, scale: Scale, device: str | None) -> list[ModelChoice]:
-    """The models asked for, with how they are to be loaded."""
-    defaults = {choice.role: choice for choice in study.default_models(scale)}
-    chosen = []
+    """The models to run, with how they are to be loaded."""
+    defaults = {choice.role: choice for choice in default_models(scale)}
+    models = []
     for text in options.model or ROLES:
         role, _, name = text.partition("=")
         if role not in ROLES:
@@ -266,45 +204,37 @@ def _models(options: argparse.Namespace, scale: Scale, device: str | None) -> li
                 f"unknown model {text!r}: give clip, mllm, clip=NAME, or mllm=NAME (a name on the "
                 "hub, or a folder)"
             )
-        chosen.append(_model(options, defaults[role], name, device))
-    return list(dict.fromkeys(chosen))
-
-
-def _model(
-    options: argparse.Namespace, default: ModelChoice, name: str, device: str | None
-) -> ModelChoice:
-    given = dict(default.options)
-    if default.role == "mllm":
-        if "@" in name and not os.path.isdir(name):
-            name, _, given["revision"] = name.partition("@")
-        for key in ("dtype", "quantization"):
-            value = getattr(options, key, None)
-            if value is not None:
-                given[key] = value
-    if device is not None:
-        given["device"] = device
-    return ModelChoice(default.role, name or default.name, given)
-
-
-def _plan(options: argparse.Namespace, device: str | None = None) -> tuple[Scale, list[Task]]:
-    try:
-        scale = get_scale(options.scale)
-        models = _models(options, scale, device)
-        return scale, study.plan(scale, options.benchmark, models, options.method)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+        loading = {"device": device}
+        if role == "mllm":
+            loading |= {key: getattr(options, key, None) for key in ("dtype", "quantization")}
+            if "@" in name and not os.path.isdir(name):
+                name, _, loading["revision"] = name.partition("@")
+        loading = {key: value for key, value in loading.items() if value is not None}
+        default = defaults[role]
+        models.append(ModelChoice(role, name or default.name, {**default.options, **loading}))
+    return list(dict.fromkeys(models))
 
 
 # --- commands ------------------------------------------------------------------------------------
 
 
 def _list(options: argparse.Namespace) -> int:
+    """List what the study consists of.
+
+    examples:
+      python -m erragree_utils list                      the study at mini scale
+      python -m erragree_utils list --scale paper --out r   and what the folder r holds of it
+    """
     scale, tasks = _plan(options)
-    stored = read(options.out) if options.out else None
-    rows = [("benchmark", "model", "method", *(("stored",) if options.out else ()))]
-    for task in tasks:
-        row = (task.benchmark, f"{task.model.role} {task.model.name}", task.method)
-        rows.append((*row, _held(stored, task)) if stored is not None else row)
+    rows = [["benchmark", "model", "method"]]
+    rows += [
+        [task.benchmark, f"{task.model.role} {task.model.name}", task.method] for task in tasks
+    ]
+    if options.out:
+        results = read(options.out)
+        rows[0].append("stored")
+        for row, task in zip(rows[1:], tasks, strict=True):
+            row.append(_stored_sets(results, task))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print(f"scale {scale.name}: {scale.hardware}\n")
     for row in rows:
@@ -312,129 +242,90 @@ def _list(options: argparse.Namespace) -> int:
     return OK
 
 
-def _held(stored: Results, task: Task) -> str:
-    """How many sets of a task a store holds, for each of the settings it was run with."""
-    held = []
-    for key, settings in stored.settings.items():
-        cell = (
-            settings["benchmark"]["name"],
-            settings["method"]["name"],
-            settings["model"]["role"],
-        )
-        mine = (task.benchmark, task.method, task.model.role)
-        if cell == mine and stored.about[key]["asked"] == task.model.name:
-            held.append(f"{len(stored.items[key])} of {settings['benchmark']['n_sets']} sets")
-    return ", ".join(held) or "-"
+def _stored_sets(results: Results, task: Task) -> str:
+    """How many sets of a task are stored, for each of the settings it was run with."""
+    counts = []
+    for key, settings in results.settings.items():
+        benchmark, method, model = (settings[part] for part in ("benchmark", "method", "model"))
+        cell = (benchmark["name"], method["name"], model["role"], results.about[key]["asked"])
+        if cell == (task.benchmark, task.method, task.model.role, task.model.name):
+            counts.append(f"{len(results.items[key])} of {benchmark['n_sets']} sets")
+    return ", ".join(counts) or "-"
 
 
 def _run(options: argparse.Namespace) -> int:
-    share, device, leave = _processes(options.device)
-    try:
-        return _run_share(options, share, device)
-    except Exception as error:
-        if share[1] > 1:
-            print(f"process {share[0] + 1} of {share[1]}:", file=sys.stderr)
-        raise error
-    finally:
-        leave()
+    """Score images and store the results.
 
+    examples:
+      python -m erragree_utils run --out r               everything at mini scale, on any CPU
+      python -m erragree_utils run --scale paper --out r   everything at paper scale, on a GPU
+      python -m erragree_utils run --scale paper --out r --model clip --benchmark whatsup-a
+      python -m erragree_utils run --scale paper --out r --method vqascore --limit 20
+      python -m erragree_utils run --scale paper --out r --model mllm=llava-hf/llava-1.5-13b-hf
+      python -m erragree_utils run --scale paper --out r --option whatsup-a.folder=/data/whatsup
+      python -m erragree_utils run --out r --option tabletop-a.seed=1 tabletop-b.seed=1
 
-def _run_share(options: argparse.Namespace, share: tuple[int, int], device: str | None) -> int:
-    scale, tasks = _plan(options, device)
-    if (options.dtype or options.quantization) and all(t.model.role == "clip" for t in tasks):
-        raise UsageError("--dtype and --quantization are for the language model; none is chosen")
-    given: dict[str, dict[str, Any]] = {}
-    for benchmark, name, value in options.option:
-        if benchmark not in {task.benchmark for task in tasks}:
-            raise UsageError(f"--option is about {benchmark!r}, which is not among what is run")
-        given.setdefault(benchmark, {})[name] = value
-    outcome = study.run(
-        tasks, options.out, scale=scale.name, limit=options.limit, batch_size=options.batch_size,
-        skip_bad=options.skip_bad, options=given, share=share,
-        progress=share[0] == 0 and not options.quiet,
-    )  # fmt: skip
-    who = "" if share[1] == 1 else f"process {share[0] + 1} of {share[1]}: "
-    print(
-        f"{who}{outcome.scored} sets scored, {outcome.stored} were stored before"
-        + (f", {len(outcome.skipped)} skipped" if outcome.skipped else "")
-    )
-    for name, reason in outcome.skipped.items():
-        print(f"  skipped {name}: {reason}")
-    if share[0] == 0:
-        command = ["python", "-m", "erragree_utils", "report", str(options.out)]
-        print(f"The tables: {shlex.join(command)}")
-    return OK
+    on several GPUs (pip install accelerate), each with its share of the images; on several CPU
+    cores:
+      accelerate launch --multi_gpu -m erragree_utils run --scale paper --out r
+      OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m erragree_utils run --out r --device cpu
 
-
-def _processes(device: str | None) -> tuple[tuple[int, int], str | None, Any]:
-    """This process's number among those launched together, its device, and how to leave them."""
-    if not {"LOCAL_RANK", "ACCELERATE_MIXED_PRECISION"} & set(os.environ):
-        return (0, 1), device, lambda: None
-    if "MASTER_ADDR" in os.environ and "LOCAL_RANK" not in os.environ:
-        warnings.warn(
-            "accelerate was asked for several processes and starts one, as it does with --cpu: "
-            "this one does all. Several processes on a CPU: torchrun --nproc-per-node N -m "
-            "erragree_utils run ... --device cpu",
-            stacklevel=2,
-        )
-    try:
-        from accelerate import PartialState
-    except ImportError:
-        raise UsageError(
-            "this is one of several processes, which needs the package accelerate: "
-            "run pip install accelerate"
-        ) from None
-    end_with_launcher()
-    from ..models.device import pick_device
-
-    on_gpu = pick_device(device).type == "cuda"
-    state = PartialState(cpu=not on_gpu)
-    if on_gpu and device is None:
-        device = str(state.device)
-    return (state.process_index, state.num_processes), device, state.destroy_process_group
-
-
-def end_with_launcher(every_s: float = 1.0) -> None:
-    """End this process when the one that launched it is dead, killed too: nothing is waited for.
-
-    Without it, the others wait for each other until a time limit of minutes. What was scored is
-    stored. (On Windows a dead parent is not noticed.)
+    Results are stored as they come. If a run stops, for whatever reason, the same command goes on
+    with it; nothing is scored twice. Results of other settings may be in the same folder: they do
+    not mix.
     """
-    launcher = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == launcher:
-            time.sleep(every_s)
-        with suppress(OSError):  # whoever read our output may be dead too
-            os.write(2, b"the launcher is dead: this process ends; what was scored is stored\n")
-        os._exit(FAILED)
-
-    threading.Thread(target=watch, daemon=True).start()
+    with launched(options.device) as (share, device):
+        scale, tasks = _plan(options, device)
+        if (options.dtype or options.quantization) and all(t.model.role == "clip" for t in tasks):
+            raise UsageError(
+                "--dtype and --quantization are for the language model; none is chosen"
+            )
+        bench_options: dict[str, dict[str, Any]] = {task.benchmark: {} for task in tasks}
+        for benchmark, name, value in options.option:
+            if benchmark not in bench_options:
+                raise UsageError(f"--option is about {benchmark!r}, which is not among what is run")
+            bench_options[benchmark][name] = value
+        outcome = run(
+            tasks, options.out, scale=scale.name, limit=options.limit,
+            batch_size=options.batch_size, skip_bad=options.skip_bad, options=bench_options,
+            share=share, progress=share[0] == 0 and not options.quiet,
+        )  # fmt: skip
+        who = "" if share[1] == 1 else f"process {share[0] + 1} of {share[1]}: "
+        skipped = f", {len(outcome.skipped)} skipped" if outcome.skipped else ""
+        print(f"{who}{outcome.scored} sets scored, {outcome.stored} were stored before{skipped}")
+        for name, reason in outcome.skipped.items():
+            print(f"  skipped {name}: {reason}")
+        if share[0] == 0:
+            print(f"The tables: python -m erragree_utils report {shlex.quote(str(options.out))}")
+        return OK
 
 
 def _report(options: argparse.Namespace) -> int:
-    from . import report
+    """Print the paper's tables from stored results.
+
+    examples:
+      python -m erragree_utils report r
+      python -m erragree_utils report r --format csv > results.csv
+      python -m erragree_utils report r --figures pictures --complete
+    """
+    from . import pages, report
 
     if not os.path.isdir(options.folder):  # of a name that is too long, too
         raise UsageError(f"there is no folder {options.folder}: run `run --out FOLDER` first")
-    if options.figures:
-        with _drawing(options.figures):  # before the work, not after
-            options.figures.mkdir(parents=True, exist_ok=True)
     results = read(options.folder)
     scales = [options.scale] if options.scale else _scales(results)
-    if options.format == "csv":
-        for i, scale in enumerate(scales):
-            text = report.to_csv(results, scale)
-            print(text if i == 0 else text.partition("\n")[2], end="")
-    else:
-        print("\n".join(report.to_markdown(results, scale) for scale in scales), end="")
-    if not (options.figures or options.complete):
-        return OK
-    tables = {scale: report.cells(results, scale) for scale in scales}
     if options.figures:
-        _draw(tables, options.figures)
-    incomplete = any((table["status"] != "run").any() for table in tables.values())
-    return INCOMPLETE if options.complete and incomplete else OK
+        _draw(results, scales, options.figures)
+    if options.format == "csv":
+        first, *others = (pages.to_csv(results, scale) for scale in scales)
+        print(first, *(text.partition("\n")[2] for text in others), sep="", end="")
+    else:
+        print("\n".join(pages.to_markdown(results, scale) for scale in scales), end="")
+    if options.complete and any(
+        (report.cells(results, scale)["status"] != "run").any() for scale in scales
+    ):
+        return INCOMPLETE
+    return OK
 
 
 def _scales(results: Results) -> list[str]:
@@ -443,131 +334,49 @@ def _scales(results: Results) -> list[str]:
     return [
         scale
         for scale in SCALES
-        if any(names & set(table.benchmarks.get(scale, ())) for table in study.TABLES)
+        if any(names & set(table.benchmarks.get(scale, ())) for table in TABLES)
     ] or [get_scale().name]
 
 
-def _draw(tables: dict[str, Any], folder: Path) -> None:
+def _draw(results: Results, scales: Sequence[str], folder: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
-    from . import report
+    from . import pages, report
 
-    with _drawing(folder):
-        for scale, rows in tables.items():
-            for name, figure in report.figures(rows).items():
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # before the work, not after
+        for scale in scales:
+            for name, figure in pages.figures(report.cells(results, scale)).items():
                 path = folder / f"{scale}-{name}.png"
                 figure.savefig(path, dpi=150)
                 print(f"drawn: {path}", file=sys.stderr)
-
-
-@contextmanager
-def _drawing(folder: Path) -> Iterator[None]:
-    try:
-        yield
     except OSError as error:
         raise StoreError(f"pictures cannot be written into {folder} ({error})") from error
 
 
 def _download(options: argparse.Namespace) -> int:
-    options.method = []
-    asked = options.model or [*ROLES, VISION]
-    options.model = [name for name in asked if name.partition("=")[0] != VISION]
-    encoders = [name.partition("=")[2] for name in asked if name not in options.model]
-    only_encoders = not options.model
+    """Fetch the models and benchmarks of a scale.
+
+    examples:
+      python -m erragree_utils download --scale paper
+      python -m erragree_utils download --scale paper --model clip --benchmark whatsup-a whatsup-b
+      python -m erragree_utils download --scale paper --by-hand   what goes where, without fetching
+
+    A download that broke off goes on where it was. Benchmarks go to the folder that the environment
+    variable ERRAGREE_CACHE names, models to that of HF_HOME. The vision-only encoder (vision) is
+    for mining CLIP-blind pairs.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    names = [name.partition("=") for name in options.model or [*ROLES, VISION]]
+    options.model = ["".join(name) for name in names if name[0] != VISION]
     scale, tasks = _plan(options)
-    print(f"benchmarks go to {cache_folder()} (ERRAGREE_CACHE), models to {_hub_cache()} (HF_HOME)")
-    chosen: dict[str, Callable[[], str]] = {}
-    if not only_encoders or options.benchmark:
-        for task in tasks:
-            name = task.benchmark
-            chosen[f"benchmark {name}"] = partial(_benchmark, name, options.by_hand)
-    for choice in () if only_encoders else dict.fromkeys(task.model for task in tasks):
-        chosen[f"{choice.role} {choice.name}"] = partial(_model_files, choice, options.by_hand)
-    for name in encoders:
-        name = name or scale.vision
-        chosen[f"{VISION} {name}"] = partial(_vision_files, name, options.by_hand)
-    return _each(chosen)
-
-
-def _each(chosen: Mapping[str, Callable[[], str]]) -> int:
-    """Do all, whatever becomes of one, and say what failed."""
-    failed = []
-    for name, fetch in chosen.items():
-        try:
-            print(f"{name}: {fetch()}", flush=True)
-        except (ValueError, DownloadError) as error:
-            failed.append(name)
-            print(f"error: {name}: {error}", file=sys.stderr)
-    if failed:
-        print(f"{len(failed)} of {len(chosen)} could not be had: {', '.join(failed)}")
-    return MISSING if failed else OK
-
-
-def _benchmark(name: str, by_hand: bool) -> str:
-    """Fetch a benchmark, or say how to."""
-    from ..benchmarks import load_benchmark
-
-    rendered = name.startswith("tabletop")
-    try:
-        bench = load_benchmark(name, **({"download": False} if by_hand and not rendered else {}))
-    except BenchmarkError as error:
-        if not by_hand:
-            raise
-        return str(error)
-    return f"{len(bench)} pairs, {bench.source}"
-
-
-def _model_files(choice: ModelChoice, by_hand: bool) -> str:
-    """Fetch the files of a model, or say how to; a language model is not loaded, it may not fit."""
-    from ..models import checkpoint, hub
-
-    if choice.role == "clip":
-        repository = _clip_repository(choice.name)
-        if by_hand and repository:
-            return _route(repository, "clip=FOLDER")
-        here = ModelChoice("clip", choice.name, {**choice.options, "device": "cpu"})
-        return f"weights {here.load().weights}"
-    folder = checkpoint.local_folder(choice.name)
-    if folder is not None:
-        return f"in {folder}"
-    revision = choice.options.get("revision") or checkpoint.REVISIONS.get(choice.name, "main")
-    if by_hand:
-        return _route(f"{choice.name} --revision {revision}", "mllm=FOLDER")
-    folder, commit = hub.fetch(
-        choice.name, revision, [*checkpoint.SETTINGS_FILES, *checkpoint.WEIGHTS_FILES]
+    print(f"benchmarks go to {cache_folder()} (ERRAGREE_CACHE), models to {HF_HUB_CACHE} (HF_HOME)")
+    complete = fetch_all(
+        dict.fromkeys(t.benchmark for t in tasks if options.model or options.benchmark),
+        dict.fromkeys(t.model for t in tasks if options.model),
+        dict.fromkeys(name or scale.vision for role, _, name in names if role == VISION),
+        options.by_hand,
     )
-    return f"commit {commit[:7]}, in {folder}"
-
-
-def _clip_repository(name: str) -> str:
-    """Where the hub has the weights that `load_clip` takes by default; empty if it has none."""
-    import open_clip
-    from open_clip.pretrained import get_pretrained_cfg
-
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    tag = "openai" if "openai" in tags else next(iter(tags), None)
-    return get_pretrained_cfg(name, tag).get("hf_hub", "").rpartition("/")[0] if tag else ""
-
-
-def _vision_files(name: str, by_hand: bool) -> str:
-    """Fetch a vision-only encoder, or say how to."""
-    from ..models.vision import load_vision
-
-    if by_hand and name != get_scale("mini").vision and not os.path.isdir(name):
-        return _route(f"timm/{name}", None)
-    return f"{load_vision(name, device='cpu').embed_dim} numbers an image"
-
-
-def _route(arguments: str, model: str | None) -> str:
-    use = f"give --model {model}" if model else "call load_vision('FOLDER')"
-    return (
-        f"on a machine with a network, run hf download {arguments} --local-dir FOLDER; copy FOLDER "
-        f"here, and {use}"
-    )
-
-
-def _hub_cache() -> str:
-    from huggingface_hub import constants
-
-    return constants.HF_HUB_CACHE
+    return OK if complete else MISSING

@@ -36,7 +36,7 @@ from filelock import FileLock, Timeout
 
 from ..benchmarks.archive import DISK_FULL
 
-FORMAT = 2
+FORMAT = 3
 #: Bytes that a writer keeps free for the results it is about to have.
 RESERVE = 1 << 20
 _PAGE = 1 << 14  # of a database: a record longer than that is lost when its file is damaged
@@ -54,23 +54,23 @@ class DiskFull(StoreError):
 
 @dataclass(frozen=True)
 class Item:
-    """The results of one set of images.
+    """The results of one set of images, or the reason why it has none.
 
     Parameters
     ----------
-    name : str
+    name
         The `set_id`.
-    place : int
+    place
         Of the set in its benchmark; tables are in this order, whoever scored what first.
-    rows : mapping of str to list, optional
+    rows
         Columns of the table that the method gave, without what the settings tell.
-    seconds : float
+    seconds
         Time it took.
-    skipped : str, optional
+    skipped
         Instead of rows: why the set has no results.
-    images : str
+    images
         A hash of the image files; these are the results of no others. Empty if one was unreadable.
-    run : str
+    run
         What made it, a key of `Results.runs`; `Writer.add` fills it in.
     """
 
@@ -85,18 +85,11 @@ class Item:
 
 @dataclass
 class Results:
-    """What a store holds. Made by `read`.
+    """What a store holds, made by `read`.
 
-    Attributes
-    ----------
-    runs : dict
-        Name of a process's run to its provenance.
-    settings, about : dict
-        Key to the settings it is the hash of, and to what else is worth telling of it.
-    items : dict
-        Key to its items by name.
-    skipped : dict
-        Key to the reasons why items have no results, by name.
+    `runs` maps a run's name to its provenance. By key there are `settings` (the key is their hash),
+    `about` (what else is worth telling of them), the `items` with results by name, and `skipped`,
+    the reasons why other items have none.
     """
 
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -108,12 +101,9 @@ class Results:
     def table(self, key: str) -> pd.DataFrame:
         """The rows of all items of a key, in the benchmark's order; empty if there are none."""
         items = sorted(self.items.get(key, {}).values(), key=lambda item: item.place)
-        columns = (item.rows or {} for item in items)
-        return pd.DataFrame([
-            dict(zip(some, row, strict=True))
-            for some in columns
-            for row in zip(*some.values(), strict=True)
-        ])  # fmt: skip
+        columns = [item.rows or {} for item in items]
+        rows = [(some, row) for some in columns for row in zip(*some.values(), strict=True)]
+        return pd.DataFrame([dict(zip(names, row, strict=True)) for names, row in rows])
 
     def seconds(self, key: str) -> float:
         """Time that all items of a key took."""
@@ -126,13 +116,7 @@ class Results:
 
 
 def setting_key(settings: Mapping[str, Any]) -> str:
-    """A name for settings of plain values: 16 hexadecimal digits of a hash of their JSON.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a value is not plain, or NaN.
-    """
+    """A name for settings of plain values: 16 hexadecimal digits of a hash of their JSON."""
     return _checksum(_json(settings, sort=True))
 
 
@@ -142,14 +126,9 @@ def setting_key(settings: Mapping[str, Any]) -> str:
 def read(folder: str | Path, mend: bool = False) -> Results:
     """Everything that a store holds, merged from its files. A folder that is absent holds nothing.
 
-    An item that occurs twice counts once, as the newest run has it. A damaged file is told by a
-    warning that says where; with `mend` it is replaced by a new one that holds what can be read,
-    and kept as ``.damaged``.
-
-    Raises
-    ------
-    StoreError
-        If a file cannot be read, or is of another version's format.
+    An item that occurs twice counts once, as the newest run has it. A warning names the place of
+    damage; with `mend` the damaged file is kept as ``.damaged``, and a new one holds what can be
+    read of it.
     """
     results, items = Results(), []
     for path in _files(Path(folder)):
@@ -216,25 +195,20 @@ def _records(path: Path, mend: bool) -> list[dict[str, Any]]:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
             raise StoreError(f"{path} is in use by another process for long ({error})") from error
         damage.append(str(error) or "out of memory")
-    try:
-        data = path.read_bytes() if damage else b""
-        if damage and not data:
-            warnings.warn(
-                f"{path} is empty: its first write was killed, or what it held is gone; the next "
-                "run scores again what is missing",
-                stacklevel=3,
-            )
-        elif damage:
+    if damage:
+        try:
+            data = path.read_bytes()  # none if its first write was killed
             bodies = list(dict.fromkeys([*bodies, *_salvaged(data)]))
-            warnings.warn(
-                f"{path} is damaged ({'; '.join(damage)}): {len(bodies)} of its records are whole "
-                "and kept, and the next run scores again what is lost",
-                stacklevel=3,
-            )
-            if mend:
+            if mend and data:
                 _mend(path, bodies)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"{path} cannot be read or mended ({error})") from error
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{path} cannot be read or mended ({error})") from error
+        state = f"damaged ({'; '.join(damage)})" if data else "empty"
+        warnings.warn(
+            f"{path} is {state}: {len(bodies)} records are whole and kept, and the next run scores "
+            "again what is lost",
+            stacklevel=3,
+        )
     return [json.loads(body) for body in bodies]
 
 
@@ -267,16 +241,9 @@ def _mend(path: Path, bodies: Iterable[str]) -> None:
 class Writer:
     """Adds items to a store; a context manager.
 
-    On entering it makes the folder and mends damaged files; `stored` is what it found. Process
-    `rank` of `world` writes together with the others; a second run is refused.
-
-    Raises
-    ------
-    StoreError
-        On entering, if the folder cannot be written, or another run is writing into it. On leaving,
-        if what was written is gone.
-    DiskFull
-        On entering, if the disk is full.
+    On entering it makes the folder and mends damaged files; `stored` is what it holds already.
+    Process `rank` of `world` writes together with the others; a second run is refused. On leaving,
+    a `StoreError` says if what was written is gone.
     """
 
     def __init__(
@@ -294,21 +261,20 @@ class Writer:
         self._paths: dict[str, Path] = {}  # of keys that this process has written
 
     def __enter__(self) -> Writer:
-        with ExitStack() as held:
+        with ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 for path in self._locks():
-                    held.enter_context(FileLock(path, timeout=0))
+                    stack.enter_context(FileLock(path, timeout=0))
                 # Room is taken before anything is scored, and given up when results need it.
-                self._reserve = held.enter_context(tempfile.TemporaryFile(dir=self.folder))
+                self._reserve = stack.enter_context(tempfile.TemporaryFile(dir=self.folder))
                 self._reserve.write(os.urandom(RESERVE))
                 self._reserve.flush()
                 with FileLock(self.folder / ".mend.lock"):
                     self.stored = read(self.folder, mend=True)
             except Timeout:
                 raise StoreError(
-                    f"another run is writing into {self.folder}: wait until it is done, or choose "
-                    "another folder"
+                    f"another run is writing into {self.folder}: wait for it, or choose another"
                 ) from None
             except OSError as error:
                 if error.errno in DISK_FULL:
@@ -317,11 +283,11 @@ class Writer:
                         "scored. Make room, or choose another folder."
                     ) from error
                 raise StoreError(f"the folder {self.folder} cannot be written ({error})") from error
-            self._held = held.pop_all()
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._held.close()
+        self._open.close()
         if kind is None:
             self._check_there()
 
@@ -334,22 +300,15 @@ class Writer:
     ) -> None:
         """Add items; when this returns, they survive a kill and a loss of power.
 
-        The key is ``setting_key(settings)``; `about` is what else is worth telling of it.
-
-        Raises
-        ------
-        DiskFull
-            If the disk is full. The items given are stored all the same, in the room kept for them,
-            unless the message says otherwise.
-        StoreError
-            If the file cannot be written for another reason, or what was written before is gone.
+        The key is ``setting_key(settings)``; `about` is what else is worth telling of it. If the
+        disk is full, `DiskFull` is raised, but the items are stored in the room kept for them,
+        unless the message says otherwise.
         """
         self._check_there()
-        records: list[dict[str, Any]] = []
+        records = [{"item": vars(replace(item, run=self._run))} for item in items]
         if key not in self._paths:
-            records.append({"settings": settings, "about": about or {}})
-            records.append({"run": self._run, "provenance": self.provenance()})
-        records += [{"item": vars(replace(item, run=self._run))} for item in items]
+            run = {"run": self._run, "provenance": self.provenance()}
+            records = [{"settings": settings, "about": about or {}}, run, *records]
         bodies = [_json({"format": FORMAT, "key": key} | record) for record in records]
         path = self._paths.get(key, self.folder / f"{_label(settings)}{key}.sqlite")
         mode = "rw" if key in self._paths else "rwc"  # a file that is gone is not made again
@@ -367,8 +326,7 @@ class Writer:
             full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
             raise DiskFull(
                 f"the disk is full{'' if full else ', over its quota, or fails'}: {self.folder} "
-                f"takes no more ({error}). {kept}. Make room and run the same command again: it "
-                "goes on from there."
+                f"({error}). {kept}. Make room and run the same command again."
             ) from error
         self._paths[key] = path
 
@@ -377,14 +335,14 @@ class Writer:
         for path in self._paths.values():
             if not path.exists():
                 raise StoreError(
-                    f"{path} is gone: it was deleted or moved during the run, with the results in "
-                    "it. Run the same command again: what is missing is scored again."
+                    f"{path} is gone: it was deleted or moved during the run. Run the same command "
+                    "again: what is missing is scored again."
                 )
 
     def _locks(self) -> list[Path]:
         """This process's lock, and those that an earlier, larger run may have left behind."""
-        found = (re.fullmatch(r"\.writer-(\d+)\.lock", path.name) for path in self.folder.iterdir())
-        ranks = {self.rank, *(int(m[1]) for m in found if m and int(m[1]) >= self.world)}
+        names = (re.fullmatch(r"\.writer-(\d+)\.lock", path.name) for path in self.folder.iterdir())
+        ranks = {self.rank, *(int(m[1]) for m in names if m and int(m[1]) >= self.world)}
         return [self.folder / f".writer-{rank}.lock" for rank in sorted(ranks)]
 
 

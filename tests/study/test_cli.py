@@ -2,54 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from PIL import Image
 
 from erragree_utils.study import cli, study
 from erragree_utils.study.cli import main
 from erragree_utils.study.store import Writer, read
-from erragree_utils.training import clip as clip_training
-from erragree_utils.training import llava as llava_training
 
 SMALL = ["--quiet", "--option", "tabletop-a.n_sets=6", "tabletop-b.n_sets=6"]
 PAIRS = ["tabletop-mmvp.n_pairs=1", "tabletop-mmvp.mined=false"]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory) -> list[str]:
-    """Small untrained models of the mini ones' kinds, as arguments."""
-    folders = [tmp_path_factory.mktemp("models") / name for name in ("tiny-clip", "tiny-llava")]
-    settings = clip_training.Settings(
-        image_size=20, width=32, layers=3, text_layers=1, embed_dim=16
-    )
-    tokenizer = clip_training.build_tokenizer(settings.context)
-    clip = clip_training.build_model(settings, len(tokenizer))
-    clip_training.save(clip, tokenizer, settings, folders[0])
-    settings = llava_training.Settings(width=32, layers=1, mlp=64)
-    tokenizer = llava_training.build_tokenizer()
-    llava = llava_training.build_model(settings, folders[0], tokenizer)
-    llava_training.save(llava, tokenizer, settings, folders[1])
-    return [f"clip={folders[0]}", f"mllm={folders[1]}"]
-
-
-@pytest.fixture(scope="module")
-def done(models, tmp_path_factory) -> Path:
-    """A store with the whole study at mini scale, of small models and few sets."""
-    folder = tmp_path_factory.mktemp("done") / "r"
-    assert main(["run", "--out", str(folder), "--model", *models, *SMALL, *PAIRS]) == cli.OK
-    return folder
 
 
 class TestRun:
@@ -127,26 +95,6 @@ class TestRun:
         options = cli._parser().parse_args(["run", "--out", "r", "--model", *names])
         chosen = cli._models(options, cli.get_scale("paper"), None)
         assert [choice.options["revision"] for choice in chosen] == ["abc", "def"]
-
-
-@pytest.fixture
-def whatsup(tmp_path) -> Path:
-    """A stand-in of What'sUp A as it is published, of three sets."""
-    folder = tmp_path / "whatsup"
-    images, entries = folder / "controlled_images", []
-    images.mkdir(parents=True)
-    phrases = {"left_of": "to the left of", "right_of": "to the right of", "on": "on",
-               "under": "under"}  # fmt: skip
-    for i, thing in enumerate(("mug", "bowl", "cap")):
-        texts = {word: f"A {thing} {phrase} a chair" for word, phrase in phrases.items()}
-        for k, word in enumerate(phrases):
-            name = f"{thing}_{word}_chair.jpeg"
-            Image.new("RGB", (30, 20), (60 * i, 60 * k, 90)).save(images / name)
-            others = [text for text in texts.values() if text != texts[word]]
-            entries.append({"image_path": f"data/controlled_images/{name}",
-                            "caption_options": [texts[word], *others]})  # fmt: skip
-    (folder / "controlled_images_dataset.json").write_text(json.dumps(entries))
-    return folder
 
 
 class TestExitCodes:
@@ -328,83 +276,6 @@ class TestList:
         assert re.search(r"^tabletop-a .* matching +-$", capsys.readouterr().out, re.M)
 
 
-class TestDownload:
-    @pytest.fixture
-    def asked(self, monkeypatch) -> list[str]:
-        names = []
-        for function in ("_benchmark", "_vision_files"):
-            monkeypatch.setattr(cli, function, lambda name, _: names.append(name) or "had")
-        monkeypatch.setattr(cli, "_model_files", lambda c, _: names.append(c.name) or "had")
-        return names
-
-    def test_every_benchmark_and_model_is_asked_for_once(self, asked, capsys):
-        assert main(["download", "--scale", "paper"]) == cli.OK
-        assert asked == [
-            "whatsup-a", "whatsup-b", "coco-spatial", "gqa-spatial", "mmvp", "mmvp-vlm",
-            "ViT-L-14-336", "llava-hf/llava-1.5-7b-hf", "vit_large_patch14_dinov2.lvd142m",
-        ]  # fmt: skip
-        out = capsys.readouterr().out
-        assert "(ERRAGREE_CACHE)" in out and "(HF_HOME)" in out
-
-    def test_the_vision_only_encoder_can_be_had_alone(self, asked):
-        assert main(["download", "--scale", "paper", "--model", "vision"]) == cli.OK
-        assert asked == ["vit_large_patch14_dinov2.lvd142m"]
-        assert main(["download", "--model", "vision=vit_small_patch14_dinov2.lvd142m"]) == cli.OK
-        assert asked[1:] == ["vit_small_patch14_dinov2.lvd142m"]
-        command = ["download", "--scale", "paper", "--model", "clip", "--benchmark", "mmvp"]
-        assert main(command) == cli.OK
-        assert asked[2:] == ["mmvp", "ViT-L-14-336"]
-
-    def test_one_that_fails_does_not_stop_the_others(self, whatsup, models, monkeypatch, capsys):
-        monkeypatch.setenv("ERRAGREE_CACHE", str(whatsup.parent))
-        command = ["download", "--scale", "paper", "--benchmark", "whatsup-a",
-                   "--model", models[0], "mllm=owner/name"]  # fmt: skip
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        assert main(command) == cli.MISSING
-        out, err = capsys.readouterr()
-        assert "benchmark whatsup-a: 6 pairs" in out and "tiny-clip: weights from" in out
-        assert "1 of 3 could not be had: mllm owner/name" in out
-        assert "error: mllm owner/name: the files of owner/name" in err
-        assert "warning: " in err and "has 12 entries, whatsup-a as published has 412" in err
-
-    def test_by_hand_every_file_and_its_place_is_told_and_nothing_fetched(
-        self, tmp_path, monkeypatch, capsys
-    ):
-        def refuse(*_, **__):
-            raise AssertionError("something was fetched")
-
-        monkeypatch.setattr("socket.socket.connect", refuse)
-        monkeypatch.setenv("ERRAGREE_CACHE", str(tmp_path / "cache"))
-        assert main(["download", "--scale", "paper", "--by-hand"]) == cli.OK
-        told = dict(re.findall(r"^(\w+ [\w./-]+): ((?:.|\n(?!\w+ [\w./-]+:))*)",
-                               capsys.readouterr().out, re.M))  # fmt: skip
-        for name, files in {
-            "whatsup-a": ["controlled_images_dataset.json", "controlled_images.tar.gz"],
-            "whatsup-b": ["controlled_clevr_dataset.json", "controlled_clevr.tar.gz"],
-            "coco-spatial": ["coco_qa_one_obj.json", "coco_qa_two_obj.json", "val2017.zip"],
-            "gqa-spatial": ["vg_qa_one_obj.json", "vg_qa_two_obj.json", "vg_images.tar.gz"],
-            "mmvp": ["Questions.csv", "MMVP Images/1.jpg to 300.jpg"],
-            "mmvp-vlm": ["Questions.csv", "MLLM_VLM Images/TYPE/1.jpg"],
-        }.items():
-            text = told[f"benchmark {name}"]
-            assert str(tmp_path / "cache") in text and "https://" in text
-            assert all(file in text for file in files), text
-        for name, option in {
-            "clip ViT-L-14-336": "hf download timm/vit_large_patch14_clip_336.openai --local-dir F",
-            "mllm llava-hf/llava-1.5-7b-hf": "--model mllm=FOLDER",
-            "vision vit_large_patch14_dinov2.lvd142m": "load_vision('FOLDER')",
-        }.items():
-            assert "hf download" in told[name] and option in told[name]
-        assert "--revision b234b80" in told["mllm llava-hf/llava-1.5-7b-hf"]
-
-    def test_by_hand_what_is_there_already_is_told(self, whatsup, models, monkeypatch, capsys):
-        monkeypatch.setenv("ERRAGREE_CACHE", str(whatsup.parent))
-        command = ["download", "--scale", "paper", "--benchmark", "whatsup-a", "--by-hand"]
-        assert main([*command, "--model", *models]) == cli.OK
-        out = capsys.readouterr().out
-        assert "benchmark whatsup-a: 6 pairs" in out and "tiny-llava: in " in out
-
-
 def test_as_a_module_it_explains_itself(root):
     command = [sys.executable, "-m", "erragree_utils"]
     for name in ("list", "run", "report", "download"):
@@ -418,19 +289,6 @@ def test_as_a_module_it_explains_itself(root):
     assert process.returncode in (cli.OK, cli.FAILED)
 
 
-def test_accelerate_that_starts_one_process_where_several_were_meant_is_told(
-    models, tmp_path, monkeypatch, capsys
-):
-    # What `accelerate launch --cpu --num_processes 2` sets.
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    command = ["run", "--out", str(tmp_path), "--model", models[0], "--limit", "1", *SMALL]
-    assert main([*command, "--benchmark", "tabletop-a", "tabletop-b"]) == cli.OK
-    assert "starts one, as it does with --cpu" in capsys.readouterr().err
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
 def test_output_that_cannot_be_written_is_told(root):
     command = [sys.executable, "-m", "erragree_utils", "list"]
@@ -438,43 +296,3 @@ def test_output_that_cannot_be_written_is_told(root):
         done = subprocess.run(command, cwd=root, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == cli.FAILED and "Traceback" not in done.stderr
     assert done.stderr.startswith("error: [Errno 28] No space left on device")
-
-
-def test_a_process_whose_launcher_is_killed_ends_soon(root):
-    worker = (
-        "import sys, time; from erragree_utils.study.cli import end_with_launcher;"
-        "end_with_launcher(0.1); print('up', flush=True); time.sleep(300)"
-    )
-    launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}])"
-    process = subprocess.Popen(
-        [sys.executable, "-c", launcher], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout.readline() == b"up\n"
-    process.send_signal(signal.SIGKILL)
-    killed = time.monotonic()
-    _, told = process.communicate(timeout=60)  # the worker held the other ends of these pipes
-    assert time.monotonic() - killed < 5
-    assert b"the launcher is dead: this process ends" in told
-
-
-def test_two_launched_processes_make_the_table_of_one(done, models, tmp_path, root):
-    pytest.importorskip("accelerate")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
-               "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
-               "--dynamo_backend", "no", "--main_process_port", "0", "-m", "erragree_utils",
-               "run", "--device", "cpu", "--batch-size", "8", "--benchmark", "tabletop-a",
-               "tabletop-mmvp", "--model", *models, *SMALL[:3], *PAIRS,
-               "--out", str(tmp_path)]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert "process 2 of 2: " in result.stdout and "process 1 of 2: " in result.stdout
-    one, two = read(done), read(tmp_path)
-    assert {run["process"] for run in two.runs.values()} == {"1 of 2", "2 of 2"}
-    assert set(two.settings) == {
-        key
-        for key, settings in one.settings.items()
-        if settings["benchmark"]["name"] != "tabletop-b"
-    }
-    for key in two.settings:
-        pd.testing.assert_frame_equal(one.table(key), two.table(key), rtol=1e-5)

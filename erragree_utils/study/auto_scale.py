@@ -1,0 +1,61 @@
+"""Which scale suits this machine's GPU: paper if LLaVA-1.5-7B fits in some precision, else mini."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..scale import SCALES
+from .costs import BATCH, GIB, llava_15_7b, memory_need, model_size
+from .hardware import chosen_precision
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `load_mllm` makes of LLaVA-1.5-7B here: a precision, or the reason why it is refused."""
+
+    gpu: str = "none"
+    precision: str | None = None
+    reason: str = ""
+
+    @property
+    def scale(self) -> str:
+        """The scale that suits."""
+        return "paper" if self.precision else "mini"
+
+
+def choose_scale() -> Choice:
+    """Look at the first CUDA GPU, if there is one."""
+    import torch
+
+    from ..models.folders import ModelError
+
+    if not torch.cuda.is_available():
+        return Choice(reason="PyTorch sees no CUDA GPU.")
+    device = torch.cuda.get_device_properties(0)
+    gpu = f"{device.name}, {device.total_memory / GIB:.1f} GiB"
+    try:
+        return Choice(gpu, chosen_precision(llava_15_7b(), device.total_memory, device.major >= 8))
+    except ModelError as error:
+        return Choice(gpu, reason=str(error))
+
+
+def describe(choice: Choice, scale: str | None = None) -> str:
+    """Say in a few lines what GPU there is, and what that means for `scale` or the one chosen."""
+    scale = scale or choice.scale
+    lines = [f"GPU: {choice.gpu}", f"scale: {scale}, which needs {SCALES[scale].hardware}"]
+    if choice.reason:
+        lines.append(choice.reason)
+    if scale == "mini":
+        lines.append("The small models of this package are used.")
+    elif choice.precision is None:
+        lines.append("LLaVA-1.5-7B will be refused here; chapters with CLIP alone run, slowly.")
+    else:
+        config = llava_15_7b()
+        precision = "4 bits" if choice.precision == "4bit" else choice.precision
+        needed = memory_need(config, choice.precision)["needed"] / GIB
+        lines.append(
+            f"LLaVA-1.5-7B is held in {precision} and needs about {needed:.0f} GiB with {BATCH} "
+            f"images at a time (an estimate); its weights are "
+            f"{2 * model_size(config).total / 1e9:.0f} GB to fetch."
+        )
+    return "\n".join(lines)
