@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from erragree_utils.study import cli, study
+from erragree_utils.scoring import METHODS
+from erragree_utils.study import TABLES, cli, report
 from erragree_utils.study.cli import main
 from erragree_utils.study.store import Writer, read
 
@@ -26,14 +27,14 @@ class TestRun:
         cells = {(s["benchmark"]["name"], s["method"]["name"]) for s in results.settings.values()}
         assert cells == {
             (benchmark, method)
-            for table in study.TABLES
+            for table in TABLES
             for benchmark in table.benchmarks.get("mini", ())
             for method in table.methods
         }
         rows = {"tabletop-a": 24, "tabletop-b": 24, "tabletop-mmvp": 18}
         for key, settings in results.settings.items():
-            single = study.METHODS[settings["method"]["name"]].decides == "pair"
-            assert len(results.table(key)) == rows[settings["benchmark"]["name"]] // (1 + single)
+            single = METHODS[settings["method"]["name"]].decides == "pair"
+            assert len(report.predictions(results, key)) == rows[settings["benchmark"]["name"]] // (1 + single)
         assert {s["model"]["name"] for s in results.settings.values()} == {
             "tiny-clip",
             "tiny-llava",
@@ -134,7 +135,7 @@ class TestExitCodes:
         def fail(*_, **__):
             raise RuntimeError("out of memory with a batch of one: close other programs")
 
-        monkeypatch.setattr(study, "run", fail)
+        monkeypatch.setattr(cli, "run", fail)
         assert main(["run", "--out", str(tmp_path)]) == cli.MEMORY
         assert "batch of one" in capsys.readouterr().err
 
@@ -142,7 +143,7 @@ class TestExitCodes:
         def interrupt(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(study, "run", interrupt)
+        monkeypatch.setattr(cli, "run", interrupt)
         assert main(["run", "--out", str(tmp_path)]) == cli.INTERRUPTED
         assert "what was scored is stored" in capsys.readouterr().err
 
@@ -187,7 +188,7 @@ class TestExitCodes:
     def test_an_error_of_the_system_is_told_with_the_name_of_the_file(
         self, tmp_path, monkeypatch, capsys
     ):
-        monkeypatch.setattr(study, "run", lambda *_, **__: (tmp_path / "none").open())
+        monkeypatch.setattr(cli, "run", lambda *_, **__: (tmp_path / "none").open())
         assert main(["run", "--out", str(tmp_path)]) == cli.FAILED
         assert f"No such file or directory: '{tmp_path / 'none'}'" in capsys.readouterr().err
 
@@ -197,7 +198,7 @@ class TestExitCodes:
         assert cli._parser().parse_args(arguments).option == [("tabletop-a", "seed", text)]
 
     def test_an_error_of_the_program_keeps_its_traceback(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(study, "run", lambda *_, **__: {}["bug"])
+        monkeypatch.setattr(cli, "run", lambda *_, **__: {}["bug"])
         with pytest.raises(KeyError):
             main(["run", "--out", str(tmp_path)])
 
@@ -251,7 +252,7 @@ class TestReport:
     def test_figures_are_drawn(self, done, tmp_path, capsys):
         assert main(["report", str(done), "--figures", str(tmp_path / "f")]) == cli.OK
         names = {path.name for path in (tmp_path / "f").iterdir()}
-        assert names == {f"mini-{table.name}.png" for table in study.TABLES
+        assert names == {f"mini-{table.name}.png" for table in TABLES
                          if "mini" in table.benchmarks}  # fmt: skip
         for name in names:
             assert Image.open(tmp_path / "f" / name).width > 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from erragree_utils.scale import SCALES
-from erragree_utils.study import costs, hardware, study
+from erragree_utils.study import costs, hardware, plan
 
 
 def test_reading_takes_operations_over_the_rate_and_writing_bytes_over_the_bandwidth():
@@ -62,7 +62,7 @@ class TestRequirements:
 class TestStudyImages:
     def test_every_task_of_the_language_model_is_there(self):
         table = hardware.study_images()
-        tasks = [t for t in study.plan(SCALES["paper"]) if t.model.role == "mllm"]
+        tasks = [t for t in plan(SCALES["paper"]) if t.model.role == "mllm"]
         assert list(table["benchmark"]) == [task.benchmark for task in tasks]
         assert (table["passes"] >= table["images"]).all()
 

@@ -140,7 +140,7 @@ class TestReading:
         monkeypatch.setattr(store, "FORMAT", 9)
         write(tmp_path, item(0))
         monkeypatch.undo()
-        with pytest.raises(StoreError, match="has format 9, this version reads 2"):
+        with pytest.raises(StoreError, match="has format 9, this version reads 3"):
             read(tmp_path)
 
     def test_results_of_the_earlier_format_are_refused_in_one_line(self, tmp_path):
