@@ -17,28 +17,21 @@ class Scale:
 
     Parameters
     ----------
-    name : str
-    clip : str
-        For `load_clip`.
-    mllm : str
-        For `load_mllm`: a multimodal language model whose vision tower is that CLIP's.
+    clip, mllm, vision : str
+        For `load_clip`; for `load_mllm`, a multimodal language model whose vision tower is that
+        CLIP's; for `load_vision`, the vision-only encoder against which CLIP-blind pairs are mined.
     whatsup_a, whatsup_b : str
         For `load_benchmark`: What'sUp's controlled subsets A and B, or their rendered likenesses.
-    mmvp : str
-        For `load_benchmark`: pairs that CLIP takes for nearly the same image, with questions.
-    mmvp_vlm : str
-        For `load_benchmark`: such pairs with statements, for CLIP. At mini scale the same pairs
-        have both.
-    vision : str
-        For `load_vision`: the vision-only encoder against which CLIP-blind pairs are mined.
+    mmvp, mmvp_vlm : str
+        For `load_benchmark`: pairs that CLIP can hardly tell apart, with questions, and with
+        statements for CLIP. At mini scale the same pairs have both.
+    hardware : str
+        What the scale needs, in words.
+    clip_dtype : str
+        For `load_clip`. float32 at both scales: cosines near 1 are read to the fourth digit.
     blind_above, blind_below : float
         A pair is CLIP-blind if its cosine is above the first under CLIP and below the second under
         the vision-only encoder; MMVP's at both scales.
-    clip_dtype : str
-        Number format of CLIP, for `load_clip`. float32 at both scales: cosines near 1 are read to
-        the fourth digit.
-    hardware : str
-        What the scale needs, for people.
     pictures : mapping
         Further options of `load_benchmark` for images that are looked at, not scored: rendered
         scenes can be drawn larger than the model reads them, photographs are as they are.
@@ -50,15 +43,15 @@ class Scale:
     name: str
     clip: str
     mllm: str
+    vision: str
     whatsup_a: str
     whatsup_b: str
     mmvp: str
     mmvp_vlm: str
-    vision: str
-    blind_above: float
-    blind_below: float
-    clip_dtype: str
     hardware: str
+    clip_dtype: str = "float32"
+    blind_above: float = 0.95
+    blind_below: float = 0.6
     pictures: Mapping[str, Any] = field(default_factory=dict)
     draw: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,54 +61,38 @@ class Scale:
         return self.draw.get("seed")
 
 
-SCALES = {
-    scale.name: scale
-    for scale in (
-        Scale(
-            name="mini",
-            clip="mini",
-            mllm="mini",
-            whatsup_a="tabletop-a",
-            whatsup_b="tabletop-b",
-            mmvp="tabletop-mmvp",
-            mmvp_vlm="tabletop-mmvp",
-            vision="mini",
-            blind_above=0.95,
-            blind_below=0.6,
-            clip_dtype="float32",
-            hardware="any CPU, no network",
-            pictures={"n_sets": 1, "size": 336, "supersample": 3},
-            draw={"seed": 0},
-        ),
-        # The paper's CLIP is LLaVA-1.5's vision tower: OpenAI's ViT-L/14 at 336 px.
-        Scale(
-            name="paper",
-            clip="ViT-L-14-336",
-            mllm="llava-hf/llava-1.5-7b-hf",
-            whatsup_a="whatsup-a",
-            whatsup_b="whatsup-b",
-            mmvp="mmvp",
-            mmvp_vlm="mmvp-vlm",
-            vision="vit_large_patch14_dinov2.lvd142m",
-            blind_above=0.95,
-            blind_below=0.6,
-            clip_dtype="float32",
-            hardware="network for weights and images; a GPU of 15 GB or more (CLIP alone: a CPU)",
-        ),
-    )
-}
+_MINI = Scale(
+    name="mini",
+    clip="mini",
+    mllm="mini",
+    vision="mini",
+    whatsup_a="tabletop-a",
+    whatsup_b="tabletop-b",
+    mmvp="tabletop-mmvp",
+    mmvp_vlm="tabletop-mmvp",
+    hardware="any CPU, no network",
+    pictures={"n_sets": 1, "size": 336, "supersample": 3},
+    draw={"seed": 0},
+)
+# The paper's CLIP is LLaVA-1.5's vision tower: OpenAI's ViT-L/14 at 336 px.
+_PAPER = Scale(
+    name="paper",
+    clip="ViT-L-14-336",
+    mllm="llava-hf/llava-1.5-7b-hf",
+    vision="vit_large_patch14_dinov2.lvd142m",
+    whatsup_a="whatsup-a",
+    whatsup_b="whatsup-b",
+    mmvp="mmvp",
+    mmvp_vlm="mmvp-vlm",
+    hardware="network for weights and images; a GPU of 15 GB or more (CLIP alone: a CPU)",
+)
+SCALES = {scale.name: scale for scale in (_MINI, _PAPER)}
 
 
 def get_scale(name: str | None = None) -> Scale:
     """A scale by name; by default the one in the environment variable ``ERRAGREE_SCALE``, or mini.
 
     ``ERRAGREE_SEED`` gives another draw of the rendered benchmarks than that of seed 0.
-
-    Raises
-    ------
-    ValueError
-        If there is no such scale, or the seed is not a number from 0 on; the message says whether
-        the environment named it.
     """
     chosen = name if name is not None else os.environ.get(VARIABLE) or "mini"
     if chosen not in SCALES:
