@@ -1,4 +1,4 @@
-"""What a chapter found, as records: a claim, its value and interval, the bound that it must keep.
+"""What a chapter finds, as records: a claim, its value and interval, the bound that it must keep.
 
 A chapter ends its measurement with `show([finding(...), ...])`. The page then has one line per
 finding, marked *holds* or *does not hold here*; the same records travel in the notebook's outputs
@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,7 +24,7 @@ from .paper import Published
 #: Key of the records in a notebook cell's outputs.
 MIME = "application/vnd.erragree.findings+json"
 HALF_WIDTH = 1.96  # standard errors in half of a 95% interval
-#: Per unit: the factor for people, and the digits shown.
+#: Per unit: the factor to what is shown, and its digits.
 UNITS = {"%": (100, 1), "points": (100, 1), "cosine": (1, 4), "": (1, 3)}
 
 
@@ -44,7 +45,7 @@ class Finding:
     seed : int or None
         Of the benchmark's draw; None where the images are published ones.
     paper : str
-        What the paper reports beside it, with its protocol; empty if nothing was found.
+        What the paper reports beside it, with its protocol; empty if it reports nothing.
     """
 
     claim: str
@@ -69,8 +70,11 @@ class Finding:
         An interval that ends at 0 or 100% is lopsided, so the half towards the bound counts.
         Infinite where the value has no uncertainty of its own.
         """
-        sides = [] if self.above is None else [(self.value - self.above, self.value - self.low)]
-        sides += [] if self.below is None else [(self.below - self.value, self.high - self.value)]
+        sides = []
+        if self.above is not None:
+            sides.append((self.value - self.above, self.value - self.low))
+        if self.below is not None:
+            sides.append((self.below - self.value, self.high - self.value))
         return min(
             distance * HALF_WIDTH / half if half else math.copysign(math.inf, distance)
             for distance, half in sides
@@ -85,7 +89,7 @@ class Finding:
 
     @property
     def measured(self) -> str:
-        """The value with its interval, for people."""
+        """The value with its interval, as text."""
         if self.low == self.high:
             return self.number(self.value)
         return f"{self.number(self.value)} [{self.number(self.low)}, {self.number(self.high)}]"
@@ -108,15 +112,11 @@ def finding(
 ) -> Finding:
     """A `Finding`; `value` is a number, or the triple of `estimate`.
 
-    Raises
-    ------
-    ValueError
-        If there is no bound or an unknown unit, or the value is not inside its interval (NaN is
-        not: what was not measured cannot hold), or an interval has no width: a sample that is all
-        alike has an uncertainty too, which a bootstrap does not see.
+    NaN is refused, as what was not measured cannot hold; so is an interval without width: a sample
+    that is all alike has an uncertainty too, which a bootstrap does not see.
     """
-    sampled = bool(np.ndim(value))
-    value, low, high = (float(x) for x in (value if np.ndim(value) else (value,) * 3))
+    sampled = np.ndim(value) > 0
+    value, low, high = map(float, value if sampled else (value,) * 3)
     if above is None and below is None:
         raise ValueError(f"{claim!r} has no bound: give above, below or both")
     if unit not in UNITS:
@@ -150,18 +150,15 @@ class Findings:
 def show(findings: Iterable[Finding]) -> Findings:
     """The last line of a chapter's finding cell.
 
-    Raises
-    ------
-    ValueError
-        If there is none, or two make the same claim: margins on other draws are kept by claim.
+    No two may make the same claim, as margins on other draws are kept by claim.
     """
-    found = Findings(findings)
-    claims = [f.claim for f in found.findings]
+    page = Findings(findings)
+    claims = Counter(f.claim for f in page.findings)
     if not claims:
         raise ValueError("a page without findings shows nothing: give one or more")
-    if twice := {claim for claim in claims if claims.count(claim) > 1}:
-        raise ValueError(f"two findings make the same claim: {'; '.join(sorted(twice))}")
-    return found
+    if twice := [claim for claim, count in claims.items() if count > 1]:
+        raise ValueError(f"two findings make the same claim: {'; '.join(twice)}")
+    return page
 
 
 def as_text(findings: Iterable[Finding]) -> str:
@@ -174,19 +171,20 @@ def as_text(findings: Iterable[Finding]) -> str:
 
 def as_html(findings: Sequence[Finding], margins: bool = False) -> str:
     """A table with a line for each finding; optionally with its margin in standard errors."""
-    rows = [_row(f, margins) for f in findings]
-    head = "".join(f"<th>{name}</th>" for name in rows[0])
+    names = ["", "Finding", "Measured", "Bound", *(["Margin"] if margins else []), "Paper"]
+    head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(
         f'<tr class="{"holds" if f.holds else "fails"}">'
-        + "".join(f'<td data-name="{k}">{html.escape(text)}</td>' for k, text in row.items())
+        + "".join(f'<td data-name="{n}">{html.escape(_texts(f)[n])}</td>' for n in names)
         + "</tr>"
-        for f, row in zip(findings, rows, strict=True)
+        for f in findings
     )
     return f'<table class="findings"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _row(f: Finding, margin: bool) -> dict[str, str]:
-    row = {
+def _texts(f: Finding) -> dict[str, str]:
+    """What each column says."""
+    return {
         "": "✓ holds" if f.holds else "✗ does not hold here",
         "Finding": f.claim,
         "Measured": f"{f.measured} {f.unit}".strip(),
@@ -194,9 +192,6 @@ def _row(f: Finding, margin: bool) -> dict[str, str]:
         "Margin": "no sampling" if math.isinf(f.margin) else f"{f.margin:.1f}\u00a0s.e.",
         "Paper": f.paper,
     }
-    if not margin:
-        del row["Margin"]
-    return row
 
 
 def read(notebook: Mapping[str, Any]) -> list[Finding]:

@@ -48,15 +48,15 @@ class Scale:
     name: str
     clip: str
     mllm: str
+    vision: str
     whatsup_a: str
     whatsup_b: str
     mmvp: str
     mmvp_vlm: str
-    vision: str
-    blind_above: float
-    blind_below: float
-    clip_dtype: str
     hardware: str
+    clip_dtype: str = "float32"
+    blind_above: float = 0.95
+    blind_below: float = 0.6
     pictures: Mapping[str, Any] = field(default_factory=dict)
     draw: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,42 +66,32 @@ class Scale:
         return self.draw.get("seed")
 
 
-SCALES = {
-    scale.name: scale
-    for scale in (
-        Scale(
-            name="mini",
-            clip="mini",
-            mllm="mini",
-            whatsup_a="tabletop-a",
-            whatsup_b="tabletop-b",
-            mmvp="tabletop-mmvp",
-            mmvp_vlm="tabletop-mmvp",
-            vision="mini",
-            blind_above=0.95,
-            blind_below=0.6,
-            clip_dtype="float32",
-            hardware="any CPU, no network",
-            pictures={"n_sets": 1, "size": 336, "supersample": 3},
-            draw={"seed": 0},
-        ),
-        # The paper's CLIP is LLaVA-1.5's vision tower: OpenAI's ViT-L/14 at 336 px.
-        Scale(
-            name="paper",
-            clip="ViT-L-14-336",
-            mllm="llava-hf/llava-1.5-7b-hf",
-            whatsup_a="whatsup-a",
-            whatsup_b="whatsup-b",
-            mmvp="mmvp",
-            mmvp_vlm="mmvp-vlm",
-            vision="vit_large_patch14_dinov2.lvd142m",
-            blind_above=0.95,
-            blind_below=0.6,
-            clip_dtype="float32",
-            hardware="network for weights and images; a GPU of 15 GB or more (CLIP alone: a CPU)",
-        ),
-    )
-}
+_MINI = Scale(
+    name="mini",
+    clip="mini",
+    mllm="mini",
+    vision="mini",
+    whatsup_a="tabletop-a",
+    whatsup_b="tabletop-b",
+    mmvp="tabletop-mmvp",
+    mmvp_vlm="tabletop-mmvp",
+    hardware="any CPU, no network",
+    pictures={"n_sets": 1, "size": 336, "supersample": 3},
+    draw={"seed": 0},
+)
+# The paper's CLIP is LLaVA-1.5's vision tower: OpenAI's ViT-L/14 at 336 px.
+_PAPER = Scale(
+    name="paper",
+    clip="ViT-L-14-336",
+    mllm="llava-hf/llava-1.5-7b-hf",
+    vision="vit_large_patch14_dinov2.lvd142m",
+    whatsup_a="whatsup-a",
+    whatsup_b="whatsup-b",
+    mmvp="mmvp",
+    mmvp_vlm="mmvp-vlm",
+    hardware="network for weights and images; a GPU of 15 GB or more (CLIP alone: a CPU)",
+)
+SCALES = {scale.name: scale for scale in (_MINI, _PAPER)}
 
 
 def get_scale(name: str | None = None) -> Scale:

@@ -89,16 +89,13 @@ def _by_group(
     missing = [name for name in columns if name not in pred]
     if missing:
         raise ValueError(f"no column {missing[0]!r} to group by; there are {', '.join(pred)}")
-    if not columns:
-        refuse_duplicates(pred, "the table")
-        return pd.DataFrame([row(pred)], index=["all"])
+    by = columns[0] if len(columns) == 1 else columns
+    groups = pred.groupby(by, sort=False, dropna=False, observed=True) if by else [("all", pred)]
     rows = {}
-    for key, group in pred.groupby(columns, sort=False, dropna=False, observed=True):
-        refuse_duplicates(group, f"group {key}")
+    for key, group in groups:
+        refuse_duplicates(group)
         rows[key] = row(group)
-    keys = pd.MultiIndex.from_tuples(rows, names=columns)
-    index = keys.get_level_values(0) if len(columns) == 1 else keys
-    return pd.DataFrame(list(rows.values()), index=index)
+    return pd.DataFrame(rows.values(), index=pd.Index(list(rows))).rename_axis(columns or None)
 
 
 def _pair_row(group: pd.DataFrame, seed: int) -> dict[str, float]:

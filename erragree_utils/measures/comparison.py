@@ -36,7 +36,7 @@ def compare(pred_a: pd.DataFrame, pred_b: pd.DataFrame, seed: int = 0) -> pd.Ser
     """
     tables = [checked(pred) for pred in (pred_a, pred_b)]
     for table in tables:
-        refuse_duplicates(table, "the table")
+        refuse_duplicates(table)
     a, b = (set(zip(table["pair_id"], table["image_index"], strict=True)) for table in tables)
     if a != b:
         raise ValueError(
@@ -122,7 +122,7 @@ def choose_held_out(pred: pd.DataFrame, setting: str, seed: int = 0) -> pd.DataF
     pred = checked(pred)
     if setting not in pred:
         raise ValueError(f"the table lacks the column {setting!r}")
-    refuse_duplicates(pred[pred[setting] == pred[setting].iloc[0]], f"{setting} of the first row")
+    refuse_duplicates(pred[pred[setting] == pred[setting].iloc[0]])
     margins = pred.assign(margin=pred["score_own"] - pred["score_other"]).pivot(
         index=["pair_id", "image_index"], columns=setting, values="margin"
     )[list(pred[setting].unique())]  # fmt: skip

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,6 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-ENGINES = ("auto", "blocks", "faiss")
 #: Images up to which "auto" compares all pairs; past it FAISS searches, where it is installed.
 BLOCK_LIMIT = {"cpu": 300_000, "cuda": 3_000_000, "mps": 600_000}
 #: Rows of a block: a product of two blocks takes 4 * rows ** 2 bytes.
@@ -185,14 +185,11 @@ def _by_blocks(search: _Search, device: torch.device, rows: int, progress: bool)
     starts = range(0, len(clip), rows)
     total = len(starts) * (len(starts) + 1) // 2
     bar = tqdm(total=total, desc="pairs of blocks", disable=not progress, leave=False)
-    room = torch.empty(min(rows, len(clip)) ** 2, device=device)  # one product after the other
     with bar, _full_precision():
         for first in starts:
             clip_first, vision_first = (_block(a, first, rows, device) for a in (clip, vision))
             for second in starts[first // rows :]:
-                clip_second = _block(clip, second, rows, device)
-                product = room[: len(clip_first) * len(clip_second)].view(len(clip_first), -1)
-                alike = torch.mm(clip_first, clip_second.T, out=product) > search.near
+                alike = clip_first @ _block(clip, second, rows, device).T > search.near
                 if first == second:
                     alike.triu_(1)
                 # Only rows and columns with a candidate are compared under the other encoder.
@@ -230,31 +227,26 @@ def _by_faiss(search: _Search, probes: int, progress: bool) -> Candidates:
 
 
 def _pick_engine(engine: str, n: int, device: torch.device) -> str:
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}; choose one of {', '.join(ENGINES)}")
-    limit = BLOCK_LIMIT.get(device.type, BLOCK_LIMIT["cpu"])
-    if engine == "blocks" or (engine == "auto" and n <= limit):
-        return "blocks"
-    try:
-        import faiss  # noqa: F401
-    except ImportError as error:
-        if engine == "faiss":
-            raise ImportError(
-                "engine='faiss' needs: pip install faiss-cpu; engine='blocks' does without"
-            ) from error
-        warnings.warn(
-            f"comparing all pairs of {n} images takes long on {device}: pip install faiss-cpu, or "
-            "use a GPU",
-            stacklevel=3,
+    if engine not in ("auto", "blocks", "faiss"):
+        raise ValueError(f"unknown engine {engine!r}; choose one of auto, blocks, faiss")
+    has_faiss = find_spec("faiss") is not None
+    if engine == "faiss" and not has_faiss:
+        raise ImportError(
+            "engine='faiss' needs: pip install faiss-cpu; engine='blocks' does without"
         )
+    if engine != "auto":
+        return engine
+    if n <= BLOCK_LIMIT.get(device.type, BLOCK_LIMIT["cpu"]):
         return "blocks"
-    if engine == "auto":
-        warnings.warn(
-            f"{n} images: FAISS searches a part of the pairs and can miss some; attrs['recall'] "
-            "says how many it found of a sample. engine='blocks' compares all",
-            stacklevel=3,
-        )
-    return "faiss"
+    warnings.warn(
+        f"{n} images: FAISS searches a part of the pairs and can miss some; attrs['recall'] says "
+        "how many it found of a sample. engine='blocks' compares all"
+        if has_faiss
+        else f"comparing all pairs of {n} images takes long on {device}: pip install faiss-cpu, or "
+        "use a GPU",
+        stacklevel=3,
+    )
+    return "faiss" if has_faiss else "blocks"
 
 
 # --- arrays --------------------------------------------------------------------------------------

@@ -29,18 +29,12 @@ def checked(pred: pd.DataFrame) -> pd.DataFrame:
     return pred.assign(correct=pred["correct"].astype(bool))
 
 
-def refuse_duplicates(pred: pd.DataFrame, where: str) -> None:
-    """An error that says what to group by, if an image occurs twice."""
+def refuse_duplicates(pred: pd.DataFrame) -> None:
+    """An error that says what to do, if an image occurs twice."""
     double = pred[pred.duplicated(["pair_id", "image_index"])]
-    if double.empty:
-        return
-    varying = [name for name in ("model", "method") if name in pred and pred[name].nunique() > 1]
-    hint = (
-        f"it holds several of {' and '.join(varying)}: add that to by="
-        if varying
-        else "if it joins several benchmarks, add a column that tells them apart to it and to by="
-    )
-    raise ValueError(
-        f"{where} has image {double['image_index'].iloc[0]} of pair "
-        f"{double['pair_id'].iloc[0]!r} twice; {hint}"
-    )
+    if len(double):
+        raise ValueError(
+            f"image {double['image_index'].iloc[0]} of pair {double['pair_id'].iloc[0]!r} is there "
+            "twice: a table of several models, methods or benchmarks needs a column that tells "
+            "them apart, named in by="
+        )

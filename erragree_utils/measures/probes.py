@@ -17,7 +17,6 @@ from .intervals import bootstrap_share
 from .logistic import fit_logistic, one_standard_error
 from .span import Span
 
-KINDS = ("linear", "gaussian")
 # Inverse penalties for coordinates of mean length one, from the most regularised on.
 STRENGTHS = np.logspace(-2, 3, 6)
 FOLDS = 5
@@ -157,8 +156,8 @@ def _checked(
     kind: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features with the condition as their last columns; labels as bool; groups as numbers."""
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}; choose one of {', '.join(KINDS)}")
+    if kind not in ("linear", "gaussian"):
+        raise ValueError(f"unknown kind {kind!r}; choose 'linear' or 'gaussian'")
     x = np.asarray(features, np.float64)
     x = x.reshape(len(x), -1)
     if condition is not None:
@@ -195,11 +194,10 @@ def _held_out_answers(
                 "label alone; give more examples or a larger size"
             )
         span = Span(q, kind).fit(x[train])
-        inputs = span.transform(x[train])
-        weights = None
+        inputs, weights = _with_intercept(span.transform(x[train])), None
         for strength in STRENGTHS[: _choose_strength(inputs, y[train], groups[train]) + 1]:
             weights = _fit(inputs, y[train], strength, weights)
-        answer[test] = _odds(span.transform(x[test]), weights) > 0
+        answer[test] = _with_intercept(span.transform(x[test])) @ weights > 0
     return answer
 
 
@@ -215,10 +213,9 @@ def _choose_strength(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> int:
         losses = np.zeros(len(names))
         for k, (a, b) in enumerate(splits):
             weights[k] = _fit(x[a], y[a], strength, weights[k])
-            odds = _odds(x[b], weights[k])
-            losses += np.bincount(
-                number[b], np.logaddexp(0, np.where(y[b], -odds, odds)), len(names)
-            )
+            odds = x[b] @ weights[k]
+            loss = np.logaddexp(0, np.where(y[b], -odds, odds))
+            losses += np.bincount(number[b], loss, len(names))
         rows.append(losses)
         if np.argmin(np.sum(rows, axis=1)) + 2 < len(rows):
             break
@@ -227,12 +224,8 @@ def _choose_strength(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> int:
 
 def _fit(x: np.ndarray, y: np.ndarray, strength: float, start: np.ndarray | None) -> np.ndarray:
     """Weights and intercept, sought from those of the strength before."""
-    rows = np.where(y, 1.0, -1.0)[:, None] * _with_intercept(x)
-    return fit_logistic(rows, np.append(np.full(x.shape[1], 1 / strength), 0.0), start)
-
-
-def _odds(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return _with_intercept(x) @ weights
+    penalty = np.append(np.full(x.shape[1] - 1, 1 / strength), 0.0)
+    return fit_logistic(np.where(y, 1.0, -1.0)[:, None] * x, penalty, start)
 
 
 def _with_intercept(x: np.ndarray) -> np.ndarray:

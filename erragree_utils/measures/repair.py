@@ -125,24 +125,18 @@ def repair_curve(
     }
     members = np.eye(number.max() + 1)[number].T
     totals = splits * members.sum(axis=1).astype(int)
-    columns = {}
+    table = pd.DataFrame(index=pd.Index([np.inf, *penalties], name="penalty"))
     for name, (values, each) in right.items():
-        rows = []
-        for sums in (values.sum(axis=1) @ members.T).astype(int):
+        sums = (values.sum(axis=1) @ members.T).astype(int)
+        table[name] = sums.sum(axis=1) / totals.sum() / each
+        table[[f"{name}_low", f"{name}_high"]] = [
             # Where no group has lost anything, there is nothing to resample.
-            lost_none = name == "cost" and not sums.any()
-            ends = (0.0, 0.0) if lost_none else bootstrap_share(sums, totals * each)
-            rows.append((sums.sum() / totals.sum() / each, *ends))
-        for end, column in zip(("", "_low", "_high"), zip(*rows, strict=True), strict=True):
-            columns[f"{name}{end}"] = column
+            bootstrap_share(row, totals * each) if name != "cost" or row.any() else (0.0, 0.0)
+            for row in sums
+        ]
     named = one_standard_error(losses.sum(axis=(1, 3)) @ members.T)
-    return pd.DataFrame(
-        columns
-        | {
-            "log_loss": [table.mean() for table in losses],
-            "named": np.arange(len(losses)) == named,
-        },
-        index=pd.Index([np.inf, *penalties], name="penalty"),
+    return table.assign(
+        log_loss=[of_map.mean() for of_map in losses], named=np.arange(len(table)) == named
     )
 
 

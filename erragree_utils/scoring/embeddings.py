@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from ..models.clip import Clip
     from ..models.vision import Vision
 
+    Encoder = Clip | Vision
+    Pairs = Sequence[ImagePair]
+
 
 def image_embeddings(
-    model: Clip | Vision,
-    bench: Sequence[ImagePair],
-    batch_size: int = 64,
-    progress: bool = False,
+    model: Encoder, bench: Pairs, batch_size: int = 64, progress: bool = False
 ) -> dict[str, np.ndarray]:
     """Embed every image of a benchmark once, also when several pairs share it.
 
@@ -65,9 +65,7 @@ def source_key(source: str | Path | Image.Image) -> Hashable:
 
 
 def pair_cosines(
-    clip: Clip | Vision,
-    bench: Sequence[ImagePair],
-    embeddings: dict[str, np.ndarray] | None = None,
+    clip: Encoder, bench: Pairs, embeddings: dict[str, np.ndarray] | None = None
 ) -> pd.DataFrame:
     """Cosine between the two images of each pair (section 3 of the paper).
 
@@ -100,8 +98,8 @@ def pair_cosines(
 
 
 def random_pair_cosines(
-    clip: Clip | Vision,
-    bench: Sequence[ImagePair],
+    clip: Encoder,
+    bench: Pairs,
     n: int | None = None,
     seed: int = 0,
     embeddings: dict[str, np.ndarray] | None = None,
@@ -147,8 +145,8 @@ def random_pair_cosines(
 
 
 def beyond_unrelated(
-    clip: Clip | Vision,
-    bench: Sequence[ImagePair],
+    clip: Encoder,
+    bench: Pairs,
     share: float = 0.95,
     embeddings: dict[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
