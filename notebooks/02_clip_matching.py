@@ -53,8 +53,7 @@ _ = hardware.start(SCALE)
 # The two images of a left/right pair have nearly the same embedding. CLIP is used by comparing an image with captions: the caption of highest cosine wins. That cosine is its **matching score**. Can it tell *a red mug to the left of a blue table* from *a red mug to the right of a blue table*?
 
 # %%
-from erragree_utils import evaluate, get_scale, load_benchmark, load_clip, summarize
-from erragree_utils.plots import figures as plots
+from erragree_utils import evaluate, get_scale, load_benchmark, load_clip, plots, summarize
 
 scale = get_scale()
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)

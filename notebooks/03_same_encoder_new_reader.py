@@ -120,9 +120,8 @@ for name, model in {"CLIP": clip, "LLaVA": mllm}.items():
 # %%
 import pandas as pd
 
-from erragree_utils import evaluate, summarize
+from erragree_utils import evaluate, plots, summarize
 from erragree_utils.measures.metrics import as_percent
-from erragree_utils.plots import figures as plots
 
 
 def on_both(model, method, benches=benches):
@@ -398,9 +397,9 @@ pd.DataFrame(harm).T.round(3)
 # With a running kernel, pick a pair by its outcome and its caption. In the static page you see one pair, drawn by the same function. The images are shown with the pixels that are scored.
 
 # %% mystnb={"image": {"alt": "One left/right pair of benchmark A with the scores of both captions for each image, by CLIP and by LLaVA, as bars; each reader's verdict stands above its bars."}}
-from erragree_utils.plots.widgets import pair_explorer
+from erragree_utils.plots.widgets import PairExplorer
 
-pair_explorer(sides, on_a, start=5)
+PairExplorer(sides, on_a, start=5)
 
 # %% [markdown]
 # ## Beside the paper

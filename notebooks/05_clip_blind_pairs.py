@@ -65,10 +65,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, summarize
+from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, plots, summarize
 from erragree_utils.measures.metrics import as_percent, as_points, bootstrap, compare
 from erragree_utils.models.vision import load_vision
-from erragree_utils.plots import figures as plots
 
 scale = get_scale()
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)

@@ -76,7 +76,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from erragree_utils import get_scale, load_benchmark, load_mllm, summarize
+from erragree_utils import get_scale, load_benchmark, load_mllm, plots, summarize
 from erragree_utils.decoding import M3ID, VCD, TextContrast
 from erragree_utils.measures.metrics import (
     as_percent,
@@ -85,7 +85,6 @@ from erragree_utils.measures.metrics import (
     choose_held_out,
     compare_each,
 )
-from erragree_utils.plots import figures as plots
 
 scale = get_scale()
 mllm = load_mllm(scale.mllm)
@@ -135,13 +134,13 @@ plt.show()
 # Below, a question to an image that greedy decoding got wrong and text contrast right, if there is one, with the probabilities of the answer's first token: with the image, without it, and combined. At strength 0 the first and the last are the same. With a running kernel, pick an image and move the slider; the static page shows three strengths.
 
 # %% mystnb={"image": {"alt": "Three panels of bars for the strengths 0, 1.5 and 5. For each candidate token of the answer a grey bar shows its probability with the image, an orange one without the image, a blue one combined. At strength 0 the combined bar is that with the image; at 1.5 the option that is likely without the image has lost to the other one; at 5 a word wins that is unlikely in both."}}
-from erragree_utils.plots.widgets import decoding_explorer
+from erragree_utils.plots.widgets import DecodingExplorer
 
 plain, pushed = (answered[n]["correct"].to_numpy() for n in ("greedy", "text contrast"))
 repaired = np.flatnonzero(~plain & pushed)[::3][:12]
 some = list(dict.fromkeys(repaired // 2)) or list(range(min(12, len(pairs))))
 start = int(repaired[0] % 2) if len(repaired) else 0
-decoding_explorer(mllm, [pairs[k] for k in some], TextContrast(), start=start)
+DecodingExplorer(mllm, [pairs[k] for k in some], TextContrast(), start=start)
 
 # %% [markdown]
 # Mind the last panel. Pushed far enough, a word wins that neither stream thinks likely: its probability is small in both, and *relatively* larger with the image. VCD's cut-off is there to keep such words out; a plain contrast has none, and some of its answers name no option.

@@ -70,9 +70,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, summarize
+from erragree_utils import get_scale, load_benchmark, load_clip, load_mllm, plots, summarize
 from erragree_utils.measures.metrics import as_percent, as_points, bootstrap, compare, wilson
-from erragree_utils.plots import figures as plots
 from erragree_utils.scoring.two_images import (
     image_predictions,
     position_bias,

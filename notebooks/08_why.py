@@ -64,7 +64,7 @@ import pandas as pd
 from IPython.utils.capture import capture_output
 from PIL import Image
 
-from erragree_utils.plots import figures as plots
+from erragree_utils import plots
 from erragree_utils.tabletop.render import render_many
 from erragree_utils.training import ablations
 from erragree_utils.training.ablations import EXPERIMENTS, FAMILIES

@@ -94,7 +94,7 @@ needs.round(1)
 # %% mystnb={"image": {"alt": "Stacked bars of estimated memory in GiB for float16 and for 4 bits with 1, 8 and 32 images at a time: weights, cache, activations and a fixed part. Dashed lines show the memory of a T4, an L4 and an A100. In float16 the weights alone nearly fill the T4, at 4 bits they take a third of it, and with 32 images the cache is the largest part at 4 bits."}}
 import matplotlib.pyplot as plt
 
-from erragree_utils.plots import figures as plots
+from erragree_utils import plots
 
 limits = {gpu.name: gpu.memory / GIB for gpu in hardware.GPUS[:3]}
 plots.memory_bars(needs.drop(columns="needed"), limits)

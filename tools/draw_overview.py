@@ -16,7 +16,7 @@ import pandas as pd
 
 from erragree_utils import evaluate, load_benchmark, load_clip, summarize
 from erragree_utils.measures import agreement
-from erragree_utils.plots.figures import BLUE, GREEN, INK
+from erragree_utils.plots.style import BLUE, GREEN, INK
 from erragree_utils.scoring import runner
 
 ROOT = Path(__file__).resolve().parents[1]

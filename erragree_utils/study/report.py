@@ -630,7 +630,7 @@ def figures(rows: pd.DataFrame) -> dict[str, Figure]:
     dict of str to matplotlib.figure.Figure
         By the table's name.
     """
-    from ..plots.figures import accuracy_bars
+    from ..plots import accuracy_bars
 
     found = {}
     apart = {table.name for table in TABLES if table.relations == "apart"}
