@@ -54,9 +54,15 @@ _ = hardware.start(SCALE)
 #
 # ```{admonition} Before you go on
 # :class: tip
-# LLaVA-1.5-7B is right on 25.3% of MMVP's pairs, and with M3ID on 31.3% (second-hand notes that quote {cite:t}`li2024erroneous`). Here every pattern has one answer that was right in 85% of the training. Will decoding that subtracts what the model says *without* the image repair most of the errors, some, or none?
+# The table shows how many of MMVP's pairs LLaVA-1.5-7B answers rightly, greedily and with M3ID (second-hand notes that quote {cite:t}`li2024erroneous`). Here every pattern has one answer that was right in 85% of the training. Will decoding that subtracts what the model says *without* the image repair most of the errors, some, or none?
 # ```
-#
+
+# %%
+from erragree_utils.paper import LLAVA, LLAVA_1_5, published, published_table
+
+published_table(benchmark="mmvp", kind="pair", reader=LLAVA)
+
+# %% [markdown]
 # ## Two streams
 #
 # All three methods run the model twice: once as usual, once with less of the image. A token that stays likely without the picture comes from the language prior, and is held against the first stream. (VCD keeps a noisy picture, so its second stream is not all prior.) With logits $\ell$ of the first stream, $\ell'$ of the second, and a strength $s$:
@@ -268,20 +274,18 @@ plt.show()
 #
 # ## Beside the paper
 #
-# | MMVP, LLaVA-1.5-7B | pair accuracy | source |
-# |---|---|---|
-# | greedy | 25.3 | second-hand notes that quote {cite:t}`li2024erroneous` |
-# | answers sampled, graded by GPT-4 | 24.7 (of which size we could not verify) | a figure of {cite:t}`tong2024eyes` |
-# | M3ID | 31.3 | second-hand notes that quote {cite:t}`li2024erroneous` |
-# | tabletop-mmvp, mini LLaVA | the tables above | this page |
-#
+# LLaVA on MMVP, from second-hand notes that quote {cite:t}`li2024erroneous` and from a figure of {cite:t}`tong2024eyes`:
+
+# %%
+published_table(benchmark="mmvp", kind="pair", reader=(LLAVA, LLAVA_1_5))
+
+# %% [markdown]
 # What this page found:
 
 # %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 from erragree_utils.measures.metrics import wilson
-from erragree_utils.paper import published
 
 found_here = [
     finding(
@@ -320,7 +324,7 @@ if scale.name == "mini":
         finding(
             "The images of more than 90% of pairs move the answer in the right direction",
             estimate(signal, "relative_accuracy"), above=0.9, seed=scale.seed,
-            paper=published(reader="LLaVA-1.5-7B", benchmark="mmvp", kind="relative"),
+            paper=published(reader=LLAVA, benchmark="mmvp", kind="relative"),
         ),
     ]  # fmt: skip
 findings.show(found_here)

@@ -282,7 +282,7 @@ print(f"{place}: results of {len(found.items)} settings")
 print(f"cells of the tables: {count.value_counts().to_dict()}")
 
 # %% [markdown]
-# Behind the paper's numbers stands where they come from: [P] the authors' or an official repository, [S] second-hand notes that quote the paper. Where a number is missing, we have not found it. MMVP's own figure for LLaVA, 24.7, is for answers that were sampled and graded by GPT-4; ours are greedy and strictly parsed.
+# Behind the paper's numbers stands where they come from: [P] the authors' or an official repository, [S] second-hand notes that quote the paper, [S?] such notes that leave some doubt about the number. Where a number is missing, we have not found it. MMVP's own figure for LLaVA is for answers that were sampled and graded by GPT-4; ours are greedy and strictly parsed.
 
 # %%
 from IPython.display import Markdown, display

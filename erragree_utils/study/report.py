@@ -581,7 +581,7 @@ def _sources_text(scale: str) -> list[str]:
     parts = ["## Sources of the paper's numbers", "\n".join(lines)]
     if numbers:
         texts = [f"- {number}" for number in numbers]
-        parts += ["Published, for protocols that are not part of this study:", "\n".join(texts)]
+        parts += ["Published for what is not part of this study:", "\n".join(texts)]
     return parts
 
 
