@@ -12,6 +12,7 @@ GRADES = {
     "P": "the authors' or an official repository",
     "H": "the paper's public reviews",
     "S": "second-hand notes that quote the paper",
+    "S?": "second-hand notes that leave some doubt about the number",
 }
 KINDS = {
     "cosine": "mean cosine",
@@ -24,9 +25,17 @@ BENCHMARKS = {
     "whatsup-b": "What'sUp B",
     "mmvp": "MMVP",
     "mmvp-vlm": "MMVP-VLM",
+    "average": "average of What'sUp, SugarCrepe, Winoground, NaturalBench, SeeTRUE and MMVP",
 }
+
 CLIP, LLAVA = "CLIP ViT-L/14-336", "LLaVA-1.5-7B"
 LLAVA_1_5 = "LLaVA-1.5 of a size that is not stated"
+PHI, LLAMA, PEOPLE = "Phi-3-V", "LLaMA-3-V", "people"
+# The ladder of the later version: heads on a frozen CLIP. The last two each add to the second.
+CLIP_PATCHES = "CLIP + patch tokens (PACL)"
+CLIP_ROTARY = "CLIP + patch tokens + rotary positions"
+CLIP_TEXT_TOKENS = f"{CLIP_ROTARY} + several text tokens (SPARC)"
+CLIP_TEXT_ENCODER = f"{CLIP_ROTARY} + stronger text encoder (LLM2CLIP)"
 
 
 @dataclass(frozen=True)
@@ -35,15 +44,17 @@ class Published:
 
     Parameters
     ----------
-    reader, benchmark, relation : str
-        A model; a key of `BENCHMARKS`; its relation, or ``"all"``.
+    reader : str
+        A model, or people.
+    benchmark, relation : str
+        A key of `BENCHMARKS`; its relation, or ``"all"``.
     kind : str
         A key of `KINDS`.
     value : float
         A share from 0 to 1, or a cosine.
     protocol : str
     version : str
-        ``"v1"`` or ``"v3"`` of arXiv 2411.05195, or the publication that it stands in.
+        ``"v1"``, ``"v3"`` or ``"v1 and v3"`` of arXiv 2411.05195, or another publication.
     grade : str
         A key of `GRADES`.
     methods : tuple of str
@@ -63,10 +74,11 @@ class Published:
     @property
     def role(self) -> str:
         """Which kind of model reads: ``"clip"`` or ``"mllm"``."""
-        return "clip" if self.reader == CLIP else "mllm"
+        return "clip" if self.reader.startswith("CLIP") else "mllm"
 
     @property
     def number(self) -> str:
+        """As the paper writes it: a cosine, or per cent."""
         return f"{self.value:.3f}" if self.kind == "cosine" else f"{100 * self.value:.1f}"
 
     def __str__(self) -> str:
@@ -81,14 +93,19 @@ class Published:
 _MATCHING = "matching"
 _WRITTEN = "prompted generation"
 _YES = "VQAScore with the end token"
+_GREEDY = "greedy decoding"
+_SAMPLED = "sampled answers, graded by GPT-4"
 _BOTH = "comparison of both images, chance 50"
+_UNKNOWN = "a protocol that we have not found"
+_MMVP = "MMVP, arXiv 2401.06209"
 
 PUBLISHED = tuple(
     Published(*row)
     for row in (
         (CLIP, "whatsup-a", "left/right", "cosine", 0.995, "embeddings", "v1", "S"),
         (CLIP, "whatsup-a", "left/right", "individual", 0.490, _MATCHING, "v1", "S", ("matching",)),
-        (CLIP, "whatsup-a", "left/right", "pair", 0.019, _MATCHING, "v1", "S", ("matching",)),
+        (CLIP, "whatsup-a", "left/right", "pair", 0.019, _MATCHING, "v1 and v3", "S",
+         ("matching",)),
         (CLIP, "whatsup-a", "on/under", "pair", 0.233, _MATCHING, "v3", "S", ("matching",)),
         (CLIP, "whatsup-b", "left/right", "pair", 0.108, _MATCHING, "v3", "S", ("matching",)),
         (CLIP, "whatsup-b", "front/behind", "pair", 0.078, _MATCHING, "v3", "S", ("matching",)),
@@ -98,25 +115,47 @@ PUBLISHED = tuple(
         (LLAVA, "whatsup-a", "left/right", "pair", 0.932, _YES, "v3", "S", ("vqascore",)),
         (LLAVA, "whatsup-a", "on/under", "pair", 0.524, _YES, "v3", "S", ("vqascore",)),
         (LLAVA, "whatsup-b", "front/behind", "pair", 0.529, _YES, "v3", "S", ("vqascore",)),
+        (PHI, "whatsup-a", "left/right", "pair", 0.951, _YES, "v3", "S"),
+        (PHI, "whatsup-a", "on/under", "pair", 0.583, _YES, "v3", "S"),
+        (PHI, "whatsup-b", "front/behind", "pair", 0.265, _YES, "v3", "S"),
+        (LLAMA, "whatsup-a", "left/right", "pair", 0.961, _YES, "v3", "S"),
+        (LLAMA, "whatsup-a", "on/under", "pair", 0.641, _YES, "v3", "S"),
+        (LLAMA, "whatsup-b", "front/behind", "pair", 0.471, _YES, "v3", "S"),
+        (CLIP_PATCHES, "whatsup-a", "left/right", "pair", 0.097, _MATCHING, "v3", "S"),
+        (CLIP_PATCHES, "whatsup-b", "left/right", "pair", 0.098, _MATCHING, "v3", "S"),
+        (CLIP_ROTARY, "whatsup-a", "left/right", "pair", 0.223, _MATCHING, "v3", "S"),
+        (CLIP_ROTARY, "whatsup-b", "left/right", "pair", 0.206, _MATCHING, "v3", "S"),
+        (CLIP_TEXT_TOKENS, "whatsup-a", "left/right", "pair", 0.0, _MATCHING, "v3", "S"),
+        (CLIP_TEXT_TOKENS, "whatsup-b", "left/right", "pair", 0.069, _MATCHING, "v3", "S"),
+        (CLIP_TEXT_ENCODER, "whatsup-a", "left/right", "pair", 0.107, _MATCHING, "v3", "S"),
+        (CLIP_TEXT_ENCODER, "whatsup-b", "left/right", "pair", 0.157, _MATCHING, "v3", "S"),
         (CLIP, "mmvp", "all", "pair", 0.140, _MATCHING, "v1", "S", ("matching",)),
-        (LLAVA, "mmvp", "all", "pair", 0.253, "greedy decoding", "v1", "S", ("greedy",)),
-        (LLAVA_1_5, "mmvp", "all", "pair", 0.247, "sampled answers, graded by GPT-4",
-         "MMVP, arXiv 2401.06209", "P"),
+        (LLAVA, "mmvp", "all", "pair", 0.253, _GREEDY, "v1", "S", ("greedy",)),
+        (LLAVA_1_5, "mmvp", "all", "pair", 0.247, _SAMPLED, _MMVP, "P"),
         (LLAVA, "mmvp", "all", "pair", 0.313, "M3ID", "v1", "S", ("m3id",)),
+        (LLAVA, "mmvp", "all", "individual", 0.617, _GREEDY, "v1", "S?", ("greedy",)),
+        (LLAVA, "mmvp", "all", "individual", 0.643, "M3ID", "v1", "S?", ("m3id",)),
+        (PEOPLE, "mmvp", "all", "pair", 0.957, "their own answers", _MMVP, "P"),
         (CLIP, "mmvp", "all", "relative", 0.640, _BOTH, "v1", "S", ("relative-preference",)),
         (LLAVA, "mmvp", "all", "relative", 0.733, _BOTH, "v1", "S", ("relative-preference",)),
-        (CLIP, "mmvp-vlm", "all", "pair", 0.200, _MATCHING, "MMVP, arXiv 2401.06209", "P"),
+        (CLIP, "mmvp-vlm", "all", "pair", 0.200, _MATCHING, _MMVP, "P"),
+        (CLIP, "average", "all", "individual", 0.556, _UNKNOWN, "v3", "S"),
+        (CLIP, "average", "all", "pair", 0.193, _UNKNOWN, "v3", "S"),
+        (LLAVA_1_5, "average", "all", "individual", 0.880, _UNKNOWN, "v3", "S"),
+        (LLAVA_1_5, "average", "all", "pair", 0.592, _UNKNOWN, "v3", "S"),
     )
 )  # fmt: skip
 
 
-def published(**wanted: Any) -> Published:
+def published(**wanted: str | tuple[str, ...]) -> Published:
     """The one number whose fields have these values.
+
+    A tuple stands for any of its values. ``version="v3"`` finds ``"v1 and v3"`` too.
 
     Raises
     ------
     LookupError
-        If none or several have; they are listed.
+        If none or several fit; they are listed.
     """
     matches = _fitting(wanted)
     if len(matches) != 1:
@@ -125,14 +164,8 @@ def published(**wanted: Any) -> Published:
     return matches[0]
 
 
-def published_table(**wanted: Any) -> pd.DataFrame:
-    """All numbers whose fields have these values, for people; accuracies are in per cent.
-
-    Raises
-    ------
-    LookupError
-        If none has.
-    """
+def published_table(**wanted: str | tuple[str, ...]) -> pd.DataFrame:
+    """All numbers that `published` would find, for people; accuracies are in per cent."""
     matches = _fitting(wanted)
     if not matches:
         raise LookupError(f"{wanted} names no published number")
@@ -151,4 +184,9 @@ def published_table(**wanted: Any) -> pd.DataFrame:
 
 
 def _fitting(wanted: dict[str, Any]) -> list[Published]:
-    return [n for n in PUBLISHED if all(getattr(n, k) == v for k, v in wanted.items())]
+    return [n for n in PUBLISHED if all(_fits(getattr(n, name), v) for name, v in wanted.items())]
+
+
+def _fits(value: str | tuple[str, ...], wanted: str | tuple[str, ...]) -> bool:
+    values = {value, *value.split(" and ")} if isinstance(value, str) else set(value)
+    return not values.isdisjoint([wanted] if isinstance(wanted, str) else wanted)

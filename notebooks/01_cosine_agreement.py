@@ -47,8 +47,7 @@ if "google.colab" in sys.modules:
 # We begin where the agreement is strongest: pairs of images in which one object stands to the left, or to the right, of another. What'sUp {cite:p}`kamath2023whatsup` has photographs of such pairs, in two subsets: A shows a small object and a piece of furniture, B two small objects. Our *tabletop* benchmarks copy that design with rendered scenes.
 
 # %%
-from erragree_utils import load_benchmark, load_clip, start
-from erragree_utils.plots import figures as plots
+from erragree_utils import load_benchmark, load_clip, plots, start
 
 scale = start()  # "mini"; start("paper") is the real thing
 # Rendered scenes come in any number: more of B, whose mean lies nearer to the bound we shall test.

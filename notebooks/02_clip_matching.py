@@ -45,8 +45,7 @@ if "google.colab" in sys.modules:
 # The two images of a left/right pair have nearly the same embedding. CLIP is used by comparing an image with captions: the caption of highest cosine wins. That cosine is its **matching score**. Can it tell *a red mug to the left of a blue table* from *a red mug to the right of a blue table*?
 
 # %%
-from erragree_utils import evaluate, load_benchmark, load_clip, start, summarize
-from erragree_utils.plots import figures as plots
+from erragree_utils import evaluate, load_benchmark, load_clip, plots, start, summarize
 
 scale = start()
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)

@@ -112,9 +112,8 @@ for name, model in {"CLIP": clip, "LLaVA": mllm}.items():
 # %%
 import pandas as pd
 
-from erragree_utils import evaluate, summarize
+from erragree_utils import evaluate, plots, summarize
 from erragree_utils.measures.accuracy import as_percent
-from erragree_utils.plots import figures as plots
 
 
 def on_both(model, method, benches=benches):
@@ -391,9 +390,9 @@ pd.DataFrame(harm).T.round(3)
 # With a running kernel, pick a pair by its outcome and its caption. In the static page you see one pair, drawn by the same function. The images are shown with the pixels that are scored.
 
 # %% mystnb={"image": {"alt": "One left/right pair of benchmark A with the scores of both captions for each image, by CLIP and by LLaVA, as bars; each reader's verdict stands above its bars."}}
-from erragree_utils.plots.widgets import pair_explorer
+from erragree_utils.plots.widgets import PairExplorer
 
-pair_explorer(sides, on_a, start=5)
+PairExplorer(sides, on_a, start=5)
 
 # %% [markdown]
 # ## Beside the paper
@@ -402,12 +401,19 @@ pair_explorer(sides, on_a, start=5)
 
 # %%
 kinds = ("individual", "pair")
-pd.concat([published_table(relation="left/right", kind=kind) for kind in kinds])
+both = {"relation": "left/right", "reader": (CLIP, LLAVA)}
+pd.concat([published_table(kind=kind, **both) for kind in kinds])
 
 # %% [markdown]
 # The first version of the paper used prompted answers, the later one VQAScore. The prompt of the first we have not found; ours is that of later work by the same authors. Nor is the VQAScore quite the same: the published code averages the log-probabilities of “Yes” and of the end token after it, ours takes “Yes” alone.
 #
-# And the mini LLaVA is more even than the real one. It reads on/under and front/behind as well as left and right; LLaVA-1.5-7B, by VQAScore in the later version, is right on 52.4% of the on/under pairs of A and on 52.9% of the front/behind pairs of B (second-hand notes that quote {cite:t}`li2024erroneous`). What this page shows is about left and right.
+# And the mini LLaVA is more even than the real one. It reads on/under and front/behind as well as left and right; LLaVA-1.5-7B, by VQAScore in the later version, is not (second-hand notes that quote {cite:t}`li2024erroneous`):
+
+# %%
+published_table(reader=LLAVA, relation=("on/under", "front/behind"), version="v3")
+
+# %% [markdown]
+# What this page shows is about left and right.
 #
 # What this page found. First the readers:
 

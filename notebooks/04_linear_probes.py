@@ -48,8 +48,7 @@ if "google.colab" in sys.modules:
 import numpy as np
 import pandas as pd
 
-from erragree_utils import load_benchmark, load_clip, start, summarize
-from erragree_utils.plots import figures as plots
+from erragree_utils import load_benchmark, load_clip, plots, start, summarize
 
 scale = start()
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)
@@ -410,9 +409,9 @@ plt.show()
 # Look for yourself: with a running kernel, the slider turns a direction from the mean text difference (0°) to the part of the mean image difference that stands at a right angle to it (90°). The direction comes from one half of the groups of objects; the pairs of the other half are shown along it, each pair's mean at 0. At 0° you see what matching sees. In the static page, three angles stand side by side.
 
 # %% mystnb={"image": {"alt": "Histograms of left and right images of benchmark A along three directions: at 0 degrees, the text difference, the two clouds coincide; at 45 and 90 degrees they part a little, and more of the pairs are in order."}}
-from erragree_utils.plots.widgets import direction_explorer
+from erragree_utils.plots.widgets import DirectionExplorer
 
-direction_explorer(pairs["A"], texts["A"], kinds["A left/right"])
+DirectionExplorer(pairs["A"], texts["A"], kinds["A left/right"])
 
 # %% [markdown]
 # ## Can it be repaired?

@@ -46,9 +46,15 @@ if "google.colab" in sys.modules:
 #
 # ```{admonition} Before you go on
 # :class: tip
-# LLaVA-1.5-7B is right on 25.3% of MMVP's pairs, and with M3ID on 31.3% (second-hand notes that quote {cite:t}`li2024erroneous`). Here every pattern has one answer that was right in 85% of the training. Will decoding that subtracts what the model says *without* the image repair most of the errors, some, or none?
+# The table shows how many of MMVP's pairs LLaVA-1.5-7B answers rightly, greedily and with M3ID (second-hand notes that quote {cite:t}`li2024erroneous`). Here every pattern has one answer that was right in 85% of the training. Will decoding that subtracts what the model says *without* the image repair most of the errors, some, or none?
 # ```
-#
+
+# %%
+from erragree_utils.paper import LLAVA, LLAVA_1_5, published, published_table
+
+published_table(benchmark="mmvp", kind="pair", reader=LLAVA)
+
+# %% [markdown]
 # ## Two streams
 #
 # All three methods run the model twice: once as usual, once with less of the image. A token that stays likely without the picture comes from the language prior, and is held against the first stream. (VCD keeps a noisy picture, so its second stream is not all prior.) With logits $\ell$ of the first stream, $\ell'$ of the second, and a strength $s$:
@@ -68,12 +74,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from erragree_utils import load_benchmark, load_mllm, start, summarize
+from erragree_utils import load_benchmark, load_mllm, plots, start, summarize
 from erragree_utils.decoding import M3ID, VCD, TextContrast
 from erragree_utils.measures.accuracy import as_percent
 from erragree_utils.measures.comparison import as_points, choose_held_out, compare_each
 from erragree_utils.measures.intervals import bootstrap
-from erragree_utils.plots import figures as plots
 
 scale = start()
 mllm = load_mllm(scale.mllm)
@@ -123,13 +128,13 @@ plt.show()
 # Below, a question to an image that greedy decoding got wrong and text contrast right, if there is one, with the probabilities of the answer's first token: with the image, without it, and combined. At strength 0 the first and the last are the same. With a running kernel, pick an image and move the slider; the static page shows three strengths.
 
 # %% mystnb={"image": {"alt": "Three panels of bars for the strengths 0, 1.5 and 5. For each candidate token of the answer a grey bar shows its probability with the image, an orange one without the image, a blue one combined. At strength 0 the combined bar is that with the image; at 1.5 the option that is likely without the image has lost to the other one; at 5 a word wins that is unlikely in both."}}
-from erragree_utils.plots.widgets import decoding_explorer
+from erragree_utils.plots.widgets import DecodingExplorer
 
 plain, pushed = (answered[n]["correct"].to_numpy() for n in ("greedy", "text contrast"))
 repaired = np.flatnonzero(~plain & pushed)[::3][:12]
 some = list(dict.fromkeys(repaired // 2)) or list(range(min(12, len(pairs))))
 start = int(repaired[0] % 2) if len(repaired) else 0
-decoding_explorer(mllm, [pairs[k] for k in some], TextContrast(), start=start)
+DecodingExplorer(mllm, [pairs[k] for k in some], TextContrast(), start=start)
 
 # %% [markdown]
 # Mind the last panel. Pushed far enough, a word wins that neither stream thinks likely: its probability is small in both, and *relatively* larger with the image. VCD's cut-off is there to keep such words out; a plain contrast has none, and some of its answers name no option.
@@ -257,20 +262,18 @@ plt.show()
 #
 # ## Beside the paper
 #
-# | MMVP, LLaVA-1.5-7B | pair accuracy | source |
-# |---|---|---|
-# | greedy | 25.3 | second-hand notes that quote {cite:t}`li2024erroneous` |
-# | answers sampled, graded by GPT-4 | 24.7 (of which size we could not verify) | a figure of {cite:t}`tong2024eyes` |
-# | M3ID | 31.3 | second-hand notes that quote {cite:t}`li2024erroneous` |
-# | tabletop-mmvp, mini LLaVA | the tables above | this page |
-#
+# LLaVA on MMVP, from second-hand notes that quote {cite:t}`li2024erroneous` and from a figure of {cite:t}`tong2024eyes`:
+
+# %%
+published_table(benchmark="mmvp", kind="pair", reader=(LLAVA, LLAVA_1_5))
+
+# %% [markdown]
 # What this page found:
 
 # %% tags=["finding", "hide-input"]
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 from erragree_utils.measures.intervals import wilson
-from erragree_utils.paper import published
 
 found_here = [
     finding(
@@ -309,7 +312,7 @@ if scale.name == "mini":
         finding(
             "The images of more than 90% of pairs move the answer in the right direction",
             estimate(signal, "relative_accuracy"), above=0.9, seed=scale.seed,
-            paper=published(reader="LLaVA-1.5-7B", benchmark="mmvp", kind="relative"),
+            paper=published(reader=LLAVA, benchmark="mmvp", kind="relative"),
         ),
     ]  # fmt: skip
 findings.show(found_here)

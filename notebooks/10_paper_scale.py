@@ -88,7 +88,7 @@ needs.round(1)
 # %% mystnb={"image": {"alt": "Stacked bars of estimated memory in GiB for float16 and for 4 bits with 1, 8 and 32 images at a time: weights, cache, activations and a fixed part. Dashed lines show the memory of a T4, an L4 and an A100. In float16 the weights alone nearly fill the T4, at 4 bits they take a third of it, and with 32 images the cache is the largest part at 4 bits."}}
 import matplotlib.pyplot as plt
 
-from erragree_utils.plots import figures as plots
+from erragree_utils import plots
 
 limits = {gpu.name: gpu.memory / GIB for gpu in hardware.GPUS[:3]}
 plots.memory_bars(needs.drop(columns="needed"), limits)
@@ -276,7 +276,7 @@ print(f"{place}: results of {len(found.items)} settings")
 print(f"cells of the tables: {count.value_counts().to_dict()}")
 
 # %% [markdown]
-# Behind the paper's numbers stands where they come from: [P] the authors' or an official repository, [S] second-hand notes that quote the paper. Where a number is missing, we have not found it. MMVP's own figure for LLaVA, 24.7, is for answers that were sampled and graded by GPT-4; ours are greedy and strictly parsed.
+# Behind the paper's numbers stands where they come from: [P] the authors' or an official repository, [S] second-hand notes that quote the paper, [S?] such notes that leave some doubt about the number. Where a number is missing, we have not found it. MMVP's own figure for LLaVA is for answers that were sampled and graded by GPT-4; ours are greedy and strictly parsed.
 
 # %%
 from IPython.display import Markdown, display

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from erragree_utils import evaluate, load_benchmark, load_clip, summarize
-from erragree_utils.plots.figures import BLUE, GREEN, INK
+from erragree_utils.plots.style import BLUE, GREEN, INK
 from erragree_utils.scoring import runner
 from erragree_utils.scoring.embeddings import pair_cosines
 

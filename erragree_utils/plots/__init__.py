@@ -1,3 +1,44 @@
-"""Pictures of the chapters, and explorers."""
+"""Pictures of pairs and results; `widgets` holds their explorers for a live notebook."""
 
-from .figures import *  # noqa: F403
+from .accuracy import accuracy_bars, grouped_dots
+from .charts import causal_diagram, curve, memory_bars, token_bars
+from .embeddings import angle_arcs, cosine_histogram, cosine_scatter, sphere_plane, two_clouds
+from .outcomes import joint_outcomes, score_scatter, signal_and_bias
+from .pictures import (
+    question_pairs,
+    saliency_maps,
+    show_image,
+    show_pair,
+    show_readers,
+    show_set,
+)
+from .probes import probe_bars, repair_curves, stage_curves
+from .style import INK, ORANGE
+
+__all__ = [
+    "INK",
+    "ORANGE",
+    "accuracy_bars",
+    "angle_arcs",
+    "causal_diagram",
+    "cosine_histogram",
+    "cosine_scatter",
+    "curve",
+    "grouped_dots",
+    "joint_outcomes",
+    "memory_bars",
+    "probe_bars",
+    "question_pairs",
+    "repair_curves",
+    "saliency_maps",
+    "score_scatter",
+    "show_image",
+    "show_pair",
+    "show_readers",
+    "show_set",
+    "signal_and_bias",
+    "sphere_plane",
+    "stage_curves",
+    "token_bars",
+    "two_clouds",
+]

@@ -238,7 +238,7 @@ def _sources_text(scale: str) -> list[str]:
     parts = ["## Sources of the paper's numbers", "\n".join(lines)]
     if numbers:
         texts = [f"- {number}" for number in numbers]
-        parts += ["Published, for protocols that are not part of this study:", "\n".join(texts)]
+        parts += ["Published for what is not part of this study:", "\n".join(texts)]
     return parts
 
 
@@ -287,7 +287,7 @@ def figures(rows: pd.DataFrame) -> dict[str, Figure]:
     dict of str to matplotlib.figure.Figure
         By the table's name.
     """
-    from ..plots.figures import accuracy_bars
+    from ..plots import accuracy_bars
 
     found = {}
     apart = {table.name for table in TABLES if table.relations == "apart"}

@@ -1,4 +1,4 @@
-"""The pair explorer: what its menus do, and what it leaves where widgets cannot run."""
+"""The explorers: what their menus do, and what they leave where widgets cannot run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from PIL import Image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from erragree_utils.decoding.contrast import TextContrast
 
 from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.benchmarks import Benchmark, ImagePair
-from erragree_utils.decoding.contrast import TextContrast
-from erragree_utils.plots.widgets import decoding_explorer, direction_explorer, pair_explorer
+from erragree_utils.plots import widgets
+from erragree_utils.plots.widgets import DecodingExplorer, DirectionExplorer, PairExplorer
 
 LEFT, RIGHT = "A red mug to the left of a table", "A red mug to the right of a table"
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -58,14 +59,14 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def test_all_pairs_are_offered_at_first_and_the_chosen_one_is_shown(bench, readers):
-    explorer = pair_explorer(bench, readers, start=2)
+    explorer = PairExplorer(bench, readers, start=2)
     assert [value for _, value in explorer.choice.options] == [0, 1, 2, 3]
     assert explorer.choice.value == 2
     assert pixels(explorer.picture.value).shape[2] == 4  # with transparency
 
 
 def test_another_pair_is_another_picture(bench, readers):
-    explorer = pair_explorer(bench, readers)
+    explorer = PairExplorer(bench, readers)
     first = explorer.picture.value
     explorer.choice.value = 3
     assert explorer.picture.value != first
@@ -74,7 +75,7 @@ def test_another_pair_is_another_picture(bench, readers):
 
 
 def test_pairs_can_be_narrowed_by_who_matched_both_images(bench, readers):
-    explorer = pair_explorer(bench, readers)
+    explorer = PairExplorer(bench, readers)
     groups = dict(explorer.outcome.options)
     assert groups == {
         "all pairs (4)": "all pairs",
@@ -89,7 +90,7 @@ def test_pairs_can_be_narrowed_by_who_matched_both_images(bench, readers):
 
 
 def test_one_reader_needs_no_comparison(bench, readers):
-    explorer = pair_explorer(bench, {"CLIP": readers["CLIP"]})
+    explorer = PairExplorer(bench, {"CLIP": readers["CLIP"]})
     assert [label for label, _ in explorer.outcome.options] == [
         "all pairs (4)",
         "matched by none (3)",
@@ -98,32 +99,32 @@ def test_one_reader_needs_no_comparison(bench, readers):
 
 
 def test_a_pair_can_be_named(bench, readers):
-    assert pair_explorer(bench, readers, start="p3").choice.value == 3
-    assert pair_explorer(bench, readers, start=-1).choice.value == 3
+    assert PairExplorer(bench, readers, start="p3").choice.value == 3
+    assert PairExplorer(bench, readers, start=-1).choice.value == 3
     for start, message in (("p9", "no pair 'p9'"), (4, "has 4 pairs"), (-5, "has 4 pairs")):
         with pytest.raises(ValueError, match=message):
-            pair_explorer(bench, readers, start=start)
+            PairExplorer(bench, readers, start=start)
 
 
 def test_no_figure_is_left_open_to_be_shown_twice(bench, readers):
     plt.close("all")
-    pair_explorer(bench, readers).choice.value = 1
+    PairExplorer(bench, readers).choice.value = 1
     assert plt.get_fignums() == []
 
 
 def test_what_it_cannot_show_is_refused(bench, readers):
-    with pytest.raises(ValueError, match="no pairs"):
-        pair_explorer(bench[:0], readers)
+    with pytest.raises(ValueError, match="four has 0 pairs"):
+        PairExplorer(bench[:0], readers)
     with pytest.raises(ValueError, match="at least one reader"):
-        pair_explorer(bench, {})
+        PairExplorer(bench, {})
     with pytest.raises(ValueError, match="CLIP has no predictions for pair 'p3'"):
-        pair_explorer(bench, {"CLIP": readers["CLIP"].query("pair_id != 'p3'")})
+        PairExplorer(bench, {"CLIP": readers["CLIP"].query("pair_id != 'p3'")})
     with pytest.raises(ValueError, match="CLIP has several predictions"):
-        pair_explorer(bench, {"CLIP": pd.concat([readers["CLIP"]] * 2)})
+        PairExplorer(bench, {"CLIP": pd.concat([readers["CLIP"]] * 2)})
 
 
 def test_beside_the_widget_stands_the_picture_of_what_is_chosen(bench, readers):
-    explorer = pair_explorer(bench, readers)
+    explorer = PairExplorer(bench, readers)
     explorer.choice.value = 1
     bundle = explorer._repr_mimebundle_()
     assert VIEW in bundle
@@ -139,12 +140,13 @@ from PIL import Image
 from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.benchmarks import Benchmark, ImagePair
 from erragree_utils.decoding import TextContrast
-from erragree_utils.plots.widgets import pair_explorer
+from erragree_utils.plots import widgets
+from erragree_utils.plots.widgets import PairExplorer
 images = (Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), "red"))
 bench = Benchmark("one", (ImagePair("p", "s", "left/right", ("left", "right"), images),))
 table = pd.DataFrame({"pair_id": "p", "image_index": [0, 1], "n_options": 2,
                       "score_own": 0.2, "score_other": 0.1, "correct": True})
-pair_explorer(bench, {"reader": table})
+PairExplorer(bench, {"reader": table})
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     NotebookClient(
@@ -167,25 +169,20 @@ def embeddings() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_direction_turns_with_the_slider(embeddings):
-    explorer = direction_explorer(*embeddings, np.arange(40) // 2, degrees=(0, 30, 90))
-    assert [value for _, value in explorer.angle.options] == [0, 30, 90]
+    explorer = DirectionExplorer(*embeddings, np.arange(40) // 2)
+    assert [value for _, value in explorer.angle.options] == list(range(0, 91, 5))
     first = pixels(explorer.picture.value)
     explorer.angle.value = 90
     assert (pixels(explorer.picture.value) != first).any()
 
 
 def test_the_static_picture_shows_three_angles(embeddings):
-    explorer = direction_explorer(*embeddings, np.arange(40) // 2, degrees=(0, 30, 60, 90))
+    explorer = DirectionExplorer(*embeddings, np.arange(40) // 2)
     bundle = explorer._repr_mimebundle_()
     static = pixels(base64.b64decode(bundle["image/png"]))
     one = pixels(explorer.picture.value)
     assert static.shape[1] > 1.5 * one.shape[1]
     assert VIEW in bundle
-
-
-def test_angles_must_be_given(embeddings):
-    with pytest.raises(ValueError, match="at least one angle"):
-        direction_explorer(*embeddings, np.arange(40) // 2, degrees=())
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +197,7 @@ def pairs():
 
 class TestDecodingExplorer:
     def test_the_slider_moves_the_combined_probabilities_alone(self, mllm, pairs):
-        explorer = decoding_explorer(mllm, pairs, TextContrast(), strengths=(0, 2), start=1)
+        explorer = DecodingExplorer(mllm, pairs, TextContrast(), start=1)
         before, after = explorer.table(0), explorer.table(2)
         np.testing.assert_allclose(before["combined"], before["with the image"], atol=1e-6)
         assert not np.allclose(after["combined"], after["with the image"])
@@ -211,33 +208,36 @@ class TestDecodingExplorer:
         assert explorer.bars.value != first
 
     def test_both_options_are_among_the_tokens(self, mllm, pairs):
-        explorer = decoding_explorer(mllm, pairs, TextContrast())
+        explorer = DecodingExplorer(mllm, pairs, TextContrast())
         for number in range(4):
             explorer.choice.value = number
             pair = pairs[number // 2]
             shown = set(explorer.table(0).index)
             assert {option.lower() for option in pair.options} <= shown
 
-    def test_the_winner_at_the_greatest_strength_is_among_the_tokens(self, mllm, pairs):
-        explorer = decoding_explorer(mllm, pairs, TextContrast(), strengths=(0, 50))
+    def test_the_winner_at_the_greatest_strength_is_among_the_tokens(
+        self, mllm, pairs, monkeypatch
+    ):
+        monkeypatch.setattr(widgets, "STRENGTHS", (0, 50))
+        explorer = DecodingExplorer(mllm, pairs, TextContrast())
         combined = explorer.table(50)["combined"]
         assert combined.max() > 0.5
         assert list(explorer.table(0).index) == list(combined.index)
 
     def test_another_image_is_another_picture(self, mllm, pairs):
-        explorer = decoding_explorer(mllm, pairs, TextContrast())
+        explorer = DecodingExplorer(mllm, pairs, TextContrast())
         first = explorer.picture.value, explorer.bars.value
         explorer.choice.value = 1
         assert first[0] != explorer.picture.value and first[1] != explorer.bars.value
 
     def test_a_static_page_shows_three_strengths(self, mllm, pairs):
-        bundle = decoding_explorer(mllm, pairs, TextContrast())._repr_mimebundle_()
+        bundle = DecodingExplorer(mllm, pairs, TextContrast())._repr_mimebundle_()
         picture = pixels(base64.b64decode(bundle["image/png"]))
-        explorer = decoding_explorer(mllm, pairs, TextContrast())
+        explorer = DecodingExplorer(mllm, pairs, TextContrast())
         assert picture.shape[1] > 1.5 * pixels(explorer.bars.value).shape[1]
 
     def test_what_cannot_be_shown(self, mllm, pairs):
-        with pytest.raises(ValueError, match="one pair and one strength"):
-            decoding_explorer(mllm, [], TextContrast())
+        with pytest.raises(ValueError, match="there are 0 images"):
+            DecodingExplorer(mllm, [], TextContrast())
         with pytest.raises(ValueError, match="there are 4 images"):
-            decoding_explorer(mllm, pairs, TextContrast(), start=4)
+            DecodingExplorer(mllm, pairs, TextContrast(), start=4)

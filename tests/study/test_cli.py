@@ -34,7 +34,9 @@ class TestRun:
         rows = {"tabletop-a": 24, "tabletop-b": 24, "tabletop-mmvp": 18}
         for key, settings in results.settings.items():
             single = METHODS[settings["method"]["name"]].decides == "pair"
-            assert len(report.predictions(results, key)) == rows[settings["benchmark"]["name"]] // (1 + single)
+            assert len(report.predictions(results, key)) == rows[settings["benchmark"]["name"]] // (
+                1 + single
+            )
         assert {s["model"]["name"] for s in results.settings.values()} == {
             "tiny-clip",
             "tiny-llava",

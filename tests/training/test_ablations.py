@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict, replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from erragree_utils.scoring.vqascore import caption_scores
 from filelock import FileLock
 from torch.nn import functional as F
 
 from erragree_utils import load_benchmark, load_mllm
-from erragree_utils.scoring.vqascore import caption_scores
+from erragree_utils.paper import published
 from erragree_utils.tabletop import captions
 from erragree_utils.training import ablations, clip
 from erragree_utils.training.ablations import evaluate, experiments, models, tables, train, world
@@ -97,9 +99,12 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         train.run_one("CLAP", 0, None)
 
 
-def test_what_the_paper_reports_names_experiments_of_ours_and_its_grade():
-    assert experiments.GRADE == "S"
-    assert {row["ours"] for row in experiments.REPORTED} <= set(experiments.EXPERIMENTS)
+def test_counterparts_are_models_of_the_paper_and_experiments_of_ours():
+    readers, ours = zip(*experiments.COUNTERPARTS.values(), strict=True)
+    assert set(ours) <= set(experiments.EXPERIMENTS)
+    for reader, benchmark in product(readers, ("whatsup-a", "whatsup-b")):
+        known = {"benchmark": benchmark, "relation": "left/right", "kind": "pair", "version": "v3"}
+        assert published(reader=reader, **known).grade == "S"
 
 
 def test_settings_that_do_not_go_together_are_refused():

@@ -6,10 +6,9 @@ anew.
 """
 
 from .experiments import BASE as BASE
+from .experiments import COUNTERPARTS as COUNTERPARTS
 from .experiments import EXPERIMENTS as EXPERIMENTS
 from .experiments import FAMILIES as FAMILIES
-from .experiments import GRADE as GRADE
-from .experiments import REPORTED as REPORTED
 from .experiments import Settings as Settings
 from .tables import difference as difference
 from .tables import effects as effects

@@ -12,6 +12,8 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
+from ... import paper
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -203,17 +205,15 @@ FAMILIES = {
     "short": ("short CLIP", "short, mean patch"),
 }  # fmt: skip
 
-#: Left/right pair accuracy in per cent on What'sUp A and B in the paper's later version, and our
-#: experiment of the same kind. The last two rows are changes of the third, each by itself.
-#: Second-hand (grade S of the blueprint): notes that quote the paper, not the paper itself.
-REPORTED = (
-    {"model": "CLIP", "A": 1.9, "B": 10.8, "ours": "CLIP"},
-    {"model": "patch tokens", "A": 9.7, "B": 9.8, "ours": "weighted patches"},
-    {"model": "rotary positions", "A": 22.3, "B": 20.6, "ours": "weighted patches, rotary"},
-    {"model": "several text tokens", "A": 0.0, "B": 6.9, "ours": "several text tokens"},
-    {"model": "stronger text encoder", "A": 10.7, "B": 15.7, "ours": "rotary, language model"},
-)
-GRADE = "S"
+#: Models of the paper's later version, and our experiments of the same kinds. The last two are
+#: changes of the third, each by itself.
+COUNTERPARTS = {
+    "CLIP": (paper.CLIP, "CLIP"),
+    "patch tokens": (paper.CLIP_PATCHES, "weighted patches"),
+    "rotary positions": (paper.CLIP_ROTARY, "weighted patches, rotary"),
+    "several text tokens": (paper.CLIP_TEXT_TOKENS, "several text tokens"),
+    "stronger text encoder": (paper.CLIP_TEXT_ENCODER, "rotary, language model"),
+}
 
 
 def settings_hash(settings: Settings) -> str:

@@ -1,0 +1,112 @@
+"""Charts and diagrams that one chapter each needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from . import style
+from .style import BLUE, GREEN, INK, ORANGE
+
+_BOXES = {
+    "varied": {"color": ORANGE, "ls": "-"},
+    "fixed": {"color": INK, "ls": (0, (3, 2))},
+    "measured": {"color": BLUE, "ls": "-"},
+}
+
+
+def curve(table: pd.DataFrame, xlabel: str, ylabel: str) -> Axes:
+    """Means of `bootstrap_mean` with their intervals against the table's numeric index."""
+    style.check_tables({"table": table}, ["mean", "mean_low", "mean_high"], "bootstrap_mean")
+    ax = style.new_axes(6.5, 3.4)
+    x = table.index.to_numpy(float)
+    ax.fill_between(x, table["mean_low"], table["mean_high"], color=BLUE, alpha=0.25, linewidth=0)
+    ax.plot(x, table["mean"], "o-", color=BLUE, ms=4.5, label="mean, 95% interval")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    return ax
+
+
+def token_bars(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Probabilities of the next token, a panel for each strength of the contrast.
+
+    `tables` maps titles to shares: tokens in the index, a column for each distribution; the same
+    tokens and columns in all.
+    """
+    style.check_tables(tables, (), "DecodingExplorer.table")
+    first, *others = tables.values()
+    if not all(first.axes[k].equals(table.axes[k]) for table in others for k in (0, 1)):
+        raise ValueError("give style.panels that all have the same tokens and columns")
+    width, height = max(5.5, 3.3 * len(tables)), 1.3 + 0.55 * len(first)
+    figure, axes = style.panels(1, len(tables), width, height, sharey=True)
+    thick = 0.8 / first.shape[1]
+    for ax, (text, table) in zip(axes[0], tables.items(), strict=True):
+        for number, (name, colour) in enumerate(zip(table, (INK, ORANGE, BLUE), strict=False)):
+            places = np.arange(len(table)) + (number - (first.shape[1] - 1) / 2) * thick
+            ax.barh(places, table[name], thick * 0.9, color=colour, label=name)
+        style.label_rows(ax, table.index)
+        ax.set(xlim=(0, 1), xlabel="Probability of the next token")
+        style.title(ax, text, 10.5)
+    style.figure_legend(figure, axes[0, 0], "lower center", 3)
+    return figure
+
+
+def memory_bars(needs: pd.DataFrame, limits: Mapping[str, float]) -> Axes:
+    """Memory by part, as stacked bars, beside what GPUs have.
+
+    In GiB: `needs` has a row for each bar and a column for each part, `limits` maps GPUs to theirs.
+    """
+    ax = style.new_axes(7.0, 1.4 + 0.42 * len(needs))
+    left = np.zeros(len(needs))
+    for part, colour in zip(needs, (BLUE, ORANGE, GREEN, INK), strict=False):
+        ax.barh(range(len(needs)), needs[part], left=left, color=colour, label=part, height=0.6)
+        left = left + needs[part].to_numpy()
+    for name, memory in limits.items():
+        ax.axvline(memory, color=INK, linestyle="--", linewidth=1)
+        ax.text(memory, -0.65, f" {name}", color=INK, fontsize=9, va="bottom")
+    ax.set_yticks(range(len(needs)), needs.index)
+    ax.set_ylim(len(needs) - 0.5, -1.1)  # the first row on top
+    ax.set_xlabel("Memory (GiB)")
+    style.legend(ax, loc="lower right", fontsize=9)
+    return ax
+
+
+def causal_diagram(
+    boxes: Mapping[str, tuple[float, float, str]], arrows: Iterable[tuple[str, str]]
+) -> Figure:
+    """Boxes and arrows: what is varied, what is held fixed, what is measured.
+
+    Parameters
+    ----------
+    boxes : mapping of str to (float, float, str)
+        Text of a box to its centre (from 0 to 1, from the lower left) and its kind: ``"varied"``,
+        ``"fixed"`` or ``"measured"``.
+    arrows : iterable of (str, str)
+        From a box to a box.
+    """
+    arrows = list(arrows)
+    stray = {kind for *_, kind in boxes.values()} - set(_BOXES)
+    stray |= {end for arrow in arrows for end in arrow} - set(boxes)
+    if stray:
+        raise ValueError(f"neither a box nor one of {list(_BOXES)}: {sorted(stray)}")
+    ax = style.new_axes(8.0, 3.6)
+    ax.set_axis_off()
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    frames = {}
+    for text, (x, y, kind) in boxes.items():
+        colour, line = _BOXES[kind].values()
+        box = {"boxstyle": "round,pad=0.5", "fc": "none", "ec": colour, "ls": line, "lw": 1.6}
+        middle = {"ha": "center", "va": "center"}
+        label = ax.text(x, y, text, color=colour, fontsize=9.5, bbox=box, **middle)
+        frames[text] = label.get_bbox_patch()
+    look = {"arrowstyle": "-|>", "color": INK, "lw": 1.1, "shrinkA": 2, "shrinkB": 2}
+    for start, end in arrows:
+        ends = {"patchA": frames[start], "patchB": frames[end]}
+        ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops=look | ends)
+    handles = [Line2D([], [], lw=1.6, label=kind, **look) for kind, look in _BOXES.items()]
+    style.legend(ax, handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return ax.figure

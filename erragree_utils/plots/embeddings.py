@@ -1,0 +1,154 @@
+"""Embeddings: their cosines, their angles, and where pairs lie along a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from . import style
+from .style import COLOURS, DASHED, GREEN, GUIDE, IMAGE_1, IMAGE_2, INK
+
+
+def cosine_histogram(tables: Mapping[str, pd.DataFrame]) -> Axes:
+    """Distributions of cosine similarity: label to a table with a column ``cosine``."""
+    style.check_tables(tables, ["cosine"], "agreement.pair_cosines")
+    if any(table["cosine"].isna().any() for table in tables.values()):
+        raise ValueError("a cosine is missing: drop its row first")
+    ax = style.new_axes(7.0, 3.4)
+    edges = np.linspace(min(0.0, *(t["cosine"].min() for t in tables.values())) - 0.02, 1.0, 51)
+    for index, (label, table) in enumerate(tables.items()):
+        colour, values = COLOURS[index % len(COLOURS)], table["cosine"].to_numpy()
+        # A cosine of 1 may exceed it by rounding, and belongs to the last bin.
+        shares = np.histogram(np.minimum(values, 1.0), edges)[0] / len(values)
+        mean = values.mean()
+        text = f"{label}: mean {mean:.{4 if mean > 0.95 else 2}f} (n = {len(values)})"
+        ax.stairs(shares, edges, fill=True, alpha=0.35, color=colour)
+        ax.stairs(shares, edges, color=colour, linewidth=1.4, label=text)
+        ax.axvline(mean, color=colour, linewidth=1.2, linestyle=DASHED)
+    ax.set(xlim=edges[[0, -1]], ylim=(0, None), xlabel="Cosine similarity of the two embeddings")
+    ax.set_ylabel("Share of pairs per bin")
+    style.percent(ax.yaxis)
+    style.legend(ax, loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.09 * (len(tables) + 1)))
+    return ax
+
+
+def cosine_scatter(
+    groups: Mapping[str, pd.DataFrame], clip_above: float, vision_below: float
+) -> Axes:
+    """Cosine of the images of each pair under CLIP and under a vision-only encoder.
+
+    `groups` maps labels to rows with ``clip_cosine`` and ``vision_cosine``; the first is drawn in
+    the neutral colour, behind the others. Lines show the thresholds of a CLIP-blind pair.
+    """
+    style.check_tables(groups, ["clip_cosine", "vision_cosine"], "mining, with both cosines")
+    ax = style.new_axes(7.0, 4.2)
+    for number, (label, table) in enumerate(groups.items()):
+        colour = COLOURS[(number - 1) % len(COLOURS)] if number else INK
+        look = {"color": colour, "ms": 4.5 if number else 3, "alpha": 0.6, "label": label}
+        mark = "o.sD^vP*X<"[number % 10]
+        ax.plot(table["clip_cosine"], table["vision_cosine"], mark, **look)
+    ax.axvline(clip_above, **GUIDE)
+    ax.axhline(vision_below, **GUIDE)
+    ax.set(xlabel="Cosine under CLIP", ylabel="Cosine under the vision-only encoder")
+    style.legend(ax, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+def sphere_plane(cosine: float) -> Axes:
+    """Two embeddings on the unit sphere, true to scale, and the plane that separates them."""
+    if not -1 < cosine < 1:
+        raise ValueError(f"two different directions have a cosine between -1 and 1, not {cosine}")
+    ax = style.new_axes(5.2, 4.6, subplot_kw={"projection": "3d"})
+    around, up = np.meshgrid(np.linspace(0, 2 * np.pi, 37), np.linspace(0, np.pi, 19))
+    sphere = np.sin(up) * np.cos(around), np.sin(up) * np.sin(around), np.cos(up)
+    ax.plot_wireframe(*sphere, color=INK, lw=0.4, alpha=0.45)
+    half = np.arccos(cosine) / 2
+    wide, high = np.meshgrid([-1.15, 1.15], [-1.15, 1.15])
+    ax.plot_surface(np.zeros_like(wide), wide, high, color=GREEN, alpha=0.22)
+    for side, colour, name in ((-1, IMAGE_1, "left"), (1, IMAGE_2, "right")):
+        x, y = side * np.sin(half), -np.cos(half)
+        ax.plot([0, x], [0, y], [0, 0], color=colour, lw=1.6)
+        ax.scatter([x], [y], [0], color=colour, s=45, depthshade=False)
+        ax.text(x + 0.18 * side, y, 0.1, name, color=colour, ha="center", fontsize=10)
+    ax.view_init(elev=22, azim=-78)
+    ax.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), zlim=(-1.15, 1.15))
+    ax.set_box_aspect((1, 1, 1), zoom=1.25)
+    ax.set_axis_off()
+    style.title(ax, f"cosine {cosine:.4f}: {np.degrees(2 * half):.1f}° apart", 11)
+    return ax
+
+
+def angle_arcs(angles: Mapping[str, np.ndarray]) -> Axes:
+    """Angles between image differences and text differences, as directions on a half circle.
+
+    `angles` maps a kind of pair to degrees from 0 to 180. The image difference points to the
+    right; each thin line is the text difference of one pair, each thick one the mean of a kind.
+    At 90 degrees the text does not answer.
+    """
+    if not angles:
+        raise ValueError("give at least one kind of pair")
+    for label, values in angles.items():
+        if len(values) == 0 or not np.all((values >= 0) & (values <= 180)):
+            raise ValueError(f"{label!r} needs angles between 0 and 180 degrees")
+    ax = style.new_axes(7.0, 3.9)
+    ring = np.radians(np.linspace(0, 180, 181))
+    ax.plot(np.cos(ring), np.sin(ring), color=INK, lw=1)
+    ax.annotate("", (1.12, 0), (0, 0), arrowprops={"arrowstyle": "->", "color": INK, "lw": 2})
+    ax.text(1.14, 0, "image\ndifference", color=INK, va="center", fontsize=9.5)
+    ax.plot([0, 0], [0, 1], color=INK, lw=1, ls=DASHED)
+    for k, (label, values) in enumerate(angles.items()):
+        colour, theta = COLOURS[k % len(COLOURS)], np.radians(np.asarray(values, float))
+        ends = np.array([np.cos(theta), np.sin(theta)])
+        for end in ends.T:
+            ax.plot(*np.outer(end, [0.9, 1]), color=colour, lw=0.8, alpha=0.5)
+        middle = theta.mean()
+        text = f"{label}: mean {np.degrees(middle):.0f}°"
+        ax.plot([0, np.cos(middle)], [0, np.sin(middle)], color=colour, lw=2.6, label=text)
+    for degrees in (0, 45, 90, 135, 180):
+        x, y = 1.08 * np.cos(np.radians(degrees)), 1.08 * np.sin(np.radians(degrees))
+        y += 0.06 if degrees in (0, 180) else 0
+        ax.text(x, y, f"{degrees}°", color=INK, ha="center", va="center", fontsize=9)
+    ax.set(xlim=(-1.25, 1.5), ylim=(-0.05, 1.2), aspect="equal")
+    ax.set_axis_off()
+    style.legend(ax, loc="lower center", bbox_to_anchor=(0.5, -0.32), ncols=2)
+    return ax
+
+
+def two_clouds(places: Mapping[str, np.ndarray], xlabel: str, width: float = 3.4) -> Figure:
+    """Distributions of the two images of pairs along a direction, a panel for each direction.
+
+    Parameters
+    ----------
+    places : mapping of str to numpy.ndarray, shape (N, 2)
+        Title to the places of first and second images, the mean of each pair at 0. Below the
+        title stands the share of pairs whose first image is further right.
+    xlabel : str
+    width : float
+        Inches of a panel.
+    """
+    if not places:
+        raise ValueError("give at least one panel")
+    for text, pairs in places.items():
+        if np.ndim(pairs) != 2 or np.shape(pairs)[1] != 2:
+            raise ValueError(f"panel {text!r} must have the shape (N, 2), not {np.shape(pairs)}")
+    figure, axes = style.panels(1, len(places), width * len(places), 2.7, sharex=True, sharey=True)
+    reach = max(np.abs(pairs).max() for pairs in places.values()) * 1.05 or 1.0
+    edges = np.linspace(-reach, reach, 42)
+    for ax, (text, pairs) in zip(axes[0], places.items(), strict=True):
+        for column, colour, label in (
+            (0, IMAGE_1, "left images"),
+            (1, IMAGE_2, "right images"),
+        ):
+            shares = np.histogram(pairs[:, column], edges)[0] / len(pairs)
+            ax.stairs(shares, edges, fill=True, alpha=0.4, color=colour, label=label)
+        ahead = np.mean(pairs[:, 0] > pairs[:, 1])
+        style.title(ax, f"{text}\n{ahead:.0%} of pairs in order")
+        style.percent(ax.yaxis)
+    axes[0, 0].set_ylabel("Share of images per bin")
+    figure.supxlabel(xlabel, color=INK, fontsize=10)
+    style.figure_legend(figure, axes[0, 0], "upper center", 2)
+    return figure

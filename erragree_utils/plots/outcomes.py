@@ -1,0 +1,127 @@
+"""What a model makes of the two images of each pair: margins, joint outcomes, signal and bias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from . import style
+from .style import BLUE, GREEN, INK, RIGHT, WRONG
+
+
+def score_scatter(pred: pd.DataFrame) -> Axes:
+    """Margin of one image against margin of the other, a dot for each pair.
+
+    `pred` is what `evaluate` returned, for one model and method. Both images of a pair are matched
+    in the upper right quadrant alone. A model that prefers one caption whatever image it sees has
+    its dots near the falling diagonal, and cannot get there.
+    """
+    margins = _by_image(pred.assign(margin=pred["score_own"] - pred["score_other"]), "margin")
+    names = _image_names(pred)
+    ax = style.new_axes(5.0, 5.0)
+    x, y = margins.to_numpy(float).T
+    limit = 1.15 * max(np.abs([x, y]).max(), 1e-6)
+    ax.axhline(0, color=INK, lw=1.0)
+    ax.axvline(0, color=INK, lw=1.0)
+    ax.add_patch(Rectangle((0, 0), limit, limit, facecolor=GREEN, alpha=0.13, linewidth=0))
+    if (pred["n_options"] == 2).all():
+        ax.plot([-limit, limit], [limit, -limit], color=INK, lw=1.2, ls=":")
+    both = (x > 0) & (y > 0)
+    ax.scatter(x[~both], y[~both], s=22, color=BLUE, alpha=0.75, linewidth=0, zorder=3)
+    ax.scatter(x[both], y[both], s=26, color=GREEN, alpha=0.9, linewidth=0, zorder=3)
+    for right, up, text in (
+        (True, True, "both matched"),
+        (True, False, f"only {names[0]}"),
+        (False, True, f"only {names[1]}"),
+        (False, False, "neither matched"),
+    ):
+        place = 0.02 + 0.5 * right + 0.46 * up, 0.98 if up else 0.02
+        anchor = {"ha": "right" if up else "left", "va": "top" if up else "bottom"}
+        look = {"color": GREEN if right and up else INK, "fontsize": 9.5}
+        share = (((x > 0) == right) & ((y > 0) == up)).mean()
+        text = f"{text}\n{share:.0%} of pairs"
+        ax.text(*place, text, transform=ax.transAxes, **anchor, **look)
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    ax.set_xlabel(f"Margin of the {names[0]} (own caption − other, cosine)")
+    ax.set_ylabel(f"Margin of the {names[1]} (own caption − other, cosine)")
+    return ax
+
+
+def joint_outcomes(pred: pd.DataFrame) -> Axes:
+    """How often both, one or neither image of a pair is matched, and what independence would give.
+
+    `pred` is what `evaluate` returned, for one model and method.
+    """
+    right = _by_image(pred, "correct").astype(bool)
+    names = _image_names(pred)
+    ax = style.new_axes(4.6, 3.9)
+    share = right.mean()
+    for column, row in product((0, 1), (0, 1)):  # 0 for matched
+        first, second = column == 0, row == 0
+        observed = ((right[0] == first) & (right[1] == second)).mean()
+        alone = (share[0] if first else 1 - share[0]) * (share[1] if second else 1 - share[1])
+        look = {
+            "facecolor": GREEN if first and second else BLUE,
+            "alpha": 0.06 + 0.3 * observed,
+        }
+        ax.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, linewidth=0, **look))
+        middle = {"ha": "center", "va": "center", "color": INK}
+        ax.text(column, row - 0.06, f"{observed:.0%}", fontsize=18, **middle)
+        ax.text(column, row + 0.2, f"if independent: {alone:.0%}", fontsize=9, **middle)
+    ax.set(xlim=(-0.5, 1.5), ylim=(1.5, -0.5), xlabel=names[0], ylabel=names[1])
+    ax.set_xticks([0, 1], ["matched", "not matched"])
+    ax.set_yticks([0, 1], ["matched", "not matched"], rotation=90, va="center")
+    style.title(ax, f"Share of {len(right)} pairs", 11)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def signal_and_bias(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Each pair by how much its images differ for the model, and how far both lean one way.
+
+    `tables` maps titles to what `relative_preference` returned, in nats. Pairs beyond the axes are
+    drawn at their edge.
+    """
+    style.check_tables(tables, ["signal", "bias"], "relative_preference")
+    every = pd.concat([table[["signal", "bias"]] for table in tables.values()])
+    limit = float(1.05 * every.abs().quantile(0.98).max())
+    figure, axes = style.panels(1, len(tables), 3.6 * len(tables), 3.9, sharey=True)
+    for ax, (text, table) in zip(axes[0], tables.items(), strict=True):
+        wedge = [-limit, 0, limit], [limit, 0, limit], limit
+        ax.fill_betweenx(*wedge, color=GREEN, alpha=0.15, lw=0, label="both images right")
+        ax.axvline(0, color=INK, lw=1)
+        ax.axhline(0, color=INK, lw=0.7, alpha=0.6)
+        x, y = (table[name].clip(-limit, limit) for name in ("signal", "bias"))
+        right = table["signal"] > table["bias"].abs()
+        for mask, colour, mark in ((right, RIGHT, "o"), (~right, WRONG, "x")):
+            ax.plot(x[mask], y[mask], mark, color=colour, ms=4, alpha=0.6, clip_on=False)
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="Signal in nats")
+        style.title(ax, text, 10.5)
+    axes[0, 0].set_ylabel("Bias in nats")
+    return figure
+
+
+def _by_image(pred: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A row for each pair of two images, columns 0 and 1."""
+    if pred.duplicated(["pair_id", "image_index"]).any():
+        raise ValueError("an image occurs twice: select one model, method and benchmark first")
+    wide = pred.pivot(index="pair_id", columns="image_index", values=column)
+    if not {0, 1} <= set(wide):
+        raise ValueError("the table has no pairs of two images")
+    return wide[[0, 1]].dropna()
+
+
+def _image_names(pred: pd.DataFrame) -> tuple[str, str]:
+    """Names by relation, "left" and "right", if all pairs have the same; else by number."""
+    relations = pred["relation"].unique()
+    if len(relations) == 1 and relations[0].count("/") == 1:
+        first, second = relations[0].split("/")
+        return f"“{first}” image", f"“{second}” image"
+    return "first image", "second image"

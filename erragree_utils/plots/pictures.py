@@ -1,0 +1,211 @@
+"""Images with what belongs to them: captions, questions, scores and maps."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ..checks import listed
+from ..images import as_rgb
+from . import style
+from .style import INK, RIGHT, WRONG
+
+if TYPE_CHECKING:
+    from ..benchmarks.base import ImagePair
+    from ..benchmarks.mmvp import QuestionPair
+
+_SIDE = 2.6  # inches of an image
+_VERDICTS = {True: (RIGHT, "✓ matched"), False: (WRONG, "✗ not matched")}
+
+
+def show_image(image: Image.Image, caption: str = "") -> Figure:
+    """One image above a line of text."""
+    return _image_row([image], [caption], _SIDE)
+
+
+def show_pair(pair: ImagePair, scores: pd.DataFrame | None = None) -> Figure:
+    """The images of a pair with their own captions and, from what `evaluate` gave, their scores."""
+    images = pair.images
+    figure = _image_row(images, pair.captions[: len(images)], _SIDE)
+    if scores is None:
+        return figure
+    rows = _rows_of(pair, scores, "scores")
+    for ax, row in zip(figure.axes, rows.itertuples(), strict=True):
+        colour, verdict = (RIGHT, "✓ matched") if row.correct else (WRONG, "✗ not matched")
+        lines = 1 + ax.get_xlabel().count("\n")
+        text = f"own {row.score_own:.4f}   other {row.score_other:.4f}\n{verdict}"
+        place = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}
+        below = (0.5, 0.0), (0, -8 - 15 * lines)
+        ax.annotate(text, *below, **place, va="top", color=colour, fontsize=9.5)
+    figure.set_figheight(figure.get_figheight() + 0.45)
+    return figure
+
+
+def show_set(pairs: Iterable[ImagePair]) -> Figure:
+    """All images of a set in a row, each with its own caption."""
+    pairs = list(pairs)
+    sets = {pair.set_id for pair in pairs}
+    if len(sets) != 1:
+        raise ValueError(f"give the pairs of one set; these belong to {len(sets)}")
+    cells = [cell for pair in pairs for cell in zip(pair.images, pair.captions, strict=False)]
+    return _image_row(*zip(*cells, strict=True), 2.2)
+
+
+def show_readers(pair: ImagePair, readers: Mapping[str, pd.DataFrame]) -> Figure:
+    """A pair's images, and below each how several readers score the pair's captions for it.
+
+    `readers` maps names to what `evaluate` returned, by one method with two options. The captions
+    stand in the same order below both images: a reader that prefers one caption whatever it sees
+    has its longer bar at the same place in both.
+    """
+    if not readers:
+        raise ValueError("give at least one reader with its predictions")
+    values = {name: _caption_scores(pair, table, name) for name, table in readers.items()}
+    n, side, bar = len(pair.sources), 3.0, 0.95
+    heights = [side] + [bar] * len(values)
+    figure, axes = style.panels(
+        len(heights), n, side * n + 1.4, sum(heights), height_ratios=heights
+    )
+    for ax, image, text in zip(axes[0], pair.images, pair.captions, strict=False):
+        _show(ax, image)
+        style.title(ax, textwrap.fill(text, int(side * 11)))
+    captions = [textwrap.fill(text, 24) for text in pair.captions]
+    for row, (name, scores) in zip(axes[1:], values.items(), strict=True):
+        limit = max(scores.max(), 1e-9) * 1.3
+        for k, ax in enumerate(row):
+            ax.spines[:].set_visible(False)
+            right = scores[k, k] > scores[k, 1 - k]
+            colour, verdict = (RIGHT, "✓ matched") if right else (WRONG, "✗ not matched")
+            bars = [colour if caption == k else INK for caption in (0, 1)]
+            ax.barh([0, 1], scores[k], height=0.62, color=bars)
+            for place, value in enumerate(scores[k]):
+                where = max(value, 0) + limit / 60, place
+                ax.text(*where, f"{value:.4f}", va="center", color=INK, fontsize=9)
+            ax.set(xlim=(min(0.0, scores.min()), limit), ylim=(1.5, -0.5), xticks=[])
+            style.title(ax, f"{name}: {verdict}", color=colour, loc="left")
+            ax.tick_params(length=0)
+            ax.set_yticks([0, 1], captions, fontsize=8) if k == 0 else ax.set_yticks([])
+    return figure
+
+
+def question_pairs(
+    pairs: Sequence[QuestionPair], notes: Sequence[str] | None = None, size: float = 1.35
+) -> Figure:
+    """Pairs of images side by side, each above its question and the answer each image has.
+
+    A note stands above each pair, by default its pattern; `size` is the side of an image in inches.
+    """
+    notes = [pair.pattern for pair in pairs] if notes is None else notes
+    if not pairs or len(notes) != len(pairs):
+        raise ValueError(f"give pairs, and a note for each: {len(pairs)} pairs, {len(notes)} notes")
+    columns = min(3, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure = plt.figure(
+        figsize=(columns * (2 * size + 0.25), rows * (size + 0.85)), layout="constrained"
+    )
+    figure.patch.set_alpha(0)
+    parts = figure.subfigures(rows, columns, squeeze=False)
+    for part, pair, note in zip(parts.flat, pairs, notes, strict=False):
+        part.suptitle(note, color=INK, fontsize=9.5)
+        part.supxlabel(textwrap.fill(pair.question, int(size * 26)), color=INK, fontsize=8.5)
+        for ax, image, option in zip(part.subplots(1, 2), pair.images, pair.options, strict=True):
+            _show(ax, image)
+            ax.set_xlabel(option, color=INK, fontsize=9.5)
+    return figure
+
+
+def saliency_maps(
+    images: Sequence[Image.Image | None], maps: Sequence[np.ndarray], titles: Sequence[str]
+) -> Figure:
+    """Signed maps of patches over images: green speaks for the answer, red against it.
+
+    Parameters
+    ----------
+    images : sequence of PIL.Image.Image
+        Square, as the model sees them. None where a map stands alone.
+    maps : sequence of numpy.ndarray, each of shape (rows, cols)
+        One for each image; each is divided by its largest absolute value.
+    titles : sequence of str
+    """
+    if not len(listed(images, "images")) == len(maps) == len(titles) > 0:
+        raise ValueError(
+            f"give a map and a title for each image: {len(images)} images, {len(maps)} maps, "
+            f"{len(titles)} titles"
+        )
+    side = 2.4
+    figure, axes = style.panels(1, len(images), side * len(images) + 0.9, side + 0.7)
+    colours = _signed_colours()
+    for ax, image, values, text in zip(axes[0], images, maps, titles, strict=True):
+        end = (values.shape[1] if image is None else image.width) - 0.5
+        if image is not None:
+            _show(ax, as_rgb(image).convert("L"))
+        share, extent = values / max(np.abs(values).max(), 1e-12), (-0.5, end, end, -0.5)
+        ax.imshow(share, colours, Normalize(-1, 1), extent=extent, interpolation="nearest")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set(color=INK, visible=image is None)
+        style.title(ax, textwrap.fill(text, int(side * 11)))
+    scale = ScalarMappable(Normalize(-1, 1), colours)
+    bar = figure.colorbar(scale, ax=list(axes[0]), shrink=0.8, ticks=[-1, 0, 1])
+    bar.set_label("Gradient × input (share of the largest)", color=INK)
+    bar.ax.patch.set_alpha(0)
+    bar.ax.tick_params(colors=INK)
+    bar.outline.set_edgecolor(INK)
+    return figure
+
+
+def _image_row(images: Sequence[Image.Image], captions: Sequence[str], side: float) -> Figure:
+    width = max(16, int(side * 10.5))  # characters that fit below an image
+    wrapped = [textwrap.fill(text, width) for text in captions]
+    lines = 1 + max(text.count("\n") for text in wrapped)
+    figure, axes = style.panels(1, len(images), side * len(images), side + 0.24 * lines)
+    for ax, image, text in zip(axes[0], images, wrapped, strict=True):
+        _show(ax, image)
+        ax.set_xlabel(text, color=INK, fontsize=10)
+    return figure
+
+
+def _show(ax: Axes, image: Image.Image) -> None:
+    image = as_rgb(image)
+    # Small images are shown as the squares they are, not blurred.
+    ax.imshow(image, interpolation="nearest" if max(image.size) < 128 else "antialiased")
+    ax.set(xticks=[], yticks=[])
+    ax.patch.set_alpha(0)
+    ax.spines[:].set_visible(False)
+
+
+def _rows_of(pair: ImagePair, table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows of a pair's images, in their order."""
+    rows = table[table["pair_id"] == pair.pair_id].sort_values("image_index")
+    if list(rows["image_index"]) != list(range(len(pair.sources))):
+        raise ValueError(
+            f"{name} must have one row for each image of pair {pair.pair_id!r}; it has "
+            f"{len(rows)}. Select one model and method first."
+        )
+    return rows
+
+
+def _caption_scores(pair: ImagePair, table: pd.DataFrame, name: str) -> np.ndarray:
+    """Scores (images, captions) of a pair."""
+    rows = _rows_of(pair, table, name)
+    if (rows["n_options"] != 2).any():
+        raise ValueError(f"{name} must have two options: select 'matching' or 'vqascore', say")
+    scores = rows[["score_own", "score_other"]].to_numpy(float, copy=True)
+    scores[1:] = scores[1:, ::-1]  # the second image's own caption is the second
+    return scores
+
+
+def _signed_colours() -> ListedColormap:
+    """Red for -1, green for 1, and more transparent the nearer to 0."""
+    values = np.linspace(-1, 1, 255)
+    rgb = np.where(values[:, None] < 0, to_rgb(WRONG), to_rgb(RIGHT))
+    return ListedColormap(np.column_stack([rgb, 0.9 * np.abs(values) ** 0.7]), name="signed")

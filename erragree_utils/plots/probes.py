@@ -1,0 +1,117 @@
+"""What probes read, layer by layer and beside their controls, and what a repair recovers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from . import style
+from .style import COLOURS, CONTRAST, GUIDE, INK, MEASURED
+
+_ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
+
+
+def stage_curves(
+    tables: Mapping[str, pd.DataFrame], ylabel: str, chance: float | None = None
+) -> Axes:
+    """Accuracies with their intervals along named stages, such as a model's layers.
+
+    Parameters
+    ----------
+    tables : mapping of str to pandas.DataFrame
+        Label of a line to rows with ``accuracy``, ``accuracy_low``, ``accuracy_high``, such as
+        those of `probe_table`; the index names the stages. Stages stand in the order in which they
+        first occur, and equal names share a place. Where ``one_class`` says that all folds gave
+        one answer to all, a hollow dot without a band stands for an accuracy that measures nothing.
+    ylabel : str
+    chance : float, optional
+        Drawn as a dashed line.
+    """
+    style.check_tables(tables, _ACCURACY, "probe_table")
+    ax = style.new_axes(7.5, 3.8)
+    stages = list(dict.fromkeys(str(name) for table in tables.values() for name in table.index))
+    for number, (label, table) in enumerate(tables.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        x = np.array([stages.index(str(name)) for name in table.index])
+        empty = _one_answer(table)
+        low, high = (table[f"accuracy_{end}"].astype(float).mask(empty) for end in ("low", "high"))
+        ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+        ax.plot(x, table["accuracy"], "o-", color=colour, ms=5, label=label)
+        if empty.any():
+            hollow = {"mfc": "white", "mec": colour, "zorder": 4}
+            ax.plot(x[empty], table["accuracy"][empty], "o", ms=5, **hollow)
+    if chance is not None:
+        ax.axhline(chance, label="chance", **GUIDE)
+    ax.set_xticks(range(len(stages)), stages, rotation=30, ha="right")
+    ax.set_ylabel(ylabel)
+    style.share_axis(ax, "y")
+    style.legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return ax
+
+
+def probe_bars(table: pd.DataFrame) -> Axes:
+    """Accuracy of probes with intervals, each beside its control with shuffled labels and chance.
+
+    `table` is what `probe_table` returned, or several joined; a row of dots for each row. Where it
+    has ``one_class`` and all folds gave one answer to all, a hollow dot without an interval stands
+    for an accuracy that measures nothing.
+    """
+    style.check_tables({"table": table}, [*_ACCURACY, "shuffled", "chance"], "probe_table")
+    ax = style.new_axes(7.0, 1.3 + 0.33 * len(table))
+    places = np.arange(len(table))
+    value, error = style.estimates(table, "accuracy")
+    chance, shuffled = (table[column].astype(float) for column in ("chance", "shuffled"))
+    ax.vlines(chance, places - 0.5, places + 0.5, label="chance", **GUIDE)
+    empty, dot = _one_answer(table), {"zorder": 3, "ms": 6.5}
+    interval = {"xerr": error[:, ~empty], "lw": 1.8, "capsize": 3, "label": "probe, 95% interval"}
+    ax.errorbar(value[~empty], places[~empty], fmt="o", color=MEASURED, **interval, **dot)
+    if empty.any():
+        hollow = {"mfc": "none", "mec": MEASURED, "label": "one answer to all"}
+        ax.plot(value[empty], places[empty], "o", **hollow, **dot)
+    control = {"color": CONTRAST, "ms": 7, "mew": 1.8, "label": "shuffled labels"}
+    ax.plot(shuffled, places, "x", zorder=2, **control)
+    style.label_rows(ax, style.row_names(table.index))
+    ax.set(xlim=(min(0.35, table["accuracy_low"].min() - 0.02), 1.02))
+    ax.set_xlabel("Accuracy on unseen object pairs")
+    style.share_axis(ax, "x")
+    style.legend(ax, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
+    return ax
+
+
+def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """What repairs recover against the retrieval they cost, a line for each set of pairs.
+
+    Relative preference stands on the left, pair accuracy on the right, with 95% intervals. `tables`
+    maps labels to what `repair_curve` returned; the first row of each, no repair, is where its line
+    begins, and the named penalty has a ring around it.
+    """
+    shares = {"relative": ("Relative preference", 0.5), "pair": ("Pair accuracy", 0.25)}
+    needed = [f"{name}{end}" for name in shares for end in ("", "_low", "_high")]
+    style.check_tables(tables, [*needed, "cost", "named"], "repair_curve")
+    figure, axes = style.panels(1, 2, 9.0, 3.8, sharex=True)
+    for ax, (name, (text, chance)) in zip(axes[0], shares.items(), strict=True):
+        for number, (label, table) in enumerate(tables.items()):
+            value, error = style.estimates(table, name)
+            cost, named = table["cost"].to_numpy(float), table["named"].to_numpy(bool)
+            look = {"ms": 4.5, "lw": 1.4, "elinewidth": 0.9, "capsize": 2} | style.group_look(
+                number
+            )
+            ax.errorbar(cost, value, yerr=error, ls="-", label=label, **look)
+            ring = {"mfc": "none", "mec": INK, "mew": 1.6, "ms": 12}
+            once = None if number else "named penalty"
+            ax.plot(cost[named], value[named], "o", label=once, **ring)
+        ax.axhline(chance, label="chance", **GUIDE)
+        ax.set(ylim=(-0.03, 1.03), xlabel="Retrieval lost (share of images)", ylabel=text)
+        style.percent(ax.xaxis)
+        style.share_axis(ax, "y")
+    style.figure_legend(figure, axes[0, 0], "upper center", 5)
+    return figure
+
+
+def _one_answer(table: pd.DataFrame) -> np.ndarray:
+    """Rows of probes that gave one answer to all examples in every fold."""
+    return table.get("one_class", pd.Series(0.0, table.index)).to_numpy(float) >= 1

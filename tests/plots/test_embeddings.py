@@ -1,0 +1,88 @@
+"""Cosines, angles and clouds, read back from their artists."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from erragree_utils import plots
+from erragree_utils.plots import style
+
+
+def test_the_histogram_shows_shares_that_add_up_and_the_means(texts):
+    tables = {
+        "left/right": pd.DataFrame({"cosine": [0.99, 1.0, 1.0 + 1e-9]}),
+        "random": pd.DataFrame({"cosine": [0.1, -0.4, 0.2, 0.3]}),
+    }
+    ax = plots.cosine_histogram(tables)
+    for steps in ax.findobj(matplotlib.patches.StepPatch):
+        assert steps.get_data().values.sum() == pytest.approx(1)
+    legend = texts(ax.figure)
+    assert "left/right: mean 0.9967 (n = 3)" in legend
+    assert "random: mean 0.05 (n = 4)" in legend
+    assert "Cosine similarity" in ax.get_xlabel() and "Share of pairs" in ax.get_ylabel()
+
+
+@pytest.mark.parametrize(
+    "tables", [{}, {"a": pd.DataFrame({"cosine": []})}, {"a": pd.DataFrame({"cosine": [np.nan]})}]
+)
+def test_the_histogram_refuses_tables_without_cosines(tables):
+    with pytest.raises(ValueError, match="cosine"):
+        plots.cosine_histogram(tables)
+
+
+def test_angles_have_a_line_for_each_pair_and_their_mean(texts):
+    ax = plots.angle_arcs({"left/right": np.array([80.0, 100.0]), "colour": np.array([45.0])})
+    assert "left/right: mean 90°" in texts(ax.figure) and "colour: mean 45°" in texts(ax.figure)
+    thick = [line for line in ax.lines if line.get_linewidth() == 2.6]
+    np.testing.assert_allclose(thick[0].get_xdata(), [0, 0], atol=1e-12)
+    for angles in ({}, {"a": np.array([])}, {"a": np.array([181.0])}):
+        with pytest.raises(ValueError, match="at least one|between 0 and 180"):
+            plots.angle_arcs(angles)
+
+
+def test_the_two_dots_are_as_far_apart_as_their_cosine_says(texts):
+    ax = plots.sphere_plane(0.5)
+    ends = [np.array(line.get_data_3d())[:, 1] for line in ax.lines]
+    assert ends[0] @ ends[1] == pytest.approx(0.5)
+    assert ends[0][0] < 0 < ends[1][0]  # on the two sides of the plane x = 0
+    assert "60.0° apart" in texts(ax.figure)
+    with pytest.raises(ValueError, match="between -1 and 1"):
+        plots.sphere_plane(1.0)
+
+
+class TestTwoClouds:
+    def test_each_panel_says_how_many_pairs_are_in_order(self):
+        places = np.array([[1.0, -1.0], [0.5, -0.5], [-0.2, 0.2], [2.0, -2.0]])
+        figure = plots.two_clouds({"here": places, "there": -places}, "Place")
+        titles = [ax.get_title() for ax in figure.axes]
+        assert titles == ["here\n75% of pairs in order", "there\n25% of pairs in order"]
+        assert figure.get_supxlabel() == "Place"
+
+    def test_wrong_shapes_are_refused(self):
+        with pytest.raises(ValueError, match="at least one panel"):
+            plots.two_clouds({}, "Place")
+        with pytest.raises(ValueError, match=r"'x' must have the shape \(N, 2\)"):
+            plots.two_clouds({"x": np.zeros((3, 3))}, "Place")
+
+
+class TestCosineScatter:
+    def table(self, *clip: float) -> pd.DataFrame:
+        return pd.DataFrame({"clip_cosine": clip, "vision_cosine": [0.5 * c for c in clip]})
+
+    def test_groups_and_both_thresholds_are_shown(self, texts):
+        groups = {"random": self.table(0.1, 0.2), "state": self.table(0.97)}
+        ax = plots.cosine_scatter(groups, clip_above=0.95, vision_below=0.6)
+        dots = [line for line in ax.lines if line.get_linestyle() == "None"]
+        assert [list(line.get_xdata()) for line in dots] == [[0.1, 0.2], [0.97]]
+        assert dots[0].get_color() == style.INK
+        limits = [line for line in ax.lines if line not in dots]
+        assert limits[0].get_xdata()[0] == 0.95 and limits[1].get_ydata()[0] == 0.6
+        assert "state" in texts(ax.figure)
+
+    def test_tables_without_cosines_are_refused(self):
+        for groups in ({}, {"a": self.table(0.5).drop(columns="vision_cosine")}):
+            with pytest.raises(ValueError, match="at least one table|'a' has no vision_cosine"):
+                plots.cosine_scatter(groups, 0.95, 0.6)

@@ -1,0 +1,53 @@
+"""Margins, joint outcomes, signal and bias, read back from their artists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from erragree_utils import plots
+
+
+def test_the_scatter_counts_its_quadrants(margins, predictions, texts):
+    ax = plots.score_scatter(predictions(margins))
+    shown = texts(ax.figure)
+    for text in (
+        "both matched\n20% of pairs",
+        "only “left” image\n20% of pairs",
+        "only “right” image\n40% of pairs",
+        "neither matched\n20% of pairs",
+    ):
+        assert text in shown
+    points = np.concatenate([dots.get_offsets() for dots in ax.collections])
+    assert sorted(map(tuple, points.round(6))) == sorted(margins)
+
+
+def test_the_scatter_leaves_out_pairs_that_lack_an_image_and_needs_some(margins, predictions):
+    with pytest.raises(ValueError, match="no pairs of two images"):
+        plots.score_scatter(predictions([(0.1,), (0.2,)]))
+    with pytest.raises(ValueError, match="occurs twice"):
+        plots.score_scatter(pd.concat([predictions(margins)] * 2))
+
+
+def test_joint_outcomes_stand_beside_what_independence_would_give(margins, predictions, texts):
+    shown = texts(plots.joint_outcomes(predictions(margins)).figure)
+    # Left matched in 2 of 5, right in 3 of 5; both in 1 of 5, against 2/5 * 3/5.
+    assert "20% | if independent: 24%" in shown
+    assert "40% | if independent: 36%" in shown
+    other = predictions(margins, "on/under").assign(pair_id=lambda table: "q" + table["pair_id"])
+    mixed = pd.concat([predictions(margins), other])
+    assert "first image" in texts(plots.joint_outcomes(mixed).figure)
+
+
+class TestSignalAndBias:
+    def test_pairs_in_the_wedge_are_those_with_both_images_right(self):
+        table = pd.DataFrame({"signal": [2.0, 1.0, -1.0, 50.0], "bias": [1.0, 2.0, 0.0, 3.0]})
+        figure = plots.signal_and_bias({"plain": table})
+        dots = [line for line in figure.axes[0].lines if line.get_marker() in "ox"]
+        right, wrong = dots
+        edge = figure.axes[0].get_xlim()[1]
+        assert list(right.get_xdata()) == [2, edge] and 10 < edge < 50  # far ones at the edge
+        assert list(wrong.get_xdata()) == [1, -1]
+        with pytest.raises(ValueError, match="relative_preference"):
+            plots.signal_and_bias({"plain": table.drop(columns="bias")})
