@@ -1,4 +1,4 @@
-"""How prompts and images go through a language model: tokens, batches, shared beginnings, streams.
+"""How prompts go through a language model: in batches, with shared beginnings, one stream or two.
 
 An image and the words before it are the same for every question about it, so they go through the
 model once (`Engine.prefill`); what each question and answer adds continues from the keys and values
@@ -12,58 +12,19 @@ import inspect
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from PIL import Image
 from torch.nn import functional as F
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
 from .device import EncodeError, in_batches
-from .folders import ModelError
-from .inputs import encodable, worded
-from .limits import bounded, check_template
+from .prompts import Prompts, Stream, shared_start
 
-#: One image, several for one prompt, or none (a question that the text alone has to answer).
-Picture: TypeAlias = Image.Image | Sequence[Image.Image] | None
 Row = TypeVar("Row")
 
-# The line that LLaVA-1.5 was tuned with ("vicuna_v1" in its code; Liu et al. 2023).
-SYSTEM = (
-    "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions."
-)
 _TOO_COARSE = "the weights are damaged, or dtype is too coarse (try dtype='bfloat16' or 'float32')"
-
-
-@dataclass(frozen=True)
-class Branch:
-    """Tokens of a question with its answer, after the last image; the answer begins at `start`."""
-
-    ids: tuple[int, ...]
-    start: int
-
-    @property
-    def inputs(self) -> tuple[int, ...]:
-        """What the model reads: nothing is predicted from the last token."""
-        return self.ids[:-1]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Prompts, or their beginnings, as token numbers, and the preprocessed images they show.
-
-    In `rows` an image takes as many tokens as the model sees of it.
-    """
-
-    rows: list[list[int]]
-    n_images: list[int]
-    pixels: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    def without_images(self) -> Stream:
-        """Nothing is read before the questions, which `Engine.branches` then gives whole."""
-        return Stream([[] for _ in self.rows], [0] * len(self.rows))
 
 
 class Answer(NamedTuple):
@@ -75,11 +36,8 @@ class Answer(NamedTuple):
     tokens: torch.Tensor
 
 
-class Engine:
-    """A model, its processor, and the ways through it. `Mllm` has one.
-
-    `cache_name` is the argument of the keys and values, renamed in the course of Transformers 5.
-    """
+class Engine(Prompts):
+    """A model, and the ways through it. `Mllm` has one."""
 
     def __init__(
         self,
@@ -89,16 +47,11 @@ class Engine:
         device: torch.device,
         dtype: torch.dtype,
     ):
-        self.name, self.model, self.processor = name, model, processor
-        self.device, self.dtype = device, dtype
-        self._unknown: dict[str, None] = {}  # questions of the call in progress
-        self._checked: Any = None  # the chat template that was looked through
-        model.eval().requires_grad_(False)
-        processor.tokenizer.padding_side = "left"
+        super().__init__(name, processor, device, dtype)
+        self.model = model.eval().requires_grad_(False)
         accepted = inspect.signature(model.forward).parameters
+        # The argument of keys and values was renamed in the course of Transformers 5.
         self.cache_name = "cache" if "cache" in accepted else "past_key_values"
-
-    # --- batches ---------------------------------------------------------------------------------
 
     @torch.inference_mode()
     def gather(
@@ -113,181 +66,15 @@ class Engine:
 
         Warns of questions with words that the tokenizer does not know.
         """
-        self._unknown.clear()
+        self.unknown.clear()
         parts = in_batches(rows, batch_size, encode, total=total, progress=progress)
-        if self._unknown:
+        if self.unknown:
             warnings.warn(
-                f"questions or answers with words {self.name} does not know: {len(self._unknown)} "
-                f"questions, such as {textwrap.shorten(next(iter(self._unknown)), 120)!r}",
+                f"questions or answers with words {self.name} does not know: {len(self.unknown)} "
+                f"questions, such as {textwrap.shorten(next(iter(self.unknown)), 120)!r}",
                 stacklevel=4,
             )
         return [result for part in parts for result in part]
-
-    # --- texts -----------------------------------------------------------------------------------
-
-    def prompt(self, question: str, n_images: int = 1) -> str:
-        """See `Mllm.prompt`."""
-        content = [{"type": "image"}] * n_images + [{"type": "text", "text": question}]
-        messages = [{"role": "user", "content": content}]
-        bare = self._render(messages)
-        if "USER:" in bare and "ASSISTANT:" in bare and SYSTEM not in bare:
-            line = {"role": "system", "content": [{"type": "text", "text": SYSTEM}]}
-            return self._render([line, *messages])
-        return bare
-
-    def prompts(self, questions: Sequence[str], n_images: Sequence[int], first: int) -> list[str]:
-        """The prompt of each entry; an entry without a question is refused by its index."""
-        return [
-            self.prompt(worded(question, f"the question of entry {index}", index), n)
-            for index, (question, n) in enumerate(zip(questions, n_images, strict=True), first)
-        ]
-
-    def _render(self, messages: list[dict[str, Any]]) -> str:
-        template = self.processor.chat_template
-        if not template:
-            raise ModelError(
-                f"{self.name} comes without a chat template, so how it wants to be asked is "
-                "unknown: load a newer revision, or set .processor.chat_template"
-            )
-        fill = self.processor.apply_chat_template
-        try:
-            if template != self._checked:
-                for one in template.values() if isinstance(template, dict) else [template]:
-                    check_template(one, self.name)
-                self._checked = template
-            return bounded(
-                lambda: fill(messages, add_generation_prompt=True, tokenize=False), self.name
-            )
-        except ModelError:
-            raise
-        except Exception as error:  # a template is a program, and may fail like one
-            raise ModelError(
-                f"the chat template of {self.name} cannot be filled in ({error}): fetch the "
-                "checkpoint again, or set .processor.chat_template"
-            ) from error
-
-    @property
-    def pad_id(self) -> int:
-        """Number of the token that fills up short rows."""
-        tokenizer = self.processor.tokenizer
-        return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-
-    def tokens(self, texts: Iterable[str]) -> dict[str, list[int]]:
-        """Token numbers of each different text; an image is one token here."""
-        texts = list(dict.fromkeys(texts))
-        special = self._adds_special(texts[0])
-        ids = self.processor.tokenizer(texts, add_special_tokens=special)["input_ids"]
-        return dict(zip(texts, ids, strict=True))
-
-    def _adds_special(self, text: str) -> bool:
-        bos = self.processor.tokenizer.bos_token
-        return not (bos and text.startswith(bos))  # some templates write it themselves
-
-    def _check_tokens(self, ids: list[int], question: str, n_images: int, index: int) -> None:
-        """Refuse a text that holds the image token; remember one with unknown words."""
-        if ids.count(self.processor.image_token_id) != n_images:
-            raise EncodeError(
-                f"entry {index}: the text {question!r} holds the image token itself", index
-            )
-        tokenizer = self.processor.tokenizer
-        if tokenizer.unk_token_id in ids and tokenizer.unk_token_id != tokenizer.pad_token_id:
-            self._unknown.setdefault(question)
-
-    def branches(
-        self, rows: Sequence[Sequence[tuple[str, str]]], n_images: Sequence[int], first: int
-    ) -> list[list[Branch]]:
-        """Tokens of (question, answer)s for each entry; each different text is tokenized once."""
-        for index, row in enumerate(rows, first):
-            for question, answer in row:
-                worded(question, f"the question of entry {index}", index)
-                worded(answer, f"an answer of entry {index}", index)
-        prompts = {
-            (q, n): self.prompt(q, n) for n, row in zip(n_images, rows, strict=True) for q, _ in row
-        }
-        if not prompts:
-            return [[] for _ in rows]
-
-        def whole(question: str, answer: str, n: int) -> str:
-            prompt = prompts[question, n]
-            return prompt + ("" if prompt[-1:].isspace() else " ") + answer
-
-        texts = [whole(q, a, n) for n, row in zip(n_images, rows, strict=True) for q, a in row]
-        ids = self.tokens([*prompts.values(), *texts])
-        branches: list[list[Branch]] = []
-        for index, (n, row) in enumerate(zip(n_images, rows, strict=True), first):
-            branches.append([])
-            for question, answer in row:
-                tokens = ids[whole(question, answer, n)]
-                self._check_tokens(tokens, question, n, index)
-                start = common_start(ids[prompts[question, n]], tokens)
-                if start >= len(tokens):
-                    raise EncodeError(f"entry {index}: the answer {answer!r} has no tokens", index)
-                cut = self.image_end(tokens) if n else 0
-                branches[-1].append(Branch(tuple(tokens[cut:]), start - cut))
-        return branches
-
-    # --- images ----------------------------------------------------------------------------------
-
-    def inputs(self, batch: Sequence[tuple[Picture, str]], first: int) -> dict[str, torch.Tensor]:
-        """The model's inputs for whole prompts with their images, padded on the left."""
-        groups = [pictures(picture, first + i) for i, (picture, *_) in enumerate(batch)]
-        texts = self.prompts([question for _, question, *_ in batch], list(map(len, groups)), first)
-        ids = self.tokens(texts)
-        for i, (text, (_, question, *_)) in enumerate(zip(texts, batch, strict=True)):
-            self._check_tokens(ids[text], question, len(groups[i]), first + i)
-        return self._processed(groups, texts, first)
-
-    def heads(self, batch: Sequence[tuple], first: int) -> Stream:
-        """Images, and what stands before them: all that questions about an entry share."""
-        groups = [pictures(entry[0], first + i) for i, entry in enumerate(batch)]
-        rows: list[list[int]] = [[] for _ in groups]
-        with_image = [i for i, group in enumerate(groups) if group]
-        if not with_image:
-            return Stream(rows, [0] * len(rows))
-        token = self.processor.image_token
-        texts = [self.prompt("", len(groups[i])) for i in with_image]
-        texts = [text[: text.rindex(token) + len(token)] for text in texts]
-        pixels = self._processed([groups[i] for i in with_image], texts, first)
-        ids, real = pixels.pop("input_ids"), pixels.pop("attention_mask").bool()
-        for i, row, kept in zip(with_image, ids, real, strict=True):
-            rows[i] = row[kept].tolist()
-        return Stream(rows, list(map(len, groups)), pixels)
-
-    def _processed(
-        self, groups: Sequence[Sequence[Image.Image]], texts: Sequence[str], first: int
-    ) -> dict[str, torch.Tensor]:
-        flat = [image for group in groups for image in group]
-        try:
-            inputs = self.processor(
-                images=flat or None, text=list(texts), padding=True, padding_side="left",
-                return_tensors="pt", add_special_tokens=self._adds_special(texts[0]),
-            )  # fmt: skip
-        except (OSError, ValueError, ZeroDivisionError) as error:
-            entries = [(i, image) for i, group in enumerate(groups, first) for image in group]
-            index, image = next((e for e in entries if not self._preprocesses(e[1])), entries[0])
-            raise EncodeError(
-                f"image {index} ({image.mode}, {image.width} x {image.height} px) cannot be "
-                f"preprocessed: {error}",
-                index,
-            ) from error
-        return {
-            key: value.to(self.device, self.dtype if value.is_floating_point() else value.dtype)
-            for key, value in inputs.items()
-            if not key.endswith("token_type_ids")
-        }
-
-    def _preprocesses(self, image: Image.Image) -> bool:
-        try:
-            self.processor.image_processor(image, return_tensors="pt")
-        except (OSError, ValueError, ZeroDivisionError):
-            return False
-        return True
-
-    def image_end(self, ids: Sequence[int]) -> int:
-        """Tokens up to and with the last of an image."""
-        return len(ids) - list(ids)[::-1].index(self.processor.image_token_id)
-
-    # --- through the model -----------------------------------------------------------------------
 
     def check_length(self, mask: torch.Tensor, more: int, first: int) -> None:
         """Refuse prompts that are longer, with so many tokens more, than the model reads."""
@@ -300,19 +87,6 @@ class Engine:
                 f"{self.name} reads {limit}: shorten it, or show fewer images",
                 index,
             )
-
-    def padded(
-        self, rows: Sequence[Sequence[int]], left: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token numbers and mask, both (B, longest)."""
-        length = max(1, *map(len, rows), 0)
-        ids = torch.full((len(rows), length), self.pad_id)
-        mask = torch.zeros((len(rows), length), dtype=torch.long)
-        for i, row in enumerate(rows):
-            place = slice(length - len(row), length) if left else slice(0, len(row))
-            ids[i, place] = torch.tensor(row, dtype=torch.long)
-            mask[i, place] = 1
-        return ids.to(self.device), mask.to(self.device)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor, cache: Any, **more: Any):
         """Logits for the tokens `ids` that follow what is in the cache.
@@ -468,25 +242,3 @@ def finite(value: float, index: int, ruled_out: bool = False) -> float:
     if value != value or value == float("inf") or (value == float("-inf") and not ruled_out):
         raise EncodeError(f"the score of entry {index} is not finite: {_TOO_COARSE}", index)
     return value
-
-
-def pictures(picture: Picture, index: int) -> list[Image.Image]:
-    """The images of one entry, RGB; one that cannot be read is named by the entry."""
-    if picture is None:
-        return []
-    group = picture if isinstance(picture, list | tuple) else [picture]
-    return [encodable(image, index) for image in group]
-
-
-def common_start(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common beginning of two sequences."""
-    pairs = zip(a, b, strict=False)
-    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
-
-
-def shared_start(row: Sequence[Branch]) -> int:
-    """Tokens with which all branches begin, before the one that predicts the first answer."""
-    if not row:
-        return 0
-    limit = min(branch.start - 1 for branch in row)
-    return min([limit, *(common_start(row[0].inputs, branch.inputs) for branch in row)])

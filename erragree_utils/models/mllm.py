@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from .checkpoint import read_checkpoint
-from .engine import Engine, Picture, finite
+from .engine import Engine, finite
 from .inputs import aligned, length, options_of_each
+from .prompts import Picture
 
 
 class LogLikelihood(NamedTuple):

@@ -44,7 +44,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ..models.engine import SYSTEM
+from ..models.prompts import SYSTEM
 from ..tabletop import captions, patterns, questions, render, scenes
 from ..tabletop.questions import Question
 from . import clip, loop

@@ -7,6 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from erragree_utils.scoring.vqascore import (
+    ANSWERS,
+    QUESTION,
+    RELATION_QUESTION,
+    CaptionError,
+    Statement,
+    caption_scores,
+    parse_answer,
+    parse_caption,
+    relation_question,
+    vqascores,
+)
 from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
@@ -22,18 +34,6 @@ from transformers import (
 from erragree_utils import evaluate, load_clip, load_mllm, summarize, summarize_sets
 from erragree_utils.benchmarks import Benchmark, ImageError, ImagePair
 from erragree_utils.models.mllm import SYSTEM, LogLikelihood
-from erragree_utils.scoring.vqascore import (
-    ANSWERS,
-    QUESTION,
-    RELATION_QUESTION,
-    CaptionError,
-    Statement,
-    caption_scores,
-    parse_answer,
-    parse_caption,
-    relation_question,
-    vqascores,
-)
 from erragree_utils.tabletop import captions as tabletop_captions
 from erragree_utils.tabletop import questions as tabletop_questions
 
