@@ -69,14 +69,14 @@ def probe(
     is fitted in the coordinates of `Span`; the number of parameters is that of the model on the
     features.
     """
-    x, y, groups = _checked(features, labels, groups, condition, kind)
+    x, y, groups = _validate(features, labels, groups, condition, kind)
     q = 0 if condition is None else np.shape(condition)[1]
     folds = list(GroupKFold(FOLDS).split(x, y, groups))
     answer = _held_out_answers(x, y, groups, folds, q, kind)
     rng, controls = np.random.default_rng(0), []
     for _ in range(shuffles):
-        mixed = _shuffled(y, groups, rng)
-        controls.append((_held_out_answers(x, mixed, groups, folds, q, kind) == mixed).mean())
+        labels = _shuffle(y, groups, rng)
+        controls.append((_held_out_answers(x, labels, groups, folds, q, kind) == labels).mean())
     right = answer == y
     low, high = _interval(right, groups)
     widest = max(len(train) for train, _ in folds)
@@ -125,7 +125,7 @@ def learning_curve(
         ``accuracy``, ``accuracy_low``, ``accuracy_high`` (bootstrap over the held-out groups) and
         ``one_class``, as in `probe`; the index has the mean number of training examples.
     """
-    x, y, groups = _checked(features, labels, groups, None, "linear")
+    x, y, groups = _validate(features, labels, groups, None, "linear")
     units = group_numbers(units, len(y), 1)
     folds = list(GroupKFold(FOLDS).split(x, y, groups))
     rows = []
@@ -133,10 +133,10 @@ def learning_curve(
         rng = np.random.default_rng((0, size))
         parts = []
         for train, test in folds:
-            drawn = rng.permutation(np.unique(units[train]))
-            ends = np.cumsum([(units[train] == unit).sum() for unit in drawn])
-            chosen = drawn[: int(np.searchsorted(ends, size)) + 1]
-            parts.append((train[np.isin(units[train], chosen)], test))
+            order = rng.permutation(np.unique(units[train]))
+            ends = np.cumsum([(units[train] == unit).sum() for unit in order])
+            sample = order[: int(np.searchsorted(ends, size)) + 1]
+            parts.append((train[np.isin(units[train], sample)], test))
         answer = _held_out_answers(x, y, groups, parts, 0, "linear")
         right = answer == y
         rows.append({
@@ -148,7 +148,7 @@ def learning_curve(
     return pd.DataFrame(rows).set_index("n_examples")
 
 
-def _checked(
+def _validate(
     features: np.ndarray,
     labels: Sequence,
     groups: Sequence,
@@ -236,7 +236,7 @@ def _one_class(answer: np.ndarray) -> bool:
     return len(np.unique(answer)) == 1
 
 
-def _shuffled(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _shuffle(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Labels permuted within groups: what the groups' objects are is kept, the answer is not."""
     y = y.copy()
     for group in np.unique(groups):
