@@ -23,6 +23,8 @@ class Span:
     """
 
     def __init__(self, n_condition: int = 0, kind: str = "linear"):
+        if kind not in ("linear", "gaussian"):
+            raise ValueError(f"unknown kind {kind!r}; choose 'linear' or 'gaussian'")
         self.n_condition, self.kind = n_condition, kind
 
     def fit(self, x: np.ndarray) -> Span:
