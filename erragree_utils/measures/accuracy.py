@@ -9,7 +9,7 @@ import pandas as pd
 
 from .decisions import predict
 from .intervals import bootstrap_share, wilson
-from .predictions import checked, refuse_duplicates
+from .predictions import refuse_duplicates, validate
 
 
 def summarize(
@@ -84,8 +84,8 @@ def _by_group(
     by: str | Sequence[str] | None,
     row: Callable[[pd.DataFrame], dict[str, float]],
 ) -> pd.DataFrame:
-    pred = checked(pred)
-    columns = [by] if isinstance(by, str) else list(by or ())
+    pred = validate(pred)
+    columns = [by] if isinstance(by, str) else [] if by is None else list(by)
     missing = [name for name in columns if name not in pred]
     if missing:
         raise ValueError(f"no column {missing[0]!r} to group by; there are {', '.join(pred)}")

@@ -10,7 +10,7 @@ from scipy import stats
 
 from .intervals import RESAMPLES, percentiles
 from .logistic import one_standard_error
-from .predictions import checked, refuse_duplicates
+from .predictions import refuse_duplicates, validate
 
 #: By which margins of log-likelihoods may be divided before losses are compared.
 TEMPERATURES = np.logspace(-1.5, 1.5, 31)
@@ -34,7 +34,7 @@ def compare(pred_a: pd.DataFrame, pred_b: pd.DataFrame, seed: int = 0) -> pd.Ser
         ``_high`` (95%, percentiles), ``only_a`` and ``only_b`` (pairs right in one only),
         ``p_value`` (two-sided exact McNemar test on those).
     """
-    tables = [checked(pred) for pred in (pred_a, pred_b)]
+    tables = [validate(pred) for pred in (pred_a, pred_b)]
     for table in tables:
         refuse_duplicates(table)
     a, b = (set(zip(table["pair_id"], table["image_index"], strict=True)) for table in tables)
@@ -119,7 +119,7 @@ def choose_held_out(pred: pd.DataFrame, setting: str, seed: int = 0) -> pd.DataF
     `TEMPERATURES`) that gives it the lowest loss on the choosing half: a setting that sharpens or
     flattens all answers alike changes none of them, and is neither rewarded nor punished for it.
     """
-    pred = checked(pred)
+    pred = validate(pred)
     if setting not in pred:
         raise ValueError(f"the table lacks the column {setting!r}")
     refuse_duplicates(pred[pred[setting] == pred[setting].iloc[0]])
@@ -138,8 +138,8 @@ def choose_held_out(pred: pd.DataFrame, setting: str, seed: int = 0) -> pd.DataF
     relation = pred.groupby("pair_id")["relation"].first()[pairs]
     rng, votes = np.random.default_rng(seed), np.zeros(of_pair.shape[:2], int)
     for _ in range(SPLITS):
-        shuffled = relation.iloc[rng.permutation(len(pairs))].sort_values(kind="stable")
-        half = pd.Series(np.arange(len(pairs)) % 2, shuffled.index)[pairs].to_numpy()
+        order = relation.iloc[rng.permutation(len(pairs))].sort_values(kind="stable")
+        half = pd.Series(np.arange(len(pairs)) % 2, order.index)[pairs].to_numpy()
         for k in (0, 1):
             choosing = of_pair[half == k]
             coolest = choosing.mean(axis=0).argmin(axis=1)

@@ -7,7 +7,7 @@ Tong et al. 2024, "Eyes Wide Shut? Exploring the Visual Shortcomings of Multimod
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -84,7 +84,7 @@ def mine_blind_pairs(
     for name, value in (("k", k), ("block_rows", block_rows), ("probes", probes)):
         if value is not None and (value != int(value) or value < 1):
             raise ValueError(f"{name} must be a positive integer, not {value!r}")
-    clip, vision = _checked(clip_embeddings, "clip"), _checked(vision_embeddings, "vision")
+    clip, vision = _unit_length(clip_embeddings, "clip"), _unit_length(vision_embeddings, "vision")
     if len(clip) != len(vision):
         raise ValueError(
             f"{len(clip)} CLIP and {len(vision)} vision-only embeddings: give both for each image"
@@ -134,7 +134,7 @@ class _Search:
         return np.concatenate(chunks)
 
 
-def _best(batches: Iterator[np.ndarray], k: int | None) -> tuple[np.ndarray, int]:
+def _best(batches: Iterable[np.ndarray], k: int | None) -> tuple[np.ndarray, int]:
     """The best `k` of all pairs in order, and how many pairs there were."""
     held, size, count = [np.empty((0, 4))], 0, 0
     for pairs in batches:
@@ -166,12 +166,12 @@ def _recall(search: _Search, pairs: np.ndarray, cut: bool) -> float:
         near = (queries @ block.T > search.near).nonzero().numpy()
         i, j = sample[near[:, 0]], near[:, 1] + start
         exact.append(search.decide(np.minimum(i, j)[i != j], np.maximum(i, j)[i != j]))
-    wanted = np.concatenate(exact)
+    truth = np.concatenate(exact)
     if cut:
         least = (pairs[:, 2] - pairs[:, 3]).min()
-        wanted = wanted[wanted[:, 2] - wanted[:, 3] > least]
-    wanted, found = (set(zip(x[:, 0], x[:, 1], strict=True)) for x in (wanted, pairs))
-    return len(wanted & found) / len(wanted) if wanted else float("nan")
+        truth = truth[truth[:, 2] - truth[:, 3] > least]
+    truth, ours = (set(zip(x[:, 0], x[:, 1], strict=True)) for x in (truth, pairs))
+    return len(truth & ours) / len(truth) if truth else float("nan")
 
 
 # --- engines: candidates (i, j), all blind pairs among them ---------------------------------------
@@ -252,7 +252,7 @@ def _pick_engine(engine: str, n: int, device: torch.device) -> str:
 # --- arrays --------------------------------------------------------------------------------------
 
 
-def _checked(embeddings: np.ndarray, name: str) -> np.ndarray:
+def _unit_length(embeddings: np.ndarray, name: str) -> np.ndarray:
     """The array, if each row has unit length."""
     array = np.asanyarray(embeddings)  # a memory map stays one
     if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.floating):
@@ -265,12 +265,10 @@ def _checked(embeddings: np.ndarray, name: str) -> np.ndarray:
         lengths = np.sqrt(np.einsum("nd,nd->n", block, block))
         wrong = ~(np.abs(lengths - 1) <= _UNIT)  # true for NaN too
         if wrong.any():
-            row, length = int(wrong.argmax()), lengths[wrong][0]
-            fault = f"has length {length:.4g}" if np.isfinite(length) else "is not finite"
             raise ValueError(
-                f"row {start + row} of {name}_embeddings {fault}: rows must have unit length. "
-                "Divide each row by numpy.linalg.norm(row); if it is zero or not finite, look at "
-                "the image and at the model's dtype"
+                f"row {start + wrong.argmax()} of {name}_embeddings has length "
+                f"{lengths[wrong][0]:.4g}, not 1. Divide each row by numpy.linalg.norm(row); if "
+                "that is zero or not finite, look at the image and at the model's dtype"
             )
     return array
 

@@ -10,7 +10,7 @@ import pandas as pd
 _COLUMNS = ["pair_id", "set_id", "image_index", "n_options", "correct"]
 
 
-def checked(pred: pd.DataFrame) -> pd.DataFrame:
+def validate(pred: pd.DataFrame) -> pd.DataFrame:
     """The table with ``correct`` as bool, unless it lacks columns, rows or numbers."""
     missing = [name for name in _COLUMNS if name not in pred]
     if missing:

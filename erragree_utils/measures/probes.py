@@ -69,14 +69,14 @@ def probe(
     is fitted in the coordinates of `Span`; the number of parameters is that of the model on the
     features.
     """
-    x, y, groups = _checked(features, labels, groups, condition, kind)
+    x, y, groups = _validate(features, labels, groups, condition)
     q = 0 if condition is None else np.shape(condition)[1]
-    folds = list(GroupKFold(FOLDS).split(x, y, groups))
-    answer = _held_out_answers(x, y, groups, folds, q, kind)
+    span, folds = Span(q, kind), list(GroupKFold(FOLDS).split(x, y, groups))
+    answer = _held_out_answers(x, y, groups, folds, span)
     rng, controls = np.random.default_rng(0), []
     for _ in range(shuffles):
-        mixed = _shuffled(y, groups, rng)
-        controls.append((_held_out_answers(x, mixed, groups, folds, q, kind) == mixed).mean())
+        labels = _shuffle(y, groups, rng)
+        controls.append((_held_out_answers(x, labels, groups, folds, span) == labels).mean())
     right = answer == y
     low, high = _interval(right, groups)
     widest = max(len(train) for train, _ in folds)
@@ -125,7 +125,7 @@ def learning_curve(
         ``accuracy``, ``accuracy_low``, ``accuracy_high`` (bootstrap over the held-out groups) and
         ``one_class``, as in `probe`; the index has the mean number of training examples.
     """
-    x, y, groups = _checked(features, labels, groups, None, "linear")
+    x, y, groups = _validate(features, labels, groups)
     units = group_numbers(units, len(y), 1)
     folds = list(GroupKFold(FOLDS).split(x, y, groups))
     rows = []
@@ -133,11 +133,11 @@ def learning_curve(
         rng = np.random.default_rng((0, size))
         parts = []
         for train, test in folds:
-            drawn = rng.permutation(np.unique(units[train]))
-            ends = np.cumsum([(units[train] == unit).sum() for unit in drawn])
-            chosen = drawn[: int(np.searchsorted(ends, size)) + 1]
-            parts.append((train[np.isin(units[train], chosen)], test))
-        answer = _held_out_answers(x, y, groups, parts, 0, "linear")
+            order = rng.permutation(np.unique(units[train]))
+            ends = np.cumsum([(units[train] == unit).sum() for unit in order])
+            sample = order[: int(np.searchsorted(ends, size)) + 1]
+            parts.append((train[np.isin(units[train], sample)], test))
+        answer = _held_out_answers(x, y, groups, parts, Span())
         right = answer == y
         rows.append({
             "n_examples": np.mean([len(train) for train, _ in parts]),
@@ -148,16 +148,10 @@ def learning_curve(
     return pd.DataFrame(rows).set_index("n_examples")
 
 
-def _checked(
-    features: np.ndarray,
-    labels: Sequence,
-    groups: Sequence,
-    condition: np.ndarray | None,
-    kind: str,
+def _validate(
+    features: np.ndarray, labels: Sequence, groups: Sequence, condition: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features with the condition as their last columns; labels as bool; groups as numbers."""
-    if kind not in ("linear", "gaussian"):
-        raise ValueError(f"unknown kind {kind!r}; choose 'linear' or 'gaussian'")
     x = np.asarray(features, np.float64)
     x = x.reshape(len(x), -1)
     if condition is not None:
@@ -179,12 +173,12 @@ Parts = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 def _held_out_answers(
-    x: np.ndarray, y: np.ndarray, groups: np.ndarray, parts: Parts, q: int, kind: str
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray, parts: Parts, span: Span
 ) -> np.ndarray:
     """What probes say of the test examples of each part, having seen its training examples.
 
-    The penalty is the one that the training groups choose. The span of examples is fitted once for
-    all penalties: it sees no labels, and the held-out groups stay unseen.
+    The penalty is the one that the training groups choose. The span is fitted once for all
+    penalties: it sees no labels, and the held-out groups stay unseen.
     """
     answer = np.zeros(len(y), bool)
     for train, test in parts:
@@ -193,8 +187,7 @@ def _held_out_answers(
                 f"{len(train)} training examples hold fewer than {LEAST_GROUPS} groups or one "
                 "label alone; give more examples or a larger size"
             )
-        span = Span(q, kind).fit(x[train])
-        inputs, weights = _with_intercept(span.transform(x[train])), None
+        inputs, weights = _with_intercept(span.fit(x[train]).transform(x[train])), None
         for strength in STRENGTHS[: _choose_strength(inputs, y[train], groups[train]) + 1]:
             weights = _fit(inputs, y[train], strength, weights)
         answer[test] = _with_intercept(span.transform(x[test])) @ weights > 0
@@ -236,7 +229,7 @@ def _one_class(answer: np.ndarray) -> bool:
     return len(np.unique(answer)) == 1
 
 
-def _shuffled(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _shuffle(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Labels permuted within groups: what the groups' objects are is kept, the answer is not."""
     y = y.copy()
     for group in np.unique(groups):

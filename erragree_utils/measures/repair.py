@@ -62,8 +62,8 @@ def fit_maps(
     rows = images.reshape(-1, images.shape[-1])
     differences = (texts - texts[:, ::-1]).reshape(rows.shape) / _spread(images, texts)
     values, vectors = np.linalg.eigh((rows @ rows.T) * (differences @ differences.T))
-    kept = values > 1e-9 * values[-1]
-    root, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    keep = values > 1e-9 * values[-1]
+    root, vectors = np.sqrt(values[keep]), vectors[:, keep]
     before = (rows * differences).sum(axis=1)
     maps, weights = [], None
     for penalty in penalties:
@@ -116,12 +116,12 @@ def repair_curve(
                 margins[k, i, test] = _margins(mapped, texts[test])
                 losses[k, i, test] = np.logaddexp(0, -margins[k, i, test] / spread)
                 hits[k, i, test] = _finds(mapped, texts, test)
-    found = hits.sum(axis=-1)
+    n_hits = hits.sum(axis=-1)
     right = {  # (penalties, splits, pairs), and how many answers a pair has
         "relative": (margins.sum(axis=-1) > 0, 1),
         "pair": ((margins > 0).all(axis=-1), 1),
-        "retrieval": (found, 2),
-        "cost": (found[0] - found, 2),
+        "retrieval": (n_hits, 2),
+        "cost": (n_hits[0] - n_hits, 2),
     }
     members = np.eye(number.max() + 1)[number].T
     totals = splits * members.sum(axis=1).astype(int)
@@ -134,9 +134,9 @@ def repair_curve(
             bootstrap_share(row, totals * each) if name != "cost" or row.any() else (0.0, 0.0)
             for row in sums
         ]
-    named = one_standard_error(losses.sum(axis=(1, 3)) @ members.T)
+    choice = one_standard_error(losses.sum(axis=(1, 3)) @ members.T)
     return table.assign(
-        log_loss=[of_map.mean() for of_map in losses], named=np.arange(len(table)) == named
+        log_loss=[of_map.mean() for of_map in losses], named=np.arange(len(table)) == choice
     )
 
 

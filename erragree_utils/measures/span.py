@@ -23,6 +23,8 @@ class Span:
     """
 
     def __init__(self, n_condition: int = 0, kind: str = "linear"):
+        if kind not in ("linear", "gaussian"):
+            raise ValueError(f"unknown kind {kind!r}; choose 'linear' or 'gaussian'")
         self.n_condition, self.kind = n_condition, kind
 
     def fit(self, x: np.ndarray) -> Span:
@@ -35,10 +37,10 @@ class Span:
         self.examples_ = self._parts(x)
         self.width_ = max(2 * (self.examples_[0] ** 2).sum(axis=1).mean(), 1e-12)
         values, vectors = np.linalg.eigh(self._kernel(self.examples_))
-        kept = values > 1e-9 * max(values[-1], 1e-12)
-        kept[-1] |= not kept.any()  # nothing varies: one coordinate, which is 0
-        self.directions_ = vectors[:, kept] / np.sqrt(np.maximum(values[kept], 1e-12))
-        self.factor_ = max(float(values[kept].sum()) / len(x), 1e-12) ** -0.5
+        keep = values > 1e-9 * max(values[-1], 1e-12)
+        keep[-1] |= not keep.any()  # nothing varies: one coordinate, which is 0
+        self.directions_ = vectors[:, keep] / np.sqrt(np.maximum(values[keep], 1e-12))
+        self.factor_ = max(float(values[keep].sum()) / len(x), 1e-12) ** -0.5
         return self
 
     def transform(self, x: np.ndarray) -> np.ndarray:

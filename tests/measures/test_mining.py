@@ -141,8 +141,8 @@ def test_the_gpu_finds_the_same():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (np.nan, "is not finite"),
-        (np.inf, "is not finite"),
+        (np.nan, "has length nan"),
+        (np.inf, "has length inf"),
         (0.0, "has length 0"),
         (3.0, "has length 1"),
     ],
