@@ -40,13 +40,14 @@ def token_bars(tables: Mapping[str, pd.DataFrame]) -> Figure:
     style.check_tables(tables, (), "DecodingExplorer.table")
     first, *others = tables.values()
     if not all(first.axes[k].equals(table.axes[k]) for table in others for k in (0, 1)):
-        raise ValueError("give style.panels that all have the same tokens and columns")
+        raise ValueError("give panels that all have the same tokens and columns")
     width, height = max(5.5, 3.3 * len(tables)), 1.3 + 0.55 * len(first)
     figure, axes = style.panels(1, len(tables), width, height, sharey=True)
     thick = 0.8 / first.shape[1]
     for ax, (text, table) in zip(axes[0], tables.items(), strict=True):
-        for number, (name, colour) in enumerate(zip(table, (INK, ORANGE, BLUE), strict=False)):
+        for number, name in enumerate(table):
             places = np.arange(len(table)) + (number - (first.shape[1] - 1) / 2) * thick
+            colour = (INK, ORANGE, BLUE, GREEN)[number % 4]
             ax.barh(places, table[name], thick * 0.9, color=colour, label=name)
         style.label_rows(ax, table.index)
         ax.set(xlim=(0, 1), xlabel="Probability of the next token")

@@ -41,7 +41,7 @@ def show_pair(pair: ImagePair, scores: pd.DataFrame | None = None) -> Figure:
         return figure
     rows = _rows_of(pair, scores, "scores")
     for ax, row in zip(figure.axes, rows.itertuples(), strict=True):
-        colour, verdict = (RIGHT, "✓ matched") if row.correct else (WRONG, "✗ not matched")
+        colour, verdict = _verdict(row.correct)
         lines = 1 + ax.get_xlabel().count("\n")
         text = f"own {row.score_own:.4f}   other {row.score_other:.4f}\n{verdict}"
         place = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}
@@ -71,11 +71,9 @@ def show_readers(pair: ImagePair, readers: Mapping[str, pd.DataFrame]) -> Figure
     if not readers:
         raise ValueError("give at least one reader with its predictions")
     values = {name: _caption_scores(pair, table, name) for name, table in readers.items()}
-    n, side, bar = len(pair.sources), 3.0, 0.95
-    heights = [side] + [bar] * len(values)
-    figure, axes = style.panels(
-        len(heights), n, side * n + 1.4, sum(heights), height_ratios=heights
-    )
+    side, heights = 3.0, [3.0] + [0.95] * len(values)
+    shape, width = (len(heights), len(pair.sources)), side * len(pair.sources) + 1.4
+    figure, axes = style.panels(*shape, width, sum(heights), height_ratios=heights)
     for ax, image, text in zip(axes[0], pair.images, pair.captions, strict=False):
         _show(ax, image)
         style.title(ax, textwrap.fill(text, int(side * 11)))
@@ -84,8 +82,7 @@ def show_readers(pair: ImagePair, readers: Mapping[str, pd.DataFrame]) -> Figure
         limit = max(scores.max(), 1e-9) * 1.3
         for k, ax in enumerate(row):
             ax.spines[:].set_visible(False)
-            right = scores[k, k] > scores[k, 1 - k]
-            colour, verdict = (RIGHT, "✓ matched") if right else (WRONG, "✗ not matched")
+            colour, verdict = _verdict(scores[k, k] > scores[k, 1 - k])
             bars = [colour if caption == k else INK for caption in (0, 1)]
             ax.barh([0, 1], scores[k], height=0.62, color=bars)
             for place, value in enumerate(scores[k]):
@@ -110,9 +107,8 @@ def question_pairs(
         raise ValueError(f"give pairs, and a note for each: {len(pairs)} pairs, {len(notes)} notes")
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
-    figure = plt.figure(
-        figsize=(columns * (2 * size + 0.25), rows * (size + 0.85)), layout="constrained"
-    )
+    inches = columns * (2 * size + 0.25), rows * (size + 0.85)
+    figure = plt.figure(figsize=inches, layout="constrained")
     figure.patch.set_alpha(0)
     parts = figure.subfigures(rows, columns, squeeze=False)
     for part, pair, note in zip(parts.flat, pairs, notes, strict=False):
@@ -138,10 +134,8 @@ def saliency_maps(
     titles : sequence of str
     """
     if not len(listed(images, "images")) == len(maps) == len(titles) > 0:
-        raise ValueError(
-            f"give a map and a title for each image: {len(images)} images, {len(maps)} maps, "
-            f"{len(titles)} titles"
-        )
+        count = f"{len(images)} images, {len(maps)} maps, {len(titles)} titles"
+        raise ValueError(f"give a map and a title for each image: {count}")
     side = 2.4
     figure, axes = style.panels(1, len(images), side * len(images) + 0.9, side + 0.7)
     colours = _signed_colours()
@@ -181,6 +175,10 @@ def _show(ax: Axes, image: Image.Image) -> None:
     ax.set(xticks=[], yticks=[])
     ax.patch.set_alpha(0)
     ax.spines[:].set_visible(False)
+
+
+def _verdict(right: bool) -> tuple[str, str]:
+    return (RIGHT, "✓ matched") if right else (WRONG, "✗ not matched")
 
 
 def _rows_of(pair: ImagePair, table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -97,10 +97,8 @@ def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
         for number, (label, table) in enumerate(tables.items()):
             value, error = style.estimates(table, name)
             cost, named = table["cost"].to_numpy(float), table["named"].to_numpy(bool)
-            look = {"ms": 4.5, "lw": 1.4, "elinewidth": 0.9, "capsize": 2} | style.group_look(
-                number
-            )
-            ax.errorbar(cost, value, yerr=error, ls="-", label=label, **look)
+            look = {"ms": 4.5, "lw": 1.4, "elinewidth": 0.9, "capsize": 2, "label": label}
+            ax.errorbar(cost, value, yerr=error, ls="-", **look, **style.group_look(number))
             ring = {"mfc": "none", "mec": INK, "mew": 1.6, "ms": 12}
             once = None if number else "named penalty"
             ax.plot(cost[named], value[named], "o", label=once, **ring)
