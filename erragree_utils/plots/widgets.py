@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..decoding.contrast import Contrast, option_streams, pair_seeds
+from ..decoding import Contrast
+from ..decoding.processor import pair_seeds
+from ..decoding.streams import option_streams
 from ..measures.alignment import turned_scores
 from .charts import token_bars
 from .embeddings import two_clouds
