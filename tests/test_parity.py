@@ -20,7 +20,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from erragree_utils import evaluate, load_benchmark, load_clip, load_mllm, summarize, summarize_sets
 from erragree_utils.benchmarks import Benchmark, ImagePair
-from erragree_utils.models.clip import ASSETS
+from erragree_utils.models import ASSETS
 from erragree_utils.study.study import METHODS
 
 SYSTEM = (

@@ -41,7 +41,7 @@ from erragree_utils.benchmarks import ImagePair
 from erragree_utils.benchmarks.whatsup import stated_relation
 from erragree_utils.decoding.contrast import VCD, contrastive_option_logprobs
 from erragree_utils.images import read_image
-from erragree_utils.models.clip import ASSETS
+from erragree_utils.models import ASSETS
 from erragree_utils.models.states import clip_states
 from erragree_utils.models.vision import load_vision
 from erragree_utils.scoring.answers import parse_option

@@ -23,13 +23,13 @@ from transformers import (
     LogitsProcessorList,
 )
 
-from .checkpoint import read_checkpoint
-from .device import EncodeError, in_batches
-from .folders import (
-    ModelError,
-)
-from .inputs import aligned, encodable, length, options_of_each, worded
+from .batches import in_batches
+from .checkpoint import find_checkpoint
+from .device import pick_device
+from .folders import ModelError
+from .inputs import EncodeError, aligned, encodable, length, options_of_each, worded
 from .limits import bounded, check_template
+from .precision import plan_precision
 
 #: One image, several for one prompt, or none (a question that the text alone has to answer).
 Picture: TypeAlias = Image.Image | Sequence[Image.Image] | None
@@ -610,10 +610,18 @@ def load_mllm(
     their progress, survive a broken connection, and keep every file that is complete, so that a
     repeated call fetches the rest (`hub.fetch`).
     """
-    held = read_checkpoint(name, device, dtype, quantization, revision)
+    place = pick_device(device)
+    checkpoint = find_checkpoint(name, revision)
+    plan = plan_precision(
+        checkpoint.n_parameters, place, dtype, quantization, name=checkpoint.name,
+        checkpoint=getattr(checkpoint.config, "dtype", None), insisted=device is not None,
+    )  # fmt: skip
+    if plan.reason:
+        warnings.warn(f"{checkpoint.name}: {plan.reason}", stacklevel=2)
+    model, processor = checkpoint.load(plan, place)
     return Mllm(
-        held.name, held.model, held.processor, held.device, held.precision.dtype,
-        held.precision.quantization, held.weights, held.revision,
+        checkpoint.name, model, processor, place, plan.dtype, plan.quantization,
+        checkpoint.weights, checkpoint.commit,
     )  # fmt: skip
 
 

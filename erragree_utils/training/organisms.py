@@ -25,7 +25,7 @@ from ..measures.agreement import cosine, image_embeddings
 from ..measures.matching import retrieval
 from ..measures.metrics import bootstrap_mean, bootstrap_share, wilson
 from ..measures.probes import side_examples
-from ..models.clip import ASSETS, Clip
+from ..models import ASSETS, Clip
 from ..models.states import pool_grid, untrained
 from ..tabletop import render, scenes
 

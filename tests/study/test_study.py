@@ -639,7 +639,7 @@ def test_a_warning_is_given_once_a_task_whatever_it_counts(bench, tmp_path):
 
 
 def test_a_batch_size_halved_for_memory_stays_halved_for_the_rest(bench, tmp_path):
-    from erragree_utils.models.device import in_batches
+    from erragree_utils.models.batches import in_batches
 
     class Small(Eye):
         """With room for three images."""
