@@ -73,7 +73,7 @@ class Checkpoint:
         index, files = self.folder / "model.safetensors.index.json", {"model.safetensors"}
         if index.is_file():
             with _reading(self.folder):
-                files = set(json.loads(index.read_bytes())["weight_map"].values())
+                files = {str(f) for f in json.loads(index.read_bytes())["weight_map"].values()}
         require(self.folder, *sorted(files))
         with ExitStack() as stack:
             # No progress bar for what is loaded in the blink of an eye.

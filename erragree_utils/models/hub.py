@@ -60,23 +60,15 @@ def _explain(name: str, revision: str, error: Exception) -> str:
     statuses = [c.response.status_code for c in causes if isinstance(c, HfHubHTTPError)]
     status = statuses[0] if statuses else None
     page, cache = f"{constants.ENDPOINT}/{name}", constants.HF_HUB_CACHE
-    login = (
-        "log in with `hf auth login`, or set the environment variable HF_TOKEN to a token from "
-        f"{constants.ENDPOINT}/settings/tokens"
-    )
     if isinstance(error, HFValidationError):
         return f"{name!r} is no name of a model on the hub: it has the form 'owner/name'. {error}"
     if RevisionNotFoundError in kinds:
         return f"{name} has no revision {revision!r}: see {page}/commits/main for those it has."
-    if GatedRepoError in kinds or status == 403:
+    if status in (401, 403) or {GatedRepoError, RepositoryNotFoundError} & set(kinds):
         return (
-            f"access to {name} is refused (HTTP {status}): it is gated or private. Accept its "
-            f"conditions at {page}, and {login}."
-        )
-    if RepositoryNotFoundError in kinds or status == 401:
-        return (
-            f"the hub knows no public model {name!r} (HTTP {status}): check the spelling at "
-            f"{page}; if it is private or gated, {login}."
+            f"the hub has no public model {name!r} (HTTP {status}): check the spelling at {page}; "
+            "if it is gated or private, accept its conditions there, and log in with `hf auth "
+            f"login`, or set HF_TOKEN to a token from {constants.ENDPOINT}/settings/tokens"
         )
     if any(isinstance(cause, OSError) and cause.errno == errno.ENOSPC for cause in causes):
         return (

@@ -214,17 +214,14 @@ class TestHub:
         names = [name for name, _ in visit[1]["owner/down"] if not name.endswith("safetensors")]
         assert len(names) == len(set(names))
 
-    def test_models_that_are_missing_or_private(self, visit):
-        for name, status in (("owner/missing", 404), ("owner/private", 401)):
-            (text,) = visit[0][name]
-            assert f"the hub knows no public model '{name}' (HTTP {status})" in text
-            assert "check the spelling" in text and "hf auth login" in text
-
-    def test_models_that_are_gated_or_forbidden(self, visit):
-        for name in ("owner/gated", "owner/forbidden"):
-            (text,) = visit[0][name]
-            assert f"access to {name} is refused (HTTP 403)" in text
-            assert "Accept its conditions" in text and "HF_TOKEN" in text
+    @pytest.mark.parametrize(
+        ("name", "status"), [("missing", 404), ("private", 401), ("gated", 403), ("forbidden", 403)]
+    )
+    def test_models_that_are_missing_private_or_gated(self, visit, name, status):
+        (text,) = visit[0][f"owner/{name}"]
+        assert f"the hub has no public model 'owner/{name}' (HTTP {status})" in text
+        assert "check the spelling" in text and "accept its conditions" in text
+        assert "hf auth login" in text and "HF_TOKEN" in text
 
     def test_a_hub_that_has_had_too_many_requests(self, visit):
         (text,) = visit[0]["owner/busy"]
