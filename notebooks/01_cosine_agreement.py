@@ -201,7 +201,7 @@ findings.show(found)
 # %%
 import json
 
-from erragree_utils.models.clip import ASSETS
+from erragree_utils.models import ASSETS
 
 log = (ASSETS / "mini-clip" / "training_log.jsonl").read_text().splitlines()
 log = pd.DataFrame([json.loads(line) for line in log]).set_index("step")

@@ -16,12 +16,12 @@ import open_clip
 import pandas as pd
 import pytest
 import torch
+from erragree_utils.study.study import METHODS
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from erragree_utils import evaluate, load_benchmark, load_clip, load_mllm, summarize, summarize_sets
 from erragree_utils.benchmarks import Benchmark, ImagePair
-from erragree_utils.models.clip import ASSETS
-from erragree_utils.study.study import METHODS
+from erragree_utils.models import ASSETS
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "

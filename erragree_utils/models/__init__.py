@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from .clip import Clip, ModelError, load_clip
-from .device import EncodeError, memory_report, pick_device, pick_dtype
+from .clip import Clip, load_clip
+from .device import pick_device, pick_dtype
+from .folders import ASSETS, ModelError
+from .inputs import EncodeError
 
 __all__ = [
+    "ASSETS",
     "Clip",
     "EncodeError",
     "ModelError",
     "load_clip",
-    "memory_report",
     "pick_device",
     "pick_dtype",
 ]

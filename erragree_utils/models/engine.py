@@ -19,7 +19,8 @@ import torch
 from torch.nn import functional as F
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from .device import EncodeError, in_batches
+from .batches import in_batches
+from .inputs import EncodeError
 from .prompts import Prompts, Stream, shared_start
 
 Row = TypeVar("Row")

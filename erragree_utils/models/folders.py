@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import textwrap
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
 
+from ..checks import brief
 from .device import is_out_of_memory
 
 #: What ships with this package.
@@ -23,38 +27,53 @@ class ModelError(ValueError):
     """A model is unknown, or its weights are absent or damaged; the message says what to do."""
 
 
-def check_name(name: Any) -> None:
-    """Refuse what cannot name a model.
+# --- names and files -----------------------------------------------------------------------------
 
-    Raises
-    ------
-    ModelError
+
+def find_folder(
+    name: str | Path, shipped: Mapping[str, str], published: bool = False
+) -> Path | None:
+    """The folder that a name means, whether it exists or not; None for a published model's name.
+
+    Parameters
+    ----------
+    shipped : mapping of str to str
+        Names of models that ship with this package, and their folders in `ASSETS`.
+    published : bool
+        Whether the name is a published model's, which comes before a folder of that name.
     """
     if not isinstance(name, str | Path) or not str(name).strip():
-        told = f"a {type(name).__name__}" if not isinstance(name, str) else repr(name)
         raise ModelError(
-            f"unknown model: {told} is not a name; names are 'mini', folders that exist, and those "
-            "of published models"
+            f"unknown model: {brief(name)} is not a name; names are 'mini', folders that exist, "
+            "and those of published models"
         )
+    if name in shipped:
+        return ASSETS / shipped[name]
+    path = os.path.expanduser(name)
+    if isinstance(name, Path) or name.startswith((".", "~", "/")):
+        return Path(path)
+    return Path(path) if not published and os.path.isdir(path) else None
 
 
-def is_folder(name: str | Path) -> bool:
-    """Whether there is such a folder; also for names that no file system takes."""
-    try:
-        return Path(name).expanduser().is_dir()
-    except (OSError, ValueError, RuntimeError):
-        return False
+def require(folder: Path, *files: str) -> None:
+    """Refuse a folder that lacks one of these files; the error names those it lacks."""
+    missing = [file for file in files if not os.path.isfile(folder / file)]
+    if not missing:
+        return
+    advice = "give a folder with settings and safetensors (weights in other formats can run code)"
+    if folder.parent == ASSETS:
+        kind = folder.name.split("-")[1]
+        advice = f"install the package again, or run python -m erragree_utils.training.{kind}"
+    raise ModelError(f"{folder} lacks {' and '.join(missing)}: {advice}")
+
+
+# --- code and endless layers ---------------------------------------------------------------------
 
 
 def refuse_unsafe(folder: Path) -> None:
     """Refuse a folder whose settings name code of its own, or layers without end.
 
     Libraries would ask whether to run it, or run it. Nothing in this package runs code of a model.
-
-    Raises
-    ------
-    ModelError
-        It names the file.
     """
     for path in sorted(folder.glob("*.json")):
         try:
@@ -63,66 +82,75 @@ def refuse_unsafe(folder: Path) -> None:
             raise ModelError(
                 f"{path} cannot be read as JSON ({error}): delete it and fetch it again"
             ) from error
-        if _names_code(settings):
-            raise _has_code(path)
-        for name, count in _layer_counts(settings):
-            if count > MAX_LAYERS:
-                raise ModelError(
-                    f"{path}: {name} is {count}, more than {MAX_LAYERS}: the file is damaged, or "
-                    "no model's"
-                )
+        _refuse(settings, path)
 
 
 def refuse_code_of(name: str) -> None:
-    """The same for a config that a library will look up: in a folder, or on the hub.
-
-    Raises
-    ------
-    ModelError
-    """
-    if is_folder(name):
+    """The same for a config that a library will look up: in a folder, or on the hub."""
+    if os.path.isdir(name):
         refuse_unsafe(Path(name))
-    elif _names_code(PreTrainedConfig.get_config_dict(name)[0]):
-        raise _has_code(name)
+    else:
+        _refuse(PreTrainedConfig.get_config_dict(name)[0], name)
 
 
-def _names_code(settings: Any) -> bool:
+def _refuse(settings: Any, where: str | Path) -> None:
+    for key, value in _entries(settings):
+        # Transformers would fetch an attention kernel, which is compiled code, from the hub.
+        kernel = key.endswith("attn_implementation") and isinstance(value, str) and "/" in value
+        if key == "auto_map" or kernel:
+            raise ModelError(
+                f"{where} asks for code of the model's own ({key}), and code of a model is never "
+                "run. Use a model that open_clip or Transformers reads by itself; if this one is "
+                "such a model, take the setting out of the file."
+            )
+        counts = value if isinstance(value, list) else [value]
+        if _LAYERS.fullmatch(key) and any(
+            isinstance(count, int | float) and count > MAX_LAYERS for count in counts
+        ):
+            raise ModelError(
+                f"{where}: {key} is {brief(value)}, more than {MAX_LAYERS}: the file is damaged, "
+                "or no model's"
+            )
+
+
+def _entries(settings: Any) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, however deep; without recursion, which could be too deep."""
     waiting = [settings]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if "auto_map" in value or any(_is_kernel(*item) for item in value.items()):
-                return True
+            yield from value.items()
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-    return False
 
 
-def _layer_counts(value: Any) -> Iterator[tuple[str, int | float]]:
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting += value
-        elif isinstance(value, dict):
-            waiting += value.values()
-            for name in filter(_LAYERS.fullmatch, value):
-                counts = value[name] if isinstance(value[name], list) else [value[name]]
-                yield from ((name, n) for n in counts if isinstance(n, int | float))
+# --- files that cannot be read -------------------------------------------------------------------
 
 
-def _is_kernel(key: str, value: Any) -> bool:
-    """Whether a setting names compiled code on the hub, which Transformers would fetch."""
-    return key.endswith("attn_implementation") and isinstance(value, str) and "/" in value
+@contextmanager
+def explained(explain: Callable[[BaseException, str], str]) -> Iterator[None]:
+    """Turn what libraries raise on a broken file, which may be anything, into a `ModelError`.
 
+    A key press, an exit and a memory that was too small go through.
 
-def _has_code(where: Any) -> ModelError:
-    return ModelError(
-        f"{where} asks for code of the model's own (auto_map, or an attention kernel), and code "
-        "of a model is never run. Use a model that open_clip or Transformers reads by itself; if "
-        "this one is such a model, take the setting out of the file."
-    )
+    Parameters
+    ----------
+    explain : callable
+        From the error, and its text without advice to run what the file holds, to what to do.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except BaseException as error:
+        # A tokenizer's compiled code that gives up on a damaged file raises no Exception.
+        panic = type(error).__name__ == "PanicException"
+        if not (isinstance(error, Exception) or panic) or is_out_of_memory(error):
+            raise
+        text = textwrap.shorten(f"{type(error).__name__}: {error}", 500)
+        advice = re.search("weights_only|trust_remote_code", text)
+        raise ModelError(explain(error, "" if advice else text)) from error
 
 
 def what_is_wrong(path: Path) -> str:
@@ -130,17 +158,18 @@ def what_is_wrong(path: Path) -> str:
     try:
         with path.open("rb") as file:
             head = file.read(512).lstrip().lower()
+        names = []
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
-            if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
-                return (
-                    "it is a TorchScript archive, which holds code, and code of a model is never "
-                    "run. OpenAI's weights are published without it: leave pretrained out, or give "
-                    "'openai'. Weights of your own: save their state_dict as safetensors"
-                )
     except (OSError, zipfile.BadZipFile) as error:
         return f"it cannot be read ({error})"
+    if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
+        return (
+            "it is a TorchScript archive, which holds code, and code of a model is never run. "
+            "OpenAI's weights are published without it: leave pretrained out, or give 'openai'. "
+            "Weights of your own: save their state_dict as safetensors"
+        )
     if not head:
         return "it is empty, so damaged or not copied whole: delete it and fetch it again"
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"version https://git-lfs")):
@@ -149,17 +178,3 @@ def what_is_wrong(path: Path) -> str:
         "it is damaged, was not copied whole, or holds more than tensors, which is not read, as "
         "it could run code: fetch it again, or save the state_dict as safetensors"
     )
-
-
-def without_advice(told: str) -> str:
-    """A library's message, unless it advises to run what a file holds."""
-    return "" if re.search("weights_only|trust_remote_code", told) else told
-
-
-def is_serious(error: BaseException) -> bool:
-    """Whether an error is to go through: a key press, an exit, or a memory that was too small.
-
-    A tokenizer's compiled code that gives up on a damaged file is none of Python's exceptions.
-    """
-    panic = type(error).__name__ == "PanicException"
-    return not (isinstance(error, Exception) or panic) or is_out_of_memory(error)

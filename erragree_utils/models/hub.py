@@ -42,11 +42,6 @@ def fetch(name: str, revision: str, patterns: list[str]) -> tuple[Path, str]:
     folder : pathlib.Path
     commit : str
         What `revision` stood for.
-
-    Raises
-    ------
-    ModelError
-        If the files cannot be had; the message says what to do.
     """
     try:
         folder = snapshot_download(
@@ -61,48 +56,37 @@ def fetch(name: str, revision: str, patterns: list[str]) -> tuple[Path, str]:
 def _explain(name: str, revision: str, error: Exception) -> str:
     """What went wrong, and what to do."""
     causes = _chain(error)
-    status = next((s for s in map(_status, causes) if s is not None), None)
-    page = f"{constants.ENDPOINT}/{name}"
-    login = (
-        "log in with `hf auth login`, or set the environment variable HF_TOKEN to a token from "
-        f"{constants.ENDPOINT}/settings/tokens"
-    )
+    kinds = tuple(map(type, causes))
+    statuses = [c.response.status_code for c in causes if isinstance(c, HfHubHTTPError)]
+    status = statuses[0] if statuses else None
+    page, cache = f"{constants.ENDPOINT}/{name}", constants.HF_HUB_CACHE
     if isinstance(error, HFValidationError):
         return f"{name!r} is no name of a model on the hub: it has the form 'owner/name'. {error}"
-    if any(isinstance(cause, RevisionNotFoundError) for cause in causes):
+    if RevisionNotFoundError in kinds:
         return f"{name} has no revision {revision!r}: see {page}/commits/main for those it has."
-    if any(isinstance(cause, GatedRepoError) for cause in causes) or status == 403:
+    if status in (401, 403) or {GatedRepoError, RepositoryNotFoundError} & set(kinds):
         return (
-            f"access to {name} is refused (HTTP {status}): it is gated or private. Accept its "
-            f"conditions at {page}, and {login}."
-        )
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes) or status == 401:
-        return (
-            f"the hub knows no public model {name!r} (HTTP {status}): check the spelling at "
-            f"{page}; if it is private or gated, {login}."
+            f"the hub has no public model {name!r} (HTTP {status}): check the spelling at {page}; "
+            "if it is gated or private, accept its conditions there, and log in with `hf auth "
+            f"login`, or set HF_TOKEN to a token from {constants.ENDPOINT}/settings/tokens"
         )
     if any(isinstance(cause, OSError) and cause.errno == errno.ENOSPC for cause in causes):
         return (
-            f"the disk is full: {name} does not fit into {constants.HF_HUB_CACHE}. Make room, or "
-            "name another folder in the environment variable HF_HOME, and call again: files that "
-            "are complete are kept."
+            f"the disk is full: {name} does not fit into {cache}. Make room, or name another "
+            "folder in the environment variable HF_HOME, and call again: complete files are kept."
         )
-    if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
-        return _without_network(name, revision, error)
+    if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
+        return (
+            f"the files of {name} are not on this machine and the hub cannot be reached "
+            f"({error}).\nCheck the connection and call again: complete files are kept. Without a "
+            "network:\n"
+            f"- on a machine with one, run: hf download {name} --revision {revision} --local-dir "
+            "FOLDER\n  copy FOLDER here, and call load_mllm('path/to/FOLDER');\n"
+            "- or stay at mini scale: load_mllm('mini')."
+        )
     return (
         f"the download of {name} broke off ({type(error).__name__}: {error}). Call again: files "
-        f"that are complete are kept in {constants.HF_HUB_CACHE}, and the rest is fetched."
-    )
-
-
-def _without_network(name: str, revision: str, error: Exception) -> str:
-    return (
-        f"the files of {name} are not on this machine and the hub cannot be reached ({error}).\n"
-        "Check the connection and call again: files that are complete are kept. Without a "
-        "network:\n"
-        f"- on a machine with one, run: hf download {name} --revision {revision} --local-dir "
-        "FOLDER\n  copy FOLDER here, and call load_mllm('path/to/FOLDER');\n"
-        "- or stay at mini scale: load_mllm('mini')."
+        f"that are complete are kept in {cache}, and the rest is fetched."
     )
 
 
@@ -113,9 +97,3 @@ def _chain(error: BaseException | None) -> list[BaseException]:
         causes.append(error)
         error = error.__cause__ or error.__context__
     return causes
-
-
-def _status(error: BaseException) -> int | None:
-    """HTTP status of an answer of the hub."""
-    response = getattr(error, "response", None) if isinstance(error, HfHubHTTPError) else None
-    return getattr(response, "status_code", None)

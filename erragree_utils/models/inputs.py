@@ -10,34 +10,28 @@ from PIL import Image
 
 from ..checks import brief, listed
 from ..images import ImageError, as_rgb
-from .device import EncodeError
 
 
-def encodable(image: Any, index: int) -> Image.Image:
-    """An image as RGB, the way a viewer shows it.
+class EncodeError(ValueError):
+    """An item cannot be encoded; `index` is its place in the list it came from."""
 
-    Raises
-    ------
-    EncodeError
-        If it is not an image or cannot be read; it names the entry.
-    """
+    def __init__(self, message: str, index: int):
+        super().__init__(message)
+        self.index = index
+
+
+def encodable(image: Image.Image, index: int) -> Image.Image:
+    """An image as RGB, the way a viewer shows it; an `EncodeError` names what is no image."""
     try:
         return as_rgb(image, name=f"image {index}")
     except ImageError as error:
         raise EncodeError(str(error), index) from error
 
 
-def worded(text: Any, what: str, index: int) -> str:
-    """A text, if it has words, in whole characters.
-
-    Raises
-    ------
-    EncodeError
-        It names the entry.
-    """
+def worded(text: str, what: str, index: int) -> str:
+    """A text with words, in whole characters; an `EncodeError` names any other entry."""
     if not isinstance(text, str) or not text.strip():
-        told = repr(text) if isinstance(text, str) or text is None else f"a {type(text).__name__}"
-        raise EncodeError(f"{what} is {told}, not a text with words", index)
+        raise EncodeError(f"{what} is {brief(text)}, not a text with words", index)
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -48,46 +42,40 @@ def worded(text: Any, what: str, index: int) -> str:
 
 
 def options_of_each(options: Iterable[Any]) -> Iterable[Sequence[str]]:
-    """Options for each image: the same for all of them if they are texts, else those of each.
-
-    Raises
-    ------
-    TypeError
-        If they are a single text, or texts and lists of texts.
-    """
-    every = list(listed(options, "options"))
-    texts = [isinstance(option, str) for option in every]
-    if any(texts):
-        if not all(texts):
-            raise TypeError("options are texts, or a list of texts for each image, not both")
-        return repeat(every)
-    return [list(listed(mine, f"entry {i} of options")) for i, mine in enumerate(every)]
+    """Options for each image: the same for all of them if they are texts, else those of each."""
+    entries = list(listed(options, "options"))
+    texts = [isinstance(entry, str) for entry in entries]
+    if not any(texts):
+        return [list(listed(entry, f"entry {i} of options")) for i, entry in enumerate(entries)]
+    if not all(texts):
+        raise TypeError("options are texts, or a list of texts for each image, not both")
+    return repeat(entries)
 
 
-def length(items: Any) -> int | None:
-    """How many there are, if that is known beforehand."""
+def length(items: Iterable[Any]) -> int | None:
+    """The number of items, if that can be known before they are read."""
     return len(items) if hasattr(items, "__len__") else None
 
 
-def aligned(images: Iterable[Any], **columns: Any) -> Iterator[tuple]:
+def aligned(images: Iterable[Any], **columns: Iterable[Any]) -> Iterator[tuple]:
     """Images with their entry of each column; a single string stands for all of them."""
     listed(images, "images")
     columns = {k: repeat(v) if isinstance(v, str) else v for k, v in columns.items()}
     for label, column in columns.items():
         if None not in (length(images), length(column)) and len(images) != len(column):
             raise ValueError(f"{len(images)} images, but {len(column)} {label}: give one for each")
-    return _zipped(images, columns)
+    return _rows(images, columns)
 
 
 _END = object()
 
 
-def _zipped(images: Iterable[Any], columns: dict[str, Iterable]) -> Iterator[tuple]:
+def _rows(images: Iterable[Any], columns: dict[str, Iterable[Any]]) -> Iterator[tuple]:
     sources = [iter(column) for column in columns.values()]
-    for number, image in enumerate(images):
+    for number, image in enumerate(images, 1):
         row = [next(source, _END) for source in sources]
         if any(entry is _END for entry in row):
-            raise ValueError(f"there are more images than {' and '.join(columns)}: {number + 1}")
+            raise ValueError(f"there are more images than {' and '.join(columns)}: {number}")
         # A group of images may be read more than once, when memory was too small.
-        single = image is None or isinstance(image, Image.Image | str | bytes)
-        yield image if single or not isinstance(image, Iterable) else list(image), *row
+        single = isinstance(image, Image.Image | str | bytes) or not isinstance(image, Iterable)
+        yield image if single else list(image), *row

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 import threading
 import time
@@ -48,11 +47,6 @@ def check_template(template: str, name: str) -> None:
     """Refuse arithmetic that may take for ever in one step, where `bounded` cannot stop it.
 
     It has to come before the template is compiled: Jinja computes constants then.
-
-    Raises
-    ------
-    ModelError
-    jinja2.TemplateSyntaxError
     """
     for node in _JINJA.parse(template).find_all((nodes.Pow, nodes.Mul, nodes.Filter)):
         if not _is_harmless(node):
@@ -62,42 +56,35 @@ def check_template(template: str, name: str) -> None:
             )
 
 
-def _is_harmless(node: Any) -> bool:
-    if isinstance(node, nodes.Mul):
-        # Numbers that are multiplied with each other in a loop double their length each time.
-        values = [side.value for side in (node.left, node.right) if isinstance(side, nodes.Const)]
-        return bool(values) and not any(_exceeds(value, MAX_FACTOR) for value in values)
-    if isinstance(node, nodes.Filter):
-        given = [*node.args, *(pair.value for pair in node.kwargs)]
-        if node.name == "round":  # it computes a power of ten
-            return not node.dyn_args and not node.dyn_kwargs and all(
-                isinstance(value, nodes.Const) and not _exceeds(value.value, MAX_DIGITS)
-                for value in given
-            )  # fmt: skip
-        named = [value.value for value in node.args[:1] if isinstance(value, nodes.Const)]
-        # It applies another filter, by its name.
-        return node.name != "map" or (not node.dyn_args and (named or not node.args) and
-                                      named != ["round"])  # fmt: skip
-    return False
+def _is_harmless(node: nodes.Node) -> bool:
+    match node:
+        case nodes.Pow():
+            return False
+        case nodes.Mul():
+            # Numbers that are multiplied with each other in a loop double their length each time.
+            values = _constants([node.left, node.right])
+            return bool(values) and _within(values, MAX_FACTOR)
+        case nodes.Filter(name="round"):  # it computes a power of ten
+            arguments = [*node.args, *(pair.value for pair in node.kwargs)]
+            values = _constants(arguments)
+            fixed = len(values) == len(arguments) and not node.dyn_args and not node.dyn_kwargs
+            return fixed and _within(values, MAX_DIGITS)
+        case nodes.Filter(name="map"):  # it applies another filter, by its name
+            names = _constants(node.args[:1])
+            return not node.dyn_args and names != ["round"] and (bool(names) or not node.args)
+    return True
 
 
-def _exceeds(value: Any, most: int) -> bool:
-    return isinstance(value, (int, float)) and not abs(value) <= most
+def _constants(parts: list[nodes.Expr]) -> list[Any]:
+    return [part.value for part in parts if isinstance(part, nodes.Const)]
+
+
+def _within(values: list[Any], most: int) -> bool:
+    return all(abs(value) <= most for value in values if isinstance(value, int | float))
 
 
 def bounded(render: Callable[[], str], name: str) -> str:
-    """What a chat template writes, unless it takes too much time, memory or paper.
-
-    Parameters
-    ----------
-    render : callable
-    name : str
-        Of the model, for messages.
-
-    Raises
-    ------
-    ModelError
-    """
+    """What a chat template writes, unless it takes too much time, memory or paper."""
     too_long = ModelError(
         f"the chat template of {name} writes more than {MAX_LENGTH} characters or needs more than "
         f"{MAX_BYTES >> 20} MiB: it is damaged, or not meant well"
@@ -122,12 +109,8 @@ def _memory_limit() -> Iterator[None]:
     if not sys.platform.startswith("linux"):
         yield
         return
-    # Read plainly, as it is read for every prompt.
-    file = os.open("/proc/self/statm", os.O_RDONLY)
-    try:
-        pages = int(os.read(file, 64).split()[0])
-    finally:
-        os.close(file)
+    with open("/proc/self/statm", "rb") as file:
+        pages = int(file.read().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = pages * resource.getpagesize() + MAX_BYTES
     if hard != resource.RLIM_INFINITY:

@@ -6,6 +6,7 @@ that asks or scores with the result is the same.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .checkpoint import read_checkpoint
+from .checkpoint import find_checkpoint
+from .device import pick_device
 from .engine import Engine, finite
 from .inputs import aligned, length, options_of_each
+from .precision import plan_precision
 from .prompts import Picture
 
 
@@ -226,8 +229,16 @@ def load_mllm(
     their progress, survive a broken connection, and keep every file that is complete, so that a
     repeated call fetches the rest (`hub.fetch`).
     """
-    held = read_checkpoint(name, device, dtype, quantization, revision)
+    place = pick_device(device)
+    checkpoint = find_checkpoint(name, revision)
+    plan = plan_precision(
+        checkpoint.n_parameters, place, dtype, quantization, name=checkpoint.name,
+        checkpoint=getattr(checkpoint.config, "dtype", None), insisted=device is not None,
+    )  # fmt: skip
+    if plan.reason:
+        warnings.warn(f"{checkpoint.name}: {plan.reason}", stacklevel=2)
+    model, processor = checkpoint.load(plan, place)
     return Mllm(
-        held.name, held.model, held.processor, held.device, held.precision.dtype,
-        held.precision.quantization, held.weights, held.revision,
+        checkpoint.name, model, processor, place, plan.dtype, plan.quantization,
+        checkpoint.weights, checkpoint.commit,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from transformers import BitsAndBytesConfig
 
-from .device import pick_dtype
+from .device import GIB, format_name, pick_dtype
 from .folders import ModelError
 
 # Never quantized: that LLaVA reads the very encoder that CLIP has is the book's point. Names differ
@@ -19,7 +19,6 @@ EXACT = [
     "model.multi_modal_projector",
 ]  # fmt: skip
 
-GIB = 2.0**30
 SMALL = 500e6  # parameters; below, float32 costs nothing that anyone would notice
 _ROOM = 2.5 * GIB  # for activations and the keys and values of a batch
 _BITS4 = 0.65  # bytes per weight at 4 bits, with scales and the layers that stay in half precision
@@ -52,25 +51,19 @@ def plan_precision(
 
     Parameters
     ----------
-    n_parameters : int
-    device : torch.device
     dtype, quantization
         As in `load_mllm`.
     memory : int, optional
         Bytes of the GPU, or of the machine for a CPU; by default what there is. All of it, not
         what is free now: the same card always gets the same numbers.
     has_bf16 : bool, optional
-        Whether the GPU computes in bfloat16; by default asked of it.
+        Whether the GPU computes in bfloat16; by default PyTorch tells.
     checkpoint : torch.dtype, optional
         Number format of the published weights.
     name : str
         For messages.
     insisted : bool
-        Whether the device was asked for, so that a slow CPU is what is wanted.
-
-    Returns
-    -------
-    Precision
+        Whether the user named the device, so that a slow CPU is what they want.
 
     Raises
     ------
@@ -81,29 +74,29 @@ def plan_precision(
     """
     if quantization not in (None, "none", "4bit", "8bit"):
         raise ValueError(f"unknown quantization {quantization!r}; use '4bit', '8bit' or 'none'")
-    memory = _memory(device) if memory is None else memory
     fixed = None if dtype is None else pick_dtype(dtype, device)
+    memory = _memory(device) if memory is None else memory
+    packed, small = quantization in ("4bit", "8bit"), n_parameters < SMALL
     if device.type != "cuda":
-        if quantization in ("4bit", "8bit"):
+        if packed:
             raise ValueError(
                 f"quantization={quantization!r} needs a CUDA GPU, the device is {str(device)!r}"
             )
+        if small:
+            return Precision(fixed or torch.float32)
         return _plan_without_cuda(n_parameters, device, fixed, memory, name, insisted)
     if has_bf16 is None:
         has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
     half = torch.bfloat16 if checkpoint == torch.bfloat16 and has_bf16 else torch.float16
-    if quantization in ("4bit", "8bit"):
+    if packed:
         return Precision(fixed or half, quantization)
-    if n_parameters < SMALL and fixed is None:
-        return Precision(torch.float32)
-    if fixed is not None or quantization == "none":
-        return Precision(fixed or half)
-    size, need4 = 2 * n_parameters, _BITS4 * n_parameters + _ROOM
-    if memory >= size + _ROOM:
-        return Precision(half)
-    if memory < need4:
+    size = 2 * n_parameters
+    if fixed or small or quantization == "none" or memory >= size + _ROOM:
+        return Precision(fixed or (torch.float32 if small else half))
+    need = _BITS4 * n_parameters + _ROOM
+    if memory < need:
         raise ModelError(
-            f"{name} has {n_parameters / 1e9:.1f} billion weights and needs {need4 / GIB:.0f} GiB "
+            f"{name} has {n_parameters / 1e9:.1f} billion weights and needs {need / GIB:.0f} GiB "
             f"even at 4 bits; the GPU has {memory / GIB:.0f}. Use a larger GPU or a smaller model, "
             "or load_mllm('mini')."
         )
@@ -119,30 +112,25 @@ def plan_precision(
 def _plan_without_cuda(
     n: int, device: torch.device, fixed: torch.dtype | None, memory: int, name: str, insisted: bool
 ) -> Precision:
-    if n < SMALL:
-        return Precision(fixed or torch.float32)
-    half = torch.float16 if device.type == "mps" else torch.bfloat16
-    fits = 4 * n + _ROOM <= memory and device.type != "mps"
-    chosen = fixed or (torch.float32 if fits else half)
+    if device.type == "mps":
+        chosen = fixed or torch.float16
+    else:
+        chosen = fixed or (torch.float32 if 4 * n + _ROOM <= memory else torch.bfloat16)
     need = n * chosen.itemsize + _ROOM
     work = 2 * n * _TOKENS
     slow, fast = (work / rate for rate in _CPU_RATE)
     cost = (
         f"it has {n / 1e9:.1f} billion weights, {need / GIB:.0f} GiB in memory as "
-        f"{str(chosen).removeprefix('torch.')} (this machine has {memory / GIB:.0f}), and works "
+        f"{format_name(chosen)} (this machine has {memory / GIB:.0f}), and works "
         f"{work / 1e12:.0f} TFLOP on each image and question: {fast:.0f} to {slow:.0f} seconds on "
         "a CPU, below one on a GPU"
     )
-    ways = (
-        "With a GPU of 15 GB (a free Colab has one) it is loaded at 4 bits, with 24 GB in half "
-        "precision; load_mllm('mini') runs anywhere."
-    )
+    ways = "Use a GPU of 15 GB or more (a free Colab has one), or load_mllm('mini')"
     if need > memory:
-        raise ModelError(f"{name} is too large for this machine: {cost}. {ways}")
+        raise ModelError(f"{name} is too large for this machine: {cost}. {ways}.")
     if device.type == "cpu" and not insisted:
         raise ModelError(
-            f"{name} is slow without a GPU: {cost}. {ways} To run it here all the same, give "
-            "device='cpu'."
+            f"{name} is slow without a GPU: {cost}. {ways}; or give device='cpu' to run it here."
         )
     return Precision(chosen, None, f"no CUDA GPU is used: {cost}" if device.type == "cpu" else "")
 
@@ -158,20 +146,19 @@ def _memory(device: torch.device) -> int:
 
 
 def quantization_config(plan: Precision) -> BitsAndBytesConfig:
-    lacking = [
-        package
-        for package in ("bitsandbytes", "accelerate")
-        if importlib.util.find_spec(package) is None
-    ]
+    """How bitsandbytes packs the weights: NF4 or 8 bits, all that is in `EXACT` left alone."""
+    lacking = [p for p in ("bitsandbytes", "accelerate") if importlib.util.find_spec(p) is None]
     if lacking:
         raise ModelError(
             f"loading at {plan.quantization} needs the packages bitsandbytes and accelerate: run "
             f"pip install {' '.join(lacking)}, or give quantization='none' if the GPU's memory "
             "is large enough"
         )
-    if plan.quantization == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=EXACT)
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=plan.dtype,
-        llm_int8_skip_modules=EXACT,
-    )  # fmt: skip
+    bits = {"load_in_8bit": True}
+    if plan.quantization == "4bit":
+        bits = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": plan.dtype,
+        }
+    return BitsAndBytesConfig(**bits, llm_int8_skip_modules=EXACT)

@@ -9,9 +9,8 @@ from typing import Any, TypeAlias
 import torch
 from PIL import Image
 
-from .device import EncodeError
 from .folders import ModelError
-from .inputs import encodable, worded
+from .inputs import EncodeError, encodable, worded
 from .limits import bounded, check_template
 
 #: One image, several for one prompt, or none (a question that the text alone has to answer).

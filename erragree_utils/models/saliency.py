@@ -15,9 +15,9 @@ from PIL import Image
 
 from ..checks import listed
 from ..images import as_rgb
-from .device import EncodeError, in_batches
+from .batches import in_batches
 from .folders import ModelError
-from .inputs import aligned, encodable, length
+from .inputs import EncodeError, aligned, encodable, length
 from .mllm import Mllm
 
 

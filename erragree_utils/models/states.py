@@ -18,8 +18,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ..checks import listed
+from .batches import in_batches
 from .clip import Clip
-from .device import in_batches
 from .folders import ModelError
 from .inputs import aligned, encodable, length
 from .mllm import Mllm

@@ -6,105 +6,40 @@ CLIP-blind pairs are mined against an encoder that never saw a word (Tong et al.
 from __future__ import annotations
 
 import json
-import textwrap
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import timm
 import torch
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL import Image
-from torch.nn import functional as F
 
-from ..checks import listed
-from .device import in_batches, pick_device, pick_dtype
-from .folders import (
-    ASSETS,
-    ModelError,
-    check_name,
-    is_folder,
-    is_serious,
-    refuse_unsafe,
-    without_advice,
-)
-from .inputs import encodable, length
+from .device import pick_device, pick_dtype
+from .encoder import Encoder
+from .folders import ModelError, explained, find_folder, refuse_unsafe, require
+
+SHIPPED = {"mini": "mini-vision"}
 
 
-class Vision:
-    """A vision-only encoder with its preprocessing. Made by `load_vision`.
+@dataclass(eq=False, repr=False)
+class Vision(Encoder):
+    """A vision-only encoder with its preprocessing. Made by `load_vision`."""
 
-    Attributes
-    ----------
-    name : str
-        ``"mini"``, timm's name or a folder's.
-    device : torch.device
-    dtype : torch.dtype
-        Number format of the computation; what comes out is always float32.
-    model : torch.nn.Module
-        timm's model without a classifier, in evaluation mode, without gradients.
-    preprocess : callable
-        A PIL image to the model's input (3, H, W).
-    embed_dim : int
-        Numbers in an embedding.
-    """
+    name: str  # "mini", timm's name or a folder's
+    model: torch.nn.Module  # timm's, without a classifier
+    preprocess: Callable[[Image.Image], torch.Tensor]
+    device: torch.device
+    dtype: torch.dtype
 
-    def __init__(
-        self,
-        name: str,
-        model: torch.nn.Module,
-        preprocess: Any,
-        device: torch.device,
-        dtype: torch.dtype,
-    ):
-        self.name, self.model, self.preprocess = name, model, preprocess
-        self.device, self.dtype = device, dtype
-        self.embed_dim = model.num_features
-        model.eval().requires_grad_(False)
+    @property
+    def embed_dim(self) -> int:
+        """Numbers in an embedding."""
+        return self.model.num_features
 
-    def __repr__(self) -> str:
-        precision = str(self.dtype).removeprefix("torch.")
-        return f"<Vision {self.name}: {self.embed_dim}-d embeddings, {precision} on {self.device}>"
-
-    @torch.inference_mode()
-    def embed_images(
-        self, images: Iterable[Image.Image], batch_size: int = 64, progress: bool = False
-    ) -> np.ndarray:
-        """Image embeddings: the model's pooled feature (DINOv2's class token), of unit length.
-
-        Parameters
-        ----------
-        images : iterable of PIL.Image.Image
-            A generator is read a batch at a time.
-        batch_size : int
-            Halved when the device's memory is too small.
-        progress : bool
-            Show a progress bar.
-
-        Returns
-        -------
-        numpy.ndarray, float32, shape (N, embed_dim)
-
-        Raises
-        ------
-        EncodeError
-            If an item is not an image or is damaged; it names the item.
-        TypeError
-            If a single image is given instead of a list.
-        """
-
-        def encode(batch: list[Image.Image], first: int) -> np.ndarray:
-            shown = [encodable(image, index) for index, image in enumerate(batch, first)]
-            pixels = torch.stack([self.preprocess(image) for image in shown])
-            features = self.model(pixels.to(self.device, self.dtype)).float()
-            return F.normalize(features, dim=-1).cpu().numpy()
-
-        label = "images" if progress else None
-        total = length(listed(images, "images"))
-        parts = in_batches(images, batch_size, encode, total=total, progress=label)
-        return np.concatenate(parts) if parts else np.empty((0, self.embed_dim), np.float32)
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The model's pooled feature: DINOv2's class token."""
+        return self.model(pixels)
 
 
 def load_vision(
@@ -129,55 +64,37 @@ def load_vision(
     ModelError
         If the model is unknown, or its weights are absent, damaged or cannot be downloaded.
     """
-    check_name(name)
+    folder = find_folder(name, SHIPPED)
     device = pick_device(device)
     dtype = pick_dtype(dtype, device)
-    folder = ASSETS / "mini-vision" if name == "mini" else Path(name).expanduser()
-    local = name == "mini" or is_folder(folder)
-    if local and not (folder / "model.safetensors").exists():
+    source = label = str(name)
+    if folder is not None:
+        require(folder, "config.json", "model.safetensors")
+        refuse_unsafe(folder)
+        source = f"local-dir:{folder}"
+        label = label if name in SHIPPED else folder.resolve().name
+    elif label not in timm.list_pretrained():
         raise ModelError(
-            f"no weights at {folder / 'model.safetensors'}: train the mini encoder with "
-            "python -m erragree_utils.training.vision, or give another folder"
-        )
-    if not local and str(name) not in timm.list_pretrained():
-        raise ModelError(
-            f"timm has no weights for {str(name)!r}, and there is no such folder; "
+            f"timm has no weights for {label!r}, and there is no such folder; "
             'timm.list_pretrained("*dinov2*") lists names'
         )
-    if local:
-        refuse_unsafe(folder)
-    source = f"local-dir:{folder}" if local else str(name)
-    label = str(name) if not local or name == "mini" else folder.resolve().name
-    try:
+    with explained(
+        lambda _, text: (
+            f"{name} is damaged, incomplete, another kind of model or could not be "
+            f"downloaded ({text}); check the network, or delete its files, and load it again"
+        )
+    ):
         model = timm.create_model(source, pretrained=True, num_classes=0)
         config = timm.data.resolve_model_data_config(model)
         preprocess = timm.data.create_transform(**config, is_training=False)
         vision = Vision(label, model.to(device, dtype), preprocess, device, dtype)
-        if local:  # whether its settings fit its weights shows when both are used
+        if folder is not None:  # whether its settings fit its weights shows when both are used
             vision.embed_images([Image.new("RGB", (64, 64))])
-    except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as error:
-        raise ModelError(
-            f"the weights of {name} could not be downloaded ({error}); check the network, or the "
-            "variable HF_ENDPOINT, and run again"
-        ) from error
-    except Exception as error:  # libraries raise anything on a broken file
-        if is_serious(error):
-            raise
-        told = textwrap.shorten(f"{type(error).__name__}: {error}", 500)
-        raise ModelError(
-            f"{name} is damaged, incomplete or another kind of model ({without_advice(told)}); "
-            "delete its files and load it again"
-        ) from error
-    if local:
-        _warn_of_defaults(folder / "config.json")
+    if folder is not None:
+        settings = json.loads((folder / "config.json").read_bytes())
+        settings = settings.get("pretrained_cfg") or settings  # as timm saves it, or flat
+        missing = " and ".join(key for key in ("mean", "std") if key not in settings)
+        if missing:
+            text = f"{folder / 'config.json'} has no {missing}: timm's are taken"
+            warnings.warn(text, stacklevel=2)
     return vision
-
-
-def _warn_of_defaults(path: Path) -> None:
-    """Tell what timm would fill in by itself."""
-    config = json.loads(path.read_bytes()) if path.is_file() else {}
-    # As timm saves it, or flat.
-    given = config.get("pretrained_cfg", config) if isinstance(config, dict) else None
-    missing = [key for key in ("mean", "std") if isinstance(given, dict) and key not in given]
-    if missing:
-        warnings.warn(f"{path} has no {' and '.join(missing)}: timm's are taken", stacklevel=3)

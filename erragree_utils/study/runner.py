@@ -191,7 +191,7 @@ class _Job:
         """Pass a warning on, once a task; what it says of memory holds for all that comes."""
         # In a text, what follows a number differs from part to part.
         told = re.split(r"\d", str(warning.message))[0]
-        # `models.device.BatchSizeReduced`, which need not have been imported.
+        # `models.batches.BatchSizeReduced`, which need not have been imported.
         size = getattr(warning.message, "batch_size", None)
         if size is not None:  # or every part would fail first
             self.batch_size = min(self.batch_size, size * METHODS[self.task.method].weight)

@@ -34,7 +34,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from ..models.clip import ASSETS as ALL_ASSETS
+from ..models import ASSETS as ALL_ASSETS
 from ..tabletop import captions, patterns, questions, render, scenes
 from .data import TrainingSet, load_training_set, sideways_pairs
 from .loop import Log, Step, command_line, optimizers, resume, save_checkpoint, set_rates

@@ -24,7 +24,7 @@ from ..benchmarks.tabletop import FAMILIES, MODEL_SIZE, load_tabletop
 from ..measures.agreement import cosine
 from ..measures.intervals import bootstrap_mean, bootstrap_share, wilson
 from ..measures.matching import retrieval
-from ..models.clip import ASSETS, Clip
+from ..models import ASSETS, Clip
 from ..models.states import pool_grid, untrained
 from ..scoring.captions import side_examples
 from ..scoring.embeddings import image_embeddings

@@ -11,41 +11,55 @@ import torch
 from transformers import PreTrainedConfig
 
 from erragree_utils import load_clip, load_mllm
-from erragree_utils.models import ModelError
+from erragree_utils.models import ModelError, folders
 from erragree_utils.models.folders import (
     ASSETS,
     MAX_LAYERS,
-    check_name,
-    is_folder,
-    is_serious,
+    explained,
+    find_folder,
     refuse_code_of,
     refuse_unsafe,
+    require,
     what_is_wrong,
-    without_advice,
 )
 from erragree_utils.models.vision import load_vision
+
+SHIPPED = {"mini": "mini-clip"}
 
 
 @pytest.mark.parametrize("name", [None, 3, b"mini", "", "  ", ["mini"]])
 def test_what_is_no_name(name):
     with pytest.raises(ModelError, match="is not a name"):
-        check_name(name)
+        find_folder(name, SHIPPED)
 
 
-def test_names_are_texts_and_paths():
-    check_name("mini")
-    check_name(Path("mini"))
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "gone"])
+def test_names_of_no_folder_are_those_of_published_models(name):
+    assert find_folder(name, SHIPPED) is None
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "~nobody/x", "gone"])
-def test_names_that_no_file_system_takes_are_no_folders(name):
-    assert not is_folder(name)
+@pytest.mark.parametrize("name", [Path("x" * 300), "./a\0b", "~nobody/x", Path("gone")])
+def test_paths_are_folders_whether_they_exist_or_not(name):
+    with pytest.raises(ModelError, match="lacks config.json: give a folder"):
+        require(find_folder(name, SHIPPED), "config.json")
 
 
-def test_folders_are_found_also_at_home(tmp_path, monkeypatch):
+def test_folders_are_found_also_at_home_and_after_published_names(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
-    assert is_folder("~/model") and is_folder(tmp_path / "model")
+    for name in ("~/model", "model", tmp_path / "model"):
+        assert find_folder(name, SHIPPED).samefile(tmp_path / "model")
+    assert find_folder("model", SHIPPED, published=True) is None
+    assert find_folder("mini", SHIPPED) == ASSETS / "mini-clip"
+
+
+@pytest.mark.parametrize("kind", ["clip", "llava", "vision"])
+def test_a_mini_model_that_is_not_complete_says_how_to_make_it(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "ASSETS", tmp_path)
+    load = {"clip": load_clip, "llava": load_mllm, "vision": load_vision}[kind]
+    with pytest.raises(ModelError, match=rf"python -m erragree_utils\.training\.{kind}$"):
+        load("mini")
 
 
 class TestCode:
@@ -78,10 +92,12 @@ class TestCode:
         with pytest.raises(ModelError, match="owner/tower asks for code"):
             refuse_code_of("owner/tower")
 
-    def test_advice_to_run_it_is_not_passed_on(self):
-        assert without_advice("Re-run with weights_only=False") == ""
-        assert without_advice("Please pass trust_remote_code=True") == ""
-        assert without_advice("size mismatch") == "size mismatch"
+    @pytest.mark.parametrize("advice", ["with weights_only=False", "pass trust_remote_code=True"])
+    def test_advice_to_run_it_is_not_passed_on(self, advice):
+        for message, text in (("size mismatch", "OSError: size mismatch"), (advice, "")):
+            with pytest.raises(ModelError) as error, explained(lambda _, text: f"<{text}>"):
+                raise OSError(message)
+            assert str(error.value) == f"<{text}>"
 
 
 class PanicException(BaseException):
@@ -100,7 +116,8 @@ class PanicException(BaseException):
     ids=lambda value: type(value).__name__,
 )
 def test_what_goes_through_and_what_is_explained(error, serious):
-    assert is_serious(error) == serious
+    with pytest.raises(type(error) if serious else ModelError), explained(lambda _, text: text):
+        raise error
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from erragree_utils import load_clip
-from erragree_utils.models.clip import ASSETS
+from erragree_utils.models import ASSETS
 from erragree_utils.training import clip as training
 from erragree_utils.training.organisms import ORGANISMS, measure
 

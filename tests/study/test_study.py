@@ -18,15 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
-
-from erragree_utils import evaluate
-from erragree_utils.benchmarks import Benchmark, ImagePair, load_benchmark
-from erragree_utils.benchmarks.mmvp import QuestionPair
-from erragree_utils.scale import SCALES, get_scale
 from erragree_utils.scoring.runner import METHODS as RUNNERS
-from erragree_utils.study import study
-from erragree_utils.study.store import StoreError, read, setting_key
 from erragree_utils.study.study import (
     METHODS,
     TABLES,
@@ -39,6 +31,14 @@ from erragree_utils.study.study import (
     run,
     weights_digest,
 )
+from PIL import Image
+
+from erragree_utils import evaluate
+from erragree_utils.benchmarks import Benchmark, ImagePair, load_benchmark
+from erragree_utils.benchmarks.mmvp import QuestionPair
+from erragree_utils.scale import SCALES, get_scale
+from erragree_utils.study import study
+from erragree_utils.study.store import StoreError, read, setting_key
 
 N_SETS = 24
 
@@ -639,7 +639,7 @@ def test_a_warning_is_given_once_a_task_whatever_it_counts(bench, tmp_path):
 
 
 def test_a_batch_size_halved_for_memory_stays_halved_for_the_rest(bench, tmp_path):
-    from erragree_utils.models.device import in_batches
+    from erragree_utils.models.batches import in_batches
 
     class Small(Eye):
         """With room for three images."""

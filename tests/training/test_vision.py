@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from erragree_utils.models import ModelError
 from erragree_utils.models.vision import load_vision
 from erragree_utils.tabletop import patterns, render
 from erragree_utils.training import clip
@@ -125,8 +124,3 @@ def test_what_was_saved_loads_and_embeds_alike(trained, saved):
     assert embedded.shape == (4, SETTINGS.width) and embedded.dtype == np.float32
     assert np.abs(embedded - direct.numpy()).max() < 1e-4
     assert not list(saved.glob("*.bin"))
-
-
-def test_a_folder_without_weights_says_how_to_train_them(tmp_path):
-    with pytest.raises(ModelError, match="erragree_utils.training.vision"):
-        load_vision(tmp_path)

@@ -1,0 +1,82 @@
+"""Items in batches, each half as large as the last one where the memory is too small."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from tqdm.auto import tqdm
+
+from .device import is_out_of_memory
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class BatchSizeReduced(UserWarning):
+    """Memory was too small; `batch_size` is what `in_batches` goes on with."""
+
+    def __init__(self, batch_size: int):
+        super().__init__(f"out of memory: batch size reduced to {batch_size}")
+        self.batch_size = batch_size
+
+
+def in_batches(
+    items: Iterable[Item],
+    batch_size: int,
+    encode: Callable[[list[Item], int], Result],
+    *,
+    total: int | None = None,
+    progress: str | None = None,
+) -> list[Result]:
+    """What `encode` makes of each batch; out of memory halves the batch and goes on from there.
+
+    Items are drawn a batch at a time, so a generator that opens images holds one batch in memory.
+
+    Parameters
+    ----------
+    encode : callable
+        Takes a list of items and the index of the first.
+    total : int, optional
+        Number of items, for the progress bar.
+    progress : str, optional
+        Label of the progress bar; no bar without one.
+
+    Raises
+    ------
+    RuntimeError
+        If the memory is too small for one item.
+    """
+    if batch_size != int(batch_size) or batch_size < 1:
+        raise ValueError(f"batch_size must be a positive integer, not {batch_size!r}")
+    results: list[Result] = []
+    source, waiting, done = iter(items), [], 0
+    with tqdm(total=total, desc=progress, disable=progress is None, leave=False) as bar:
+        while True:
+            waiting += islice(source, max(0, batch_size - len(waiting)))
+            if not waiting:
+                return results
+            batch = waiting[:batch_size]
+            try:
+                results.append(encode(batch, done))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(batch) == 1:
+                    raise RuntimeError(
+                        "out of memory with a batch of one: close other programs that use the "
+                        "device, choose dtype='float16', a smaller model or device='cpu'"
+                    ) from error
+                batch_size = len(batch) // 2
+            else:
+                del waiting[: len(batch)]
+                done += len(batch)
+                bar.update(len(batch))
+                continue
+            # Outside the handler: the error's traceback held the tensors of the failed batch.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            warnings.warn(BatchSizeReduced(batch_size), stacklevel=5)

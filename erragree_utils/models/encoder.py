@@ -1,0 +1,97 @@
+"""What CLIP and the vision-only encoders share: images in, rows of unit length out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from ..checks import listed
+from .batches import in_batches
+from .device import format_name
+from .inputs import EncodeError, encodable, length
+
+
+class Encoder:
+    """An image encoder with its preprocessing."""
+
+    name: str
+    model: torch.nn.Module  # in evaluation mode, without gradients
+    preprocess: Callable[[Image.Image], torch.Tensor]  # to the model's input (3, H, W)
+    embed_dim: int
+    device: torch.device
+    dtype: torch.dtype  # of the computation; what comes out is always float32
+
+    def __post_init__(self) -> None:
+        self.model.eval().requires_grad_(False)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """The encoder in a few words."""
+        return f"{self.embed_dim}-d embeddings, {format_name(self.dtype)} on {self.device}"
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The model's image features (B, embed_dim), of any length."""
+        raise NotImplementedError
+
+    def embed_images(
+        self, images: Iterable[Image.Image], batch_size: int = 64, progress: bool = False
+    ) -> np.ndarray:
+        """Image embeddings, float32, shape (N, embed_dim), rows of unit length.
+
+        A generator is read a batch at a time. The batch is halved when the device's memory is too
+        small. An `EncodeError` names an image that is damaged or cannot be preprocessed.
+        """
+
+        def encode(batch: list[Image.Image], first: int) -> np.ndarray:
+            return self.unit(self.features(self.pixels(batch, first)), "image", first)
+
+        return self.gather(listed(images, "images"), batch_size, encode, progress)
+
+    def pixels(self, images: list[Image.Image], first: int) -> torch.Tensor:
+        """The model's inputs (B, 3, H, W); an image that cannot be read is named by its index."""
+        inputs = []
+        for index, image in enumerate(images, first):
+            image = encodable(image, index)
+            try:
+                inputs.append(self.preprocess(image))
+            except (ValueError, OSError, ZeroDivisionError) as error:
+                raise EncodeError(
+                    f"image {index} ({image.width} x {image.height} px) cannot be preprocessed: "
+                    f"{error}",
+                    index,
+                ) from error
+        return torch.stack(inputs).to(self.device, self.dtype)
+
+    def unit(self, features: torch.Tensor, kind: str, first: int) -> np.ndarray:
+        """Embeddings of unit length; one that is not finite is named by its index."""
+        out = F.normalize(features.float(), dim=-1).cpu().numpy()
+        finite = np.isfinite(out).all(axis=1)
+        if not finite.all():
+            index = first + int(finite.argmin())
+            raise EncodeError(
+                f"the embedding of {kind} {index} is not finite: the weights are damaged, or "
+                "dtype is too coarse (try dtype='float32')",
+                index,
+            )
+        return out
+
+    @torch.inference_mode()
+    def gather(
+        self,
+        items: Iterable[Any],
+        batch_size: int,
+        encode: Callable[[list, int], np.ndarray],
+        progress: bool = False,
+    ) -> np.ndarray:
+        """What `encode` makes of all items, a batch at a time, one below the other."""
+        label = "images" if progress else None
+        parts = in_batches(items, batch_size, encode, total=length(items), progress=label)
+        return np.concatenate(parts) if parts else np.zeros((0, self.embed_dim), np.float32)
