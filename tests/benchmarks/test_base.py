@@ -16,7 +16,6 @@ from erragree_utils.benchmarks import (
     ImagePair,
     load_benchmark,
 )
-from erragree_utils.benchmarks.base import read_items, warn_of_orientation
 
 
 def picture(level: int = 0, mode: str = "RGB") -> Image.Image:
@@ -73,23 +72,6 @@ def test_ones_own_photos_are_turned_and_published_ones_are_kept(tmp_path: Path):
         assert pair("p", sources=(source,), orientation="keep").images[0].size == (8, 6)
     with pytest.raises(BenchmarkError, match="'p': orientation is 'apply' or 'keep', not 'turn'"):
         pair("p", orientation="turn")
-
-
-def test_one_warning_tells_how_many_published_photos_a_viewer_would_turn(tmp_path: Path):
-    paths = [turned(tmp_path / f"{i}.jpeg") for i in range(3)]
-    picture().save(tmp_path / "plain.jpeg")
-    pairs = [pair(path.stem, sources=(path, tmp_path / "plain.jpeg")) for path in paths]
-    with pytest.warns(
-        UserWarning, match=r"toy: 3 of 4 images have an orientation.*0\.jpeg \(6\)"
-    ) as w:
-        warn_of_orientation("toy", pairs)
-    assert len(w) == 1
-
-
-@pytest.mark.filterwarnings("error")
-def test_there_is_none_for_plain_photos_nor_for_files_that_cannot_be_read(tmp_path: Path):
-    picture().save(tmp_path / "plain.jpeg")
-    warn_of_orientation("toy", [pair("p", sources=(tmp_path / "plain.jpeg", tmp_path / "gone"))])
 
 
 @pytest.mark.parametrize(
@@ -202,19 +184,3 @@ def test_options_reach_the_loader():
     assert bench[0].images[0].size == (32, 32)
     with pytest.raises(TypeError, match="no_such_option"):
         load_benchmark("whatsup-a", no_such_option=1)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"<html>quota</html>", "cannot be read as JSON"),
-        (b"\xff\xfe\x00", "cannot be read as JSON"),
-        (b'{"a": 1}', "holds a JSON dict"),
-        (b"[]", "empty list"),
-    ],
-)
-def test_a_wrong_json_file_says_what_was_expected_and_where(tmp_path: Path, content, message):
-    path = tmp_path / "data.json"
-    path.write_bytes(content)
-    with pytest.raises(BenchmarkError, match=rf"(?s)data\.json.*{message}.*expected.* of numbers"):
-        read_items(path, "numbers")

@@ -29,14 +29,10 @@ import pytest
 import requests
 from PIL import Image
 
-from erragree_utils.benchmarks import BenchmarkError, download, load_benchmark, mmvp
-from erragree_utils.benchmarks.download import (
-    CHUNK,
-    DownloadError,
-    RemoteFile,
-    cache_folder,
-    ensure,
-)
+from erragree_utils.benchmarks import BenchmarkError, load_benchmark, mmvp, transfer
+from erragree_utils.benchmarks.archive import CHUNK
+from erragree_utils.benchmarks.download import DownloadError, cache_folder, ensure
+from erragree_utils.benchmarks.transfer import RemoteFile
 
 BODY = np.random.default_rng(0).bytes(3 * CHUNK + 123)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -157,8 +153,8 @@ def server() -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """One attempt a call and no waiting, unless a test says otherwise."""
-    monkeypatch.setattr(download, "RETRIES", 0)
-    monkeypatch.setattr(download, "WAIT_S", 0.0)
+    monkeypatch.setattr(transfer, "RETRIES", 0)
+    monkeypatch.setattr(transfer, "WAIT_S", 0.0)
 
 
 @pytest.fixture
@@ -182,9 +178,8 @@ def remote(server: Server, reply: Reply | None = None, name: str = "f.bin", **kn
     return RemoteFile(name, url=f"{server.address}/{name}", **known)
 
 
-def get(file: RemoteFile, folder: Path, **options) -> bytes:
-    path, fresh = ensure(file, folder, progress=False, **options)
-    assert fresh
+def get(file: RemoteFile, folder: Path) -> bytes:
+    path = ensure(file, folder)
     assert not list(folder.glob("*.part*")), "a partial file was left"
     return path.read_bytes()
 
@@ -203,8 +198,8 @@ def started(folder: Path, content: bytes, tag: str | None = '"v1"', name: str = 
 def test_a_file_is_fetched_once(server: Server, tmp_path: Path):
     file = remote(server, size=len(BODY), sha256=SHA256)
     assert get(file, tmp_path / "new" / "folder") == BODY
-    path, fresh = ensure(file, tmp_path / "new" / "folder")
-    assert (path.read_bytes(), fresh, len(server.log)) == (BODY, False, 1)
+    path = ensure(file, tmp_path / "new" / "folder")
+    assert (path.read_bytes(), len(server.log)) == (BODY, 1)
 
 
 @pytest.mark.parametrize("offset", [1, 1000, CHUNK - 1, CHUNK, CHUNK + 1, len(BODY) - 1])
@@ -230,7 +225,7 @@ def test_a_line_that_is_cut_every_thousand_bytes_comes_to_its_end(server: Server
 def test_tries_in_vain_end_and_what_came_before_is_kept(server: Server, tmp_path: Path):
     file = remote(server, Reply(cuts=[1000, 0]))
     with pytest.raises(DownloadError, match=r"(?s)connection.*kept in .*f\.bin\.part.*by hand"):
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
     assert (tmp_path / "f.bin.part").read_bytes() == BODY[:1000]
     assert not (tmp_path / "f.bin").exists()
     assert get(file, tmp_path) == BODY
@@ -240,7 +235,7 @@ def test_tries_in_vain_end_and_what_came_before_is_kept(server: Server, tmp_path
 def test_tries_that_bring_nothing_are_repeated_so_many_times(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(download, "RETRIES", 2)
+    monkeypatch.setattr(transfer, "RETRIES", 2)
     assert get(remote(server, Reply(cuts=[0, 0])), tmp_path) == BODY
     assert len(server.log) == 3
 
@@ -256,11 +251,11 @@ def test_a_download_may_be_cut_at_any_byte_and_goes_on_from_any(server: Server, 
 def test_a_line_that_is_too_slow_is_given_up(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(download, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(transfer, "PATIENCE_S", 0.5)
     file = remote(server, Reply(piece=1, slow=0.05))
     began = time.monotonic()
     with pytest.raises(DownloadError, match=r"the line is too slow: \d+ bytes in \d s"):
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
     assert time.monotonic() - began < 5
     kept = (tmp_path / "f.bin.part").read_bytes()
     assert kept and BODY.startswith(kept)
@@ -271,10 +266,10 @@ def test_a_line_that_is_too_slow_is_given_up(
 def test_a_head_that_does_not_end_is_given_up(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(download, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(transfer, "PATIENCE_S", 0.5)
     began = time.monotonic()
     with pytest.raises(DownloadError, match="the line is too slow"):
-        ensure(remote(server, Reply(drip=0.05)), tmp_path, progress=False)
+        ensure(remote(server, Reply(drip=0.05)), tmp_path)
     assert time.monotonic() - began < 5
 
 
@@ -302,7 +297,7 @@ def test_an_interrupted_download_goes_on_behind_a_redirect(server: Server, tmp_p
 def test_redirects_in_a_circle_are_given_up(server: Server, tmp_path: Path):
     file = remote(server, redirect("/f.bin"))
     with pytest.raises(DownloadError, match="sends us on more than 10 times"):
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
     assert len(server.log) == 11
 
 
@@ -310,14 +305,14 @@ def test_redirects_in_a_circle_are_given_up(server: Server, tmp_path: Path):
 def test_more_than_the_file_can_be_long_is_not_written(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: dict
 ):
-    monkeypatch.setattr(download, "MAX_BYTES", 1000)
+    monkeypatch.setattr(transfer, "MAX_BYTES", 1000)
     file = remote(server, Reply(length=False), **known)
     with pytest.raises(DownloadError, match="more came than the file"):
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".f.bin.lock"]
     if not known:
         with pytest.raises(DownloadError, match=f"offers {len(BODY)} bytes; more than 1000"):
-            ensure(remote(server), tmp_path, progress=False)
+            ensure(remote(server), tmp_path)
 
 
 @pytest.mark.parametrize("host", ["plain", "Google Drive"])
@@ -328,7 +323,7 @@ def test_what_would_unfold_is_refused(internet: Server, tmp_path: Path, host: st
         bomb.disposition, file = "attachment", drive_file()
         internet.replies[DRIVE] = bomb
     with pytest.raises(DownloadError, match="sends the file packed .'gzip'."):
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".f.bin.lock"]
 
 
@@ -348,7 +343,7 @@ def test_an_error_in_json_is_not_taken_for_the_file(
 ):
     file = remote(server, Reply(body, content_type="application/json"), name)
     with pytest.raises(DownloadError, match=rf"(?s){message}"):
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [f".{name}.lock"]
     server.replies[f"/{name}"] = Reply(b'[[1, "a", "b"]]')
     assert get(file, tmp_path) == b'[[1, "a", "b"]]'
@@ -357,8 +352,9 @@ def test_an_error_in_json_is_not_taken_for_the_file(
 def test_a_killed_process_leaves_what_the_next_one_finishes(server: Server, tmp_path: Path):
     file = remote(server, Reply(slow=0.3))
     code = (
-        "from pathlib import Path; from erragree_utils.benchmarks.download import *;"
-        f"ensure(RemoteFile('f.bin', url={file.url!r}), Path({str(tmp_path)!r}), progress=False)"
+        "from pathlib import Path; from erragree_utils.benchmarks.download import ensure;"
+        "from erragree_utils.benchmarks.transfer import RemoteFile;"
+        f"ensure(RemoteFile('f.bin', url={file.url!r}), Path({str(tmp_path)!r}))"
     )
     child = subprocess.Popen([sys.executable, "-c", code])
     part = tmp_path / "f.bin.part"
@@ -406,7 +402,7 @@ def test_a_complete_partial_file_is_taken(server: Server, tmp_path: Path, known:
 def test_a_partial_file_longer_than_the_file_is_dropped(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(download, "RETRIES", 1)
+    monkeypatch.setattr(transfer, "RETRIES", 1)
     started(tmp_path, BODY + b"more")
     assert get(remote(server), tmp_path) == BODY
     started(tmp_path / "b", BODY + b"more")
@@ -416,19 +412,19 @@ def test_a_partial_file_longer_than_the_file_is_dropped(
 def test_a_truncated_file_without_a_length_is_found_by_its_size(server: Server, tmp_path: Path):
     file = remote(server, Reply(cuts=[1000, 0], length=False), size=len(BODY))
     with pytest.raises(DownloadError, match=f"lost after 1000 of {len(BODY)} bytes"):
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
     assert get(file, tmp_path) == BODY
 
 
 def test_a_file_of_another_size_is_refused_before_it_is_fetched(server: Server, tmp_path: Path):
     with pytest.raises(DownloadError, match=f"offers {len(BODY)} bytes instead of 5"):
-        ensure(remote(server, size=5), tmp_path, progress=False)
+        ensure(remote(server, size=5), tmp_path)
     assert not (tmp_path / "f.bin").exists()
 
 
 def test_a_wrong_checksum_is_refused_and_dropped(server: Server, tmp_path: Path):
     with pytest.raises(DownloadError, match=f"checksum {SHA256} instead of 000"):
-        ensure(remote(server, sha256="000"), tmp_path, progress=False)
+        ensure(remote(server, sha256="000"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".f.bin.lock"]
 
 
@@ -448,10 +444,10 @@ def test_a_wrong_checksum_is_refused_and_dropped(server: Server, tmp_path: Path)
 def test_a_refusal_says_why_and_how_to_get_the_file_by_hand(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, reason: str
 ):
-    monkeypatch.setattr(download, "RETRIES", 2)
+    monkeypatch.setattr(transfer, "RETRIES", 2)
     file = remote(server, Reply(status=status))
     with pytest.raises(DownloadError) as error:
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
     message = str(error.value)
     assert reason in message and str(status) in message
     assert f"open {file.url} in a browser and save the file as {tmp_path / 'f.bin'}" in message
@@ -472,40 +468,39 @@ def test_a_web_page_is_not_taken_for_the_file(
 ):
     page = Reply(body, content_type=content_type)
     with pytest.raises(DownloadError, match="web page.*not the file"):
-        ensure(remote(server, page), tmp_path, progress=False)
+        ensure(remote(server, page), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".f.bin.lock"]
 
 
 def test_an_empty_file_is_refused(server: Server, tmp_path: Path):
     with pytest.raises(DownloadError, match="empty"):
-        ensure(remote(server, Reply(b"")), tmp_path, progress=False)
+        ensure(remote(server, Reply(b"")), tmp_path)
 
 
 def test_without_a_network_the_error_says_so(server: Server, tmp_path: Path):
     file = RemoteFile("f.bin", url="http://127.0.0.1:1/f.bin")  # nobody listens at port 1
     with pytest.raises(DownloadError, match=r"(?s)cannot be reached: is there a network.*by hand"):
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
 
 
 def test_of_several_at_once_one_downloads(server: Server, tmp_path: Path):
     file = remote(server, Reply(slow=0.05))
-    fresh: list[bool] = []
+    paths: list[Path] = []
     threads = [
-        threading.Thread(target=lambda: fresh.append(ensure(file, tmp_path, progress=False)[1]))
-        for _ in range(4)
+        threading.Thread(target=lambda: paths.append(ensure(file, tmp_path))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(fresh) == [False, False, False, True]
+    assert [path.read_bytes() for path in paths] == [BODY] * 4
     assert len(server.log) == 1
 
 
 def test_a_cache_that_cannot_be_written_names_the_way_out(server: Server, tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DownloadError, match="ERRAGREE_CACHE"):
-        ensure(remote(server), tmp_path / "file" / "cache", progress=False)
+        ensure(remote(server), tmp_path / "file" / "cache")
 
 
 def test_the_environment_moves_the_cache(monkeypatch: pytest.MonkeyPatch):
@@ -556,7 +551,7 @@ def test_drive_downloads_are_resumed(internet: Server, tmp_path: Path):
     internet.replies[DRIVE] = Reply(PAGE.encode(), content_type="text/html; charset=utf-8")
     internet.replies[CONFIRMED] = attachment(cuts=[1000, 0])
     with pytest.raises(DownloadError, match=r"(?s)connection was lost.*drive\.google\.com/file/d/"):
-        ensure(drive_file(), tmp_path, progress=False)
+        ensure(drive_file(), tmp_path)
     assert not (tmp_path / "f.bin").exists()
     assert get(drive_file(), tmp_path) == BODY
     assert internet.ranges[-1] == "bytes=1000-"
@@ -565,7 +560,7 @@ def test_drive_downloads_are_resumed(internet: Server, tmp_path: Path):
 def test_a_drive_download_that_cannot_be_resumed_starts_afresh(internet: Server, tmp_path: Path):
     internet.replies[DRIVE] = attachment(cuts=[len(BODY) - 5, 0], ranges=False)
     with pytest.raises(DownloadError):
-        ensure(drive_file(), tmp_path, progress=False)
+        ensure(drive_file(), tmp_path)
     assert get(drive_file(), tmp_path) == BODY
 
 
@@ -573,14 +568,14 @@ def test_a_page_of_drive_without_end_is_not_read_to_its_end(internet: Server, tm
     page = Reply(b"<p>" * (1 << 20), content_type="text/html", length=False)
     internet.replies[DRIVE] = page
     with pytest.raises(DownloadError, match="more came than the file or page can be long"):
-        ensure(drive_file(), tmp_path, progress=False)
+        ensure(drive_file(), tmp_path)
 
 
 def test_the_quota_page_of_drive_is_explained(internet: Server, tmp_path: Path):
     page = b'<html><p class="uc-error-subcaption">Too many users have viewed this file.</p></html>'
     internet.replies[DRIVE] = Reply(page, content_type="text/html")
     with pytest.raises(DownloadError) as error:
-        ensure(drive_file(), tmp_path, progress=False)
+        ensure(drive_file(), tmp_path)
     message = str(error.value)
     assert "quota" in message and "Too many users" in message
     assert f"https://drive.google.com/file/d/{DRIVE_ID}/view" in message
@@ -593,13 +588,13 @@ def test_a_refusal_of_drive_says_how_to_get_the_file_by_hand(
 ):
     internet.replies[DRIVE] = Reply(status=status, content_type="text/html")
     with pytest.raises(DownloadError, match=r"Google Drive(.|\n)*by hand, open https://drive"):
-        ensure(drive_file(), tmp_path, progress=False)
+        ensure(drive_file(), tmp_path)
 
 
 def test_a_web_page_handed_out_as_an_attachment_is_found(internet: Server, tmp_path: Path):
     internet.replies[DRIVE] = attachment(b"<html>Sign in</html>")
     with pytest.raises(DownloadError, match="web page"):
-        ensure(drive_file(), tmp_path, progress=False)
+        ensure(drive_file(), tmp_path)
     assert not (tmp_path / "f.bin").exists()
 
 
@@ -608,7 +603,7 @@ def test_drive_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody listens there
     monkeypatch.setenv("no_proxy", "")
     with pytest.raises(DownloadError, match="is there a network"):
-        ensure(drive_file(), tmp_path, progress=False)
+        ensure(drive_file(), tmp_path)
 
 
 @pytest.fixture
@@ -637,7 +632,8 @@ def hub(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 64)
     monkeypatch.setattr(huggingface_hub.utils._http.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(mmvp, "_MMVP_CSV", replace(mmvp._MMVP_CSV, n_files=3))
+    small = replace(mmvp.DATA_SETS[MMVP], n_files=3)
+    monkeypatch.setitem(mmvp.DATA_SETS, MMVP, small)
     rows = "Index,Question,Options,Correct Answer\n"
     rows += "".join(f"{i},Is it red?,(a) Yes (b) No,({'ab'[i - 1]})\n" for i in (1, 2))
     files = {"Questions.csv": rows.encode()}
@@ -767,19 +763,19 @@ def files_in(folder: Path) -> set[str]:
 def test_an_archive_is_fetched_unpacked_and_not_kept(server: Server, tmp_path: Path):
     packed = tar_gz_of(CONTENT)
     file = remote(server, Reply(packed), "photos.tar.gz", unpacks_to="photos")
-    path, fresh = ensure(file, tmp_path, progress=False)
-    assert (path, fresh, len(files_in(path))) == (tmp_path / "photos", True, len(CONTENT))
+    path = ensure(file, tmp_path)
+    assert (path, len(files_in(path))) == (tmp_path / "photos", len(CONTENT))
     assert not (tmp_path / "photos.tar.gz").exists()
-    assert ensure(file, tmp_path) == (path, False)
+    assert ensure(file, tmp_path) == path
     assert len(server.log) == 1
 
 
 def test_an_archive_saved_by_hand_is_unpacked_without_a_request(server: Server, tmp_path: Path):
     file = remote(server, Reply(status=403), "photos.zip", unpacks_to="photos")
     with pytest.raises(DownloadError, match=rf"save the file as {tmp_path / 'photos.zip'} \(as it"):
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
     (tmp_path / "photos.zip").write_bytes(zip_of(CONTENT))
-    path, _ = ensure(file, tmp_path, progress=False)
+    path = ensure(file, tmp_path)
     assert len(files_in(path)) == len(CONTENT)
     assert len(server.log) == 1
 
@@ -788,16 +784,16 @@ def test_a_page_saved_by_hand_instead_of_the_archive_is_named(server: Server, tm
     file = remote(server, name="photos.zip", unpacks_to="photos")
     (tmp_path / "photos.zip").write_bytes(b"<html>quota</html>")
     with pytest.raises(DownloadError, match=r"photos\.zip is a web page.*there before: delete"):
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
 
 
 def test_a_damaged_archive_that_was_fetched_is_fetched_again(server: Server, tmp_path: Path):
     packed = zip_of({"photos/a": os.urandom(5000)})
     file = remote(server, Reply(packed[:3000]), "photos.zip", unpacks_to="photos")
     with pytest.raises(DownloadError, match="damaged"):
-        ensure(file, tmp_path, progress=False)
+        ensure(file, tmp_path)
     server.replies["/photos.zip"] = Reply(packed)
-    path, _ = ensure(file, tmp_path, progress=False)
+    path = ensure(file, tmp_path)
     assert files_in(path) == {"a"}
 
 

@@ -20,8 +20,8 @@ from PIL import Image
 
 from erragree_utils import load_clip
 from erragree_utils.benchmarks import Benchmark, BenchmarkError, ImageError, load_benchmark, mmvp
+from erragree_utils.benchmarks.base import QuestionPair
 from erragree_utils.benchmarks.download import DownloadError
-from erragree_utils.benchmarks.mmvp import QuestionPair
 from erragree_utils.measures.agreement import pair_cosines
 
 # Index, question, options, answer: as untidy as the published list.
@@ -573,7 +573,8 @@ def test_mmvp_is_fetched_once_into_the_cache(hub, stand_in, monkeypatch):
     for path in stand_in.root.iterdir():
         path.rename(hub.folder / path.name)
     (hub.folder / "README.md").write_text("not needed")
-    monkeypatch.setattr(mmvp, "_MMVP_CSV", replace(mmvp._MMVP_CSV, n_files=7))
+    small = replace(mmvp.DATA_SETS["MMVP/MMVP"], n_files=7)
+    monkeypatch.setitem(mmvp.DATA_SETS, "MMVP/MMVP", small)
     with pytest.raises(BenchmarkError, match="does not exist.*give download=True"):
         load_benchmark("mmvp", download=False)
     with pytest.warns(UserWarning, match="has 6 entries, mmvp as published has 300"):

@@ -12,8 +12,7 @@ from PIL import Image
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from erragree_utils.benchmarks import ImagePair
-from erragree_utils.benchmarks.mmvp import QuestionPair
+from erragree_utils.benchmarks import ImagePair, QuestionPair
 from erragree_utils.measures.metrics import summarize, summarize_sets
 from erragree_utils.plots import figures as plots
 

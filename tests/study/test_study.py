@@ -21,8 +21,7 @@ import pytest
 from PIL import Image
 
 from erragree_utils import evaluate
-from erragree_utils.benchmarks import Benchmark, ImagePair, load_benchmark
-from erragree_utils.benchmarks.mmvp import QuestionPair
+from erragree_utils.benchmarks import Benchmark, ImagePair, QuestionPair, load_benchmark
 from erragree_utils.scale import SCALES, get_scale
 from erragree_utils.scoring.runner import METHODS as RUNNERS
 from erragree_utils.study import study
