@@ -18,7 +18,7 @@ from itertools import combinations
 import numpy as np
 
 from . import places, shapes
-from .render import OBJECT_WIDTH
+from .trace import OBJECT_WIDTH
 
 TRAIN, TEST = 0x7261, 0x7465  # first words of the two families of random streams
 
