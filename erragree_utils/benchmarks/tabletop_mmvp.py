@@ -142,54 +142,11 @@ def candidates(
             question=contrast.question,
             options=contrast.options,
             sources=tuple(images[2 * place : 2 * place + 2]),
-            statements=statements(contrast),
+            statements=patterns.statements(contrast),
             lettered=False,
         )
         for place, (number, contrast) in enumerate(drawn.items())
     ]
-
-
-#: How a pattern's answers are stated: ``{name}`` is the thing, ``{other}`` the second one,
-#: ``{kind}`` the thing without its colour, ``{option}`` the answer.
-STATEMENTS: dict[str, tuple[str, str] | str] = {
-    "orientation": "the {name} looks to the {option}",
-    "state": "the {name} is {option}",
-    "quantity": "{option} things",
-    "relation": ("the {name} in front of the {other}", "the {name} behind the {other}"),
-    "colour": "the {option} {kind}",
-    "text": "the letter on the {name} is {option}",
-    "viewpoint": "the {name} seen from {option}",
-}
-#: The same where the pattern has several questions: by a word of the question.
-QUESTIONS = {
-    "spout": "the spout of the {name} points to the {option}",
-    "handle of": "the handle of the {name} is on the {option}",
-    "wear a hat": ("the {name} with a hat", "the {name} without a hat"),
-    "have handles": ("the {name} with handles", "the {name} without handles"),
-    "ball on top": ("the {name} with a ball on top", "the {name} without a ball on top"),
-    "have a lid": ("the {name} with a lid", "the {name} without a lid"),
-    "from the front": ("the {name} seen from the front", "the {name} seen from above"),
-    "top of": "the {name} with a {option} top",
-    "legs": "the {name} with {option} legs",
-    "back of": "the {name} with a {option} back",
-}
-
-
-def statements(contrast: patterns.Contrast) -> tuple[str, str]:
-    """What CLIP reads: the two answers of a contrast as statements, MMVP-VLM's way.
-
-    The mini CLIP's captions told places, counts, colours and relations, and never a state, a build,
-    a letter or a viewpoint: it knows no words for these.
-    """
-    special = (text for words, text in QUESTIONS.items() if words in contrast.question)
-    template = next(special, None) or STATEMENTS[contrast.pattern]
-    first, *others = contrast.scenes[0].things
-    ways = (template, template) if isinstance(template, str) else template
-    other = others[0].name if others else ""
-    return tuple(
-        way.format(name=first.name, kind=first.kind, other=other, option=option)
-        for way, option in zip(ways, contrast.options, strict=True)
-    )
 
 
 def blind_cosines(pairs: Iterable[QuestionPair], clip: Encoder, vision: Encoder) -> pd.DataFrame:

@@ -12,8 +12,10 @@ Training and benchmark never share an object, a combination or a seed:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -206,6 +208,11 @@ def opposite(scene: Scene) -> Scene:
     return replace(scene, things=(*changed, *others), relation=relation)
 
 
+def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
+    """One of the options, each as likely."""
+    return options[int(rng.integers(len(options)))]
+
+
 def draw_surrounding(
     rng: np.random.Generator,
     place: str | None = None,
@@ -279,8 +286,9 @@ def benchmark_set(
         Distance between the two things' centres, in scene units, where they stand side by side or
         one behind the other; by default :data:`BENCHMARK_GAP`.
     """
-    small, furniture = tuple(shapes.SMALL), tuple(shapes.FURNITURE)
-    kinds = draw_kinds(rng, (small, furniture if family == "a" else small), held_out=True)
+    kinds = draw_kinds(
+        rng, (shapes.SMALL, shapes.FURNITURE if family == "a" else shapes.SMALL), held_out=True
+    )
     things = [draw_thing(rng, kind, held_out=True) for kind in kinds]
     surrounding = draw_surrounding(rng, spread=BENCHMARK_SPREAD, lights=BENCHMARK_LIGHTS)
     view = surrounding["view"]
@@ -300,14 +308,13 @@ def training_scene(rng: np.random.Generator, place: str | None = None) -> Scene:
     What'sUp, the rest three things in free places. Distances and views vary more than in the
     benchmark.
     """
-    small, furniture = tuple(shapes.SMALL), tuple(shapes.FURNITURE)
     surrounding = draw_surrounding(rng, place, spread=1.6)
     roll = rng.random()
     if roll < 0.25:
         return _close_up(rng, surrounding, str(rng.choice(shapes.KINDS)))
     if roll < 0.85:
         with_furniture = bool(rng.random() < 0.5)
-        pools = (small, furniture if with_furniture else small)
+        pools = (shapes.SMALL, shapes.FURNITURE if with_furniture else shapes.SMALL)
         relation = str(rng.choice(RELATIONS_A if with_furniture else RELATIONS_B))
         first, second = (
             draw_thing(rng, k, held_out=False) for k in draw_kinds(rng, pools, held_out=False)
@@ -319,7 +326,7 @@ def training_scene(rng: np.random.Generator, place: str | None = None) -> Scene:
             view = replace(view, distance=view.distance - rng.uniform(0.0, 2.0))
         things = _shift(rng, things, view)
         return Scene(things, relation=relation, **{**surrounding, "view": view})
-    pools = (small, small, shapes.KINDS)
+    pools = (shapes.SMALL, shapes.SMALL, shapes.KINDS)
     things = [draw_thing(rng, k, held_out=False) for k in draw_kinds(rng, pools, held_out=False)]
     return Scene(_scatter(rng, things), **surrounding)
 

@@ -13,7 +13,7 @@ from erragree_utils import load_clip
 from erragree_utils.benchmarks import Benchmark, BenchmarkError, load_benchmark
 from erragree_utils.benchmarks import tabletop_mmvp as tm
 from erragree_utils.measures.agreement import pair_cosines
-from erragree_utils.tabletop.patterns import PATTERNS
+from erragree_utils.tabletop.patterns import PATTERNS, statements
 from erragree_utils.tabletop.scenes import is_held_out
 
 SIZE = 24
@@ -95,7 +95,7 @@ def test_the_two_statements_of_a_pair_name_its_thing_and_differ():
     for pattern in PATTERNS:
         for number in range(60):
             contrast = tm.draw_candidate(pattern, number)
-            first, second = tm.statements(contrast)
+            first, second = statements(contrast)
             assert first != second and "{" not in first + second
             if pattern != "quantity":
                 assert contrast.scenes[0].things[0].kind in first
