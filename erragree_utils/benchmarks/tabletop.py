@@ -190,7 +190,7 @@ def tabletop_things(
     drawn, labels = [], list(itertools.product(shapes.SMALL, shapes.COLOURS))
     for kind, colour in labels:
         thing = replace(scenes.draw_thing(rng, kind, held_out=True), colour=colour)
-        surrounding = scenes.draw_surrounding(rng)
-        surrounding["view"] = replace(surrounding["view"], distance=5.5, look_y=0.45)
-        drawn.append(Scene((thing,), **surrounding))
+        empty = scenes.draw_empty_scene(rng)
+        view = replace(empty.view, distance=5.5, look_y=0.45)
+        drawn.append(replace(empty, things=(thing,), view=view))
     return pictures(drawn, size), pd.DataFrame(labels, columns=["kind", "colour"])

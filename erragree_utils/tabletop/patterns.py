@@ -215,9 +215,9 @@ def _quantity(rng, held_out: bool) -> Contrast:
         for kind, (x, z) in zip(kinds, spots, strict=True)
     ]
     things = [things[i] for i in rng.permutation(3)]
-    surrounding = scenes.draw_surrounding(rng)
-    two, three = (scenes.Scene(tuple(things[:n]), **surrounding) for n in (2, 3))
-    return Contrast("quantity", QUANTITY, ("two", "three"), (two, three))
+    empty = scenes.draw_empty_scene(rng)
+    pair = tuple(replace(empty, things=tuple(things[:n])) for n in (2, 3))
+    return Contrast("quantity", QUANTITY, ("two", "three"), pair)
 
 
 def _relation(rng, held_out: bool) -> Contrast:
@@ -227,15 +227,13 @@ def _relation(rng, held_out: bool) -> Contrast:
         for kind in scenes.draw_kinds(rng, (shapes.SMALL, shapes.SMALL), held_out)
     ]
     side, step = pick(rng, (-0.55, 0.55)), rng.uniform(0.7, 1.0)
-    surrounding = scenes.draw_surrounding(rng)
-    near, far = (
-        scenes.Scene(
-            (replace(things[0], x=side, z=-z), replace(things[1], x=-side, z=z)), **surrounding
-        )
+    empty = scenes.draw_empty_scene(rng)
+    pair = tuple(
+        replace(empty, things=(replace(things[0], x=side, z=-z), replace(things[1], x=-side, z=z)))
         for z in (step, -step)
     )
     text = DEPTH.format(first=things[0].name, second=things[1].name)
-    return Contrast("relation", text, ("nearer", "further"), (near, far))
+    return Contrast("relation", text, ("nearer", "further"), pair)
 
 
 def _viewpoint(rng, held_out: bool) -> Contrast:
@@ -274,21 +272,15 @@ def _contrast(
 def _close_up(rng, kind: str, held_out: bool) -> Scene:
     """A thing seen from near, every second time, where there are such pairs, with another one."""
     furniture = kind in shapes.FURNITURE
-    near = rng.uniform(0.75, 1.0) if furniture else rng.uniform(0.5, 0.7)
-    surrounding = scenes.draw_surrounding(rng)
-    view = surrounding["view"]
-    surrounding["view"] = replace(
-        view, distance=view.distance * near, look_y=view.look_y * (0.4 + 0.6 * near)
-    )
-    thing = replace(
-        scenes.draw_thing(rng, kind, held_out), x=rng.uniform(-0.3, 0.3), z=rng.uniform(-0.2, 0.2)
-    )
+    share = rng.uniform(0.75, 1.0) if furniture else rng.uniform(0.5, 0.7)
+    empty = scenes.draw_empty_scene(rng)
+    thing = scenes.draw_thing(rng, kind, held_out)
+    thing = replace(thing, x=rng.uniform(-0.3, 0.3), z=rng.uniform(-0.2, 0.2))
     things = (thing,)
     others = [k for k in shapes.SMALL if k != kind and scenes.is_held_out_pair(k, kind) == held_out]
     if others and rng.random() < 0.5:
         other = scenes.draw_thing(rng, pick(rng, others), held_out)
         colours = [colour for colour in shapes.COLOURS if colour != thing.colour]
-        away = 1.5 if furniture else 1.15
-        side = -math.copysign(away, thing.x)
-        things += (replace(other, colour=pick(rng, colours), x=thing.x + side, z=0.5),)
-    return scenes.Scene(things, **surrounding)
+        x = thing.x - math.copysign(1.5 if furniture else 1.15, thing.x)
+        things += (replace(other, colour=pick(rng, colours), x=x, z=0.5),)
+    return replace(empty, things=things, view=empty.view.closer(share))

@@ -1,8 +1,8 @@
 """The kernel of the renderer: what a ray of light meets in a scene, and in which colour.
 
-Each object is a handful of primitives (:mod:`erragree_utils.tabletop.shapes`), signed distances
-that are marched inside its bounding box; the ground and the wall are planes with procedural
-textures. Points and vectors are tuples of three numbers.
+Each object is a handful of primitives (:mod:`.shapes`), signed distances that are marched inside
+its bounding box; ground and wall are planes with procedural textures. Points and vectors are tuples
+of three numbers.
 
 All compiled functions stand in this file: numba's cache does not see changes in other ones.
 
@@ -129,8 +129,7 @@ def _primitive_distance(row, p):
         sign = -1.0 if bx < 0.0 and ay < 0.0 else 1.0
         return sign * math.sqrt(min(ax * ax + ay * ay, bx * bx + by * by)) - r
     if kind == TORUS:  # ring radius a, tube radius b
-        q = radial - a
-        return math.sqrt(q * q + y * y) - b
+        return math.sqrt((radial - a) * (radial - a) + y * y) - b
     y -= min(max(y, -a), a)  # capsule: half length a, radius b
     return math.sqrt(radial * radial + y * y) - b
 
@@ -299,10 +298,7 @@ def _wall(plane, pictures, u, v):
 
 @_compiled
 def _normal(obj, primitives, p):
-    """The outward normal of an object at a point of its surface, in its own axes; not of length 1.
-
-    From differences at the corners of a tetrahedron.
-    """
+    """The outward normal of an object, in its axes and of any length, from four corners."""
     g = (0.0, 0.0, 0.0)
     for corner in CORNERS:
         d, _w = _distance(primitives, obj, _along(p, 0.004, corner))
