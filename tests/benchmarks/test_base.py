@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from erragree_utils import load_clip
 from erragree_utils.benchmarks import (
     BENCHMARKS,
     Benchmark,
     BenchmarkError,
     ImageError,
     ImagePair,
+    QuestionPair,
     load_benchmark,
 )
+from erragree_utils.measures.agreement import pair_cosines
 
 
 def picture(level: int = 0, mode: str = "RGB") -> Image.Image:
@@ -184,3 +187,38 @@ def test_options_reach_the_loader():
     assert bench[0].images[0].size == (32, 32)
     with pytest.raises(TypeError, match="no_such_option"):
         load_benchmark("whatsup-a", no_such_option=1)
+
+
+# --- question pairs ------------------------------------------------------------------------------
+
+
+def question_pair(**changes) -> QuestionPair:
+    fields = {"options": ("red", "blue"), "sources": (picture(1), picture(2))} | changes
+    return QuestionPair("p", "colour", "Is it red or blue?", **fields)
+
+
+def test_a_question_pair_serves_where_an_image_pair_does():
+    bench = Benchmark("toy", (question_pair(),))
+    assert (bench.relations, bench.n_sets) == (("colour",), 1)
+    assert bench[0].captions == ("Is it red or blue? red", "Is it red or blue? blue")
+    assert question_pair(statements=("a red mug", "a blue mug")).captions == (
+        "a red mug",
+        "a blue mug",
+    )
+    table = pair_cosines(load_clip("mini", device="cpu"), bench)
+    assert list(table["relation"]) == ["colour"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": ("red", "Red ")}, "two different options"),
+        ({"options": "ab"}, "two options"),
+        ({"sources": (picture(1),)}, "two sources"),
+        ({"statements": ("one",)}, "two statements"),
+        ({"first_listed": 2}, "first_listed is 0 or 1"),
+    ],
+)
+def test_what_is_no_question_pair_is_refused(changes, message):
+    with pytest.raises(ValueError, match=f"pair 'p'.*{message}"):
+        question_pair(**changes)
