@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +29,6 @@ def read_image(
 
     Parameters
     ----------
-    source : str, pathlib.Path, binary file or PIL.Image.Image
     orientation : {"apply", "keep"}
         Turn a photograph the way its orientation tag says, or take the pixels as they are stored.
     name : str, optional
@@ -61,18 +61,7 @@ def as_rgb(image: Image.Image, orientation: str = "apply", name: str = "the imag
 
     Transparent parts stand on white. Of 16 bits the upper 8 are taken. Floats between 0 and 1 are
     brightness; other floats and 32-bit integers have no known white and are refused.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Of any mode.
-    orientation, name
-        As in `read_image`.
-
-    Raises
-    ------
-    ImageError
-        If it is not an image, has no pixels, is damaged, or is of a mode that is not read.
+    `name` is what an ImageError calls it.
     """
     if orientation not in ORIENTATIONS:
         raise ValueError(f"orientation is 'apply' or 'keep', not {orientation!r}")
@@ -97,11 +86,12 @@ def as_rgb(image: Image.Image, orientation: str = "apply", name: str = "the imag
     return rgb
 
 
-def orientation_tag(image: Image.Image) -> int:
+def orientation_tag(image: Image.Image | Path) -> int:
     """How a photograph is to be turned (EXIF 2.32, tag 274): 1, not at all, to 8."""
     try:
-        tag = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a viewer does not mind broken EXIF
+        with nullcontext(image) if isinstance(image, Image.Image) else Image.open(image) as opened:
+            tag = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a viewer does not mind broken EXIF; a broken file is named when it is read
         return 1
     return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
 

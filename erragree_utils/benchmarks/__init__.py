@@ -6,19 +6,19 @@ from importlib import import_module
 from typing import Any
 
 from ..checks import brief
-from .base import Benchmark, BenchmarkError, ImageError, ImagePair
+from .base import Benchmark, BenchmarkError, ImageError, ImagePair, QuestionPair
 
-# Loaders are imported when asked for: a renderer or a download library costs nobody else time.
+# Module and function of each; imported when asked for: a renderer costs nobody else time.
 _LOADERS = {
-    "tabletop-a": ("erragree_utils.benchmarks.tabletop", "load_tabletop"),
-    "tabletop-b": ("erragree_utils.benchmarks.tabletop", "load_tabletop"),
-    "whatsup-a": ("erragree_utils.benchmarks.whatsup", "load_whatsup"),
-    "whatsup-b": ("erragree_utils.benchmarks.whatsup", "load_whatsup"),
-    "coco-spatial": ("erragree_utils.benchmarks.spatial", "load_spatial"),
-    "gqa-spatial": ("erragree_utils.benchmarks.spatial", "load_spatial"),
-    "mmvp": ("erragree_utils.benchmarks.mmvp", "load_mmvp"),
-    "mmvp-vlm": ("erragree_utils.benchmarks.mmvp", "load_mmvp_vlm"),
-    "tabletop-mmvp": ("erragree_utils.benchmarks.tabletop_mmvp", "load_tabletop_mmvp"),
+    "tabletop-a": ("tabletop", "load_tabletop"),
+    "tabletop-b": ("tabletop", "load_tabletop"),
+    "whatsup-a": ("whatsup", "load_whatsup"),
+    "whatsup-b": ("whatsup", "load_whatsup"),
+    "coco-spatial": ("spatial", "load_spatial"),
+    "gqa-spatial": ("spatial", "load_spatial"),
+    "mmvp": ("mmvp", "load_mmvp"),
+    "mmvp-vlm": ("mmvp", "load_mmvp_vlm"),
+    "tabletop-mmvp": ("tabletop_mmvp", "load_tabletop_mmvp"),
 }
 
 BENCHMARKS = tuple(_LOADERS)
@@ -29,17 +29,16 @@ __all__ = [
     "BenchmarkError",
     "ImageError",
     "ImagePair",
+    "QuestionPair",
     "load_benchmark",
 ]
 
 
 def load_benchmark(name: str, **options: Any) -> Benchmark:
-    """Load a benchmark.
+    """Load a benchmark, one of `BENCHMARKS`.
 
     Parameters
     ----------
-    name : str
-        One of `BENCHMARKS`.
     **options
         Passed to the loader. ``tabletop-*``: ``seed``, ``n_sets``, ``size`` (see
         `tabletop.load_tabletop`). ``whatsup-*``: ``folder``, ``download``, ``skip_incomplete``
@@ -49,20 +48,14 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
         ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep`` (see
         `tabletop_mmvp.load_tabletop_mmvp`).
 
-    Returns
-    -------
-    Benchmark
-
     Raises
     ------
-    ValueError
-        If the name is unknown; the message lists the known ones.
     BenchmarkError
-        If files are missing or are not in the published format.
+        If files are missing, are not in the published format, or contradict each other.
     erragree_utils.benchmarks.download.DownloadError
         If files could not be fetched; the message says how to get them by hand.
     """
     if not isinstance(name, str) or name not in _LOADERS:
         raise ValueError(f"unknown benchmark {brief(name)}; choose one of {', '.join(BENCHMARKS)}")
     module, function = _LOADERS[name]
-    return getattr(import_module(module), function)(name, **options)
+    return getattr(import_module(f".{module}", __name__), function)(name, **options)

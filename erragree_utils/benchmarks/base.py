@@ -1,18 +1,22 @@
-"""What every benchmark is made of: image pairs, each with the two captions that tell them apart."""
+"""What every benchmark is made of: pairs of images, each with the two texts that tell them apart.
+
+An :class:`ImagePair` has captions; a :class:`QuestionPair` has a question and two answers, and
+serves wherever an image pair does.
+"""
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from PIL import Image
 
-from ..images import ORIENTATIONS, ImageError, orientation_tag, read_image
+from ..images import ORIENTATIONS, ImageError, read_image
+
+Source = Path | Image.Image
 
 
 class BenchmarkError(ValueError):
@@ -20,87 +24,55 @@ class BenchmarkError(ValueError):
 
 
 class HasImages:
-    """What kinds of pairs share: `images`, opened from their `sources`."""
+    """What both kinds of pairs share: `images`, opened from their `sources`."""
 
     pair_id: str
-    sources: tuple[Path | Image.Image, ...]
+    sources: tuple[Source, ...]
     orientation: str
 
     @property
     def images(self) -> tuple[Image.Image, ...]:
-        """The images, RGB, as a viewer shows them (`images.as_rgb`), opened anew on each access.
+        """The images, RGB, opened anew on each access; an ImageError names the pair and the file.
 
-        With ``orientation="keep"`` the pixels are taken as they are stored: published benchmarks
-        have it, as the official What'sUp script does the same.
-
-        Raises
-        ------
-        ImageError
-            If an image is missing, damaged or of a kind that is not read; the message names the
-            pair and the file.
+        With ``orientation="keep"`` the pixels are taken as they are stored, as the official
+        What'sUp script does; otherwise a photograph is turned as a viewer would turn it.
         """
         return tuple(self._open(place, source) for place, source in enumerate(self.sources))
 
-    def _open(self, place: int, source: Path | Image.Image) -> Image.Image:
-        if isinstance(source, Image.Image):
-            file = getattr(source, "filename", "")
-            told = f"image {place} in memory" + (f" ({file})" if file else "")
+    def _open(self, place: int, source: Source) -> Image.Image:
+        if isinstance(source, Path):
+            name = f"the image {source}"
         else:
-            told = f"the image {source}"
-        return read_image(source, self.orientation, f"pair {self.pair_id!r}: {told}")
+            file = getattr(source, "filename", "")
+            name = f"image {place} in memory" + (f" ({file})" if file else "")
+        return read_image(source, self.orientation, f"pair {self.pair_id!r}: {name}")
 
-    def _settle(self, **counts: tuple[int, ...]) -> None:
-        """Make the named fields tuples, and refuse what is not captions or images.
-
-        Parameters
-        ----------
-        **counts
-            How many entries each field may have.
-
-        Raises
-        ------
-        BenchmarkError, ImageError
-            They name the pair and the entry.
-        """
+    def _settle(self, **counts: range) -> None:
+        """Make the named fields tuples; refuse a wrong count, or what is no text or image."""
+        where = f"pair {self.pair_id!r}"
         for field, allowed in counts.items():
             value = getattr(self, field)
-            if isinstance(value, str | bytes | Path | Image.Image) or not isinstance(
-                value, Iterable
-            ):
-                value = (value,)
-            value = tuple(value)
+            single = isinstance(value, str | bytes | Path | Image.Image)
+            value = (value,) if single or not isinstance(value, Iterable) else tuple(value)
             if len(value) not in allowed:
-                raise BenchmarkError(
-                    f"pair {self.pair_id!r} needs {' or '.join(_NUMBERS[n] for n in allowed)} "
-                    f"{field}, it has {len(value)}"
-                )
+                needed = " or ".join(("one", "two")[n - 1] for n in allowed)
+                raise BenchmarkError(f"{where} needs {needed} {field}, it has {len(value)}")
+            for place, entry in enumerate(value):
+                kind = type(entry).__name__
+                if field == "sources" and not isinstance(entry, str | Path | Image.Image):
+                    raise ImageError(
+                        f"{where}: image {place} is a {kind}, not a path or a PIL image; arrays "
+                        "become images by PIL.Image.fromarray"
+                    )
+                if field != "sources" and not isinstance(entry, str):
+                    raise BenchmarkError(f"{where}: {field}[{place}] is a {kind}, not a text")
             if field == "sources":
-                value = tuple(self._source(place, source) for place, source in enumerate(value))
-            else:
-                for place, text in enumerate(value):
-                    if not isinstance(text, str):
-                        raise BenchmarkError(
-                            f"pair {self.pair_id!r}: {field}[{place}] is a {type(text).__name__}, "
-                            "not a text"
-                        )
+                value = tuple(Path(entry) if isinstance(entry, str) else entry for entry in value)
             object.__setattr__(self, field, value)
         if self.orientation not in ORIENTATIONS:
             raise BenchmarkError(
-                f"pair {self.pair_id!r}: orientation is 'apply' or 'keep', not {self.orientation!r}"
+                f"{where}: orientation is 'apply' or 'keep', not {self.orientation!r}"
             )
-
-    def _source(self, place: int, source: Any) -> Path | Image.Image:
-        if isinstance(source, str | Path):
-            return Path(source)
-        if not isinstance(source, Image.Image):
-            raise ImageError(
-                f"pair {self.pair_id!r}: image {place} is a {type(source).__name__}, not a path or "
-                "a PIL image; arrays become images by PIL.Image.fromarray"
-            )
-        return source
-
-
-_NUMBERS = {1: "one", 2: "two"}
 
 
 @dataclass(frozen=True)
@@ -112,33 +84,107 @@ class ImagePair(HasImages):
 
     Parameters
     ----------
-    pair_id : str
-        Unique in the benchmark.
     set_id : str
         Shared by the pairs of one set (What'sUp: two pairs, four images of the same two objects).
     relation : str
         What the pair is about, such as ``"left/right"``; for single images the true relation.
-    captions : tuple of two str
     sources : tuple of one or two pathlib.Path or PIL.Image.Image
         Files are opened when `images` is read, not before.
     orientation : {"apply", "keep"}
         Whether `images` turns photographs as their orientation tags say.
-
-    Raises
-    ------
-    BenchmarkError, ImageError
-        If there are not two captions, or not one or two sources, or they are of other kinds.
     """
 
     pair_id: str
     set_id: str
     relation: str
     captions: tuple[str, str]
-    sources: tuple[Path | Image.Image, ...]
+    sources: tuple[Source, ...]
     orientation: str = "apply"
 
     def __post_init__(self) -> None:
-        self._settle(captions=(2,), sources=(1, 2))
+        self._settle(captions=range(2, 3), sources=range(1, 3))
+
+
+@dataclass(frozen=True)
+class QuestionPair(HasImages):
+    """Two images that differ in one respect, a question about it, and the answer each image has.
+
+    Image `i`'s answer is ``options[i]``.
+
+    Parameters
+    ----------
+    pattern : str
+        Visual pattern, such as ``"orientation"``; also the pair's `relation`.
+    question : str
+        Empty where there are statements alone (MMVP-VLM).
+    sources, orientation
+        As in `ImagePair`; two sources.
+    statements : tuple of two str, optional
+        The answers as statements, for models that match an image with a text.
+    first_listed : {0, 1}
+        Which option is listed first: (a) in print. It must not depend on the image.
+    lettered : bool
+        Whether a model is asked the `multiple_choice`, with letters for its options, or the
+        question alone, which then has to name them.
+    """
+
+    pair_id: str
+    pattern: str
+    question: str
+    options: tuple[str, str]
+    sources: tuple[Source, Source]
+    statements: tuple[str, str] | None = None
+    first_listed: int = 0
+    lettered: bool = True
+    orientation: str = "apply"
+
+    def __post_init__(self) -> None:
+        two = range(2, 3)
+        stated = {} if self.statements is None else {"statements": two}
+        self._settle(options=two, sources=two, **stated)
+        if plain(self.options[0]) == plain(self.options[1]):
+            raise BenchmarkError(
+                f"pair {self.pair_id!r} needs two different options, not {self.options!r}"
+            )
+        if self.first_listed not in (0, 1):
+            raise BenchmarkError(f"pair {self.pair_id!r}: first_listed is 0 or 1")
+
+    @property
+    def set_id(self) -> str:
+        """A pair is a set of its own."""
+        return self.pair_id
+
+    @property
+    def relation(self) -> str:
+        """What tables are grouped by: the pattern."""
+        return self.pattern
+
+    @property
+    def captions(self) -> tuple[str, str]:
+        """What CLIP reads: the statements or, without them, the question followed by the answer."""
+        if self.statements is not None:
+            return self.statements
+        return tuple(f"{self.question} {option}" for option in self.options)
+
+    @property
+    def listed(self) -> tuple[str, str]:
+        """The options in the order of print, which is the same for both images."""
+        return self.options if self.first_listed == 0 else self.options[::-1]
+
+    @property
+    def multiple_choice(self) -> str:
+        """The question with its options, as the publisher's script asks it."""
+        return f"{self.question} (a) {self.listed[0]} (b) {self.listed[1]}".strip()
+
+    @property
+    def prompt(self) -> str:
+        """What a multimodal language model is asked; the same for both images."""
+        return self.multiple_choice if self.lettered else self.question
+
+
+def plain(text: str) -> str:
+    """A text without case, spacing and final punctuation, to tell whether two say the same."""
+    return " ".join(text.casefold().split()).rstrip(" .?!")
 
 
 @dataclass(frozen=True, repr=False)
@@ -149,16 +195,10 @@ class Benchmark(Sequence[ImagePair]):
     ----------
     name : str
         The name `load_benchmark` knows it by.
-    pairs : tuple of ImagePair
-    description : str
-        One sentence for people.
+    pairs : tuple of ImagePair or QuestionPair
+        With different `pair_id`.
     source : str
         Where it comes from: a folder and its publisher, or the seed of generated images.
-
-    Raises
-    ------
-    ValueError
-        If two pairs have the same `pair_id`.
     """
 
     name: str
@@ -177,9 +217,6 @@ class Benchmark(Sequence[ImagePair]):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __iter__(self) -> Iterator[ImagePair]:
-        return iter(self.pairs)
-
     @overload
     def __getitem__(self, index: int) -> ImagePair: ...
 
@@ -188,7 +225,7 @@ class Benchmark(Sequence[ImagePair]):
 
     def __getitem__(self, index: int | slice) -> ImagePair | Benchmark:
         if isinstance(index, slice):
-            return self._with(self.pairs[index])
+            return replace(self, pairs=self.pairs[index])
         return self.pairs[index]
 
     def __repr__(self) -> str:
@@ -206,20 +243,13 @@ class Benchmark(Sequence[ImagePair]):
         return len({pair.set_id for pair in self.pairs})
 
     def select(self, relation: str) -> Benchmark:
-        """The pairs of one relation.
-
-        Raises
-        ------
-        ValueError
-            If no pair has this relation; the message lists those that occur.
-        """
-        chosen = tuple(pair for pair in self.pairs if pair.relation == relation)
-        if not chosen:
+        """The pairs of one relation."""
+        if relation not in self.relations:
             raise ValueError(
                 f"benchmark {self.name!r} has no relation {relation!r}; "
                 f"choose one of {', '.join(map(repr, self.relations))}"
             )
-        return self._with(chosen)
+        return replace(self, pairs=tuple(p for p in self.pairs if p.relation == relation))
 
     def with_wrong_images(self, seed: int = 0) -> Benchmark:
         """The same captions, each with a random image of another set.
@@ -227,15 +257,6 @@ class Benchmark(Sequence[ImagePair]):
         It comes from a pair of the same relation, as either of its two images (for pairs of one
         image: from any other set). A control in which no reader can be better than chance, unless
         the captions alone tell the answer.
-
-        Parameters
-        ----------
-        seed : int
-
-        Raises
-        ------
-        ValueError
-            If there is no other set to take images from.
         """
         rng, pairs = np.random.default_rng(seed), []
         for pair in self.pairs:
@@ -253,112 +274,4 @@ class Benchmark(Sequence[ImagePair]):
             drawn = (others[i].sources for i in rng.integers(len(others), size=len(pair.sources)))
             wrong = tuple(sources[int(rng.integers(len(sources)))] for sources in drawn)
             pairs.append(replace(pair, sources=wrong))
-        return Benchmark(
-            f"{self.name} with wrong images", tuple(pairs), self.description, self.source
-        )
-
-    def _with(self, pairs: tuple[ImagePair, ...]) -> Benchmark:
-        return Benchmark(self.name, pairs, self.description, self.source)
-
-
-def read_items(path: Path, item: str) -> list[Any]:
-    """The list in a benchmark's JSON file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-    item : str
-        What an entry looks like, for messages.
-
-    Raises
-    ------
-    BenchmarkError
-        If the file is not JSON, or not a list with entries.
-    """
-    expected = f"expected a JSON list of {item}"
-    try:
-        items = json.loads(path.read_text(encoding="utf-8"))
-    # Both not UTF-8 and not JSON are ValueErrors; thousands of brackets end the recursion.
-    except (ValueError, OSError, RecursionError) as error:
-        raise BenchmarkError(f"{path} cannot be read as JSON ({error}): {expected}") from error
-    if not isinstance(items, list):
-        raise BenchmarkError(f"{path} holds a JSON {type(items).__name__}: {expected}")
-    if not items:
-        raise BenchmarkError(f"{path} holds an empty list: {expected}")
-    return items
-
-
-def report_incomplete(
-    problems: list[str], left_out: int, total: int, unit: str, skip: bool, where: Path
-) -> None:
-    """Refuse what is incomplete, or warn that it is left out.
-
-    Parameters
-    ----------
-    problems : list of str
-        What is missing, an entry each; nothing happens when it is empty.
-    left_out, total : int
-        How many of how many units are affected.
-    unit : str
-        Their name in the plural, such as ``"sets"``.
-    skip : bool
-        Warn instead of raising, unless nothing would be left.
-    where : pathlib.Path
-        The folder with the images.
-
-    Raises
-    ------
-    BenchmarkError
-    """
-    if not problems:
-        return
-    shown = "\n".join(f"  {problem}" for problem in problems[:10])
-    more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
-    if skip and left_out < total:
-        warnings.warn(
-            f"left out {left_out} of {total} {unit} that are not complete:\n{shown}{more}",
-            stacklevel=2,
-        )
-        return
-    hint = "" if skip else f"Complete them, or give skip_incomplete=True to leave those {unit} out."
-    raise BenchmarkError(
-        f"{left_out} of {total} {unit} are not complete (images are looked for in {where}):\n"
-        f"{shown}{more}\n{hint}".rstrip()
-    )
-
-
-def warn_of_orientation(name: str, pairs: Iterable[HasImages]) -> None:
-    """Warn, once, if a published benchmark has photographs that a viewer would turn.
-
-    Their pixels are kept (``orientation="keep"``). A file that cannot be read is none of them.
-    """
-    sources = {str(source): source for pair in pairs for source in pair.sources}
-    turned = [source for source in sources.values() if _tag(source) != 1]
-    if turned:
-        example = getattr(turned[0], "name", "an image in memory")
-        warnings.warn(
-            f"{name}: {len(turned)} of {len(sources)} images have an orientation tag, such as "
-            f"{example} ({_tag(turned[0])}). Their pixels are taken as they are stored, as in the "
-            "publisher's script; a viewer turns them.",
-            stacklevel=3,
-        )
-
-
-def _tag(source: Path | Image.Image) -> int:
-    if isinstance(source, Image.Image):
-        return orientation_tag(source)
-    try:
-        with Image.open(source) as image:
-            return orientation_tag(image)
-    except Exception:  # it is named when its pixels are read
-        return 1
-
-
-def warn_of_count(name: str, found: int, published: int, path: Path) -> None:
-    """Warn if a downloaded list does not have the number of entries that was published."""
-    if found != published:
-        warnings.warn(
-            f"{path} has {found} entries, {name} as published has {published}: numbers may differ "
-            "from those in papers. If the download is to blame, delete the file and load again.",
-            stacklevel=2,
-        )
+        return replace(self, name=f"{self.name} with wrong images", pairs=tuple(pairs))

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .base import (
-    Benchmark,
-    BenchmarkError,
-    ImagePair,
+from .base import Benchmark, BenchmarkError, ImagePair
+from .published import (
+    published_folder,
     read_items,
     report_incomplete,
     warn_of_count,
     warn_of_orientation,
 )
-from .download import RemoteFile, published_folder
+from .transfer import RemoteFile
 from .whatsup import CACHE, PAGE
 
 _ITEM = "[image id, true caption, false caption]"
@@ -32,7 +31,9 @@ RELATIONS = ("left", "right", "top", "bottom", "above", "below", "front", "behin
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
+    """One of the two lists of photographs."""
+
     title: str
     json: dict[str, RemoteFile]
     n_items: dict[str, int]
@@ -41,7 +42,7 @@ class _Source:
 
 
 SOURCES = {
-    "coco-spatial": _Source(
+    "coco-spatial": Source(
         title="COCO-spatial: where an object is in a photo, or two objects to each other",
         json={
             "one": RemoteFile("coco_qa_one_obj.json", drive_id="1RsMdpE9mmwnK4zzMPpC1-wTU_hNis-dq"),
@@ -58,7 +59,7 @@ SOURCES = {
         ),
         digits=12,
     ),
-    "gqa-spatial": _Source(
+    "gqa-spatial": Source(
         title="GQA-spatial: where an object is in a photo, or two objects to each other",
         json={
             "one": RemoteFile("vg_qa_one_obj.json", drive_id="1ARMRzRdohs9QTr1gpIfzyUzvW20wYp_p"),
@@ -84,6 +85,8 @@ def load_spatial(
 ) -> Benchmark:
     """COCO-spatial or GQA-spatial: one image an entry, with a true and a false caption.
 
+    Every entry is a set of its own; its relation is the true one.
+
     Parameters
     ----------
     name : str
@@ -97,21 +100,6 @@ def load_spatial(
         Leave out entries whose image is missing, with a warning, instead of raising.
     objects : {"all", "one", "two"}
         Entries about one object, about two, or both.
-
-    Returns
-    -------
-    Benchmark
-        Every entry is a pair of captions with one image, and a set of its own; its relation is the
-        true one.
-
-    Raises
-    ------
-    ValueError
-        If `objects` is none of the three.
-    BenchmarkError
-        If files are missing or are not in the published format.
-    download.DownloadError
-        If files could not be fetched.
     """
     if objects not in ("all", "one", "two"):
         raise ValueError(f"objects is {objects!r}; choose one of 'all', 'one', 'two'")
@@ -129,17 +117,17 @@ def load_spatial(
             _pair(item, f"{part}-{number:04d}", source, root, f"{path}, entry {number}")
             for number, item in enumerate(items)
         ]
-    # Unlike `Path.is_file`, this takes names that no file system takes.
-    kept = [pair for pair in pairs if os.path.isfile(pair.sources[0])]
-    problems = [
-        f"{pair.pair_id}: the image {pair.sources[0].name} is missing"
+    problems = {
+        pair.pair_id: [f"the image {pair.sources[0].name} is missing"]
         for pair in pairs
+        # Unlike `Path.is_file`, this takes names that no file system takes.
         if not os.path.isfile(pair.sources[0])
-    ]
+    }
+    kept = tuple(pair for pair in pairs if pair.pair_id not in problems)
     images = root / source.images.result
-    report_incomplete(problems, len(problems), len(pairs), "entries", skip_incomplete, images)
+    report_incomplete(problems, len(pairs), "entries", skip_incomplete, images)
     warn_of_orientation(name, kept)
-    return Benchmark(name, tuple(kept), source.title, f"{PAGE}, read from {root}")
+    return Benchmark(name, kept, source.title, f"{PAGE}, read from {root}")
 
 
 def true_relation(true: str, false: str) -> str:
@@ -153,16 +141,15 @@ def true_relation(true: str, false: str) -> str:
     return next((word for word in RELATIONS if word in differing), " ".join(differing))
 
 
-def _pair(item: Any, pair_id: str, source: _Source, root: Path, where: str) -> ImagePair:
-    if not (
-        isinstance(item, list)
-        and len(item) == 3
-        and isinstance(item[0], int | str)
-        and re.fullmatch(r"\w+", str(item[0]))  # it becomes part of a path
-        and all(isinstance(caption, str) for caption in item[1:])
-    ):
-        raise BenchmarkError(f"{where}: expected {_ITEM}, found {str(item)[:200]}")
-    image_id, true, false = item
+def _pair(item: Any, pair_id: str, source: Source, root: Path, where: str) -> ImagePair:
+    match item:
+        # The id becomes part of a path.
+        case [int() | str() as image_id, str(true), str(false)] if re.fullmatch(
+            r"\w+", str(image_id)
+        ):
+            pass
+        case _:
+            raise BenchmarkError(f"{where}: expected {_ITEM}, found {str(item)[:200]}")
     if true == false:
         raise BenchmarkError(f"{where}: the true and the false caption are the same: {true!r}")
     image = root / source.images.result / f"{str(image_id).zfill(source.digits)}.jpg"

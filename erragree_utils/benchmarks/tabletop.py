@@ -1,12 +1,13 @@
 """Tabletop benchmarks: What'sUp's two controlled subsets, made of rendered scenes.
 
 Same interface as the real ones: sets of four images that differ in the relation alone, as two pairs
-that share a `set_id`.
+that share a `set_id`. Training shows no scene of these random streams.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -14,60 +15,48 @@ import pandas as pd
 from PIL import Image
 
 from ..tabletop import captions, render, scenes, shapes
+from ..tabletop.scenes import Scene
 from .base import Benchmark, ImagePair
 
 #: Pixels a side at which the mini models see the world.
 MODEL_SIZE = 80
 FAMILIES = {"tabletop-a": "a", "tabletop-b": "b"}
-#: The two pairs of a set: places of their images among the relations, and what they are about.
-PAIRS = {
-    "a": (((0, 1), "left/right"), ((2, 3), "on/under")),
-    "b": (((0, 1), "left/right"), ((2, 3), "front/behind")),
-}
+#: What the two pairs of a set are about; they show its first two scenes and its last two.
+RELATIONS = {"a": ("left/right", "on/under"), "b": ("left/right", "front/behind")}
 
 
 def tabletop_sets(
     name: str, seed: int = 0, n_sets: int = 100, gap: float | None = None
-) -> list[tuple[scenes.Scene, ...]]:
-    """The scenes of a tabletop benchmark: `n_sets` sets of four, each of its own two objects.
-
-    Raises
-    ------
-    ValueError
-        For a name that is not a tabletop benchmark, a gap that is not positive, no sets, or more
-        than half as many as there are (so that drawing them ends soon).
-    """
+) -> list[tuple[Scene, ...]]:
+    """The scenes of a tabletop benchmark: `n_sets` sets of four, each of its own two objects."""
     if name not in FAMILIES:
         raise ValueError(f"no tabletop benchmark {name!r}; there are {', '.join(FAMILIES)}")
-    available = len(_combinations(FAMILIES[name])) * len(shapes.COLOURS) ** 2
-    if not 1 <= n_sets <= available // 2:
-        raise ValueError(f"n_sets must lie between 1 and {available // 2}, got {n_sets}")
+    family = FAMILIES[name]
+    kinds = itertools.product(shapes.SMALL, shapes.FURNITURE if family == "a" else shapes.SMALL)
+    drawable = sum((a < b or family == "a") and scenes.is_held_out_pair(a, b) for a, b in kinds)
+    most = drawable * len(shapes.COLOURS) ** 2 // 2  # half of all, so that drawing them ends soon
+    if not 1 <= n_sets <= most:
+        raise ValueError(f"n_sets must lie between 1 and {most}, got {n_sets}")
     if gap is not None and gap <= 0:
         raise ValueError(f"gap must be positive, got {gap}")
-    rng = np.random.default_rng((scenes.TEST, seed, ord(FAMILIES[name])))
-    sets: dict[tuple[str, ...], tuple[scenes.Scene, ...]] = {}
+    rng = np.random.default_rng((scenes.TEST, seed, ord(family)))
+    sets: dict[tuple[str, ...], tuple[Scene, ...]] = {}
     while len(sets) < n_sets:
-        four = scenes.benchmark_set(FAMILIES[name], rng, gap)
+        four = scenes.benchmark_set(family, rng, gap)
         sets.setdefault(tuple(sorted(thing.name for thing in four[0].things)), four)
     return list(sets.values())
 
 
-def _combinations(family: str) -> list[tuple[str, str]]:
-    """Pairs of kinds that this family of benchmark sets can show."""
-    second = shapes.FURNITURE if family == "a" else shapes.SMALL
-    return [
-        pair
-        for pair in itertools.product(shapes.SMALL, second)
-        if pair[0] < pair[1] or family == "a"
-        if scenes.is_held_out_pair(*pair)
-    ]
+def pictures(drawn: Iterable[Scene], size: int, supersample: int = 2) -> list[Image.Image]:
+    """The scenes, rendered."""
+    return [Image.fromarray(image) for image in render.render_many(drawn, size, supersample)]
 
 
 def load_tabletop(
     name: str,
     seed: int = 0,
     n_sets: int = 100,
-    size: int | None = None,
+    size: int = MODEL_SIZE,
     supersample: int = 2,
     gap: float | None = None,
     relation: str | None = None,
@@ -79,12 +68,10 @@ def load_tabletop(
     name : {"tabletop-a", "tabletop-b"}
         A: a small object left of, right of, on and under a piece of furniture. B: two small
         objects, one left of, right of, in front of and behind the other.
-    seed : int
-        Random stream; no training scene comes from any of these streams.
     n_sets : int
         Sets of four images; each shows another pair of coloured objects.
-    size : int, optional
-        Pixels a side; by default what the mini models read. Figures use 336 and more.
+    size : int
+        Pixels a side. Figures use 336 and more.
     supersample : int
         Rays per side of a pixel at edges.
     gap : float, optional
@@ -92,53 +79,51 @@ def load_tabletop(
         benchmark's own.
     relation : str, optional
         Make these pairs alone, as `select` would choose them, in half the time.
-
-    Returns
-    -------
-    Benchmark
-        Two pairs for each set, or one.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name or relation, or a number that is not positive.
     """
-    size = MODEL_SIZE if size is None else size
     sets = tabletop_sets(name, seed, n_sets, gap)
-    made = [(places, r) for places, r in PAIRS[FAMILIES[name]] if relation in (None, r)]
-    if not made:
+    whole = RELATIONS[FAMILIES[name]]
+    if relation not in (None, *whole):
         raise ValueError(f"{name!r} has no relation {relation!r}")
-    scenes_of = [four[p] for four in sets for places, _ in made for p in places]
-    pictures = render.render_many(scenes_of, size, supersample)
-    images = iter([Image.fromarray(p) for p in pictures])
-    pairs = []
-    for i, four in enumerate(sets):
-        first, second = (thing.name for thing in four[0].things)
-        for places, named in made:
-            pairs.append(
-                ImagePair(
-                    pair_id=f"{i:04d}-{named}",
-                    set_id=f"{i:04d}",
-                    relation=named,
-                    captions=tuple(
-                        captions.benchmark_caption(first, second, four[p].relation) for p in places
-                    ),
-                    sources=tuple(next(images) for _ in places),
-                )
-            )
-    what = "What'sUp A" if FAMILIES[name] == "a" else "What'sUp B"
+    contrasts = [
+        (f"{i:04d}", about, two)
+        for i, four in enumerate(sets)
+        for about, two in zip(whole, (four[:2], four[2:]), strict=True)
+        if relation in (None, about)
+    ]
     return Benchmark(
-        name=name,
-        pairs=tuple(pairs),
-        description=f"{n_sets} sets of four rendered images after {what}",
-        source=f"tabletop world, seed {seed}, {size} px",
+        name,
+        _rendered(contrasts, size, supersample),
+        f"{n_sets} sets of four rendered images after What'sUp {FAMILIES[name].upper()}",
+        f"tabletop world, seed {seed}, {size} px",
+    )
+
+
+def _rendered(
+    contrasts: list[tuple[str, str, tuple[Scene, Scene]]], size: int, supersample: int = 2
+) -> tuple[ImagePair, ...]:
+    """The pairs of these set ids, relations and scenes."""
+    images = pictures([scene for _, _, two in contrasts for scene in two], size, supersample)
+    return tuple(
+        ImagePair(
+            pair_id=f"{set_id}-{about}",
+            set_id=set_id,
+            relation=about,
+            captions=tuple(
+                captions.benchmark_caption(*(thing.name for thing in scene.things), scene.relation)
+                for scene in two
+            ),
+            sources=tuple(images[2 * place : 2 * place + 2]),
+        )
+        for place, (set_id, about, two) in enumerate(contrasts)
     )
 
 
 def load_changes(
-    name: str, what: str, seed: int = 0, n_sets: int = 100, size: int | None = None
+    name: str, what: str, seed: int = 0, n_sets: int = 100, size: int = MODEL_SIZE
 ) -> Benchmark:
     """Pairs in which one object changes its colour or kind and nothing moves: a control.
+
+    Both captions say *to the left of*; the relation is ``"colour"`` or ``"kind"``.
 
     Parameters
     ----------
@@ -150,62 +135,35 @@ def load_changes(
         objects for which there is no such kind is left out, and another drawn.
     seed, n_sets, size
         As in `load_tabletop`.
-
-    Returns
-    -------
-    Benchmark
-        One pair for each set, of the relation ``"colour"`` or ``"kind"``; both captions say *to the
-        left of*.
-
-    Raises
-    ------
-    ValueError
-        As `load_tabletop`; also if `what` is neither.
     """
     if what not in ("colour", "kind"):
         raise ValueError(f"cannot change {what!r}; choose 'colour' or 'kind'")
     rng = np.random.default_rng((scenes.TEST, seed, ord(what[0])))
-    drawn = []
-    for scene, choices in _changeable(name, what, seed, n_sets):
+    contrasts = []
+    for i, (scene, choices) in enumerate(_changeable(name, what, seed, n_sets)):
         changed = replace(scene.things[0], **{what: str(rng.choice(choices))})
-        drawn += [scene, replace(scene, things=(changed, scene.things[1]))]
-    pictures = render.render_many(drawn, MODEL_SIZE if size is None else size)
-    images = [Image.fromarray(p) for p in pictures]
-    pairs = [
-        ImagePair(
-            pair_id=f"{i:04d}-{what}",
-            set_id=f"{i:04d}",
-            relation=what,
-            captions=tuple(
-                captions.benchmark_caption(*(t.name for t in scene.things), scene.relation)
-                for scene in drawn[2 * i : 2 * i + 2]
-            ),
-            sources=tuple(images[2 * i : 2 * i + 2]),
-        )
-        for i in range(n_sets)
-    ]
+        two = scene, replace(scene, things=(changed, scene.things[1]))
+        contrasts.append((f"{i:04d}", what, two))
     return Benchmark(
-        name=f"{name}-{what}",
-        pairs=tuple(pairs),
-        description=f"{n_sets} pairs in which one object has another {what}",
-        source=f"tabletop world, seed {seed}",
+        f"{name}-{what}",
+        _rendered(contrasts, size),
+        f"{n_sets} pairs in which one object has another {what}",
+        f"tabletop world, seed {seed}",
     )
 
 
-def _changeable(
-    name: str, what: str, seed: int, n_sets: int
-) -> list[tuple[scenes.Scene, list[str]]]:
+def _changeable(name: str, what: str, seed: int, n_sets: int) -> list[tuple[Scene, list[str]]]:
     """First scenes of sets, and what their first thing may become; sets without are skipped."""
-    drawn = n_sets
+    n_drawn = n_sets
     while True:
-        firsts = [four[0] for four in tabletop_sets(name, seed, drawn)]
-        found = [(scene, choices) for scene in firsts if (choices := _choices(scene, what))]
-        if len(found) >= n_sets:
-            return found[:n_sets]
-        drawn += n_sets - len(found)
+        firsts = [four[0] for four in tabletop_sets(name, seed, n_drawn)]
+        changeable = [(scene, choices) for scene in firsts if (choices := _choices(scene, what))]
+        if len(changeable) >= n_sets:
+            return changeable[:n_sets]
+        n_drawn += n_sets - len(changeable)
 
 
-def _choices(scene: scenes.Scene, what: str) -> list[str]:
+def _choices(scene: Scene, what: str) -> list[str]:
     thing, other = scene.things
     if what == "colour":
         return [colour for colour in shapes.COLOURS if colour not in (thing.colour, other.colour)]
@@ -217,30 +175,22 @@ def _choices(scene: scenes.Scene, what: str) -> list[str]:
 
 
 def tabletop_things(
-    seed: int = 0, size: int | None = None
+    seed: int = 0, size: int = MODEL_SIZE
 ) -> tuple[list[Image.Image], pd.DataFrame]:
     """Every small kind of object in every colour, alone and near, to ask a model what it is.
-
-    Parameters
-    ----------
-    seed : int
-        Decides instance, place and light. Instances are those that no training scene shows.
-    size : int, optional
-        Pixels a side; by default what the mini models read.
 
     Returns
     -------
     images : list of PIL.Image.Image
+        Of instances that no training scene shows.
     labels : pandas.DataFrame
         ``kind`` and ``colour`` of each.
     """
     rng = np.random.default_rng((scenes.TEST, seed, len(shapes.KINDS)))
-    drawn = []
-    for kind, colour in itertools.product(shapes.SMALL, shapes.COLOURS):
+    drawn, labels = [], list(itertools.product(shapes.SMALL, shapes.COLOURS))
+    for kind, colour in labels:
         thing = replace(scenes.draw_thing(rng, kind, held_out=True), colour=colour)
-        surrounding = scenes.draw_surrounding(rng)
-        surrounding["view"] = replace(surrounding["view"], distance=5.5, look_y=0.45)
-        drawn.append(scenes.Scene((thing,), **surrounding))
-    pictures = render.render_many(drawn, MODEL_SIZE if size is None else size)
-    labels = [(s.things[0].kind, s.things[0].colour) for s in drawn]
-    return [Image.fromarray(p) for p in pictures], pd.DataFrame(labels, columns=["kind", "colour"])
+        empty = scenes.draw_empty_scene(rng)
+        view = replace(empty.view, distance=5.5, look_y=0.45)
+        drawn.append(replace(empty, things=(thing,), view=view))
+    return pictures(drawn, size), pd.DataFrame(labels, columns=["kind", "colour"])

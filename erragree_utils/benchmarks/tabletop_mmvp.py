@@ -12,17 +12,16 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from ..measures.agreement import cosine
-from ..tabletop import patterns, render, scenes
-from .base import Benchmark, BenchmarkError
-from .mmvp import QuestionPair
-from .tabletop import MODEL_SIZE
+from ..tabletop import patterns, scenes
+from .base import Benchmark, BenchmarkError, QuestionPair
+from .tabletop import MODEL_SIZE, pictures
 
 #: The numbers of the mined candidates, by seed and pattern.
 RECORD = Path(__file__).parent.parent / "assets" / "tabletop-mmvp.json"
@@ -35,70 +34,53 @@ Images = Sequence[tuple[Image.Image, Image.Image]]
 Keep = Callable[[Images], Sequence[bool]]
 
 
+class Encoder(Protocol):
+    """What mining asks of `Clip`, `Vision` or alike."""
+
+    def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Embeddings, float (N, D)."""
+
+
 def load_tabletop_mmvp(
     name: str = "tabletop-mmvp",
     seed: int = 0,
     n_pairs: int = 40,
-    size: int | None = None,
+    size: int = MODEL_SIZE,
     supersample: int = 2,
     keep: Keep | None = None,
     mined: bool = True,
 ) -> Benchmark:
-    """Question pairs of MMVP's nine visual patterns, rendered.
+    """Question pairs of MMVP's nine visual patterns, rendered; `n_pairs` for each in turn.
+
+    `pair_id` is the pattern and the candidate's number; `source` says whether the pairs are mined.
 
     Parameters
     ----------
-    name : str
-        ``"tabletop-mmvp"``.
-    seed : int
-        Random stream; no training scene comes from any of these streams.
-    n_pairs : int
-        Pairs of each pattern.
-    size : int, optional
-        Pixels a side; by default what the mini models read. Figures use 336 and more. Pairs that
-        are on record stay the same at any size.
+    size : int
+        Pixels a side. Figures use 336 and more; pairs that are on record stay the same.
     supersample : int
         Rays per side of a pixel at edges.
     keep : callable, optional
         Chooses among candidates instead of the record: takes a list of pairs of images, at the size
         the mini models read, and returns for each whether to keep it. See `keep_blind`.
     mined : bool
-        False gives the first candidates as they come.
-
-    Returns
-    -------
-    Benchmark
-        Of `QuestionPair`, `n_pairs` for each pattern in turn. `pair_id` is the pattern and the
-        candidate's number; `source` says whether the pairs are mined.
-
-    Warns
-    -----
-    UserWarning
-        If mined pairs of this seed are not on record: the first candidates are given.
-
-    Raises
-    ------
-    ValueError
-        For a number that is not positive.
-    BenchmarkError
-        If the record has fewer pairs than asked for, or `keep` finds too few among `TRIES`
-        candidates a pair.
+        False gives the first candidates as they come; so does, with a warning, a seed of which no
+        mined pairs are on record.
     """
     if n_pairs < 1:
         raise ValueError(f"n_pairs must be positive, got {n_pairs}")
+    numbers, how = {p: list(range(n_pairs)) for p in patterns.PATTERNS}, "not mined"
     if keep is not None:
-        chosen = {p: _search(p, seed, n_pairs, keep) for p in patterns.PATTERNS}
-        how = "mined now"
-    else:
-        chosen, how = _recorded(seed, n_pairs) if mined else (None, "not mined")
-        if chosen is None:
-            chosen = {pattern: range(n_pairs) for pattern in patterns.PATTERNS}
+        numbers, how = {p: _search(p, seed, n_pairs, keep) for p in numbers}, "mined now"
+    elif mined and (record := _record(seed, n_pairs)):
+        numbers = {p: record["seeds"][str(seed)][p][:n_pairs] for p in numbers}
+        how = "mined: cosine above {clip_above} under {clip}, below {vision_below} under {vision}"
+        how = how.format(**record)
     pairs = [
         pair
-        for pattern, numbers in chosen.items()
-        for pair in candidates(pattern, numbers, seed, size, supersample)
+        for pattern in numbers
+        for pair in candidates(pattern, numbers[pattern], seed, size, supersample)
     ]
-    size = MODEL_SIZE if size is None else size
     return Benchmark(
         name,
         tuple(pairs),
@@ -107,14 +89,34 @@ def load_tabletop_mmvp(
     )
 
 
-def draw_candidate(pattern: str, number: int, seed: int = 0) -> patterns.Contrast:
-    """Candidate `number` of a pattern: the same whichever others are drawn.
+def _record(seed: int, n_pairs: int) -> dict | None:
+    """The record, if it has enough mined pairs of this seed; None, with a warning, if none."""
+    record = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {"seeds": {}}
+    numbers = record["seeds"].get(str(seed))
+    if numbers is None:
+        warnings.warn(
+            f"no mined pairs of seed {seed} are on record (seeds with them: "
+            f"{', '.join(record['seeds']) or 'none'}): the first candidates are given. Give "
+            "keep=keep_blind(clip, vision) to mine now, or mined=False if you want candidates",
+            stacklevel=4,
+        )
+        return None
+    if set(numbers) != set(patterns.PATTERNS):
+        raise BenchmarkError(
+            f"{RECORD} was written for other patterns: run python tools/mine_tabletop.py again"
+        )
+    few = [p for p in patterns.PATTERNS if len(numbers[p]) < n_pairs]
+    if few:
+        raise BenchmarkError(
+            f"{RECORD.name} has {len(numbers[few[0]])} mined pairs of the pattern {few[0]!r} for "
+            f"seed {seed}: ask for no more, give keep=keep_blind(clip, vision), or record more "
+            "with tools/mine_tabletop.py"
+        )
+    return record
 
-    Raises
-    ------
-    KeyError
-        For a pattern that does not exist.
-    """
+
+def draw_candidate(pattern: str, number: int, seed: int = 0) -> patterns.Contrast:
+    """Candidate `number` of a pattern: the same whichever others are drawn."""
     if pattern not in patterns.PATTERNS:
         raise KeyError(f"no pattern {pattern!r}; there are {', '.join(patterns.PATTERNS)}")
     place = list(patterns.PATTERNS).index(pattern)
@@ -126,27 +128,13 @@ def candidates(
     pattern: str,
     numbers: Iterable[int],
     seed: int = 0,
-    size: int | None = None,
+    size: int = MODEL_SIZE,
     supersample: int = 2,
 ) -> list[QuestionPair]:
-    """The candidates of these numbers, rendered.
-
-    Parameters
-    ----------
-    pattern : str
-        A key of `patterns.PATTERNS`.
-    numbers : iterable of int
-    seed, size, supersample
-        As in `load_tabletop_mmvp`.
-    """
-    numbers = list(numbers)
-    drawn = [draw_candidate(pattern, number, seed) for number in numbers]
-    pictures = render.render_many(
-        [scene for contrast in drawn for scene in contrast.scenes],
-        MODEL_SIZE if size is None else size,
-        supersample,
-    )
-    images = [Image.fromarray(picture) for picture in pictures]
+    """The candidates of these numbers, rendered."""
+    drawn = {number: draw_candidate(pattern, number, seed) for number in numbers}
+    flat = [scene for contrast in drawn.values() for scene in contrast.scenes]
+    images = pictures(flat, size, supersample)
     return [
         QuestionPair(
             pair_id=f"{pattern}-{number:04d}",
@@ -154,75 +142,15 @@ def candidates(
             question=contrast.question,
             options=contrast.options,
             sources=tuple(images[2 * place : 2 * place + 2]),
-            statements=statements(contrast),
+            statements=patterns.statements(contrast),
             lettered=False,
         )
-        for place, (number, contrast) in enumerate(zip(numbers, drawn, strict=True))
+        for place, (number, contrast) in enumerate(drawn.items())
     ]
 
 
-# --- statements ----------------------------------------------------------------------------------
-
-
-#: How a pattern's answers are stated: ``{name}`` is the thing, ``{other}`` the second one,
-#: ``{kind}`` the thing without its colour, ``{option}`` the answer.
-STATEMENTS: dict[str, tuple[str, str] | str] = {
-    "orientation": "the {name} looks to the {option}",
-    "state": "the {name} is {option}",
-    "quantity": "{option} things",
-    "relation": ("the {name} in front of the {other}", "the {name} behind the {other}"),
-    "colour": "the {option} {kind}",
-    "text": "the letter on the {name} is {option}",
-    "viewpoint": "the {name} seen from {option}",
-}
-#: The same where the pattern has several questions: by a word of the question.
-QUESTIONS = {
-    "spout": "the spout of the {name} points to the {option}",
-    "handle of": "the handle of the {name} is on the {option}",
-    "wear a hat": ("the {name} with a hat", "the {name} without a hat"),
-    "have handles": ("the {name} with handles", "the {name} without handles"),
-    "ball on top": ("the {name} with a ball on top", "the {name} without a ball on top"),
-    "have a lid": ("the {name} with a lid", "the {name} without a lid"),
-    "from the front": ("the {name} seen from the front", "the {name} seen from above"),
-    "top of": "the {name} with a {option} top",
-    "legs": "the {name} with {option} legs",
-    "back of": "the {name} with a {option} back",
-}
-
-
-def statements(contrast: patterns.Contrast) -> tuple[str, str]:
-    """What CLIP reads: the two answers of a contrast as statements, MMVP-VLM's way.
-
-    The mini CLIP's captions told places, counts, colours and relations, and never a state, a build,
-    a letter or a viewpoint: it knows no words for these.
-
-    Raises
-    ------
-    KeyError
-        If no statement is known for the contrast's question.
-    """
-    special = (text for words, text in QUESTIONS.items() if words in contrast.question)
-    template = next(special, None) or STATEMENTS[contrast.pattern]
-    first, *others = contrast.scenes[0].things
-    ways = (template, template) if isinstance(template, str) else template
-    other = others[0].name if others else ""
-    return tuple(
-        way.format(name=first.name, kind=first.kind, other=other, option=option)
-        for way, option in zip(ways, contrast.options, strict=True)
-    )
-
-
-# --- mining --------------------------------------------------------------------------------------
-
-
-def blind_cosines(pairs: Sequence[Any], clip: Any, vision: Any) -> pd.DataFrame:
+def blind_cosines(pairs: Iterable[QuestionPair], clip: Encoder, vision: Encoder) -> pd.DataFrame:
     """Cosine between the two images of each pair under two encoders.
-
-    Parameters
-    ----------
-    pairs : sequence of QuestionPair or alike
-    clip, vision : Clip, Vision or alike
-        With ``embed_images(images) -> (N, D)``.
 
     Returns
     -------
@@ -230,54 +158,26 @@ def blind_cosines(pairs: Sequence[Any], clip: Any, vision: Any) -> pd.DataFrame:
         ``pair_id``, ``pattern``, ``clip_cosine``, ``vision_cosine``; a row for each pair.
     """
     pairs = list(pairs)
-    found = _cosines([pair.images for pair in pairs], clip, vision)
+    by_clip, by_vision = _cosines([pair.images for pair in pairs], clip, vision)
     return pd.DataFrame({
         "pair_id": [pair.pair_id for pair in pairs],
         "pattern": [pair.pattern for pair in pairs],
-        "clip_cosine": found[0],
-        "vision_cosine": found[1],
+        "clip_cosine": by_clip,
+        "vision_cosine": by_vision,
     })  # fmt: skip
 
 
-def select_blind(
-    pairs: Sequence[Any],
-    clip: Any,
-    vision: Any,
-    clip_above: float = 0.95,
-    vision_below: float = 0.6,
-) -> list[Any]:
-    """The pairs that CLIP takes for nearly the same image and a vision-only encoder does not.
+def keep_blind(
+    clip: Encoder, vision: Encoder, clip_above: float = 0.95, vision_below: float = 0.6
+) -> Keep:
+    """What `load_tabletop_mmvp` takes as `keep`: which pairs `clip` alone takes for nearly alike.
 
-    Parameters
-    ----------
-    pairs, clip, vision
-        As in `blind_cosines`.
-    clip_above, vision_below : float
-        Cosines must be strictly above and below; by default as Tong et al. 2024, section 3.1.
-
-    Returns
-    -------
-    list
-        In the order they came.
-    """
-    pairs = list(pairs)
-    table = blind_cosines(pairs, clip, vision)
-    blind = (table["clip_cosine"] > clip_above) & (table["vision_cosine"] < vision_below)
-    return [pair for pair, keep in zip(pairs, blind, strict=True) if keep]
-
-
-def keep_blind(clip: Any, vision: Any, clip_above: float = 0.95, vision_below: float = 0.6) -> Keep:
-    """What `load_tabletop_mmvp` takes as `keep`: `select_blind` on images.
-
-    Parameters
-    ----------
-    clip, vision, clip_above, vision_below
-        As in `select_blind`.
+    Their cosines are strictly above and below; by default as Tong et al. 2024, section 3.1.
     """
 
     def keep(images: Images) -> np.ndarray:
-        first, second = _cosines(images, clip, vision)
-        return (first > clip_above) & (second < vision_below)
+        by_clip, by_vision = _cosines(images, clip, vision)
+        return (by_clip > clip_above) & (by_vision < vision_below)
 
     return keep
 
@@ -286,11 +186,6 @@ def find_blind(pattern: str, seed: int, n_pairs: int, keep: Keep) -> tuple[list[
     """Numbers of the first candidates that `keep` keeps, and how many were looked at.
 
     Fewer than `n_pairs` if `TRIES` candidates for each pair do not hold as many.
-
-    Raises
-    ------
-    ValueError
-        If `keep` does not return a decision for each pair.
     """
     kept: list[int] = []
     looked, step = 0, max(8, 2 * n_pairs)
@@ -310,44 +205,16 @@ def find_blind(pattern: str, seed: int, n_pairs: int, keep: Keep) -> tuple[list[
 
 
 def _search(pattern: str, seed: int, n_pairs: int, keep: Keep) -> list[int]:
-    found, looked = find_blind(pattern, seed, n_pairs, keep)
-    if len(found) < n_pairs:
+    numbers, looked = find_blind(pattern, seed, n_pairs, keep)
+    if len(numbers) < n_pairs:
         raise BenchmarkError(
-            f"keep found {len(found)} of {n_pairs} pairs of the pattern {pattern!r} among {looked} "
-            "candidates: loosen its thresholds, or ask for fewer pairs"
+            f"keep found {len(numbers)} of {n_pairs} pairs of the pattern {pattern!r} among "
+            f"{looked} candidates: loosen its thresholds, or ask for fewer pairs"
         )
-    return found
+    return numbers
 
 
-def _cosines(images: Images, clip: Any, vision: Any) -> tuple[np.ndarray, np.ndarray]:
+def _cosines(images: Images, clip: Encoder, vision: Encoder) -> tuple[np.ndarray, np.ndarray]:
     flat = [image for pair in images for image in pair]
     embedded = (model.embed_images(flat) for model in (clip, vision))
     return tuple(cosine(rows[::2], rows[1::2]) for rows in embedded)
-
-
-def _recorded(seed: int, n_pairs: int) -> tuple[dict[str, list[int]] | None, str]:
-    """The mined numbers on record and a word on them; None if there are none for this seed."""
-    record = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {"seeds": {}}
-    numbers = record["seeds"].get(str(seed))
-    if numbers is None:
-        known = ", ".join(record["seeds"]) or "none"
-        warnings.warn(
-            f"no mined pairs of seed {seed} are on record (seeds with them: {known}): the first "
-            "candidates are given. Give keep=keep_blind(clip, vision) to mine now, or mined=False "
-            "if you want candidates",
-            stacklevel=4,
-        )
-        return None, "not mined"
-    if set(numbers) != set(patterns.PATTERNS):
-        raise BenchmarkError(
-            f"{RECORD} was written for other patterns: run python tools/mine_tabletop.py again"
-        )
-    few = [p for p in patterns.PATTERNS if len(numbers[p]) < n_pairs]
-    if few:
-        raise BenchmarkError(
-            f"{RECORD.name} has {len(numbers[few[0]])} mined pairs of the pattern {few[0]!r} for "
-            f"seed {seed}: ask for no more, give keep=keep_blind(clip, vision), or record more "
-            "with tools/mine_tabletop.py"
-        )
-    how = "mined: cosine above {clip_above} under {clip}, below {vision_below} under {vision}"
-    return {p: numbers[p][:n_pairs] for p in patterns.PATTERNS}, how.format(**record)

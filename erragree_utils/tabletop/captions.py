@@ -17,12 +17,12 @@ from itertools import permutations
 from typing import TYPE_CHECKING
 
 from . import places, shapes
-from .scenes import OPPOSITE
+from .scenes import OPPOSITE, pick
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .scenes import Scene
+    from .scenes import Scene, Thing
 
 #: Share of training captions, of scenes with two or three things, that state a relation.
 RELATION_SHARE = 0.35
@@ -75,7 +75,7 @@ PLAIN = Wording()
 
 def benchmark_caption(first: str, second: str, relation: str) -> str:
     """What'sUp's plain caption: ``"A red mug to the left of a blue table"``."""
-    return f"A {first} {WORDS[relation][0]} {_with_article(second)}"
+    return f"A {first} {WORDS[relation][0]} {with_article(second)}"
 
 
 def training_caption(
@@ -93,8 +93,8 @@ def training_caption(
     text = None
     if w.landmarks and rng.random() < w.landmarks:
         text = _by_landmarks(scene, rng, window)
-    if text is None:
-        text = _relation(scene, rng, w) if rng.random() < w.relations else None
+    if text is None and rng.random() < w.relations:
+        text = _relation(scene, rng, w)
     text = text or _listing(scene, rng)
     opening = str(rng.choice(_OPENINGS))
     tail = places.PLACES[scene.place].phrase if rng.random() < PLACE_SHARE else ""
@@ -104,10 +104,38 @@ def training_caption(
     return " ".join(part for part in (opening, text, tail, when) if part)
 
 
+def with_article(name: str) -> str:
+    """``"a red mug"``, ``"an orange table"``."""
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
 def from_across(text: str) -> str:
     """The text as someone across the table says it: left and right exchanged."""
     swapped = {"left": "right", "right": "left"}
     return " ".join(swapped.get(word, word) for word in text.split())
+
+
+def relations(scene: Scene) -> list[tuple[Thing, str, Thing]]:
+    """Every true statement of a relation between two things, where it is plain to see."""
+    return [
+        (a, relation, b)
+        for a, b in permutations(scene.things, 2)
+        if (relation := relation_between(a, b))
+    ]
+
+
+def relation_between(a: Thing, b: Thing) -> str | None:
+    """How thing `a` stands to thing `b` for the viewer; None where it is not plain to see."""
+    dx, dz = a.x - b.x, a.z - b.z
+    if abs(dx) < _SIDE and abs(dz) < _DEPTH:  # one spot: a small thing on or under furniture
+        if a.kind in shapes.FURNITURE or b.kind not in shapes.FURNITURE:
+            return None
+        return "on" if a.y > b.y else "under"
+    if abs(dx) >= max(_SIDE, 1.3 * abs(dz)):
+        return "left of" if dx < 0 else "right of"
+    if abs(dz) >= max(_DEPTH, 1.3 * abs(dx)):
+        return "in front of" if dz < 0 else "behind"
+    return None
 
 
 def states_relation(caption: str, relations: Collection[str] = tuple(WORDS)) -> bool:
@@ -134,14 +162,10 @@ def vocabulary(wording: Wording = PLAIN) -> tuple[str, ...]:
     return tuple(sorted(words))
 
 
-def _with_article(name: str) -> str:
-    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
-
-
-def _mention(thing, rng) -> str:
+def _mention(thing: Thing, rng) -> str:
     name = thing.name if rng.random() < COLOUR_SHARE else thing.kind
     roll = rng.random()
-    return name if roll < 0.2 else f"the {name}" if roll < 0.35 else _with_article(name)
+    return name if roll < 0.2 else f"the {name}" if roll < 0.35 else with_article(name)
 
 
 def _listing(scene: Scene, rng) -> str:
@@ -150,21 +174,15 @@ def _listing(scene: Scene, rng) -> str:
     names = [_mention(t, rng) for t in things]
     if len(names) > 2 or (len(names) == 2 and rng.random() < 0.1):
         names = names[:-1]
-    if len(names) == 1:
-        return names[0]
-    return str(rng.choice(_LISTS)).format(*names)
+    return names[0] if len(names) == 1 else str(rng.choice(_LISTS)).format(*names)
 
 
 def _relation(scene: Scene, rng, wording: Wording) -> str | None:
     """A true statement about two of the things, or None if none is plain."""
-    true = [
-        (a, relation, b)
-        for a, b in permutations(scene.things, 2)
-        if (relation := relation_between(a, b))
-    ]
+    true = relations(scene)
     if not true:
         return None
-    a, relation, b = true[rng.integers(len(true))]
+    a, relation, b = pick(rng, true)
     if relation in SIDEWAYS:
         if wording.left_right < 1 and rng.random() >= wording.left_right:
             return None
@@ -179,7 +197,7 @@ def _placed(scene: Scene, rng) -> str | None:
     aside = [thing for thing in scene.things if abs(thing.x) > _ASIDE]
     if not aside:
         return None
-    thing = aside[rng.integers(len(aside))]
+    thing = pick(rng, aside)
     return f"{_mention(thing, rng)} on the {'left' if thing.x < 0 else 'right'}"
 
 
@@ -189,30 +207,16 @@ def _by_landmarks(scene: Scene, rng, window: str) -> str | None:
     aside = [i for i, (_, spot) in enumerate(spots) if spot != _MIDDLE]
     if not aside:
         return None
-    told = [spots.pop(aside[rng.integers(len(aside))])]
+    stated = [spots.pop(pick(rng, aside))]
     if spots and rng.random() < 0.35:
-        told.insert(int(rng.integers(2)), spots[rng.integers(len(spots))])
-    return " and ".join(f"{_mention(thing, rng)} {spot}" for thing, spot in told)
+        stated.insert(int(rng.integers(2)), pick(rng, spots))
+    return " and ".join(f"{_mention(thing, rng)} {spot}" for thing, spot in stated)
 
 
-def _spot(thing, window: str) -> str | None:
+def _spot(thing: Thing, window: str) -> str | None:
     """Where in the picture a thing is, by landmarks; None if it is not plain to see."""
     if abs(thing.x) < _CENTRAL:
         return _MIDDLE
     if abs(thing.x) < _OUTER:
         return None
     return _BY.format(LANDMARKS[(thing.x < 0) != (window == "left")])
-
-
-def relation_between(a, b) -> str | None:
-    """How thing `a` stands to thing `b` for the viewer; None where it is not plain to see."""
-    dx, dz = a.x - b.x, a.z - b.z
-    if abs(dx) < _SIDE and abs(dz) < _DEPTH:  # one spot: a small thing on or under furniture
-        if a.kind in shapes.FURNITURE or b.kind not in shapes.FURNITURE:
-            return None
-        return "on" if a.y > b.y else "under"
-    if abs(dx) >= max(_SIDE, 1.3 * abs(dz)):
-        return "left of" if dx < 0 else "right of"
-    if abs(dz) >= max(_DEPTH, 1.3 * abs(dx)):
-        return "in front of" if dz < 0 else "behind"
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .render import BRICKS, CHECKER, DOTS, HILLS, PLAIN, PLANKS, SPECKLE, STRIPES
+from .trace import BRICKS, CHECKER, DOTS, HILLS, PLAIN, PLANKS, SPECKLE, STRIPES
 
 WALL_DISTANCE = 3.4  # of the wall behind the objects, from the middle of the table
 

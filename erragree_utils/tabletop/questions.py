@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
 from string import Formatter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import captions, places, shapes
-from .scenes import OPPOSITE, RELATIONS_A, RELATIONS_B
+from .captions import with_article
+from .scenes import OPPOSITE, RELATIONS_A, RELATIONS_B, pick
 
 if TYPE_CHECKING:
     from .scenes import Scene, Thing, View
@@ -39,6 +39,7 @@ ANSWERS = {
     "in front of": "in front",
     "behind": "behind",
 }
+YES = ("No", "Yes")
 NUMBERS = ("one", "two", "three")
 SIDES = ("left", "middle", "right")
 TWO_WAY = {
@@ -83,15 +84,9 @@ class Question:
 
 
 def ask(scene: Scene, skill: str, rng: np.random.Generator) -> Question | None:
-    """A random question of a skill; None if the scene has none that is plain to answer.
-
-    Raises
-    ------
-    KeyError
-        For a skill that is not in :data:`SKILLS`.
-    """
-    found = SKILLS[skill](scene, rng)
-    return found and Question(skill, *found)
+    """A random question of a skill; None if the scene has none that is plain to answer."""
+    words = SKILLS[skill](scene, rng)
+    return words and Question(skill, *words)
 
 
 def draw_questions(
@@ -100,12 +95,8 @@ def draw_questions(
     """Up to `n` random questions about a scene; a question may come twice.
 
     (Leaving out repetitions would leave out more true statements than false ones.) Fewer come only
-    where the scene has next to nothing to ask about.
-
-    Parameters
-    ----------
-    shares : mapping of str to float
-        Relative frequency of each skill; those absent are not asked.
+    where the scene has next to nothing to ask about. `shares` are the relative frequencies of the
+    skills; those absent are not asked.
     """
     names = list(shares)
     chance = np.cumsum(list(shares.values()), dtype=float)
@@ -123,13 +114,13 @@ def draw_questions_of_two(
     pair: tuple[Scene, Scene], rng: np.random.Generator, n: int
 ) -> list[Question]:
     """`n` random simple questions about one or the other of two images shown together."""
-    found = []
-    while len(found) < n:
+    questions = []
+    while len(questions) < n:
         which = int(rng.integers(2))
-        if question := ask(pair[which], _pick(rng, SIMPLE), rng):
+        if question := ask(pair[which], pick(rng, SIMPLE), rng):
             text = OF_TWO.format(which=WHICH[which], question=question.text)
-            found.append(Question("two images", text, question.answer))
-    return found
+            questions.append(Question("two images", text, question.answer))
+    return questions
 
 
 def vocabulary() -> tuple[str, ...]:
@@ -156,10 +147,11 @@ def describe(scene: Scene) -> str:
     Two things come with their relation, ``"a red mug to the left of a blue table"``.
     """
     if len(scene.things) == 2:
-        for first, relation, second in _relations(scene):
+        for first, relation, second in captions.relations(scene):
             if relation not in ("right of", "behind"):
-                return f"{_article(first)} {captions.WORDS[relation][0]} {_article(second)}"
-    return _listing([_article(thing) for thing in _from_left(scene)], "and")
+                words = captions.WORDS[relation][0]
+                return f"{with_article(first.name)} {words} {with_article(second.name)}"
+    return _listing([with_article(thing.name) for thing in _from_left(scene)], "and")
 
 
 def false_caption(
@@ -167,17 +159,7 @@ def false_caption(
 ) -> str:
     """A caption that is wrong in one respect: the relation, the order, a colour or a kind.
 
-    Parameters
-    ----------
-    scene : Scene
-    first, relation, second
-        A true statement about two of its things.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    str
-        In the benchmarks' plain words.
+    `first`, `relation`, `second` are a true statement about two of the scene's things.
     """
     roll = rng.random()
     if roll < 0.45:
@@ -195,39 +177,38 @@ def false_caption(
 
 def _verify(scene: Scene, rng) -> tuple[str, str]:
     """Does a caption fit? One time in four, and for a lone thing, the caption names one thing."""
-    relations, true = _relations(scene), rng.random() < 0.5
+    relations, true = captions.relations(scene), rng.random() < 0.5
     if relations and rng.random() < 0.75:
-        first, relation, second = _pick(rng, relations)
+        first, relation, second = pick(rng, relations)
         caption = (
             captions.benchmark_caption(first.name, second.name, relation)
             if true
             else false_caption(scene, first, relation, second, rng)
         )
     else:
-        thing = _pick(rng, scene.things)
-        caption = _article(thing if true else _altered(scene, thing, rng)).capitalize()
-    return VQASCORE.format(caption=caption), _yes(true)
+        thing = pick(rng, scene.things)
+        caption = with_article((thing if true else _altered(scene, thing, rng)).name).capitalize()
+    return VQASCORE.format(caption=caption), YES[true]
 
 
 def _check(scene: Scene, rng) -> tuple[str, str] | None:
     """The same as a plain question, about the relation alone."""
-    relations, true = _relations(scene), rng.random() < 0.5
+    relations, true = captions.relations(scene), rng.random() < 0.5
     if not relations:
         return None
-    first, relation, second = _pick(rng, relations)
+    first, relation, second = pick(rng, relations)
     if not true:
         relation = _other_relation(scene, second, relation, rng)
     words = captions.WORDS[relation][0]
-    text = CHECK.format(first=_mention(first, rng), relation=words, second=_mention(second, rng))
-    return text, _yes(true)
+    return CHECK.format(relation=words, **_mentions(first, second, rng)), YES[true]
 
 
 def _relation(scene: Scene, rng) -> tuple[str, str] | None:
     """Four options in the usual order, six times in ten; else in any order, or two of them."""
-    relations = _relations(scene)
+    relations = captions.relations(scene)
     if not relations:
         return None
-    first, relation, second = _pick(rng, relations)
+    first, relation, second = pick(rng, relations)
     roll = rng.random()
     if roll < 0.7:
         options = list(_family(first, relation, second, rng))
@@ -237,30 +218,28 @@ def _relation(scene: Scene, rng) -> tuple[str, str] | None:
         options = [relation, OPPOSITE[relation]]
         rng.shuffle(options)
     words = _listing([ANSWERS[option] for option in options], "or")
-    names = {"first": _mention(first, rng), "second": _mention(second, rng)}
-    return RELATION.format(options=words, **names), ANSWERS[relation]
+    return RELATION.format(options=words, **_mentions(first, second, rng)), ANSWERS[relation]
 
 
 def _two_way(scene: Scene, rng) -> tuple[str, str] | None:
-    relations = _relations(scene)
+    relations = captions.relations(scene)
     if not relations:
         return None
-    first, relation, second = _pick(rng, relations)
-    names = {"first": _mention(first, rng), "second": _mention(second, rng)}
-    return TWO_WAY[relation].format(**names), ANSWERS[relation]
+    first, relation, second = pick(rng, relations)
+    return TWO_WAY[relation].format(**_mentions(first, second, rng)), ANSWERS[relation]
 
 
 def _beside(scene: Scene, rng) -> tuple[str, str] | None:
     """What is left of, on, behind ... a thing; only where all others' relations to it are plain."""
-    second = _pick(rng, scene.things)
+    second = pick(rng, scene.things)
     others = [thing for thing in scene.things if thing is not second]
     relations = [captions.relation_between(thing, second) for thing in others]
     single = [i for i, r in enumerate(relations) if relations.count(r) == 1]
     if None in relations or not single:
         return None
-    i = _pick(rng, single)
+    i = pick(rng, single)
     words = captions.WORDS[relations[i]][0]
-    return BESIDE.format(relation=words, second=_mention(second, rng)), _article(others[i])
+    return BESIDE.format(relation=words, second=_mention(second, rng)), with_article(others[i].name)
 
 
 def _edge(scene: Scene, rng) -> tuple[str, str] | None:
@@ -271,11 +250,11 @@ def _edge(scene: Scene, rng) -> tuple[str, str] | None:
     outer, inner = things[:2] if left else things[:-3:-1]
     if abs(screen_x(outer, scene.view) - screen_x(inner, scene.view)) < 0.15:
         return None
-    return EDGE.format(side="left" if left else "right"), _article(outer)
+    return EDGE.format(side="left" if left else "right"), with_article(outer.name)
 
 
 def _place(scene: Scene, rng) -> tuple[str, str] | None:
-    thing = _pick(rng, scene.things)
+    thing = pick(rng, scene.things)
     x = screen_x(thing, scene.view)
     if abs(abs(x) - 1 / 3) < _CLEAR:
         return None
@@ -286,7 +265,7 @@ def _place(scene: Scene, rng) -> tuple[str, str] | None:
 
 
 def _colour(scene: Scene, rng) -> tuple[str, str]:
-    thing = _pick(rng, scene.things)
+    thing = pick(rng, scene.things)
     return COLOUR.format(kind=thing.kind), thing.colour
 
 
@@ -295,34 +274,18 @@ def _kind(scene: Scene, rng) -> tuple[str, str] | None:
     single = [thing for thing in scene.things if colours.count(thing.colour) == 1]
     if not single:
         return None
-    thing = _pick(rng, single)
+    thing = pick(rng, single)
     return KIND.format(colour=thing.colour), thing.kind
 
 
 def _presence(scene: Scene, rng) -> tuple[str, str]:
-    thing, true = _pick(rng, scene.things), rng.random() < 0.5
+    thing, true = pick(rng, scene.things), rng.random() < 0.5
     if not true:
         thing = _altered(scene, thing, rng)
     # a wrong colour shows only where the colour is named
     by_kind = thing.kind not in {t.kind for t in scene.things} or true
     name = thing.kind if by_kind and rng.random() > _COLOUR_SHARE else thing.name
-    return PRESENCE.format(first=_article(name)), _yes(true)
-
-
-def _count(scene: Scene, rng) -> tuple[str, str]:
-    return COUNT, NUMBERS[len(scene.things) - 1]
-
-
-def _scenery(scene: Scene, rng) -> tuple[str, str]:
-    return SCENERY, places.PLACES[scene.place].phrase
-
-
-def _describe(scene: Scene, rng) -> tuple[str, str]:
-    return DESCRIBE, describe(scene)
-
-
-def _caption(scene: Scene, rng) -> tuple[str, str]:
-    return CAPTION, captions.training_caption(scene, rng)
+    return PRESENCE.format(first=with_article(name)), YES[true]
 
 
 #: What can be asked, by name.
@@ -337,20 +300,11 @@ SKILLS: dict[str, Callable[[Scene, np.random.Generator], tuple[str, str] | None]
     "colour": _colour,
     "kind": _kind,
     "presence": _presence,
-    "count": _count,
-    "scenery": _scenery,
-    "describe": _describe,
-    "caption": _caption,
+    "count": lambda scene, rng: (COUNT, NUMBERS[len(scene.things) - 1]),
+    "scenery": lambda scene, rng: (SCENERY, places.PLACES[scene.place].phrase),
+    "describe": lambda scene, rng: (DESCRIBE, describe(scene)),
+    "caption": lambda scene, rng: (CAPTION, captions.training_caption(scene, rng)),
 }
-
-
-def _relations(scene: Scene) -> list[tuple[Thing, str, Thing]]:
-    """Every true statement of a relation between two things, where it is plain to see."""
-    return [
-        (a, relation, b)
-        for a, b in permutations(scene.things, 2)
-        if (relation := captions.relation_between(a, b))
-    ]
 
 
 def _other_relation(scene: Scene, second: Thing, relation: str, rng) -> str:
@@ -363,7 +317,7 @@ def _other_relation(scene: Scene, second: Thing, relation: str, rng) -> str:
     if scene.relation is None or in_depth or rng.random() < 0.7:
         return OPPOSITE[relation]
     family = RELATIONS_A if second.kind in shapes.FURNITURE else RELATIONS_B
-    return _pick(rng, [other for other in family if other != relation])
+    return pick(rng, [other for other in family if other != relation])
 
 
 def _family(first: Thing, relation: str, second: Thing, rng) -> tuple[str, ...]:
@@ -382,10 +336,10 @@ def _altered(scene: Scene, thing: Thing, rng) -> Thing:
         elsewhere = [t.colour for t in scene.things if t.colour != thing.colour]
         if not elsewhere or rng.random() < 0.5:
             elsewhere = [colour for colour in shapes.COLOURS if colour != thing.colour]
-        return replace(thing, colour=_pick(rng, elsewhere))
+        return replace(thing, colour=pick(rng, elsewhere))
     pool = shapes.FURNITURE if thing.kind in shapes.FURNITURE else shapes.SMALL
     present = {t.kind for t in scene.things}
-    return replace(thing, kind=_pick(rng, [kind for kind in pool if kind not in present]))
+    return replace(thing, kind=pick(rng, [kind for kind in pool if kind not in present]))
 
 
 def _from_left(scene: Scene) -> list[Thing]:
@@ -396,18 +350,9 @@ def _mention(thing: Thing, rng) -> str:
     return thing.name if rng.random() < _COLOUR_SHARE else thing.kind
 
 
-def _article(thing: Thing | str) -> str:
-    name = thing if isinstance(thing, str) else thing.name
-    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+def _mentions(first: Thing, second: Thing, rng) -> dict[str, str]:
+    return {"first": _mention(first, rng), "second": _mention(second, rng)}
 
 
 def _listing(words: Sequence[str], last: str) -> str:
     return f" {last} ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
-
-
-def _yes(true: bool) -> str:
-    return "Yes" if true else "No"
-
-
-def _pick(rng: np.random.Generator, options: Sequence):
-    return options[int(rng.integers(len(options)))]

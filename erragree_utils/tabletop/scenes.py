@@ -12,13 +12,15 @@ Training and benchmark never share an object, a combination or a seed:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from . import places, shapes
-from .render import OBJECT_WIDTH
+from .trace import OBJECT_WIDTH
 
 TRAIN, TEST = 0x7261, 0x7465  # first words of the two families of random streams
 
@@ -79,6 +81,11 @@ class View:
     look_y: float = 0.75
     field_of_view: float = 34.0
 
+    def closer(self, share: float) -> View:
+        """The camera at this share of its distance, looking lower as it comes near."""
+        look_y = self.look_y * (0.4 + 0.6 * share)
+        return replace(self, distance=self.distance * share, look_y=look_y)
+
     def array(self) -> np.ndarray:
         """Position, right, up and forward vectors and half the image plane's width."""
         a, e = math.radians(self.azimuth), math.radians(self.elevation)
@@ -109,33 +116,28 @@ class Scene:
         """The scene as the arrays that the renderer's kernel reads."""
         place, light = places.PLACES[self.place], places.LIGHTS[self.light]
         direction = np.array(light.direction) / np.linalg.norm(light.direction)
-        planes = np.zeros((2, 9))
-        for row, plane in zip(planes, (place.ground, place.wall), strict=True):
-            row[:8] = (
-                plane.pattern,
-                plane.size,
-                *shapes.linear(plane.first),
-                *shapes.linear(plane.second),
-            )
-        planes[0, 8] = places.WALL_DISTANCE
+        planes = np.array(
+            [
+                (p.pattern, p.size, *shapes.linear(p.first), *shapes.linear(p.second), distance)
+                for p, distance in ((place.ground, places.WALL_DISTANCE), (place.wall, 0.0))
+            ]
+        )
         pictures = np.zeros((max(1, len(place.pictures)), 12))
         for row, p in zip(pictures, place.pictures, strict=False):
             row[:] = (
                 float(p.round), p.x, p.y, p.half_width, p.half_height, p.rim,
                 *shapes.linear(p.colour), *shapes.linear(p.rim_colour),
             )  # fmt: skip
-        rows, blocks, start = np.zeros((len(self.things), OBJECT_WIDTH)), [], 0
+        rows, blocks = np.zeros((len(self.things), OBJECT_WIDTH)), np.zeros((0, 16))
         for row, thing in zip(rows, self.things, strict=True):
-            build = thing.kind, thing.instance, thing.variant
+            box = shapes.bounding_box(thing.kind, thing.instance, thing.variant)
             block = shapes.primitives(thing.kind, thing.colour, thing.instance, thing.variant)
-            yaw = math.radians(thing.yaw)
+            yaw, start = math.radians(thing.yaw), len(blocks)
             row[:] = (
                 thing.x, thing.y, thing.z, math.cos(yaw), math.sin(yaw), thing.scale,
-                *shapes.bounding_box(*build), start, start + len(block),
+                *box, start, start + len(block),
             )  # fmt: skip
-            blocks.append(block)
-            start += len(block)
-        blocks = np.concatenate(blocks) if blocks else np.zeros((1, 16))
+            blocks = np.concatenate([blocks, block])
         lamp = np.concatenate([direction, light.colour, light.sky])
         return self.view.array(), lamp, planes, pictures, rows, blocks
 
@@ -158,18 +160,13 @@ def arrange(
 
     `gap` is the distance between their centres in scene units; furniture stays in the middle, of
     two small objects each takes half of it.
-
-    Raises
-    ------
-    ValueError
-        For an unknown relation, or "on"/"under" without furniture.
     """
     furniture = second.kind in shapes.FURNITURE
     if relation in ("on", "under"):
         if not furniture:
             raise ValueError(f"{relation!r} needs furniture, not a {second.kind}")
-        height = shapes.SEAT[second.kind] * second.scale if relation == "on" else 0.0
-        return replace(first, x=0.0, z=-0.05, y=height), replace(second, x=0.0, z=0.0)
+        first = replace(first, x=0.0, z=-0.05, y=_height(relation, second))
+        return first, replace(second, x=0.0, z=0.0)
     if relation not in STEPS:
         raise ValueError(f"no relation {relation!r}; there are {', '.join(OPPOSITE)}")
     dx, dz = STEPS[relation]
@@ -184,21 +181,19 @@ def arrange(
     )
 
 
-def opposite(scene: Scene) -> Scene:
-    """The scene with its first two things in the opposite relation, about the same spot.
+def _height(relation: str, furniture: Thing) -> float:
+    """Of what stands on furniture or under it."""
+    return shapes.SEAT[furniture.kind] * furniture.scale if relation == "on" else 0.0
 
-    Raises
-    ------
-    ValueError
-        If the scene has no relation.
-    """
+
+def opposite(scene: Scene) -> Scene:
+    """The scene with its first two things in the opposite relation, about the same spot."""
     if scene.relation is None:
         raise ValueError("the scene was not arranged in a relation, so it has no opposite")
     first, second, *others = scene.things
     relation = OPPOSITE[scene.relation]
     if relation in ("on", "under"):
-        y = shapes.SEAT[second.kind] * second.scale if relation == "on" else 0.0
-        changed = (replace(first, y=y), second)
+        changed = (replace(first, y=_height(relation, second)), second)
     elif second.kind in shapes.FURNITURE:  # it stays, the small one changes sides
         changed = (replace(first, x=2 * second.x - first.x, z=2 * second.z - first.z), second)
     else:
@@ -206,13 +201,18 @@ def opposite(scene: Scene) -> Scene:
     return replace(scene, things=(*changed, *others), relation=relation)
 
 
-def draw_surrounding(
+def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
+    """One of the options, each as likely."""
+    return options[int(rng.integers(len(options)))]
+
+
+def draw_empty_scene(
     rng: np.random.Generator,
     place: str | None = None,
     spread: float = 1.0,
     lights: tuple[str, ...] = tuple(places.LIGHTS),
-) -> dict:
-    """A random place (or the one named), light and view, as keyword arguments of :class:`Scene`.
+) -> Scene:
+    """A scene without things: a random place (or the one named), light and view.
 
     `spread` widens or narrows the range of views.
     """
@@ -223,11 +223,8 @@ def draw_surrounding(
         look_x=rng.uniform(-0.15, 0.15) * spread,
         look_y=0.75 + rng.uniform(-0.1, 0.1) * spread,
     )
-    return {
-        "place": place or str(rng.choice(list(places.PLACES))),
-        "light": str(rng.choice(lights)),
-        "view": view,
-    }
+    place = place or str(rng.choice(list(places.PLACES)))
+    return Scene((), place, str(rng.choice(lights)), view)
 
 
 def draw_thing(rng: np.random.Generator, kind: str, held_out: bool) -> Thing:
@@ -274,22 +271,18 @@ def benchmark_set(
     family : {"a", "b"}
         ``"a"``: a small object and a piece of furniture, :data:`RELATIONS_A`;
         ``"b"``: two small objects, :data:`RELATIONS_B`.
-    rng : numpy.random.Generator
     gap : float, optional
         Distance between the two things' centres, in scene units, where they stand side by side or
         one behind the other; by default :data:`BENCHMARK_GAP`.
     """
-    small, furniture = tuple(shapes.SMALL), tuple(shapes.FURNITURE)
-    kinds = draw_kinds(rng, (small, furniture if family == "a" else small), held_out=True)
-    things = [draw_thing(rng, kind, held_out=True) for kind in kinds]
-    surrounding = draw_surrounding(rng, spread=BENCHMARK_SPREAD, lights=BENCHMARK_LIGHTS)
-    view = surrounding["view"]
-    surrounding["view"] = replace(view, distance=view.distance + BENCHMARK_STEP_BACK[family])
+    pools = (shapes.SMALL, shapes.FURNITURE if family == "a" else shapes.SMALL)
+    things = [draw_thing(rng, k, held_out=True) for k in draw_kinds(rng, pools, held_out=True)]
+    scene = draw_empty_scene(rng, spread=BENCHMARK_SPREAD, lights=BENCHMARK_LIGHTS)
+    view = replace(scene.view, distance=scene.view.distance + BENCHMARK_STEP_BACK[family])
     gap = BENCHMARK_GAP[family] if gap is None else gap
-    relations = RELATIONS_A if family == "a" else RELATIONS_B
     return tuple(
-        Scene(arrange(*things, relation, gap), relation=relation, **surrounding)
-        for relation in relations
+        replace(scene, things=arrange(*things, relation, gap), view=view, relation=relation)
+        for relation in (RELATIONS_A if family == "a" else RELATIONS_B)
     )
 
 
@@ -300,28 +293,27 @@ def training_scene(rng: np.random.Generator, place: str | None = None) -> Scene:
     What'sUp, the rest three things in free places. Distances and views vary more than in the
     benchmark.
     """
-    small, furniture = tuple(shapes.SMALL), tuple(shapes.FURNITURE)
-    surrounding = draw_surrounding(rng, place, spread=1.6)
+    scene = draw_empty_scene(rng, place, spread=1.6)
     roll = rng.random()
     if roll < 0.25:
-        return _close_up(rng, surrounding, str(rng.choice(shapes.KINDS)))
+        return _close_up(rng, scene)
     if roll < 0.85:
-        with_furniture = bool(rng.random() < 0.5)
-        pools = (small, furniture if with_furniture else small)
-        relation = str(rng.choice(RELATIONS_A if with_furniture else RELATIONS_B))
-        first, second = (
-            draw_thing(rng, k, held_out=False) for k in draw_kinds(rng, pools, held_out=False)
-        )
-        gap = (GAP_FURNITURE if with_furniture else GAP_SMALL) * rng.uniform(0.9, 1.1)
-        things = arrange(first, second, relation, gap)
-        view = surrounding["view"]
-        if not with_furniture:
-            view = replace(view, distance=view.distance - rng.uniform(0.0, 2.0))
-        things = _shift(rng, things, view)
-        return Scene(things, relation=relation, **{**surrounding, "view": view})
-    pools = (small, small, shapes.KINDS)
+        return _two_things(rng, scene)
+    pools = (shapes.SMALL, shapes.SMALL, shapes.KINDS)
     things = [draw_thing(rng, k, held_out=False) for k in draw_kinds(rng, pools, held_out=False)]
-    return Scene(_scatter(rng, things), **surrounding)
+    return replace(scene, things=_scatter(rng, things))
+
+
+def _two_things(rng: np.random.Generator, scene: Scene) -> Scene:
+    furniture = bool(rng.random() < 0.5)
+    pools = (shapes.SMALL, shapes.FURNITURE if furniture else shapes.SMALL)
+    relation = str(rng.choice(RELATIONS_A if furniture else RELATIONS_B))
+    things = [draw_thing(rng, k, held_out=False) for k in draw_kinds(rng, pools, held_out=False)]
+    gap = (GAP_FURNITURE if furniture else GAP_SMALL) * rng.uniform(0.9, 1.1)
+    things, view = arrange(*things, relation, gap), scene.view
+    if not furniture:
+        view = replace(view, distance=view.distance - rng.uniform(0.0, 2.0))
+    return replace(scene, things=_shift(rng, things, view), view=view, relation=relation)
 
 
 def _shift(rng: np.random.Generator, things: tuple[Thing, ...], view: View) -> tuple[Thing, ...]:
@@ -332,16 +324,12 @@ def _shift(rng: np.random.Generator, things: tuple[Thing, ...], view: View) -> t
     return tuple(replace(t, x=t.x + dx, z=t.z + dz) for t in things)
 
 
-def _close_up(rng: np.random.Generator, surrounding: dict, kind: str) -> Scene:
+def _close_up(rng: np.random.Generator, scene: Scene) -> Scene:
+    kind = str(rng.choice(shapes.KINDS))
     thing = draw_thing(rng, kind, held_out=False)
     thing = replace(thing, x=rng.uniform(-0.5, 0.5), z=rng.uniform(-0.4, 0.4))
-    near = rng.uniform(0.5, 1.0) if kind in shapes.SMALL else rng.uniform(0.75, 1.0)
-    view = replace(
-        surrounding["view"],
-        distance=surrounding["view"].distance * near,
-        look_y=surrounding["view"].look_y * (0.4 + 0.6 * near),
-    )
-    return Scene((thing,), **{**surrounding, "view": view})
+    share = rng.uniform(0.5 if kind in shapes.SMALL else 0.75, 1.0)
+    return replace(scene, things=(thing,), view=scene.view.closer(share))
 
 
 def _scatter(rng: np.random.Generator, things: list[Thing]) -> tuple[Thing, ...]:
@@ -354,6 +342,5 @@ def _scatter(rng: np.random.Generator, things: list[Thing]) -> tuple[Thing, ...]
             math.hypot(x[i] - x[j], z[i] - z[j]) > reach[i] + reach[j]
             for i, j in combinations(range(len(things)), 2)
         ):
-            return tuple(
-                replace(t, x=float(a), z=float(b)) for t, a, b in zip(things, x, z, strict=True)
-            )
+            placed = zip(things, x.tolist(), z.tolist(), strict=True)
+            return tuple(replace(thing, x=a, z=b) for thing, a, b in placed)

@@ -18,7 +18,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from ..tabletop import captions, patterns, places, render, scenes, shapes
+from ..tabletop import captions, patterns, places, render, scenes, shapes, trace
 from ..tabletop.questions import Question
 
 CHUNK = 1024  # pictures whose features are computed at a time
@@ -257,6 +257,8 @@ def _world(*more: str) -> str:
 
     Pictures of an older world are not used again. `more` names files beside the usual ones.
     """
-    files = (places.__file__, render.__file__, scenes.__file__, shapes.__file__, *more)
+    modules = (places, render, scenes, shapes, trace)
+    files = (*(module.__file__ for module in modules), *more)
     code = "".join(ast.dump(ast.parse(Path(f).read_text())) for f in files)
+    code += shapes.TABLE.read_text()
     return hashlib.sha256(code.encode()).hexdigest()[:8]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from erragree_utils.benchmarks import archive
-from erragree_utils.benchmarks.archive import ArchiveError, Limits, unpack
+from erragree_utils.benchmarks.archive import ArchiveError, unpack
 
 CONTENT = {f"photos/{name}.jpeg": bytes([i]) * 700 for i, name in enumerate("abcdef")}
 
@@ -50,9 +50,9 @@ PACKERS = {
 }
 
 
-def unpack_bytes(content: bytes, folder: Path, limits: Limits | None = None) -> Path:
+def unpack_bytes(content: bytes, folder: Path) -> Path:
     (folder / "archive").write_bytes(content)
-    unpack(folder / "archive", folder / "photos", limits or Limits())
+    unpack(folder / "archive", folder / "photos")
     return folder / "photos"
 
 
@@ -131,19 +131,22 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
-def test_a_bomb_is_refused(tmp_path: Path, kind: str):
+def test_a_bomb_is_refused(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
     packed = PACKERS[kind]({"photos/zeros": bytes(3_000_000)})
     assert len(packed) < 10_000
+    monkeypatch.setattr(archive, "FREE_BYTES", 1_000_000)
     with pytest.raises(ArchiveError, match="more than 1000000 bytes"):
-        unpack_bytes(packed, tmp_path, Limits(free_bytes=1_000_000))
+        unpack_bytes(packed, tmp_path)
     assert leaves_nothing(tmp_path)
-    assert unpack_bytes(packed, tmp_path, Limits(free_bytes=3_000_000)).is_dir()
+    monkeypatch.setattr(archive, "FREE_BYTES", 3_000_000)
+    assert unpack_bytes(packed, tmp_path).is_dir()
 
 
-def test_padding_may_not_be_a_bomb_either(tmp_path: Path):
-    limits = Limits(free_bytes=100_000, max_members=10, max_ratio=1)
+def test_padding_may_not_be_a_bomb_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name, limit in (("FREE_BYTES", 100_000), ("MAX_MEMBERS", 10), ("MAX_RATIO", 1)):
+        monkeypatch.setattr(archive, name, limit)
     with pytest.raises(ArchiveError, match="more than 100000 bytes"):
-        unpack_bytes(gzip.compress(tar_of(CONTENT) + bytes(3_000_000)), tmp_path, limits)
+        unpack_bytes(gzip.compress(tar_of(CONTENT) + bytes(3_000_000)), tmp_path)
 
 
 def test_a_header_cannot_claim_memory(tmp_path: Path):
@@ -155,9 +158,10 @@ def test_a_header_cannot_claim_memory(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_too_many_members_are_refused(tmp_path: Path, kind: str):
+def test_too_many_members_are_refused(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 5)
     with pytest.raises(ArchiveError, match="more than 5 members"):
-        unpack_bytes(PACKERS[kind](CONTENT), tmp_path, Limits(max_members=5))
+        unpack_bytes(PACKERS[kind](CONTENT), tmp_path)
     assert leaves_nothing(tmp_path)
 
 

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from erragree_utils import load_clip
 from erragree_utils.benchmarks import (
     BENCHMARKS,
     Benchmark,
     BenchmarkError,
     ImageError,
     ImagePair,
+    QuestionPair,
     load_benchmark,
 )
-from erragree_utils.benchmarks.base import read_items, warn_of_orientation
+from erragree_utils.measures.agreement import pair_cosines
 
 
 def picture(level: int = 0, mode: str = "RGB") -> Image.Image:
@@ -73,23 +75,6 @@ def test_ones_own_photos_are_turned_and_published_ones_are_kept(tmp_path: Path):
         assert pair("p", sources=(source,), orientation="keep").images[0].size == (8, 6)
     with pytest.raises(BenchmarkError, match="'p': orientation is 'apply' or 'keep', not 'turn'"):
         pair("p", orientation="turn")
-
-
-def test_one_warning_tells_how_many_published_photos_a_viewer_would_turn(tmp_path: Path):
-    paths = [turned(tmp_path / f"{i}.jpeg") for i in range(3)]
-    picture().save(tmp_path / "plain.jpeg")
-    pairs = [pair(path.stem, sources=(path, tmp_path / "plain.jpeg")) for path in paths]
-    with pytest.warns(
-        UserWarning, match=r"toy: 3 of 4 images have an orientation.*0\.jpeg \(6\)"
-    ) as w:
-        warn_of_orientation("toy", pairs)
-    assert len(w) == 1
-
-
-@pytest.mark.filterwarnings("error")
-def test_there_is_none_for_plain_photos_nor_for_files_that_cannot_be_read(tmp_path: Path):
-    picture().save(tmp_path / "plain.jpeg")
-    warn_of_orientation("toy", [pair("p", sources=(tmp_path / "plain.jpeg", tmp_path / "gone"))])
 
 
 @pytest.mark.parametrize(
@@ -204,17 +189,36 @@ def test_options_reach_the_loader():
         load_benchmark("whatsup-a", no_such_option=1)
 
 
+# --- question pairs ------------------------------------------------------------------------------
+
+
+def question_pair(**changes) -> QuestionPair:
+    fields = {"options": ("red", "blue"), "sources": (picture(1), picture(2))} | changes
+    return QuestionPair("p", "colour", "Is it red or blue?", **fields)
+
+
+def test_a_question_pair_serves_where_an_image_pair_does():
+    bench = Benchmark("toy", (question_pair(),))
+    assert (bench.relations, bench.n_sets) == (("colour",), 1)
+    assert bench[0].captions == ("Is it red or blue? red", "Is it red or blue? blue")
+    assert question_pair(statements=("a red mug", "a blue mug")).captions == (
+        "a red mug",
+        "a blue mug",
+    )
+    table = pair_cosines(load_clip("mini", device="cpu"), bench)
+    assert list(table["relation"]) == ["colour"]
+
+
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("changes", "message"),
     [
-        (b"<html>quota</html>", "cannot be read as JSON"),
-        (b"\xff\xfe\x00", "cannot be read as JSON"),
-        (b'{"a": 1}', "holds a JSON dict"),
-        (b"[]", "empty list"),
+        ({"options": ("red", "Red ")}, "two different options"),
+        ({"options": "ab"}, "two options"),
+        ({"sources": (picture(1),)}, "two sources"),
+        ({"statements": ("one",)}, "two statements"),
+        ({"first_listed": 2}, "first_listed is 0 or 1"),
     ],
 )
-def test_a_wrong_json_file_says_what_was_expected_and_where(tmp_path: Path, content, message):
-    path = tmp_path / "data.json"
-    path.write_bytes(content)
-    with pytest.raises(BenchmarkError, match=rf"(?s)data\.json.*{message}.*expected.* of numbers"):
-        read_items(path, "numbers")
+def test_what_is_no_question_pair_is_refused(changes, message):
+    with pytest.raises(ValueError, match=f"pair 'p'.*{message}"):
+        question_pair(**changes)

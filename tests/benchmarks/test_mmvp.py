@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import csv
-import http.server
 import io
-import json
-import threading
 import warnings
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from urllib.parse import unquote
 
-import huggingface_hub
 import numpy as np
 import pytest
 from PIL import Image
 
-from erragree_utils import load_clip
 from erragree_utils.benchmarks import Benchmark, BenchmarkError, ImageError, load_benchmark, mmvp
-from erragree_utils.benchmarks.download import DownloadError
-from erragree_utils.benchmarks.mmvp import QuestionPair
-from erragree_utils.scoring.embeddings import pair_cosines
+from erragree_utils.benchmarks.base import QuestionPair
 
 # Index, question, options, answer: as untidy as the published list.
 ROWS = [
@@ -302,38 +292,6 @@ def test_a_wrong_folder_says_what_belongs_there(tmp_path):
         load_benchmark("mmvp-vlm", folder=tmp_path)
 
 
-# --- the pairs themselves ------------------------------------------------------------------------
-
-
-def pair(**changes) -> QuestionPair:
-    fields = {"options": ("red", "blue"), "sources": (picture(1), picture(2))} | changes
-    return QuestionPair("p", "colour", "Is it red or blue?", **fields)
-
-
-def test_a_question_pair_serves_where_an_image_pair_does():
-    bench = Benchmark("toy", (pair(),))
-    assert (bench.relations, bench.n_sets) == (("colour",), 1)
-    assert bench[0].captions == ("Is it red or blue? red", "Is it red or blue? blue")
-    assert pair(statements=("a red mug", "a blue mug")).captions == ("a red mug", "a blue mug")
-    table = pair_cosines(load_clip("mini", device="cpu"), bench)
-    assert list(table["relation"]) == ["colour"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"options": ("red", "Red ")}, "two different options"),
-        ({"options": "ab"}, "two options"),
-        ({"sources": (picture(1),)}, "two sources"),
-        ({"statements": ("one",)}, "two statements"),
-        ({"first_listed": 2}, "first_listed is 0 or 1"),
-    ],
-)
-def test_what_is_no_question_pair_is_refused(changes, message):
-    with pytest.raises(ValueError, match=f"pair 'p'.*{message}"):
-        pair(**changes)
-
-
 # --- the layout of lmms-lab-eval/MMVP ------------------------------------------------------------
 
 
@@ -501,94 +459,3 @@ class TestVlm:
         vlm.save()
         with pytest.warns(UserWarning, match="index is followed"):
             assert vlm.load().pairs == before.pairs
-
-
-# --- from the hub --------------------------------------------------------------------------------
-
-
-class Hub(http.server.ThreadingHTTPServer):
-    """A stand-in for the Hugging Face hub that offers a folder as a data set."""
-
-    COMMIT = "c" * 40
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder, self.asked = folder, []
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, body: bool) -> None:
-        path, hub = unquote(self.path.partition("?")[0]), self.server
-        hub.asked.append(path)
-        files = [path for path in hub.folder.rglob("*") if path.is_file()]
-        names = [path.relative_to(hub.folder).as_posix() for path in files]
-        data, status = b"{}", 200
-        if "/tree/" in path:
-            listed = [
-                {"type": "file", "path": name, "size": file.stat().st_size, "oid": name}
-                for name, file in zip(names, files, strict=True)
-            ]
-            data = json.dumps(listed).encode()
-        elif path.startswith("/api/datasets/MMVP/"):
-            data = json.dumps({"id": "MMVP/MMVP", "sha": hub.COMMIT}).encode()
-        elif (name := path.partition(f"/resolve/{hub.COMMIT}/")[2]) in names:
-            data = (hub.folder / name).read_bytes()
-        else:
-            status = 404
-        self.send_response(status)
-        self.send_header("X-Repo-Commit", hub.COMMIT)
-        self.send_header("ETag", f'"{hash(data) & 0xFFFFFFFF:x}"')
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-
-    def log_message(self, *_) -> None:
-        pass
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    server = Hub(folder)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    fetch = partial(huggingface_hub.snapshot_download, endpoint=address)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("ERRAGREE_CACHE", str(tmp_path / "cache"))
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def test_mmvp_is_fetched_once_into_the_cache(hub, stand_in, monkeypatch):
-    for path in stand_in.root.iterdir():
-        path.rename(hub.folder / path.name)
-    (hub.folder / "README.md").write_text("not needed")
-    monkeypatch.setattr(mmvp, "_MMVP_CSV", replace(mmvp._MMVP_CSV, n_files=7))
-    with pytest.raises(BenchmarkError, match="does not exist.*give download=True"):
-        load_benchmark("mmvp", download=False)
-    with pytest.warns(UserWarning, match="has 6 entries, mmvp as published has 300"):
-        bench = load_benchmark("mmvp")
-    assert [grey(image) for image in bench[2].images] == [5, 6]
-    assert not any(path.endswith("README.md") for path in hub.asked)
-    asked = len(hub.asked)
-    with pytest.warns(UserWarning, match="has 6 entries"):
-        assert load_benchmark("mmvp", download=False).pairs == bench.pairs
-    assert len(hub.asked) == asked
-
-
-def test_without_the_hub_the_error_says_how_to_get_the_files_by_hand(hub):
-    hub.shutdown()
-    hub.server_close()
-    message = r"(?s)MMVP/MMVP_VLM could not be fetched.*hf download MMVP/MMVP_VLM --repo-type data"
-    with pytest.raises(DownloadError, match=message):
-        load_benchmark("mmvp-vlm")

@@ -1,0 +1,84 @@
+"""Data sets of the Hugging Face hub, in a local folder or fetched into the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .base import BenchmarkError
+from .download import DownloadError, cache_folder
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set's repository, what to fetch of it, and when it is all there.
+
+    Parameters
+    ----------
+    cache : str
+        Folder below `cache_folder` to keep it in.
+    patterns : tuple of str
+        Globs of the files to fetch, of which there are `n_files` when all are there.
+    layout : str
+        What belongs into the folder, for messages.
+    page : str
+        Where its format is described.
+    """
+
+    repository: str
+    cache: str
+    patterns: tuple[str, ...]
+    n_files: int
+    layout: str
+    page: str
+
+    def folder(self, folder: str | Path | None, download: bool) -> Path:
+        """The folder with the files: a local copy, or the cache, completed if need be."""
+        if folder is not None:
+            root = Path(folder).expanduser()
+            if not root.is_dir():
+                raise BenchmarkError(self.needed(root, folder))
+            return root
+        root = cache_folder() / self.cache
+        if sum(1 for pattern in self.patterns for _ in root.glob(pattern)) < self.n_files:
+            if not download:
+                raise BenchmarkError(self.needed(root, folder))
+            self._fetch(root)
+        return root
+
+    def needed(self, root: Path, folder: str | Path | None) -> str:
+        """What `root` lacks and how it gets there; `folder` is None for the cache."""
+        state = "lacks files" if root.is_dir() else "does not exist"
+        other = "give download=True" if folder is None else "leave folder out"
+        return (
+            f"the folder {root} {state}. Needed: {self.layout}, as described at {self.page}. To "
+            f"have them fetched, {other}. By hand: {self._by_hand(root)}"
+        )
+
+    def _by_hand(self, folder: Path | str) -> str:
+        return f"hf download {self.repository} --repo-type dataset --local-dir {folder}"
+
+    def _fetch(self, root: Path) -> None:
+        """Fetch what is not there already."""
+        from huggingface_hub import snapshot_download
+
+        try:
+            snapshot_download(
+                self.repository,
+                repo_type="dataset",
+                allow_patterns=list(self.patterns),
+                local_dir=root,
+            )
+        # The client raises errors of its HTTP library, which is another one in each major version.
+        except Exception as error:
+            cause: BaseException = error
+            while (
+                cause.__cause__ is not None
+            ):  # the client wraps a refusal; its first cause says why
+                cause = cause.__cause__
+            raise DownloadError(
+                f"{self.repository} could not be fetched ({type(cause).__name__}: {cause}). Check "
+                "the network and run the same line again: files that are complete are kept in "
+                f"{root}.\nTo get it by hand, run: {self._by_hand('FOLDER')}\nand give "
+                "folder='FOLDER'."
+            ) from error
