@@ -21,22 +21,16 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from erragree_utils.decoding.contrast import (
-    M3ID,
-    VCD,
-    Contrast,
-    TextContrast,
-    _read,
-    _Seeds,
-    generate_contrastive,
-)
-from erragree_utils.scoring.vqascore import parse_caption, relation_question
+from erragree_utils.decoding.contrast import _read, _Seeds
 from measuring import measured
 from option_scoring import llava_7b, mini, read_jobs
 from PIL import Image
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
+from erragree_utils.decoding import M3ID, VCD, Contrast, TextContrast
+from erragree_utils.decoding.streams import generate_contrastive
 from erragree_utils.models.mllm import Mllm, padded_rows
+from erragree_utils.scoring.captions import parse_caption, relation_question
 
 IMAGES = 64
 BATCH = 16

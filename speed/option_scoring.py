@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 import torch
-from erragree_utils.scoring.vqascore import QUESTION, vqascores
+from erragree_utils.scoring.vqascore import vqascores
 from measuring import matrix_rate, measured
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
@@ -23,6 +23,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 
 from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.models.mllm import Mllm
+from erragree_utils.scoring.methods import QUESTION
 from erragree_utils.study import costs
 from erragree_utils.training import llava
 

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from erragree_utils.scoring.vqascore import QUESTION, parse_caption, relation_question
 from measuring import GIB, matrix_rate, measured
 from option_scoring import BATCH, Job, llava_7b, official, ours, random_mllm, read_jobs
 from transformers import CLIPVisionConfig, LlamaConfig
@@ -30,6 +29,8 @@ from transformers import CLIPVisionConfig, LlamaConfig
 from erragree_utils import load_clip
 from erragree_utils.models import Clip
 from erragree_utils.models.mllm import Mllm, shared_start
+from erragree_utils.scoring.captions import parse_caption, relation_question
+from erragree_utils.scoring.methods import QUESTION
 from erragree_utils.study import costs
 
 SETS = {"cpu": 1, "cuda": 25}  # of four images

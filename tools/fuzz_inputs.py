@@ -32,13 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from erragree_utils.decoding.contrast import VCD, contrastive_option_logprobs
-from erragree_utils.scoring.vqascore import (
-    CaptionError,
-    caption_scores,
-    parse_answer,
-    parse_caption,
-)
+from erragree_utils.scoring.vqascore import caption_scores
 from huggingface_hub import constants
 from PIL import Image
 
@@ -46,11 +40,14 @@ import erragree_utils
 from erragree_utils import load_benchmark, load_clip, load_mllm
 from erragree_utils.benchmarks import ImagePair
 from erragree_utils.benchmarks.whatsup import stated_relation
+from erragree_utils.decoding import VCD
+from erragree_utils.decoding.streams import contrastive_option_logprobs
 from erragree_utils.images import read_image
 from erragree_utils.models import ASSETS
 from erragree_utils.models.states import clip_states
 from erragree_utils.models.vision import load_vision
-from erragree_utils.scoring.answers import parse_option
+from erragree_utils.scoring.answers import parse_answer, parse_option
+from erragree_utils.scoring.captions import CaptionError, parse_caption
 
 PACKAGE = Path(erragree_utils.__file__).parent
 PIXELS = 250_000  # beyond it Pillow refuses to read, so that no damaged header fills the memory

@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from erragree_utils.models.device import (
-    pick_device,
-    pick_dtype,
-)
+from erragree_utils.models.device import pick_device, pick_dtype
 
 CPU = torch.device("cpu")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from erragree_utils.measures.metrics import summarize, summarize_sets
 
 from erragree_utils import plots
+from erragree_utils.measures.accuracy import summarize, summarize_sets
 
 
 def test_accuracies_have_a_panel_each_with_dots_intervals_and_chance(margins, predictions):

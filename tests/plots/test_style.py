@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from erragree_utils.measures.metrics import summarize
 from matplotlib.colors import to_rgb
 
 from erragree_utils import plots
+from erragree_utils.measures.accuracy import summarize
 from erragree_utils.plots import style
 
 

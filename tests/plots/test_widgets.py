@@ -15,10 +15,10 @@ from PIL import Image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from erragree_utils.decoding.contrast import TextContrast
 
 from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.benchmarks import Benchmark, ImagePair
+from erragree_utils.decoding import TextContrast
 from erragree_utils.plots import widgets
 from erragree_utils.plots.widgets import DecodingExplorer, DirectionExplorer, PairExplorer
 
