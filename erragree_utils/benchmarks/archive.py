@@ -192,9 +192,9 @@ def _copy(source: BinaryIO, place: Path, size: int, name: str) -> None:
 
 def _folder_inside(unpacked: Path, name: str, archive: Path) -> Path:
     """The folder called `name`, nearest to the top; or the top itself, if files lie there."""
-    named = [path for path in unpacked.rglob(name) if path.is_dir() and any(path.iterdir())]
-    if named:
-        return min(named, key=lambda path: len(path.parts))
+    folders = [path for path in unpacked.rglob(name) if path.is_dir() and any(path.iterdir())]
+    if folders:
+        return min(folders, key=lambda path: len(path.parts))
     top = sorted(unpacked.iterdir())
     if any(path.is_file() for path in top):
         return unpacked

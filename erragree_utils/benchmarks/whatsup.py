@@ -157,7 +157,7 @@ def load_whatsup(
 
 
 def stated_relation(caption: str) -> str | None:
-    """The relation a caption states: such as ``"left"``, or None if there is not exactly one."""
+    """The relation a caption states, such as ``"left"``, or None if there is not exactly one."""
     relations = {match.lastgroup for match in _RELATION.finditer(" ".join(caption.split()))}
     return relations.pop() if len(relations) == 1 else None
 
@@ -174,19 +174,20 @@ def _parse(entry: Any, part: Part, images: Path, where: str) -> _Photo:
     file_name = PurePosixPath(stored.replace("\\", "/")).name
     opposites = {a: b for one, other in part.pairs for a, b in ((one, other), (other, one))}
     words = {_WORDS[relation][0]: relation for relation in opposites}
-    parsed = re.fullmatch(rf"(.+?)_({'|'.join(words)})_(.+)\.jpe?g", file_name, re.IGNORECASE)
-    if parsed is None:
+    in_name = re.fullmatch(rf"(.+?)_({'|'.join(words)})_(.+)\.jpe?g", file_name, re.IGNORECASE)
+    if in_name is None:
         raise BenchmarkError(
             f"{where}: the image is called {file_name!r}, expected "
             f"OBJECT_RELATION_OBJECT.jpeg with a relation of {', '.join(words)}. "
             f"Is this the JSON file of {part.title!r}?"
         )
-    first, relation, second = parsed[1], words[parsed[2].lower()], parsed[3]
-    stated = [stated_relation(option) for option in options]
+    first, relation, second = in_name.groups()
+    relation = words[relation.lower()]
+    relations = [stated_relation(option) for option in options]
     captions = {
-        relation: option
-        for relation, option in zip(stated, options, strict=True)
-        if relation and stated.count(relation) == 1
+        stated: option
+        for stated, option in zip(relations, options, strict=True)
+        if stated and relations.count(stated) == 1
     }
     for needed in (relation, opposites[relation]):
         if needed not in captions:
