@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..decoding.contrast import option_streams, pair_seeds
+from ..decoding.processor import pair_seeds
+from ..decoding.streams import option_streams
 from ..measures.alignment import turned_scores
 from . import figures as plots
 
