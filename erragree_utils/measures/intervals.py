@@ -1,1 +1,1 @@
-from .metrics import bootstrap_mean, wilson  # noqa: F401
+from .metrics import bootstrap, bootstrap_mean, wilson  # noqa: F401
