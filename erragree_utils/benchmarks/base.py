@@ -251,6 +251,11 @@ class Benchmark(Sequence[ImagePair]):
             )
         return replace(self, pairs=tuple(p for p in self.pairs if p.relation == relation))
 
+    def with_images(self, images: Iterable[Iterable[Path | Image.Image]]) -> Benchmark:
+        """The same captions with other images: for each pair, in order, its own or their files."""
+        pairs = zip(self.pairs, images, strict=True)
+        return replace(self, pairs=tuple(replace(p, sources=tuple(mine)) for p, mine in pairs))
+
     def with_wrong_images(self, seed: int = 0) -> Benchmark:
         """The same captions, each with a random image of another set.
 

@@ -166,6 +166,16 @@ def test_wrong_images_need_another_set():
         Benchmark("toy", (pair("1"), pair("2"))).with_wrong_images()
 
 
+def test_other_images_come_in_the_order_of_the_pairs_and_captions_stay():
+    bench = benchmark()
+    swapped = bench.with_images(reversed(p.sources) for p in bench)
+    assert [p.sources for p in swapped] == [p.sources[::-1] for p in bench]
+    assert [p.captions for p in swapped] == [p.captions for p in bench]
+    assert (swapped.name, swapped.source) == (bench.name, bench.source)
+    with pytest.raises(ValueError):
+        bench.with_images([bench[0].sources])
+
+
 def test_the_representation_is_one_short_line():
     assert repr(benchmark()) == "<Benchmark toy: 4 pairs, 2 sets (left/right, on/under)>"
 
