@@ -63,8 +63,8 @@ def _own_and_other(scores: pd.DataFrame) -> pd.DataFrame:
     partial = (owned != 1) | (sizes < 2)
     if partial.any():
         raise ValueError(
-            f"pair {scores.loc[partial, 'pair_id'].iloc[0]!r} has an image that lacks its own option "
-            "or another one: give whole tables"
+            f"pair {scores.loc[partial, 'pair_id'].iloc[0]!r} has an image that lacks its own "
+            "option or another one: give whole tables"
         )
     other = scores["score"].where(~scores["own"]).groupby(groups, sort=False, dropna=False)
     table = scores.assign(n_options=sizes, score_other=other.transform("max"))[scores["own"]]
