@@ -28,7 +28,8 @@ from transformers import CLIPVisionConfig, LlamaConfig
 
 from erragree_utils import load_clip
 from erragree_utils.models import Clip
-from erragree_utils.models.mllm import Mllm, shared_start
+from erragree_utils.models.mllm import Mllm
+from erragree_utils.models.prompts import shared_start
 from erragree_utils.scoring.captions import parse_caption, relation_question
 from erragree_utils.scoring.methods import QUESTION
 from erragree_utils.study import costs

@@ -34,8 +34,7 @@ from erragree_utils.study.study import (
 from PIL import Image
 
 from erragree_utils import evaluate
-from erragree_utils.benchmarks import Benchmark, ImagePair, load_benchmark
-from erragree_utils.benchmarks.mmvp import QuestionPair
+from erragree_utils.benchmarks import Benchmark, ImagePair, QuestionPair, load_benchmark
 from erragree_utils.scale import SCALES, get_scale
 from erragree_utils.study import study
 from erragree_utils.study.store import StoreError, read, setting_key
