@@ -8,7 +8,6 @@ anew.
 from .experiments import BASE as BASE
 from .experiments import EXPERIMENTS as EXPERIMENTS
 from .experiments import FAMILIES as FAMILIES
-from .experiments import GRADE as GRADE
 from .experiments import REPORTED as REPORTED
 from .experiments import Settings as Settings
 from .tables import difference as difference
