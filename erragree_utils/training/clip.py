@@ -17,7 +17,6 @@ across the table; *lost* only the latter; *aligned* reads of left and right as t
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -68,9 +67,9 @@ class Batches:
         places: np.ndarray,
         tokens: torch.Tensor,
         settings: Settings,
-        device: torch.device | str = "cpu",
+        device: str = "cpu",
     ):
-        self.settings, self.device = settings, torch.device(device)
+        self.settings, self.device = settings, device
         self.images, self.tokens = torch.from_numpy(images).to(device), tokens.to(device)
         # With twins, the two scenes of a couple are drawn together.
         self.couple = 2 if settings.twins else 1
@@ -99,8 +98,8 @@ class Batches:
         corners = rng.integers(0, self.settings.margin + 1, (len(index), 2))
         light = rng.uniform(0.85, 1.15, (len(index), 1, 1, 3)).astype(np.float32)
         numbers = torch.from_numpy(np.column_stack([index, corners])).to(self.device)
-        rows, columns = (numbers[:, k, None] + torch.arange(size).to(numbers) for k in (1, 2))
-        crops = self.images[numbers[:, 0, None, None], rows[:, :, None], columns[:, None, :]]
+        windows = self.images.unfold(1, size, 1).unfold(2, size, 1)  # (N, y, x, 3, size, size)
+        crops = windows[tuple(numbers.T)].permute(0, 2, 3, 1)
         return normalise(crops * torch.from_numpy(light).to(self.device))
 
     def texts(self, index: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
@@ -120,7 +119,7 @@ class Batches:
         return order.topk(round(n * (1 - s.patch_dropout)), dim=1).indices
 
 
-def load_batches(settings: Settings, pictures: Path, device: torch.device | str = "cpu") -> Batches:
+def load_batches(settings: Settings, pictures: Path, device: str = "cpu") -> Batches:
     """Batches of the training set; pictures that the folder lacks are rendered."""
     s = settings
     drawn = TrainingScenes(s.data_seed, s.scenes, s.twins, s.pattern_scenes)
@@ -142,7 +141,7 @@ def validate(model: CLIP, settings: Settings) -> dict[str, float]:
         pixels, tokens = normalise(torch.from_numpy(pictures).to(device)), encode(settings, texts)
         x, t = model.encode_image(pixels), model.encode_text(tokens.to(device))
         x, t = (F.normalize(z, dim=-1).float().cpu().view(n_sets, 4, -1) for z in (x, t))
-        measures |= {f"{name}_{family}": value for name, value in _measures(x, t)}
+        measures |= {f"{name}_{family}": value.item() for name, value in _measures(x, t).items()}
     model.train()
     return measures
 
@@ -155,21 +154,21 @@ def _validation_set(family: str, n_sets: int, size: int) -> tuple[np.ndarray, li
     return render.render_many(drawn, size), texts
 
 
-def _measures(x: torch.Tensor, t: torch.Tensor) -> Iterator[tuple[str, float]]:
+def _measures(x: torch.Tensor, t: torch.Tensor) -> dict[str, torch.Tensor]:
     """Left/right cosine, accuracies and retrieval; x and t are (sets, relations, D)."""
     score = torch.einsum("nid,njd->nij", x[:, :2], t[:, :2])
     right = torch.stack([score[:, 0, 0] > score[:, 0, 1], score[:, 1, 1] > score[:, 1, 0]], 1)
-    yield "cosine", (x[:, 0] * x[:, 1]).sum(-1).mean().item()
-    yield "random", (x[:, 0] * x.roll(1, 0)[:, 0]).sum(-1).mean().item()
-    yield "individual", right.float().mean().item()
-    yield "pair", right.all(1).float().mean().item()
     hits = [(x[:, r] @ t[:, r].T).argmax(1) == torch.arange(len(x)) for r in range(4)]
-    yield "retrieval", torch.stack(hits).float().mean().item()
+    return {
+        "cosine": (x[:, 0] * x[:, 1]).sum(-1).mean(),
+        "random": (x[:, 0] * x.roll(1, 0)[:, 0]).sum(-1).mean(),
+        "individual": right.float().mean(),
+        "pair": right.all(1).float().mean(),
+        "retrieval": torch.stack(hits).float().mean(),
+    }
 
 
-def train(
-    settings: Settings, folder: Path, every: int = 250, device: torch.device | str = "cpu"
-) -> CLIP:
+def train(settings: Settings, folder: Path, every: int = 250, device: str = "cpu") -> CLIP:
     """Train, or go on with, the model of a run folder; returns it.
 
     A checkpoint is written every `every` steps, beside a log (``log.jsonl``) of the loss and what
@@ -177,7 +176,7 @@ def train(
     """
     vocab_size = len(build_tokenizer(settings.context, settings.words))
     model = build_model(settings, vocab_size).to(device)
-    run = Run(folder, settings, model)
+    run = Run(folder, settings, model, ("resblocks",))
     batches = load_batches(settings, folder.parent / "pictures", device)
     run.fit(loss_of(model, settings), batches.draw, lambda: validate(model, settings), every)
     return model

@@ -12,15 +12,16 @@ from open_clip.model import CLIP
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from ..tabletop import captions, patterns, questions
 from .data import MEAN, STD
 from .loop import write_json
+from .optim import Schedule
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Schedule):
     """Everything that decides what the training gives; stored with the weights."""
 
     seed: int = 0  # of the first weights and of the order of batches
@@ -70,24 +71,24 @@ class Settings:
         )  # fmt: skip
 
 
-def build_tokenizer(context: int, words: str = "captions") -> PreTrainedTokenizerFast:
+def build_tokenizer(context: int, words: str = "captions") -> FastTokenizer:
     """A word-level tokenizer; the end token has the highest number.
 
     `words` is ``"captions"``, those of plain captions, or ``"world"``, all that captions, questions
     and visual patterns can use.
     """
-    known = captions.vocabulary()
+    vocabulary = captions.vocabulary()
     if words == "world":
         everything = captions.vocabulary(captions.Wording.everything())
         pattern_words = (*patterns.vocabulary(), *patterns.caption_vocabulary())
-        known = sorted({*known, *everything, *pattern_words, *questions.vocabulary()})
-    tokens = ["<pad>", "<unk>", "<start>", *known, "<end>"]
+        vocabulary = sorted({*everything, *pattern_words, *questions.vocabulary()})
+    tokens = ["<pad>", "<unk>", "<start>", *vocabulary, "<end>"]
     core = Tokenizer(models.WordLevel({t: i for i, t in enumerate(tokens)}, unk_token="<unk>"))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     ends = [(token, tokens.index(token)) for token in ("<start>", "<end>")]
     core.post_processor = processors.TemplateProcessing("<start> $A <end>", special_tokens=ends)
-    return PreTrainedTokenizerFast(
+    return FastTokenizer(
         tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", bos_token="<start>",
         eos_token="<end>", model_max_length=context,
     )  # fmt: skip
@@ -189,7 +190,7 @@ def loss_of(model: CLIP, settings: Settings) -> Callable[..., torch.Tensor]:
     return loss
 
 
-def save(model: CLIP, tokenizer: PreTrainedTokenizerFast, settings: Settings, folder: Path) -> None:
+def save(model: CLIP, tokenizer: FastTokenizer, settings: Settings, folder: Path) -> None:
     """Write what open_clip loads as ``local-dir:folder``: config, float16 weights, tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.half().cpu().contiguous() for k, v in model.state_dict().items()}

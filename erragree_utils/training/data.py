@@ -61,6 +61,7 @@ class TrainingScenes:
         return (i // 2 if self.twins else i) % len(places.PLACES)
 
     def scene(self, i: int) -> scenes.Scene:
+        """Scene `i`."""
         return self._example(i)[0]
 
     def _example(self, i: int) -> tuple[scenes.Scene, str | None]:
@@ -178,16 +179,11 @@ def _world(*more: str) -> str:
 
 def _pictures(path: Path, draw: Callable[[int], scenes.Scene], n: int, size: int) -> np.ndarray:
     """Pictures of the scenes that `draw` gives, rendered once and kept in a file."""
-    parts = partial(_rendered, draw, n, size)
-    return keep(path, (n, size, size, 3), np.uint8, parts, "training pictures")
+    return keep(path, (n, size, size, 3), np.uint8, partial(_rendered, draw, n, size))
 
 
 def keep(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: type,
-    parts: Callable[[int], Iterable[np.ndarray]],
-    what: str,
+    path: Path, shape: tuple[int, ...], dtype: type, parts: Callable[[int], Iterable[np.ndarray]]
 ) -> np.ndarray:
     """An array in a file, computed once; a killed run goes on where it stopped.
 
@@ -198,7 +194,7 @@ def keep(
     with FileLock(path.with_suffix(".lock")):  # a second process waits, and finds them done
         done = json.loads(mark.read_text())["done"] if mark.exists() and path.exists() else 0
         rows = np.lib.format.open_memmap(path, "r+" if done else "w+", dtype, shape)
-        with tqdm(total=len(rows), initial=done, desc=what) as bar:
+        with tqdm(total=len(rows), initial=done, desc=path.stem) as bar:
             for part in parts(done):
                 rows[done : done + len(part)] = part
                 rows.flush()

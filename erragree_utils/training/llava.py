@@ -79,7 +79,7 @@ def cache_features(
                     features[i : i + len(part), c] = tokens.numpy().astype(np.float16)
             yield features
 
-    return keep(path, shape, np.float16, chunks, "patch tokens")
+    return keep(path, shape, np.float16, chunks)
 
 
 class Batches:
@@ -154,12 +154,6 @@ def shares(step: int, settings: Settings) -> dict[str, float]:
     return {skill: n * late if skill in LATE else n for skill, n in TUNING.items()}
 
 
-def learning_rate(step: int, settings: Settings) -> float:
-    """Factor on the learning rates: linear warm-up, a plateau, linear decay to zero."""
-    left = (settings.steps - step) / (settings.decay * settings.steps)
-    return min((step + 1) / settings.warmup, 1.0, left)
-
-
 def train(
     settings: Settings, folder: Path, clip_folder: Path, every: int = 500, compiled: bool = False
 ) -> Llava:
@@ -196,7 +190,7 @@ def train(
                 coming[step + 1] = ahead.submit(batches.draw, step + 1)
             return coming.pop(step).result()
 
-        run.fit(loss, draw, measures, every, learning_rate)
+        run.fit(loss, draw, measures, every)
     return model
 
 

@@ -24,7 +24,7 @@ BATCH = 32
 class Sheet:
     """Images, by their patch tokens (N, patches, width), and the questions about each.
 
-    With `pairs`, a name for each, two images that follow each other are a pair. Each is asked one
+    With `pairs`, a name for each, two images that follow each other are a pair. Each image has one
     question, or those of :func:`benchmark_questions`.
     """
 

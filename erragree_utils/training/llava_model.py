@@ -20,14 +20,15 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaProcessor,
-    PreTrainedTokenizerFast,
 )
 from transformers import LlavaForConditionalGeneration as Llava
+from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from ..models.mllm import SYSTEM
 from ..tabletop import patterns, questions
 from .data import MEAN, STD, normalise
 from .loop import write_json
+from .optim import Schedule
 
 # The system line comes first unless the conversation brings its own; images come before the text.
 TEMPLATE = (
@@ -57,7 +58,7 @@ _RENAMED = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Schedule):
     """Everything that decides what the training gives; stored with the weights."""
 
     seed: int = 0
@@ -90,8 +91,13 @@ class Settings:
         """Steps of both stages."""
         return self.alignment_steps + self.tuning_steps
 
+    def rate(self, step: int) -> float:
+        """Factor on the learning rates: linear warm-up, a plateau, linear decay to zero."""
+        left = (self.steps - step) / (self.decay * self.steps)
+        return min((step + 1) / self.warmup, 1.0, left)
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+
+def build_tokenizer() -> FastTokenizer:
     """A word-level tokenizer with LLaVA-1.5's chat format.
 
     Case does not matter. The system line, ``USER:`` and ``ASSISTANT:`` are one token each; of
@@ -106,7 +112,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     core.post_processor = TemplateProcessing("<s> $A", special_tokens=[("<s>", words.index("<s>"))])
     core.add_special_tokens([AddedToken(w, normalized=False, special=True) for w in special])
     core.add_tokens([AddedToken(w, normalized=False) for w in roles])
-    return PreTrainedTokenizerFast(
+    return FastTokenizer(
         tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", bos_token="<s>",
         eos_token="</s>", extra_special_tokens={"image_token": "<image>"}, padding_side="left",
         model_max_length=512, chat_template=TEMPLATE,
@@ -114,7 +120,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 @lru_cache
-def shared_tokenizer() -> PreTrainedTokenizerFast:
+def shared_tokenizer() -> FastTokenizer:
     """The one tokenizer of all readers in training."""
     return build_tokenizer()
 
@@ -173,7 +179,7 @@ def _attention(module, query, key, value, mask, scaling: float, **_):
 AttentionInterface.register("packed", _attention)
 
 
-def build_model(settings: Settings, folder: Path, tokenizer: PreTrainedTokenizerFast) -> Llava:
+def build_model(settings: Settings, folder: Path, tokenizer: FastTokenizer) -> Llava:
     """The untrained reader around the frozen visual tower of the CLIP in `folder`, in float32."""
     vision, weights = load_vision(folder)
     text = LlamaConfig(
@@ -207,7 +213,7 @@ def build_model(settings: Settings, folder: Path, tokenizer: PreTrainedTokenizer
     return model
 
 
-def _ends(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+def _ends(tokenizer: FastTokenizer) -> dict[str, int]:
     names = ("pad_token_id", "bos_token_id", "eos_token_id")
     return {name: getattr(tokenizer, name) for name in names}
 
@@ -232,7 +238,7 @@ def patch_tokens(model: Llava, pictures: np.ndarray) -> torch.Tensor:
     return model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[layer][:, 1:]
 
 
-def build_processor(model: Llava, tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
+def build_processor(model: Llava, tokenizer: FastTokenizer) -> LlavaProcessor:
     """CLIP's preprocessing and the tokenizer, as LLaVA-1.5 has them."""
     vision = model.config.vision_config
     images = CLIPImageProcessor(
@@ -253,7 +259,7 @@ def build_processor(model: Llava, tokenizer: PreTrainedTokenizerFast) -> LlavaPr
 
 def save(
     model: Llava,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: FastTokenizer,
     settings: Settings,
     folder: Path,
 ) -> None:

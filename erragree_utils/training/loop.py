@@ -6,16 +6,15 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .optim import Step, learning_rate, optimizers, place_rates
+from .optim import Schedule, Step, optimizers, place_rates
 
 
 def command_line(description: str, name: str, settings) -> argparse.ArgumentParser:
@@ -51,16 +50,12 @@ def copy_log(run: Path, out: Path) -> None:
 class Run:
     """A training and its folder; a checkpoint that is there is loaded into the model.
 
-    `settings` is a dataclass with ``steps`` and the rates of `optimizers`, as are `blocks`; `start`
-    the step to go on with. A folder of a run with other settings raises ValueError.
+    `settings` is a dataclass, `blocks` names the parts that Muon trains, and `start` is the step to
+    go on with. A folder of a run with other settings raises ValueError.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        settings,
-        model: torch.nn.Module,
-        blocks: tuple[str, ...] = ("resblocks",),
+        self, folder: Path, settings: Schedule, model: torch.nn.Module, blocks: Sequence[str]
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self.log, self.checkpoint = folder / "log.jsonl", folder / "checkpoint.pt"
@@ -74,7 +69,6 @@ class Run:
         draw: Callable[[int], tuple],
         validate: Callable[[], dict[str, float]],
         every: int,
-        rate: Callable[[int, Any], float] = learning_rate,
     ) -> None:
         """Lower the `loss` of the batches that `draw` gives for each step that is left.
 
@@ -85,7 +79,7 @@ class Run:
         steps, step_once = self.settings.steps, Step(loss, self.steppers)
         name = self.log.parent.name
         for step in tqdm(range(self.start, steps), initial=self.start, total=steps, desc=name):
-            losses.append(step_once(rate(step, self.settings), *draw(step)))
+            losses.append(step_once(self.settings.rate(step), *draw(step)))
             if (step + 1) % every == 0 or step + 1 == steps:
                 measures = validate()
                 line = {

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
+from torch.optim import Optimizer
 
 
-def optimizers(
-    model: torch.nn.Module, settings, blocks: tuple[str, ...] = ("resblocks",)
-) -> list[torch.optim.Optimizer]:
+def optimizers(model: torch.nn.Module, settings, blocks: Sequence[str]) -> list[Optimizer]:
     """Muon for the matrices of the parts named in `blocks`, AdamW for everything else.
 
     `settings` holds the learning rates ``muon_lr`` and ``lr`` and the ``weight_decay`` of matrices.
@@ -29,14 +28,14 @@ def optimizers(
     return [muon, adam]
 
 
-def place_rates(steppers: Iterable[torch.optim.Optimizer]) -> None:
+def place_rates(steppers: Iterable[Optimizer]) -> None:
     """On a GPU a rate is a number in its memory, which a recorded step reads anew each time."""
     for group in (group for optimizer in steppers for group in optimizer.param_groups):
         if group["params"][0].is_cuda:
             group["lr"] = torch.tensor(float(group["lr"]), device=group["params"][0].device)
 
 
-def set_rates(steppers: Iterable[torch.optim.Optimizer], factor: float) -> None:
+def set_rates(steppers: Iterable[Optimizer], factor: float) -> None:
     """Set learning rates to `factor` times the first ones."""
     for group in (group for optimizer in steppers for group in optimizer.param_groups):
         rate = group.setdefault("first_lr", float(group["lr"])) * factor
@@ -46,9 +45,12 @@ def set_rates(steppers: Iterable[torch.optim.Optimizer], factor: float) -> None:
             group["lr"] = rate
 
 
-def learning_rate(step: int, settings) -> float:
-    """Factor on the learning rates: linear warm-up, then linear decay to zero."""
-    return min((step + 1) / settings.warmup, 1.0) * (1.0 - step / settings.steps)
+class Schedule:
+    """Settings of a training whose learning rate rises and falls with its `steps`."""
+
+    def rate(self, step: int) -> float:
+        """Factor on the learning rates: linear warm-up, then linear decay to zero."""
+        return min((step + 1) / self.warmup, 1.0) * (1.0 - step / self.steps)
 
 
 class Muon(torch.optim.Muon):
@@ -116,7 +118,7 @@ class Step:
 
     EAGER = 3  # steps before it is recorded, in which what is made once is made
 
-    def __init__(self, loss: Callable[..., torch.Tensor], steppers: list[torch.optim.Optimizer]):
+    def __init__(self, loss: Callable[..., torch.Tensor], steppers: list[Optimizer]):
         self.loss, self.steppers = loss, steppers
         self.done, self.graph = 0, None
 

@@ -57,7 +57,7 @@ def measure(clip: Clip, name: str, seeds: Sequence[int] = FINAL, n_sets: int = 3
         (relative preference), ``probe single`` and ``probe compared`` (accuracy of
         :func:`read_sides` on the embedding of one image, and of one image less the mean of its
         pair) and ``probe tokens`` (on the patch tokens of one image, averaged over 4 x 4 places);
-        for B it is told the difference of the named things' text embeddings. Of other pairs
+        for B it also gets the difference of the named things' text embeddings. Of other pairs
         ``pair, on/under`` or ``pair, front/behind``; of all relations ``retrieval, ...``, the right
         caption among those of :data:`RETRIEVAL_SETS` sets.
     """

@@ -22,13 +22,14 @@ from ..tabletop import patterns, render, scenes
 from . import clip
 from .data import MEAN, STD, crop, load_near_duplicates, normalise
 from .loop import Run, command_line, copy_log, parse, write_json
+from .optim import Schedule
 
 ASSETS = clip.ALL_ASSETS / "mini-vision"
 ARCHITECTURE = "vit_tiny_patch16_224"  # timm's plain ViT; the sizes below replace its own
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Schedule):
     """Everything that decides what the training gives; stored with the weights."""
 
     seed: int = 0

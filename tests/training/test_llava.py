@@ -89,12 +89,6 @@ def test_yes_or_no_comes_seldom_at_first():
     assert early["colour"] == late["colour"]
 
 
-def test_the_learning_rate_rises_stays_and_falls_to_zero():
-    s = Settings()
-    rates = [training.learning_rate(step, s) for step in (0, s.warmup, s.steps // 3, s.steps)]
-    assert rates[0] < 0.01 and rates[1] == rates[2] == 1.0 and rates[3] == 0.0
-
-
 def test_the_shipped_readers_eyes_are_the_shipped_clips():
     theirs = load_file(clip.ASSETS / "open_clip_model.safetensors")
     ours = load_file(training.ASSETS / "model.safetensors")

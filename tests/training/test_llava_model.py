@@ -130,3 +130,9 @@ def test_the_projector_starts_with_standardised_inputs(clip_folder, llava_settin
     out = model.model.multi_modal_projector.linear_1(features)
     assert out.mean(dim=(0, 1)).abs().max() < 0.1
     assert 0.5 < out.std() < 2
+
+
+def test_the_learning_rate_rises_stays_and_falls_to_zero():
+    s = training.Settings()
+    rates = [s.rate(step) for step in (0, s.warmup, s.steps // 3, s.steps)]
+    assert rates[0] < 0.01 and rates[1] == rates[2] == 1.0 and rates[3] == 0.0

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from erragree_utils.training import clip, loop
+from erragree_utils.training.optim import Schedule
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Schedule):
     steps: int = 4
+    warmup: int = 1
     muon_lr: float = 0.1
     lr: float = 0.1
     weight_decay: float = 0.0
@@ -27,8 +29,7 @@ def run(folder, draw=lambda step: (torch.ones(3, 2) * step,), settings=Settings(
     torch.manual_seed(0)
     model = Line()
     training = loop.Run(folder, settings, model, ("block",))
-    rate = lambda step, settings: 1.0  # noqa: E731
-    training.fit(lambda x: model.block(x).square().mean(), draw, lambda: {"pair": 0.25}, 2, rate)
+    training.fit(lambda x: model.block(x).square().mean(), draw, lambda: {"pair": 0.25}, 2)
     return model.block.weight, [
         json.loads(x) for x in (folder / "log.jsonl").read_text().splitlines()
     ]
@@ -68,9 +69,7 @@ def test_a_log_line_holds_the_mean_loss_since_the_last(tmp_path):
         losses.append(model.block(x).square().mean())
         return losses[-1]
 
-    loop.Run(tmp_path, Settings(), model, ("block",)).fit(
-        loss, draw, dict, 2, lambda step, settings: 1.0
-    )
+    loop.Run(tmp_path, Settings(), model, ("block",)).fit(loss, draw, dict, 2)
     lines = [json.loads(text) for text in (tmp_path / "log.jsonl").read_text().splitlines()]
     means = [torch.stack(losses[k : k + 2]).mean().item() for k in (0, 2)]
     assert [line["loss"] for line in lines] == pytest.approx(means, abs=1e-4)

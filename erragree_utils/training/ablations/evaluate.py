@@ -103,7 +103,7 @@ def measure(model: DualEncoder | TokenReader, settings: Settings) -> pd.DataFram
         gains more from the first image than from the second, one decision a pair, chance 50%),
         ``retrieval`` (share of images whose own caption scores best of those of all sets that state
         the same relation), ``cosine`` of the pairs' two images, ``cosine of random images``, and on
-        A ``probe``: accuracy of a linear probe that is told the mean of a pair's two vectors and
+        A ``probe``: accuracy of a linear probe that gets the vectors less their pair's mean and
         says which image has the small object on the left, tested on other objects (of 40 pairs or
         more).
     """

@@ -12,9 +12,11 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, Literal
 
+from ..optim import Schedule
+
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Schedule):
     """Everything that decides what a training gives."""
 
     # What `training.clip.Batches` also knows, and no experiment has: no part of the record.

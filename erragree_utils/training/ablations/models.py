@@ -155,7 +155,7 @@ def weighted_cosines(patches: torch.Tensor, texts: torch.Tensor) -> torch.Tensor
     cosines = torch.einsum("npd,md->nmp", patches, texts)
     weight = (SHARPNESS * cosines).softmax(-1)
     gram = patches @ patches.transpose(1, 2)
-    # the length of a mean is known from the patches' products: no (N, M, D) table is needed
+    # the patches' products give the length of a mean: no (N, M, D) table is needed
     length = ((weight @ gram) * weight).sum(-1).clamp(min=1e-8).sqrt()
     return (weight * cosines).sum(-1) / length
 
