@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from ..models.clip import ASSETS as ALL_ASSETS
 from ..tabletop import captions, render, scenes
-from .clip_model import Settings, build_model, build_tokenizer, encode, loss_of, save
+from .clip_model import Settings, batch_loss, build_model, build_tokenizer, encode, save
 from .clip_tuning import soften, tune_text
 from .data import TrainingScenes, normalise
 from .loop import Run, command_line, copy_log, parse
@@ -178,7 +178,8 @@ def train(settings: Settings, folder: Path, every: int = 250, device: str = "cpu
     model = build_model(settings, vocab_size).to(device)
     run = Run(folder, settings, model, ("resblocks",))
     batches = load_batches(settings, folder.parent / "pictures", device)
-    run.fit(loss_of(model, settings), batches.draw, lambda: validate(model, settings), every)
+    loss = partial(batch_loss, model, settings.precision)
+    run.fit(loss, batches.draw, lambda: validate(model, settings), every)
     return model
 
 

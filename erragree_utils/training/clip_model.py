@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -175,19 +175,17 @@ def contrastive_loss(images: torch.Tensor, texts: torch.Tensor, scale: torch.Ten
     return matching_loss(scale * images @ texts.T)
 
 
-def loss_of(model: CLIP, settings: Settings) -> Callable[..., torch.Tensor]:
-    """The contrastive loss as a function of a batch: images, texts and, maybe, patches to keep."""
-
-    def loss(images: torch.Tensor, texts: torch.Tensor, kept: torch.Tensor | None = None):
-        if kept is not None:
-            model.visual.patch_dropout.kept = kept
-        lower = settings.precision == "bfloat16"
-        # Casts are not kept from one step to the next: a recorded step makes its own.
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=lower, cache_enabled=False):
-            x, t, scale = model(images, texts)
-        return contrastive_loss(x.float(), t.float(), scale)
-
-    return loss
+def batch_loss(
+    model: CLIP, precision: str, images: torch.Tensor, texts: torch.Tensor, *kept: torch.Tensor
+) -> torch.Tensor:
+    """The contrastive loss of a batch; `kept` are the patches to keep, where some are dropped."""
+    if kept:
+        (model.visual.patch_dropout.kept,) = kept
+    lower = precision == "bfloat16"
+    # Casts are not kept from one step to the next: a recorded step makes its own.
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=lower, cache_enabled=False):
+        x, t, scale = model(images, texts)
+    return contrastive_loss(x.float(), t.float(), scale)
 
 
 def save(model: CLIP, tokenizer: FastTokenizer, settings: Settings, folder: Path) -> None:

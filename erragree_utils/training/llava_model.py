@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from ..models.mllm import SYSTEM
 from ..tabletop import patterns, questions
-from .data import MEAN, STD, normalise
+from .data import normalise
 from .loop import write_json
 from .optim import Schedule
 
@@ -241,14 +241,8 @@ def patch_tokens(model: Llava, pictures: np.ndarray) -> torch.Tensor:
 def build_processor(model: Llava, tokenizer: FastTokenizer) -> LlavaProcessor:
     """CLIP's preprocessing and the tokenizer, as LLaVA-1.5 has them."""
     vision = model.config.vision_config
-    images = CLIPImageProcessor(
-        size={"shortest_edge": vision.image_size},
-        crop_size={"height": vision.image_size, "width": vision.image_size},
-        image_mean=list(MEAN),
-        image_std=list(STD),
-    )
     return LlavaProcessor(
-        image_processor=images,
+        image_processor=CLIPImageProcessor(size=vision.image_size, crop_size=vision.image_size),
         tokenizer=tokenizer,
         patch_size=vision.patch_size,
         vision_feature_select_strategy="default",

@@ -16,7 +16,7 @@ from ...measures.probes import probe, side_examples
 from ..data import normalise
 from .encoders import text_ends
 from .experiments import Settings
-from .models import DualEncoder, TokenReader
+from .models import Model
 from .world import encode
 
 BENCHMARKS = ("tabletop-a", "tabletop-b")
@@ -53,7 +53,7 @@ def load_exam(name: str, n_sets: int, size: int, context: int) -> Exam:
 
 
 @torch.no_grad()
-def scores(model: DualEncoder | TokenReader, exam: Exam) -> tuple[np.ndarray, np.ndarray]:
+def scores(model: Model, exam: Exam) -> tuple[np.ndarray, np.ndarray]:
     """Cosines or log-likelihoods of images and texts.
 
     The first (2, N, N) are of first images (rows) with first captions, and of second ones with
@@ -71,7 +71,7 @@ def scores(model: DualEncoder | TokenReader, exam: Exam) -> tuple[np.ndarray, np
 
 
 @torch.no_grad()
-def vectors(model: DualEncoder | TokenReader, exam: Exam) -> np.ndarray:
+def vectors(model: Model, exam: Exam) -> np.ndarray:
     """What stands for each image, (2 N, D) unit vectors.
 
     Where a text weights an image's patches, it is the pair's first caption for both images.
@@ -88,7 +88,7 @@ def probe_sides(vectors: np.ndarray, exam: Exam) -> tuple[float, float, float]:
     return tuple(row[["accuracy", "accuracy_low", "accuracy_high"]])
 
 
-def measure(model: DualEncoder | TokenReader, settings: Settings) -> pd.DataFrame:
+def measure(model: Model, settings: Settings) -> pd.DataFrame:
     """All measures of a model, a row each.
 
     Returns
@@ -118,7 +118,7 @@ def measure(model: DualEncoder | TokenReader, settings: Settings) -> pd.DataFram
 
 
 def _measures(
-    model: DualEncoder | TokenReader, exam: Exam, probed: bool
+    model: Model, exam: Exam, probed: bool
 ) -> Iterator[tuple[str, float, float, float, int, str]]:
     same, other = scores(model, exam)
     own = np.stack([table.diagonal() for table in same], axis=1)  # (pairs, images)

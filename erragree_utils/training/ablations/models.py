@@ -8,7 +8,7 @@ tell how alike images are.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -38,7 +38,7 @@ MAX_SCALE = 100.0  # of cosines (Radford et al. 2021, section 2.5)
 AT_ONCE = 20  # questions about an image
 
 
-def build(settings: Settings) -> DualEncoder | TokenReader:
+def build(settings: Settings) -> Model:
     """The untrained model of an experiment, by its seed.
 
     ValueError if the settings name something that does not exist or does not go together.
@@ -205,6 +205,9 @@ class TokenReader(nn.Module):
 
     def image_vectors(self, images, texts):
         return F.normalize(self.read(images).mean(1), dim=-1)
+
+
+Model: TypeAlias = DualEncoder | TokenReader
 
 
 class Captioner(TokenReader):

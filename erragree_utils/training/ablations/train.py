@@ -16,7 +16,7 @@ from ...study.study import provenance
 from ..loop import Run
 from .evaluate import measure
 from .experiments import FAMILIES, Settings, experiment, settings_hash
-from .models import DualEncoder, TokenReader, build
+from .models import Model, build
 from .tables import COLUMNS, read_rows
 from .world import Batches, QuestionBatches, load_world
 
@@ -24,9 +24,7 @@ from .world import Batches, QuestionBatches, load_world
 BLOCKS = ("resblocks", "llama.layers", "language_model.layers", "projector")
 
 
-def train(
-    settings: Settings, folder: Path, pictures: Path, every: int = 200
-) -> DualEncoder | TokenReader:
+def train(settings: Settings, folder: Path, pictures: Path, every: int = 200) -> Model:
     """Train, or go on with, the model of a run folder; returns it.
 
     A checkpoint is written every `every` steps. Training pictures, rendered into `pictures` if they
@@ -37,12 +35,12 @@ def train(
     run = Run(folder, settings, model, BLOCKS)
     if run.start < s.steps:
         world = load_world(pictures, s.scenes, s.image_size + s.margin, s.captions, s.context)
-        batches = (QuestionBatches if s.objective == "answering" else Batches)(world, s)
-        run.fit(model.loss, batches.draw, dict, every)
+        kind = QuestionBatches if s.objective == "answering" else Batches
+        run.fit(model.loss, kind(world, s).draw, dict, every)
     return model
 
 
-def folder(name: str, seed: int | str) -> str:
+def folder_name(name: str, seed: int | str) -> str:
     """Name of the folder of a run."""
     plain = "".join(c if c.isalnum() else "-" for c in name.replace("%", ""))
     return f"{plain}-{seed}"
@@ -57,7 +55,7 @@ def run_one(name: str, seed: int, out: Path, **others: object) -> pd.DataFrame:
     """
     chosen = experiment(name)
     settings = chosen.settings(seed, **others)
-    run = out / folder(name, seed)
+    run = out / folder_name(name, seed)
     kept = run / "result.csv"
     if kept.exists():
         rows = read_rows(kept)
@@ -121,7 +119,7 @@ def collect(out: Path, tables: Path) -> dict[str, pd.DataFrame]:
         results = [
             read_rows(path)
             for name in names
-            for path in sorted(out.glob(f"{folder(name, '[0-9]*')}/result.csv"))
+            for path in sorted(out.glob(f"{folder_name(name, '[0-9]*')}/result.csv"))
         ]
         if results:
             merged[family] = _merged(results, tables / f"{family}.csv", names)
