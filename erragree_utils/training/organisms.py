@@ -201,13 +201,9 @@ def _viewed(name: str, seed: int, n_sets: int, what: str, value: float) -> Itera
     for _ in range(n_sets):
         gap = value if what == "gap" else None
         for scene in scenes.benchmark_set(FAMILIES[name], rng, gap=gap)[:2]:
-            if what == "distance":
-                scene = replace(
-                    scene, view=replace(scene.view, distance=scene.view.distance + value)
-                )
-            elif what == "azimuth":
-                scene = replace(scene, view=replace(scene.view, azimuth=value))
-            yield scene
+            views = {"distance": scene.view.distance + value, "azimuth": value}
+            change = {what: views[what]} if what in views else {}
+            yield replace(scene, view=replace(scene.view, **change))
 
 
 def main(arguments: list[str] | None = None) -> None:
