@@ -21,16 +21,17 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from erragree_utils.decoding.contrast import _read, _Seeds
 from measuring import measured
 from option_scoring import llava_7b, mini, read_jobs
 from PIL import Image
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
 from erragree_utils.decoding import M3ID, VCD, Contrast, TextContrast
-from erragree_utils.decoding.streams import generate_contrastive
-from erragree_utils.models.mllm import Mllm, padded_rows
+from erragree_utils.decoding.processor import Seeds
+from erragree_utils.decoding.streams import generate_contrastive, prompt_streams
+from erragree_utils.models.mllm import Mllm
 from erragree_utils.scoring.captions import parse_caption, relation_question
+from erragree_utils.scoring.methods import RELATION_QUESTION
 
 IMAGES = 64
 BATCH = 16
@@ -46,7 +47,7 @@ class SecondCall(LogitsProcessor):
 
     def __init__(self, mllm: Mllm, rows: list[list[int]], pixels: dict, contrast: Contrast):
         self.mllm, self.pixels, self.contrast = mllm, pixels, contrast
-        self.ids, self.mask = padded_rows(rows, mllm.pad_id, mllm.device, left=True)
+        self.ids, self.mask = mllm.engine.padded(rows, left=True)
         self.cache, self.step = DynamicCache(), 0
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
@@ -55,7 +56,8 @@ class SecondCall(LogitsProcessor):
             self.ids, self.pixels = input_ids[:, -1:], {}
             self.mask = torch.cat([self.mask, torch.ones_like(self.ids)], dim=1)
         self.step += 1
-        logits = self.mllm.forward(self.ids, self.mask, self.cache, logits_to_keep=1, **self.pixels)
+        forward = self.mllm.engine.forward
+        logits = forward(self.ids, self.mask, self.cache, logits_to_keep=1, **self.pixels)
         return self.contrast.combine(scores, logits[:, -1].float(), self.step)
 
 
@@ -66,13 +68,15 @@ def two_pass(
     """Contrastive answers with a second call for every token."""
     answers, entries = [], list(zip(images, questions, strict=True))
     for first in range(0, len(entries), BATCH):
-        whole, second = _read(mllm, entries[first : first + BATCH], contrast, _Seeds(0), first)
-        ids, mask = padded_rows(whole.rows, mllm.pad_id, mllm.device, left=True)
+        whole, second = prompt_streams(
+            mllm.engine, entries[first : first + BATCH], contrast, Seeds(0), first
+        )
+        ids, mask = mllm.engine.padded(whole.rows, left=True)
         processor = SecondCall(mllm, second.rows, second.pixels, contrast)
         out = mllm.model.generate(
             input_ids=ids, attention_mask=mask, **whole.pixels, max_new_tokens=TOKENS,
             logits_processor=LogitsProcessorList([processor]), do_sample=False, num_beams=1,
-            temperature=None, top_p=None, pad_token_id=mllm.pad_id,
+            temperature=None, top_p=None, pad_token_id=mllm.engine.pad_id,
         )  # fmt: skip
         decode = mllm.processor.tokenizer.batch_decode
         answers += decode(out[:, ids.shape[1] :], skip_special_tokens=True)
@@ -117,7 +121,9 @@ def report(mllm: Mllm, n: int, size: int | None = None) -> None:
     for image, captions in read_jobs(-(-n // 4), size):  # a set has four images
         statements = [parse_caption(caption) for caption in captions[:2]]
         images.append(image)
-        questions.append(relation_question(statements[0], [s.relation for s in statements]))
+        questions.append(
+            relation_question(RELATION_QUESTION, statements[0], [s.relation for s in statements])
+        )
     compare(mllm, images[:n], questions[:n])
     compare(mllm, images[:n], ["Describe the image."] * n)
 

@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from erragree_utils.scoring.vqascore import caption_scores
 from huggingface_hub import constants
 from PIL import Image
 
@@ -174,7 +173,6 @@ def images(rng: random.Random, folder: Path) -> Case:
             "vision": lambda: vision.embed_images([fine, thing]),
             "options": lambda: mllm.option_logprobs([fine, thing], "Why?", ["left", "right"]),
             "answer": lambda: mllm.generate([fine, thing], "Why?", max_new_tokens=1),
-            "captions": lambda: caption_scores(clip, [fine, thing], [["left"], ["right"]]),
         }
     way = rng.choice(list(ways))
     named = {"pair": ("pair 'mug'",), "file": (path.name,)}.get(way, ("image 1",))
@@ -304,10 +302,9 @@ def options(rng: random.Random, folder: Path) -> Case:
     ways = {
         "options": lambda: mllm.option_logprobs(entries, questions, given),
         "contrast": lambda: contrastive_option_logprobs(
-            mllm, entries, questions, given, VCD(beta=0)
+            mllm, entries, questions, given, [VCD(beta=0)]
         ),
         "answers": lambda: mllm.generate(entries, questions, max_new_tokens=2),
-        "captions": lambda: caption_scores(clip, entries, given),
         "texts": lambda: clip.embed_texts(given),
     }
     way = rng.choice(list(ways))
