@@ -12,7 +12,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from ...study.study import provenance
+from ...study.settings import provenance
 from ..loop import Run
 from .evaluate import measure
 from .experiments import FAMILIES, Settings, experiment, settings_hash

@@ -1,6 +1,7 @@
 """The ablations as data."""
 
 from dataclasses import asdict
+from itertools import product
 
 import pytest
 
