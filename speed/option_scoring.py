@@ -27,7 +27,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 
 from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.models.mllm import Mllm
-from erragree_utils.scoring.vqascore import QUESTION, vqascores
+from erragree_utils.scoring.methods import VQA_QUESTION
 from erragree_utils.study import hardware
 from erragree_utils.training import llava
 
@@ -46,7 +46,7 @@ def official(mllm: Mllm, jobs: list[Job]) -> np.ndarray:
     for image, captions in jobs:
         for caption in captions:
             inputs = mllm.processor(
-                images=image, text=mllm.prompt(QUESTION.format(caption=caption)),
+                images=image, text=mllm.prompt(VQA_QUESTION.format(caption=caption)),
                 return_tensors="pt",
             ).to(mllm.device, mllm.dtype)  # fmt: skip
             with torch.inference_mode():
@@ -58,7 +58,9 @@ def official(mllm: Mllm, jobs: list[Job]) -> np.ndarray:
 def ours(mllm: Mllm, jobs: list[Job]) -> np.ndarray:
     """The same by the package."""
     images, captions = zip(*jobs, strict=True)
-    return np.stack(vqascores(mllm, images, captions, batch_size=BATCH[mllm.device.type]))
+    asked = [[(VQA_QUESTION.format(caption=text), "Yes") for text in row] for row in captions]
+    rows = mllm.answer_logprobs(images, asked, batch_size=BATCH[mllm.device.type])
+    return np.exp([[score.total for score in row] for row in rows])
 
 
 def measured(run: Callable[[], Result], device: torch.device) -> tuple[Result, float, float]:

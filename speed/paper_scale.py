@@ -38,8 +38,10 @@ from transformers import CLIPVisionConfig, LlamaConfig
 
 from erragree_utils import load_clip
 from erragree_utils.models import Clip
-from erragree_utils.models.mllm import Mllm, shared_start
-from erragree_utils.scoring.vqascore import QUESTION, parse_caption, relation_question
+from erragree_utils.models.engine import shared_start
+from erragree_utils.models.mllm import Mllm
+from erragree_utils.scoring.captions import parse_caption, relation_question
+from erragree_utils.scoring.methods import RELATION_QUESTION, VQA_QUESTION
 from erragree_utils.study import hardware
 
 SETS = {"cpu": 1, "cuda": 25}  # of four images
@@ -86,7 +88,10 @@ def our_cosines(clip: Clip, jobs: list[Job]) -> np.ndarray:
 def questions(jobs: list[Job]) -> list[str]:
     """A question about each image, to be answered in words."""
     statements = [[parse_caption(text) for text in captions] for _, captions in jobs]
-    return [relation_question(row[0], [s.relation for s in row]) for row in statements]
+    return [
+        relation_question(RELATION_QUESTION, row[0], [s.relation for s in row])
+        for row in statements
+    ]
 
 
 def written(mllm: Mllm, jobs: list[Job], batch_size: int) -> np.ndarray:
@@ -141,10 +146,10 @@ def scoring_flops(mllm: Mllm, jobs: list[Job]) -> float:
     """Operations of `ours` by the formula of `erragree_utils.study.hardware`, without padding."""
     config, total = mllm.model.config, 0.0
     for _, captions in jobs:
-        asked = [(QUESTION.format(caption=text), "Yes") for text in captions]
-        (row,) = mllm.branches([asked], [1], 0)
+        asked = [(VQA_QUESTION.format(caption=text), "Yes") for text in captions]
+        (row,) = mllm.engine.branches([asked], [1], 0)
         keep = shared_start(row)
-        (whole,) = mllm.tokens([mllm.prompt(asked[0][0])]).values()
+        (whole,) = mllm.engine.tokens([mllm.prompt(asked[0][0])]).values()
         head = (
             len(whole) - row[0].start - 1
         )  # what stands before the image, which is one token here

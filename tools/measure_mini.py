@@ -8,7 +8,7 @@ import pandas as pd
 
 from erragree_utils import evaluate, load_benchmark, load_clip, load_mllm, summarize
 from erragree_utils.measures.agreement import image_embeddings, pair_cosines, random_pair_cosines
-from erragree_utils.scoring.runner import evaluate_retrieval
+from erragree_utils.scoring.retrieval import evaluate_retrieval
 
 SEEDS = (0, 11, 12, 13)
 

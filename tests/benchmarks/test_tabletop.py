@@ -5,7 +5,7 @@ import pytest
 
 from erragree_utils.benchmarks import load_benchmark
 from erragree_utils.benchmarks.tabletop import load_changes, tabletop_sets, tabletop_things
-from erragree_utils.scoring.vqascore import parse_caption
+from erragree_utils.scoring.captions import parse_caption
 from erragree_utils.tabletop import scenes, shapes
 
 

@@ -496,7 +496,7 @@ class TestSignalAndBias:
         right, wrong = dots
         assert list(right.get_xdata()) == [2, 10]  # far ones are drawn at the edge
         assert list(wrong.get_xdata()) == [1, -1]
-        with pytest.raises(ValueError, match="relative_preference"):
+        with pytest.raises(ValueError, match="signal and bias"):
             plots.signal_and_bias({"plain": table.drop(columns="bias")})
 
 

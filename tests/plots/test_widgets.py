@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 
 from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.benchmarks import Benchmark, ImagePair
-from erragree_utils.decoding.contrast import TextContrast
+from erragree_utils.decoding import TextContrast
 from erragree_utils.plots.widgets import decoding_explorer, direction_explorer, pair_explorer
 
 LEFT, RIGHT = "A red mug to the left of a table", "A red mug to the right of a table"

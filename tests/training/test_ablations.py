@@ -13,7 +13,7 @@ from filelock import FileLock
 from torch.nn import functional as F
 
 from erragree_utils import load_benchmark, load_mllm
-from erragree_utils.scoring.vqascore import caption_scores
+from erragree_utils.scoring.methods import VQA_QUESTION
 from erragree_utils.tabletop import captions
 from erragree_utils.training import ablations, clip
 from erragree_utils.training.ablations import evaluate, experiments, models, tables, train, world
@@ -321,7 +321,8 @@ def test_a_readers_score_is_the_log_of_vqascore():
     pairs = load_benchmark("tabletop-a", n_sets=2).select("left/right")
     images = [image for pair in pairs for image in pair.images]
     texts = [text for pair in pairs for text in pair.captions]
-    expected = np.log(caption_scores(mllm, images, [texts] * 4))
+    asked = [(VQA_QUESTION.format(caption=text), "Yes") for text in texts]
+    expected = [[score.total for score in row] for row in mllm.answer_logprobs(images, [asked] * 4)]
     pixels = clip.normalise(torch.from_numpy(np.stack([np.asarray(i) for i in images])))
     tokens = world.encode(texts, 34)
     with torch.no_grad():
