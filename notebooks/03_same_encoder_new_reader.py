@@ -94,7 +94,7 @@ print(f"largest value {size:.1f}, largest difference {largest_difference:.1e}")
 
 # %%
 from erragree_utils import score
-from erragree_utils.scoring.methods import VQA_QUESTION
+from erragree_utils.scoring.questions import VQA_QUESTION
 
 pair = benches["A"].select("left/right")[0]
 print(mllm.prompt(VQA_QUESTION.format(caption=pair.captions[0])), "\n")

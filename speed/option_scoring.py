@@ -22,7 +22,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 
 from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.models.mllm import Mllm
-from erragree_utils.scoring.methods import VQA_QUESTION
+from erragree_utils.scoring.questions import VQA_QUESTION
 from erragree_utils.study import costs
 from erragree_utils.training import llava
 

@@ -29,9 +29,9 @@ from transformers import CLIPVisionConfig, LlamaConfig
 from erragree_utils import load_clip
 from erragree_utils.models import Clip
 from erragree_utils.models.mllm import Mllm
-from erragree_utils.models.prompts import shared_start
-from erragree_utils.scoring.captions import parse_caption, relation_question
-from erragree_utils.scoring.methods import RELATION_QUESTION, VQA_QUESTION
+from erragree_utils.models.tokens import shared_start
+from erragree_utils.scoring.captions import parse_caption
+from erragree_utils.scoring.questions import RELATION_QUESTION, VQA_QUESTION, relation_question
 from erragree_utils.study import costs
 
 SETS = {"cpu": 1, "cuda": 25}  # of four images

@@ -15,7 +15,7 @@ import torch
 from ..models.engine import Engine, finite
 from ..models.inputs import aligned, length, options_of_each
 from ..models.mllm import Mllm
-from ..models.prompts import Picture, Stream, common_start
+from ..models.tokens import Picture, Stream, common_start
 from .contrasts import Contrast, add_noise
 from .processor import ContrastiveLogitsProcessor, Seeds, warpers
 

@@ -19,7 +19,7 @@ from .device import pick_device
 from .engine import Engine, finite
 from .inputs import aligned, length, options_of_each
 from .precision import plan_precision
-from .prompts import Picture
+from .tokens import Picture
 
 
 class LogLikelihood(NamedTuple):

@@ -11,11 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from ..decoding import M3ID, VCD, Contrast, TextContrast
 from ..tabletop.questions import OF_TWO
-
-#: VQAScore's question, in the paper's words (section 3; Lin et al. 2024, section 3).
-VQA_QUESTION = 'Does this figure show "{caption}"? Please answer yes or no.'
-#: The prompted protocols' question (What'sUp in later work of the paper's authors).
-RELATION_QUESTION = "Where is the {first} in relation to the {second}? Answer with {options}."
+from .questions import RELATION_QUESTION, VQA_QUESTION
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pandas as pd
 from ..measures.decisions import predict, prefer
 from ..tabletop.questions import WHICH
 from .answers import parse_answer, parse_option
-from .captions import ANSWERS, CaptionError, parse_caption, relation_question
+from .captions import ANSWERS, CaptionError, parse_caption
 from .embeddings import image_embeddings, source_key
 from .methods import (
     METHODS,
@@ -27,6 +27,7 @@ from .methods import (
     named_methods,
     role_of,
 )
+from .questions import relation_question
 
 
 def score(

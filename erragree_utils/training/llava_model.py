@@ -24,7 +24,7 @@ from transformers import (
 from transformers import LlavaForConditionalGeneration as Llava
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
-from ..models.prompts import SYSTEM
+from ..models.tokens import SYSTEM
 from ..tabletop import patterns, questions
 from .data import normalise
 from .loop import write_json

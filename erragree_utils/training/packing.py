@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration as Llava
 
-from ..models.prompts import SYSTEM
+from ..models.tokens import SYSTEM
 from ..tabletop.questions import Question
 from .llava_model import shared_tokenizer
 

@@ -18,7 +18,7 @@ from erragree_utils.benchmarks import (
     QuestionPair,
     load_benchmark,
 )
-from erragree_utils.measures.agreement import pair_cosines
+from erragree_utils.scoring.embeddings import pair_cosines
 
 
 def picture(level: int = 0, mode: str = "RGB") -> Image.Image:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from erragree_utils.measures import correlation
+from erragree_utils.measures import intervals
 from erragree_utils.measures.correlation import between_and_within
-from erragree_utils.measures.intervals import bootstrap
 
 
 @pytest.fixture(autouse=True)
 def fewer_resamples(monkeypatch):
-    monkeypatch.setattr(correlation, "bootstrap", partial(bootstrap, resamples=50))
+    monkeypatch.setattr(intervals, "TABLE_RESAMPLES", 50)
 
 
 def groups(slope: float, n: int = 30, noise: float = 0.1) -> pd.DataFrame:

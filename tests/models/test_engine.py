@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import DynamicCache
 
 from erragree_utils.models import EncodeError
-from erragree_utils.models.prompts import Branch, Stream, common_start, shared_start
+from erragree_utils.models.tokens import Branch, Stream, common_start, shared_start
 
 # Questions that begin alike and differently, answers of one token and of many.
 BRANCHES = [

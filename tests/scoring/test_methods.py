@@ -18,7 +18,8 @@ from erragree_utils.scoring import (
     RelativePreference,
     VQAScore,
 )
-from erragree_utils.scoring.methods import RELATION_QUESTION, name_of, named_methods, role_of
+from erragree_utils.scoring.methods import name_of, named_methods, role_of
+from erragree_utils.scoring.questions import RELATION_QUESTION
 
 
 def filed(method) -> str:

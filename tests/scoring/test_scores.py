@@ -28,7 +28,7 @@ from erragree_utils.scoring import (
     VQAScore,
 )
 from erragree_utils.scoring.captions import CaptionError
-from erragree_utils.scoring.methods import VQA_QUESTION
+from erragree_utils.scoring.questions import VQA_QUESTION
 from erragree_utils.training.clip import Settings, build_model, build_tokenizer, save
 
 pytestmark = pytest.mark.filterwarnings("ignore:(texts|questions or answers) with words")

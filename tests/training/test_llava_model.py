@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from erragree_utils.models.clip import load_clip
-from erragree_utils.models.prompts import SYSTEM
+from erragree_utils.models.tokens import SYSTEM
 from erragree_utils.tabletop import render
 from erragree_utils.training import llava_model as training
 from erragree_utils.training.data import training_scenes

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from erragree_utils.models.prompts import SYSTEM
+from erragree_utils.models.tokens import SYSTEM
 from erragree_utils.tabletop import questions, render
 from erragree_utils.tabletop.questions import Question
 from erragree_utils.training import packing

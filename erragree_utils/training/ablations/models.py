@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ...models.prompts import SYSTEM
+from ...models.tokens import SYSTEM
 from ...tabletop.questions import VQASCORE, Question
 from .. import packing
 from ..clip_model import matching_loss

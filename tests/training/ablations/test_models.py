@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from erragree_utils import load_benchmark, load_mllm
-from erragree_utils.models.prompts import SYSTEM
-from erragree_utils.scoring.methods import VQA_QUESTION
+from erragree_utils.models.tokens import SYSTEM
+from erragree_utils.scoring.questions import VQA_QUESTION
 from erragree_utils.training.ablations import experiments, models, train, world
 from erragree_utils.training.ablations.encoders import mini_llava, text_ends
 from erragree_utils.training.clip_model import contrastive_loss, matching_loss
