@@ -62,17 +62,14 @@ print(bench_a, bench_b, sep="\n")
 # %% mystnb={"image": {"alt": "Four images of one set of benchmark A: a small object to the left of, to the right of, on and under the same piece of furniture."}}
 import matplotlib.pyplot as plt
 
-
-def show_first_set(name):
-    large = load_benchmark(name, **scale.draw, **scale.pictures)
-    plots.show_set([pair for pair in large if pair.set_id == large[0].set_id])
-    plt.show()
-
-
-show_first_set(scale.whatsup_a)
+large = load_benchmark(scale.whatsup_a, **scale.draw, **scale.pictures)
+plots.show_set([pair for pair in large if pair.set_id == large[0].set_id])
+plt.show()
 
 # %% mystnb={"image": {"alt": "Four images of one set of benchmark B: one small object to the left of, to the right of, in front of and behind another."}}
-show_first_set(scale.whatsup_b)
+large = load_benchmark(scale.whatsup_b, **scale.draw, **scale.pictures)
+plots.show_set([pair for pair in large if pair.set_id == large[0].set_id])
+plt.show()
 
 # %% [markdown]
 # ```{admonition} Before you go on
@@ -134,18 +131,14 @@ spread.describe(percentiles=[0.05, 0.95]).round(3)
 # %% [markdown]
 # ## The picture
 
-
 # %% mystnb={"image": {"alt": "Histograms of cosine for benchmark A, left/right pairs and random pairs. The left/right pairs form a spike at 1; the random pairs lie far to the left of it and are spread out."}}
-def show_distributions(name):
-    left_right = cosines[name].query("relation == 'left/right'")
-    plots.cosine_histogram({"left/right": left_right, "random pairs": random[name]})
-    plt.show()
-
-
-show_distributions("A")
+sides = {name: table.query("relation == 'left/right'") for name, table in cosines.items()}
+plots.cosine_histogram({"left/right": sides["A"], "random pairs": random["A"]})
+plt.show()
 
 # %% mystnb={"image": {"alt": "The same histograms for benchmark B: a spike of left/right pairs at 1, random pairs spread out below."}}
-show_distributions("B")
+plots.cosine_histogram({"left/right": sides["B"], "random pairs": random["B"]})
+plt.show()
 
 # %% [markdown]
 # The left/right pairs are squeezed against 1; pairs of different sets lie well below, although all images share one style. The comparison matters: the embeddings of one model share a direction, so a cosine says little until it is held against the cosine of images that have nothing to do with each other.
@@ -165,8 +158,7 @@ from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 
 reported, found = {"A": published(kind="cosine")}, []
-for name, table in cosines.items():
-    pairs = table.query("relation == 'left/right'")
+for name, pairs in sides.items():
     alike, beyond = bootstrap_mean(pairs["cosine"]), bootstrap_mean(pairs["beyond"])
     found += [
         finding(
@@ -281,7 +273,7 @@ findings.show([
 # :class: dropdown
 # Random pairs fall to about 0: what they shared was the mean. Left/right pairs fall far less.
 #
-#     from erragree_utils.agreement import cosine
+#     from erragree_utils.measures.agreement import cosine
 #
 #     every = np.concatenate(list(embeddings["A"].values()))
 #     pairs = bench_a.select("left/right")

@@ -56,12 +56,7 @@ benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.it
 # `evaluate` gives a row for each image: the score of its own caption, the score of the other one, and whether the first is higher. A tie is not correct.
 
 # %%
-import numpy as np
-import pandas as pd
-
-predictions = pd.concat(
-    {name: evaluate(clip, bench) for name, bench in benches.items()}, names=["benchmark"]
-).reset_index(level=0)
+predictions = evaluate(clip, benches)
 predictions.head(4)
 
 # %% [markdown]
@@ -130,6 +125,8 @@ plt.show()
 # In numbers: the correlation between the two margins of a pair, with a bootstrap interval over pairs. Independent guesses would give 0, a model that cannot tell the images apart gives −1.
 
 # %%
+import numpy as np
+import pandas as pd
 from scipy import stats
 
 margins = left_right.assign(margin=left_right["score_own"] - left_right["score_other"])
@@ -147,12 +144,11 @@ pd.DataFrame(correlation, index=["correlation", "low", "high"]).T.round(3)
 # Chance accuracy would mean little if this CLIP could do nothing. So we ask the same model, about the same images, for something else: the right caption among those of *all* sets, all stating the same relation, so that only the objects tell them apart.
 
 # %%
-from erragree_utils.scoring.runner import evaluate_retrieval
+from erragree_utils.scoring.retrieval import evaluate_retrieval
 
-retrieval = pd.concat(
-    {name: evaluate_retrieval(clip, bench) for name, bench in benches.items()}, names=["benchmark"]
-).reset_index(level=0)
-hits = summarize(retrieval, by=["benchmark", "relation"])
+retrieval = {name: evaluate_retrieval(clip, bench) for name, bench in benches.items()}
+hits = {name: summarize(table, by="relation") for name, table in retrieval.items()}
+hits = pd.concat(hits, names=["benchmark"])
 as_percent(hits[[name for name in hits if "pair" not in name]])
 
 # %% [markdown]
@@ -161,9 +157,8 @@ as_percent(hits[[name for name in hits if "pair" not in name]])
 # And can it name what it sees? Single rendered objects, of kinds and colours that the mini model was trained on but in instances that it has never seen, named zero-shot {cite:p}`radford2021clip`:
 
 # %%
-from erragree_utils.scoring.runner import zero_shot
-
 from erragree_utils.benchmarks.tabletop import tabletop_things
+from erragree_utils.scoring.retrieval import zero_shot
 
 images, labels = tabletop_things(**scale.draw, size=clip.image_size)
 kinds, colours = labels["kind"].unique(), labels["colour"].unique()
@@ -210,10 +205,7 @@ print(*stating[:4], sep="\n")
 # %%
 from erragree_utils import summarize_sets
 
-four_way = pd.concat(
-    {name: evaluate(clip, bench, method="matching-all") for name, bench in benches.items()},
-    names=["benchmark"],
-).reset_index(level=0)
+four_way = evaluate(clip, benches, "matching-all")
 as_percent(summarize(four_way, by="benchmark"))
 
 # %%
@@ -236,16 +228,13 @@ pd.concat(
 # The same signature on other images and with another model: single images at chance, pairs far below it. And what makes it telling: the model is good at finding the objects.
 
 # %% tags=["finding", "hide-input"]
+from functools import partial
+
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 from erragree_utils.measures.intervals import wilson
 
-
-def claim(text, value, **options):
-    return finding(text, value, seed=scale.seed, **options)
-
-
-found = []
+claim, found = partial(finding, seed=scale.seed), []
 for name in benches:
     row, objects = summary.loc[(name, "left/right")], hits.loc[(name, "left/right")]
     found += [

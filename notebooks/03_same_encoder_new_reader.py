@@ -93,14 +93,15 @@ print(f"largest value {size:.1f}, largest difference {largest_difference:.1e}")
 # CLIP scores a caption by a cosine. LLaVA has no such number, but it can be asked. {term}`VQAScore` {cite:p}`lin2024vqascore` is the probability of the answer "Yes" to a fixed question:
 
 # %%
-from erragree_utils.scoring.vqascore import QUESTION, caption_scores
+from erragree_utils import score
+from erragree_utils.scoring.questions import VQA_QUESTION
 
 pair = benches["A"].select("left/right")[0]
-print(mllm.prompt(QUESTION.format(caption=pair.captions[0])), "\n")
-for name, model in {"CLIP": clip, "LLaVA": mllm}.items():
-    scores = caption_scores(model, pair.images, [pair.captions] * 2)
-    for image, row in zip(("left", "right"), scores, strict=True):
-        print(f"{name}, the “{image}” image: {row.round(4)}")
+print(mllm.prompt(VQA_QUESTION.format(caption=pair.captions[0])), "\n")
+of_both = {"CLIP": score(clip, [pair], "matching"), "LLaVA": score(mllm, [pair], "vqascore")}
+for name, table in of_both.items():
+    left, right = table["score"].to_numpy().reshape(2, 2).round(4)
+    print(f"{name}, the “left” image: {left}\n{name}, the “right” image: {right}")
 
 # %% [markdown]
 # So both readers get the same image and the same two captions, and each caption is scored by itself. The scores have different scales: a cosine of 0.5 is not "half sure". Only their order is compared, as in chapter 2.
@@ -115,15 +116,11 @@ import pandas as pd
 from erragree_utils import evaluate, plots, summarize
 from erragree_utils.measures.accuracy import as_percent
 
-
-def on_both(model, method, benches=benches):
-    tables = {key: evaluate(model, bench, method) for key, bench in benches.items()}
-    return pd.concat(tables, names=["benchmark"]).reset_index(level=0)
-
-
-by_reader = {"CLIP": on_both(clip, "matching"), "LLaVA": on_both(mllm, "vqascore")}
-predictions = pd.concat(by_reader, names=["reader"]).reset_index(level=0)
-summary = summarize(predictions, by=["benchmark", "relation", "reader"])
+by_reader = {
+    "CLIP": evaluate({"CLIP": clip}, benches, "matching"),
+    "LLaVA": evaluate({"LLaVA": mllm}, benches, "vqascore"),
+}
+summary = summarize(pd.concat(by_reader.values()), by=["benchmark", "relation", "model"])
 accuracy = ["individual accuracy", "pair accuracy"]
 as_percent(summary)[accuracy]  # chance: 50 and 25
 
@@ -165,13 +162,11 @@ plt.show()
 # %%
 from erragree_utils.measures.comparison import compare
 
-
-def gap_on(name, relation="left/right"):
-    chosen = f"benchmark == {name!r} and relation == {relation!r}"
-    return compare(*(table.query(chosen) for table in by_reader.values()))
-
-
-gaps = pd.DataFrame({name: gap_on(name) for name in benches}).T
+gaps = {}
+for name in benches:
+    chosen = f"benchmark == {name!r} and relation == 'left/right'"
+    gaps[name] = compare(*(table.query(chosen) for table in by_reader.values()))
+gaps = pd.DataFrame(gaps).T
 shown = gaps.drop(columns=["n", "accuracy_a", "accuracy_b"])
 shown.rename(columns={"only_a": "only CLIP", "only_b": "only LLaVA"})
 
@@ -184,9 +179,9 @@ shown.rename(columns={"only_a": "only CLIP", "only_b": "only LLaVA"})
 side_pairs = {name: bench.select("left/right") for name, bench in benches.items()}
 written = pd.concat(
     [
-        on_both(mllm, "prompted", side_pairs),
-        on_both(mllm, "prompted-4way"),  # the options of a set need the whole set
-        on_both(clip, "matching-all"),
+        evaluate(mllm, side_pairs, "prompted"),
+        evaluate(mllm, benches, "prompted-4way"),  # the options of a set need the whole set
+        evaluate(clip, benches, "matching-all"),
     ]
 )
 written = written[written["relation"] == "left/right"]
@@ -212,42 +207,30 @@ sample[["pair_id", "image_index", "answer", "parsed", "correct"]]
 # The first two give *every* reader, good or bad, 50% of images, the second up to the luck of the draw: captions and sides are balanced, so no habit can help. That is what pairs are for. These shares are fixed by how the test is built, so they get no interval and prove nothing about LLaVA; they test the benchmark and the code. (In the second, the share of *pairs* depends on the reader: none for a fixed habit, a quarter for a reader that goes by the side alone.) The evidence that the answer comes from the picture is the pair accuracy above, which no reader of the words alone can have.
 
 # %%
-from dataclasses import replace
-
 sides = side_pairs["A"]
-
-
-def with_images(sources):
-    pairs = [replace(p, sources=tuple(s)) for p, s in zip(sides, sources, strict=True)]
-    return replace(sides, pairs=tuple(pairs))
-
-
-def tested(tables):
-    found = pd.concat(tables, names=["images"]).reset_index(level=0)
-    table = summarize(found, by="images").loc[list(tables)]
-    table["mean P(Yes)"] = found.groupby("images")["score_own"].mean()
-    return table
-
+next_ones = [pair.sources for pair in (*sides[1:], sides[0])]
+others = {
+    "another pair's, any side": sides.with_wrong_images(),
+    "another pair's, same side": sides.with_images(next_ones),
+}
+own = by_reader["LLaVA"].query("benchmark == 'A' and relation == 'left/right'")
+blind = evaluate(mllm, {"none": sides}, "vqascore", blind=True)
+shown = pd.concat(
+    [own.assign(benchmark="its own"), blind, evaluate(mllm, others, "vqascore")]
+).rename(columns={"benchmark": "images"})
 
 # %%
-next_ones = [pair.sources for pair in (*sides[1:], sides[0])]
-shown = {
-    "its own": by_reader["LLaVA"].query("benchmark == 'A' and relation == 'left/right'"),
-    "none": evaluate(mllm, sides, "vqascore", blind=True),
-    "another pair's, any side": evaluate(mllm, sides.with_wrong_images(), "vqascore"),
-    "another pair's, same side": evaluate(mllm, with_images(next_ones), "vqascore"),
-}
-control = tested(shown)
+control = summarize(shown, by="images")
 table = as_percent(control)[accuracy]
 for name in ("none", "another pair's, any side"):  # 50% by construction: nothing to estimate
     table.loc[name] = [f"{100 * control.loc[name, k.replace(' ', '_')]:.1f}" for k in accuracy]
-table.join(control["mean P(Yes)"].round(3))
+table.join(shown.groupby("images")["score_own"].mean().round(3).rename("mean P(Yes)"))
 
 # %% [markdown]
 # Without an image each question still gets an answer, from the words alone:
 
 # %%
-first = shown["none"].query("image_index == 0")
+first = blind.query("image_index == 0")
 left_preferred = (first["score_own"] > first["score_other"]).mean()
 print(f"without an image, “left” is preferred for {left_preferred:.0%} of pairs")
 
@@ -265,7 +248,7 @@ print(f"without an image, “left” is preferred for {left_preferred:.0%} of pa
 from erragree_utils.models.states import mllm_states, pool_grid
 
 every = [image for pair in sides for image in pair.images]
-questions = [QUESTION.format(caption=text) for p in sides for text in p.captions]
+questions = [VQA_QUESTION.format(caption=text) for p in sides for text in p.captions]
 grid = mllm_states(mllm, every, questions[0], pool_grid(4))
 # Cells are equal in size, so the mean over the image is the mean over its 16 cells.
 mean = {
@@ -290,22 +273,18 @@ examples = side_examples([text for pair in sides for text in pair.captions])
 groups = examples["group"]
 depth = len(mllm.model.model.language_model.layers)
 layers = [f"layer {k}" for k in range(depth, -1, -max(1, depth // 8))][::-1]
+places = {name: name for name in ("vision tower", "projector")}
+places |= {name: f"{name} image" for name in layers}
 
-
-def side_curve(states):
-    stages = {name: states[name] for name in ("vision tower", "projector")}
-    stages |= {name: states[f"{name} image"] for name in layers}
-    return probe_table(stages, examples["side"], groups)
-
-
+curves = {}
+for title, states in {"4 × 4 grid": grid, "mean of patches": mean}.items():
+    stages = {name: states[place] for name, place in places.items()}
+    curves[f"which side, {title}"] = probe_table(stages, examples["side"], groups)
 # In layer 0 the last token is the same vector for every prompt: nothing to probe.
 last = {name: asked[f"{name} last"] for name in layers if name != "layer 0"}
-curves = {
-    "which side, 4 × 4 grid": side_curve(grid),
-    "which side, mean of patches": side_curve(mean),
-}
-truth = probe_table(last, true, np.tile(groups, 2))
-curves["is the caption true, last token"] = truth
+curves["is the caption true, last token"] = probe_table(last, true, np.tile(groups, 2))
+
+# %%
 accuracies = {name: curve["accuracy"] for name, curve in curves.items()}
 shuffled = pd.concat([curve["shuffled"] for curve in curves.values()])
 print(f"labels shuffled: {shuffled.min():.2f} to {shuffled.max():.2f}")
@@ -355,29 +334,22 @@ hidden = {
 covered = {}
 for name, masks in hidden.items():
     seen = [cover(image, mask) for image, mask in zip(every, masks, strict=True)]
-    both = with_images(zip(seen[::2], seen[1::2], strict=True))
-    covered[name] = evaluate(mllm, both, "vqascore")
-covering = tested(covered)
-yes = {name: table["score_own"] for name, table in covered.items()}
-
-
-def lost(name, beyond):
-    """P(Yes) lost beyond another covering: the mean over pairs, with an interval over pairs."""
-    images = covered[name].assign(lost=yes[beyond] - yes[name])
-    return bootstrap_mean(images.groupby("pair_id")["lost"].mean())
-
-
-harm = {
-    "next pair's map, beyond random": lost("10% largest, next pair's map", "10% at random"),
-    "own map, beyond random": lost("10% largest", "10% at random"),
-    "own map, beyond the next pair's": lost("10% largest", "10% largest, next pair's map"),
-}
-as_percent(covering)[accuracy].join(covering["mean P(Yes)"].round(3))
+    covered[name] = sides.with_images(zip(seen[::2], seen[1::2], strict=True))
+answered = evaluate(mllm, covered, "vqascore").rename(columns={"benchmark": "images"})
+yes = answered.pivot_table("score_own", "pair_id", "images")  # the mean over a pair's images
+covering = as_percent(summarize(answered, by="images"))[accuracy]
+covering.join(yes.mean().round(3).rename("mean P(Yes)"))
 
 # %% [markdown]
 # How much more P(Yes) one covering costs than another, with intervals over pairs:
 
 # %%
+random, following, largest_own = (yes[name] for name in list(hidden)[1:])
+harm = {
+    "next pair's map, beyond random": bootstrap_mean(random - following),
+    "own map, beyond random": bootstrap_mean(random - largest_own),
+    "own map, beyond the next pair's": bootstrap_mean(following - largest_own),
+}
 pd.DataFrame(harm).T.round(3)
 
 # %% [markdown]
@@ -418,16 +390,13 @@ published_table(reader=LLAVA, relation=("on/under", "front/behind"), version="v3
 # What this page found. First the readers:
 
 # %% tags=["finding", "hide-input"]
+from functools import partial
+
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 
-
-def claim(text, value, **options):
-    return finding(text, value, seed=scale.seed, **options)
-
-
+claim, found = partial(finding, seed=scale.seed), []
 by_score = published(reader=LLAVA, **on_sides | {"version": "v3"})
-found = []
 for name in benches:
     row, on_a = left_right.loc[(name, "LLaVA")], name == "A"
     found += [
@@ -454,8 +423,7 @@ for name in benches:
         found.append(claim(text, value, above=0.9, paper=v1))
 if scale.name == "mini":
     text = "Both loaders give the same patch tokens up to rounding (largest relative difference)"
-    same = finding(text, largest_difference / size, below=1e-5, unit="", seed=scale.seed)
-    found.append(same)
+    found.append(claim(text, largest_difference / size, below=1e-5, unit=""))
 findings.show(found)
 
 # %% [markdown]
@@ -544,9 +512,7 @@ findings.show([
 #
 #     from PIL import ImageOps
 #
-#     mirrored = replace(sides, pairs=tuple(
-#         replace(p, sources=tuple(map(ImageOps.mirror, p.images))) for p in sides
-#     ))
+#     mirrored = sides.with_images(map(ImageOps.mirror, pair.images) for pair in sides)
 #     for model, method in ((clip, "matching"), (mllm, "vqascore")):
 #         print(summarize(evaluate(model, mirrored, method)))
 # ```

@@ -144,51 +144,32 @@ pd.DataFrame(made).T.round(4)
 
 # %%
 examples = {k: side_examples(captions[k]) for k in benches}
-
-
-def asked(k, model=clip):
-    """For B: what is asked about, the named object minus the other one."""
-    named, other = (
-        model.embed_texts([f"a {name}" for name in examples[k][column]])
-        for column in ("named", "other")
-    )
-    return named - other if k == "B" else None
-
-
-conditions = {k: asked(k) for k in benches}
-
-
-def read(k, representations, **options):
-    side, group = examples[k]["side"], examples[k]["group"]
-    options["condition"] = conditions[k]
-    return probe_table(representations, side, group, **options)
-
+labels = {k: (table["side"], table["group"]) for k, table in examples.items()}
+# For B: what is asked about, the named object minus the other one.
+named, other = ([f"a {name}" for name in examples["B"][column]] for column in ("named", "other"))
+conditions = {"A": None, "B": clip.embed_texts(named) - clip.embed_texts(other)}
 
 # %%
 last = len(clip.model.visual.transformer.resblocks)
-
-
-def pixels(image, side=8):
-    return np.asarray(image.resize((side, side)), np.float32).ravel()
-
-
-def representations(k):
-    found, pair = states[k], pairs[k]
+every = {}
+for k, found in states.items():
     cells = found[f"layer {last - 1} patches"].reshape(len(images[k]), 16, -1)
-    centred = (pair - pair.mean(axis=1, keepdims=True)).reshape(len(images[k]), -1)
-    return {
+    centred = pairs[k] - pairs[k].mean(axis=1, keepdims=True)
+    pixels = [np.asarray(image.resize((8, 8)), np.float32).ravel() for image in images[k]]
+    every[k] = {
         "final embedding": found["embedding"],
-        "final embedding, set mean removed": centred,
+        "final embedding, set mean removed": centred.reshape(len(images[k]), -1),
         "class token, last layer but one": found[f"layer {last - 1} CLS"],
         "mean of patch tokens": cells.mean(axis=1),
         "patch tokens in 4 × 4 places": cells,
         "untrained: final embedding": random[k]["embedding"],
         "untrained: patch tokens in places": random[k][f"layer {last - 1} patches"],
-        "pixels, 8 × 8": np.stack([pixels(image) for image in images[k]]),
+        "pixels, 8 × 8": np.stack(pixels),
     }
 
-
-linear = pd.concat({k: read(k, representations(k)) for k in benches})
+# %%
+linear = {k: probe_table(every[k], *labels[k], condition=conditions[k]) for k in benches}
+linear = pd.concat(linear)
 columns = ["accuracy", "accuracy_low", "accuracy_high", "shuffled"]
 columns += ["one_class", "n_examples", "n_groups", "n_parameters"]
 linear[columns].round(3)
@@ -204,9 +185,8 @@ plt.show()
 # Is the embedding's plane just curved? A nonlinear probe (logistic regression on a Gaussian kernel) on A, for the trained and the untrained encoder:
 
 # %%
-small = {"final embedding": states["A"]["embedding"]}
-small["untrained: final embedding"] = random["A"]["embedding"]
-nonlinear = read("A", small, kind="gaussian")
+small = {name: every["A"][name] for name in ("final embedding", "untrained: final embedding")}
+nonlinear = probe_table(small, *labels["A"], kind="gaussian")
 nonlinear[columns].round(3)
 
 # %% [markdown]
@@ -232,7 +212,7 @@ ways = {
     "mean of patch tokens": pooled,
     "class token": tokens | {"final embedding": states["A"]["embedding"][:few]},
 }
-told = examples["A"]["side"][:few], examples["A"]["group"][:few]
+told = [column[:few] for column in labels["A"]]
 stages = {name: probe_table(found, *told, shuffles=0) for name, found in ways.items()}
 plots.stage_curves(stages, "Accuracy on unseen object pairs", chance=0.5)
 plt.show()
@@ -247,16 +227,16 @@ plt.show()
 # %% mystnb={"image": {"alt": "Accuracy on unseen object pairs of benchmark A against the number of training examples: patch tokens in places are near 100% from the smallest number on, the final embedding with the set mean removed lies between 50% and 65%, the final embedding alone stays near 50%, as shuffled labels do."}}
 from erragree_utils.measures.probes import learning_curve
 
-every, size = representations("A"), len(images["A"])
+size = len(images["A"])
 shown = ["patch tokens in 4 × 4 places", "final embedding, set mean removed"]
 shown.append("final embedding")
 sizes = [n for n in (40, 120, 480) if n <= 0.8 * size] or [size // 2]
 units = np.arange(size) // 2
-side, group = examples["A"]["side"], examples["A"]["group"]
-curves = {k: learning_curve(every[k], side, group, units, sizes) for k in shown}
+side, group = labels["A"]
+curves = {k: learning_curve(every["A"][k], side, group, units, sizes) for k in shown}
 mixed = rng.permuted(side.to_numpy().reshape(-1, 2), axis=1).ravel()
 curves["patch tokens, labels shuffled"] = learning_curve(
-    every[shown[0]], mixed, group, units, sizes
+    every["A"][shown[0]], mixed, group, units, sizes
 )
 for table in curves.values():
     table.index = table.index.round().astype(int)
@@ -271,30 +251,22 @@ plt.show()
 #
 # The loss keeps in the embedding what helps to find an image's caption. The mini CLIP's captions seldom needed a side. So here is a second one, `mini-positions`, whose captions did: 30% of them state on which side of the picture a thing is, and nothing else (*a red mug on the left*). Architecture, pictures, loss and seed are the same. It was trained for a fifth of the time, so it finds objects less well, and captions are not the only difference.
 
-
-# %%
-def told(k):
-    """Probes and matching of the CLIP whose captions state plain positions."""
-    image = positions.embed_images(images[k]).reshape(len(benches[k]), 2, -1)
-    text = positions.embed_texts(captions[k]).reshape(image.shape)
-    flat = image.reshape(len(images[k]), -1)
-    centred = (image - image.mean(axis=1, keepdims=True)).reshape(flat.shape)
-    both = {"final embedding": flat, "final embedding, set mean removed": centred}
-    side, group = examples[k]["side"], examples[k]["group"]
-    probes = probe_table(both, side, group, condition=asked(k, positions))
-    found = summarize(matching_table(image, text)).iloc[0]
-    return probes, found, cosine(image[:, 0], image[:, 1]).mean()
-
-
 # %%
 from IPython.display import display
 
 kept, recovered = {}, {}
 if scale.name == "mini":
     positions = load_clip("mini-positions")
+    asked = {"A": None, "B": positions.embed_texts(named) - positions.embed_texts(other)}
     for k in benches:
-        kept[k], recovered[k], closeness = told(k)
-        print(f"{k}: cosine {closeness:.4f}")
+        image = positions.embed_images(images[k]).reshape(len(benches[k]), 2, -1)
+        text = positions.embed_texts(captions[k]).reshape(image.shape)
+        centred = image - image.mean(axis=1, keepdims=True)
+        both = {"final embedding": image, "final embedding, set mean removed": centred}
+        both = {name: x.reshape(len(images[k]), -1) for name, x in both.items()}
+        kept[k] = probe_table(both, *labels[k], condition=asked[k])
+        recovered[k] = summarize(matching_table(image, text)).iloc[0]
+        print(f"{k}: cosine {cosine(image[:, 0], image[:, 1]).mean():.4f}")
     kept, recovered = pd.concat(kept), pd.DataFrame(recovered).T
     display(kept[["accuracy", "accuracy_low", "accuracy_high", "shuffled"]].round(3))
     display(as_percent(recovered)[["individual accuracy", "pair accuracy"]])
@@ -448,31 +420,29 @@ plt.show()
 # Cosine, matching and probes, all on the same images:
 
 # %% tags=["finding", "hide-input"]
+from functools import partial
+
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 from erragree_utils.paper import published
 
 mini = scale.name == "mini"
 paper = {"reader": "CLIP ViT-L/14-336", "relation": "left/right"}
-
-
-def claim(text, row, name="accuracy", **options):
-    return finding(text, estimate(row, name), seed=scale.seed, **options)
-
+claim = partial(finding, seed=scale.seed)
 
 found = [
-    claim("Left and right images of A have a mean cosine above 0.98", alike["A"], "mean",
-          above=0.98, unit="cosine",
+    claim("Left and right images of A have a mean cosine above 0.98",
+          estimate(alike["A"], "mean"), above=0.98, unit="cosine",
           paper=published(benchmark="whatsup-a", kind="cosine", **paper)),
 ]  # fmt: skip
 for k in benches:
     number = published(benchmark=f"whatsup-{k.lower()}", kind="pair", **paper)
     text = f"CLIP matches both images of a pair less often than guessing would, on {k}"
-    found.append(claim(text, before.loc[k], "pair_accuracy", below=0.25, paper=number))
+    found.append(claim(text, estimate(before.loc[k], "pair_accuracy"), below=0.25, paper=number))
 if mini:
     found += [
-        claim("Left and right images of B have a mean cosine above 0.98", alike["B"], "mean",
-              above=0.98, unit="cosine"),
+        claim("Left and right images of B have a mean cosine above 0.98",
+              estimate(alike["B"], "mean"), above=0.98, unit="cosine"),
         finding("By hand: at CLIP's cosine, a probe can read the side of nearly every image",
                 estimate(by_hand["side kept"], "accuracy"), above=0.95),
     ]  # fmt: skip
@@ -480,28 +450,29 @@ for k in benches if mini else ():
     by = linear.loc[k]
     found += [
         claim(f"A probe of patch tokens in places is right for more than 80%, on {k}",
-              by.loc["patch tokens in 4 × 4 places"], above=0.8),
+              estimate(by.loc["patch tokens in 4 × 4 places"], "accuracy"), above=0.8),
         claim(f"A probe of an untrained encoder's patch tokens in places is right for more "
               f"than 80%, too, on {k}",
-              by.loc["untrained: patch tokens in places"], above=0.8),
+              estimate(by.loc["untrained: patch tokens in places"], "accuracy"), above=0.8),
         claim(f"A probe of 8 × 8 pixels is right for more than 80%, too, on {k}",
-              by.loc["pixels, 8 × 8"], above=0.8),
+              estimate(by.loc["pixels, 8 × 8"], "accuracy"), above=0.8),
         claim(f"A probe of one final embedding is right for less than 65% of images, on {k}",
-              by.loc["final embedding"], below=0.65),
+              estimate(by.loc["final embedding"], "accuracy"), below=0.65),
         claim(f"A probe of an untrained final embedding is right for less than 75%, on {k}",
-              by.loc["untrained: final embedding"], below=0.75),
+              estimate(by.loc["untrained: final embedding"], "accuracy"), below=0.75),
         claim(f"A probe comparing two final embeddings beats chance, but stays below 85%, on {k}",
-              by.loc["final embedding, set mean removed"], above=0.5, below=0.85),
+              estimate(by.loc["final embedding, set mean removed"], "accuracy"),
+              above=0.5, below=0.85),
     ]  # fmt: skip
 if mini:
     places, tokens = (stages[name] for name in ("patch tokens in places", "class token"))
     found += [
         claim("A nonlinear probe of one final embedding is right for less than 65%, on A",
-              nonlinear.loc["final embedding"], below=0.65),
+              estimate(nonlinear.loc["final embedding"], "accuracy"), below=0.65),
         claim("Every layer's patch tokens in places give the side to a probe, on A",
-              places.loc[places["accuracy_low"].idxmin()], above=0.85),
+              estimate(places.loc[places["accuracy_low"].idxmin()], "accuracy"), above=0.85),
         claim("In no layer is a probe of the class token right for 75% of images, on A",
-              tokens.loc[tokens["accuracy_high"].idxmax()], below=0.75),
+              estimate(tokens.loc[tokens["accuracy_high"].idxmax()], "accuracy"), below=0.75),
     ]  # fmt: skip
 findings.show(found)
 
@@ -513,18 +484,18 @@ found = []
 if mini:
     found = [
         claim(f"With captions of positions, comparing two final embeddings gives the side, on {k}",
-              kept.loc[(k, "final embedding, set mean removed")], above=0.8)
+              estimate(kept.loc[(k, "final embedding, set mean removed")], "accuracy"), above=0.8)
         for k in benches
     ]  # fmt: skip
     found += [
         claim("With captions of positions, one final embedding gives the side, on A",
-              kept.loc[("A", "final embedding")], above=0.65),
+              estimate(kept.loc[("A", "final embedding")], "accuracy"), above=0.65),
         claim("With captions of positions, CLIP matches more pairs than guessing would, on A",
-              recovered.loc["A"], "pair_accuracy", above=0.25),
+              estimate(recovered.loc["A"], "pair_accuracy"), above=0.25),
         claim("With captions of positions, CLIP still matches fewer pairs than guessing, on B",
-              recovered.loc["B"], "pair_accuracy", below=0.25),
+              estimate(recovered.loc["B"], "pair_accuracy"), below=0.25),
         claim("With captions of positions, CLIP matches less than 60% of single images, on B",
-              recovered.loc["B"], "individual_accuracy", below=0.6),
+              estimate(recovered.loc["B"], "individual_accuracy"), below=0.6),
     ]  # fmt: skip
 findings.show(found) if found else None
 
@@ -539,37 +510,38 @@ if mini:
     found = [
         claim("Left and right: the mean text difference reaches less than 0.4 of the "
               "reachable cosine with the mean image difference, on A",
-              means.loc["A left/right"], "share", below=0.4, unit=""),
+              estimate(means.loc["A left/right"], "share"), below=0.4, unit=""),
         claim("On and under: the mean text difference reaches more than 0.4 of the "
               "reachable cosine with the mean image difference, on A",
-              means.loc["A on/under"], "share", above=0.4, unit=""),
+              estimate(means.loc["A on/under"], "share"), above=0.4, unit=""),
         claim("Captions of left and right differ less than half as much as the images, on A",
-              shorter, "mean", below=0.5, unit=""),
+              estimate(shorter, "mean"), below=0.5, unit=""),
     ]  # fmt: skip
     found += [
         claim(f"For a changed {what}, image and text differences lie within 65 degrees",
-              bootstrap_mean(angles[what]["angle"]), "mean", below=65, unit="")
+              estimate(bootstrap_mean(angles[what]["angle"]), "mean"), below=65, unit="")
         for what in ("colour", "kind")
     ]  # fmt: skip
     for k in benches:
         best = repaired[k].loc[repaired[k]["pair_high"].idxmax()]
         found.append(claim(f"No map along the curve brings pair accuracy to guessing, on {k}",
-                           best, "pair", below=0.25))  # fmt: skip
+                           estimate(best, "pair"), below=0.25))  # fmt: skip
     weakest = repaired["A"].iloc[-1]
     same = repaired["A, side planted"].loc[repaired["A"]["named"]].iloc[0]
     found += [
         claim("The weakest penalty lifts relative preference above chance, on A",
-              weakest, "relative", above=0.5),
-        claim("The weakest penalty costs more than 50 points of retrieval, on A", weakest,
-              "cost", above=0.5, unit="points"),
+              estimate(weakest, "relative"), above=0.5),
+        claim("The weakest penalty costs more than 50 points of retrieval, on A",
+              estimate(weakest, "cost"), above=0.5, unit="points"),
         claim("No map along the curve brings relative preference to 75%, on B",
-              repaired["B"].loc[repaired["B"]["relative_high"].idxmax()], "relative", below=0.75),
+              estimate(repaired["B"].loc[repaired["B"]["relative_high"].idxmax()], "relative"),
+              below=0.75),
         claim("Before the repair CLIP matches fewer planted pairs than guessing would",
-              repaired["A, side planted"].iloc[0], "pair", below=0.25),
-        claim("At the penalty that is named for A, most planted pairs come back", same, "pair",
-              above=0.5),
+              estimate(repaired["A, side planted"].iloc[0], "pair"), below=0.25),
+        claim("At the penalty that is named for A, most planted pairs come back",
+              estimate(same, "pair"), above=0.5),
         claim("At the penalty that is named for A, the planted repair costs less than 25 points "
-              "of retrieval", same, "cost", below=0.25, unit="points"),
+              "of retrieval", estimate(same, "cost"), below=0.25, unit="points"),
     ]  # fmt: skip
 findings.show(found) if found else None
 
@@ -609,7 +581,7 @@ findings.show(found) if found else None
 # :class: dropdown
 #
 #     coarse = clip_states(clip, images["A"], pool_grid(2))[f"layer {last - 1} patches"]
-#     read("A", {"2 × 2": coarse})
+#     probe_table({"2 × 2": coarse}, *labels["A"])
 #
 # Two columns are enough for two sides.
 # ```

@@ -60,7 +60,6 @@ import pandas as pd
 from erragree_utils import load_benchmark, load_clip, load_mllm, plots, start, summarize
 from erragree_utils.measures.accuracy import as_percent
 from erragree_utils.measures.comparison import as_points, compare
-from erragree_utils.measures.intervals import bootstrap
 from erragree_utils.models.vision import load_vision
 
 scale = start()
@@ -103,7 +102,7 @@ of_clip, of_vision = (
     table[np.argsort(order)].reshape(len(pairs), 2, -1) for table in rows.values()
 )
 cosines = pd.DataFrame({
-    "pattern": [pair.pattern for pair in pairs],
+    "relation": [pair.relation for pair in pairs],  # the pattern
     "clip_cosine": cosine(of_clip[:, 0], of_clip[:, 1]),
     "vision_cosine": cosine(of_vision[:, 0], of_vision[:, 1]),
 }, index=[pair.pair_id for pair in pairs])  # fmt: skip
@@ -112,7 +111,7 @@ if scale.name == "mini":  # one of each pattern, drawn larger than the models se
     firsts = load_benchmark(scale.mmvp, n_pairs=1, size=224, supersample=3, **scale.draw)
 notes = [
     "{}: CLIP {:.3f}, vision-only {:.2f}".format(
-        pair.pattern, *cosines.loc[pair.pair_id, ["clip_cosine", "vision_cosine"]]
+        pair.relation, *cosines.loc[pair.pair_id, ["clip_cosine", "vision_cosine"]]
     )
     for pair in firsts
 ]
@@ -137,7 +136,7 @@ random = pd.DataFrame(
         "vision_cosine": (rows["vision"][::2] * rows["vision"][1::2]).sum(axis=1),
     }
 )
-groups = {"random pairs of images": random} | dict(list(cosines.groupby("pattern", sort=False)))
+groups = {"random pairs of images": random} | dict(list(cosines.groupby("relation", sort=False)))
 plots.cosine_scatter(groups, clip_above=above, vision_below=below)
 plt.show()
 
@@ -148,19 +147,20 @@ plt.show()
 
 # %%
 from erragree_utils import evaluate
-from erragree_utils.scoring.answers import answer_pairs
 
-tables = {"CLIP": evaluate(clip, pairs, "matching"), "LLaVA": answer_pairs(mllm, pairs)}
-found = pd.concat(tables, names=["reader"]).reset_index(level=0)
-found["tie"] = found["score_own"] == found["score_other"]
-found["pattern"] = found["relation"]
-as_percent(summarize(found, by="reader")).drop(columns=["individual chance"])
+tables = {
+    "CLIP": evaluate({"CLIP": clip}, pairs, "matching"),
+    "LLaVA": evaluate({"LLaVA": mllm}, pairs, "greedy"),
+}
+found = pd.concat(tables.values())
+as_percent(summarize(found, by="model")).drop(columns=["individual chance"])
 
 # %%
-by_pattern = summarize(found, by=["pattern", "reader"])
-shown = as_percent(by_pattern)["pair accuracy"].unstack("reader")
-ties = found[found["reader"] == "CLIP"].groupby("pattern")["tie"].mean()
-shown.loc[found["pattern"].unique()].join((100 * ties).round().rename("CLIP: ties, %"))
+by_pattern = summarize(found, by=["relation", "model"])
+shown = as_percent(by_pattern)["pair accuracy"].unstack("model")
+tied = tables["CLIP"]["score_own"] == tables["CLIP"]["score_other"]
+ties = tied.groupby(tables["CLIP"]["relation"]).mean()
+shown.loc[found["relation"].unique()].join((100 * ties).round().rename("CLIP: ties, %"))
 
 # %% mystnb={"image": {"alt": "Pair accuracy with 95% intervals for each of the nine visual patterns, one mark for CLIP's matching and one for LLaVA's greedy answers, beside the chance level of 25%."}}
 plots.grouped_dots(by_pattern, "pair_accuracy", "Pair accuracy", chance=0.25)
@@ -197,7 +197,7 @@ overall = summarize(images, by="image")["individual_accuracy"]
 print((100 * overall).round(1).to_dict())
 
 # %% mystnb={"image": {"alt": "For each visual pattern two marks with 95% intervals: the share of right answers among images where the common answer is right, and among images where the rare one is. For most patterns the first is near 100% and the second far lower."}}
-by_image = summarize(images, by=["pattern", "image"])
+by_image = summarize(images, by=["relation", "image"])
 plots.grouped_dots(by_image, "individual_accuracy", "Images answered rightly")
 plt.show()
 
@@ -211,51 +211,25 @@ plt.show()
 # Success is a coarse measure, so we also look at what lies beneath it: how far the two images move the answer apart, in log-likelihoods of the two options. This *signal* of a pair gets its definition in [chapter 6](06_contrastive_decoding.ipynb). Patterns differ in both, so within them we compare ranks. A weak relation needs many pairs: at mini scale we take a second draw of as many.
 
 # %%
-from erragree_utils.scoring.two_images import (
-    image_predictions,
-    relative_preference,
-    single_image_scores,
-)
+from erragree_utils import score
+from erragree_utils.measures.correlation import between_and_within
+from erragree_utils.measures.decisions import predict, prefer
 
-
-def told(bench, its_cosines):
-    """What CLIP and LLaVA make of each pair: cosine, both images right, signal."""
-    scores = single_image_scores(mllm, bench)
-    table = relative_preference(scores).set_index("pair_id")[["pattern", "signal"]]
-    right = image_predictions(scores).groupby("pair_id")["correct"].all()
-    return table.assign(right=right.astype(float), cosine=its_cosines)
-
-
-each = told(pairs, cosines["clip_cosine"])
+draws, alike = {"first": pairs}, [cosines["clip_cosine"]]
 if scale.name == "mini":
-    second = load_benchmark(scale.mmvp, seed=16 if scale.seed % 2 else 15)
-    embedded = clip.embed_images([image for pair in second for image in pair.images])
-    more = told(second, cosine(embedded[::2], embedded[1::2]))
-    each = pd.concat([each, more], ignore_index=True)
-measured = ["cosine", "right", "signal"]
-ranks = each.groupby("pattern")[measured].rank()
-ranks -= ranks.groupby(each["pattern"]).transform("mean")
-ranks["pattern"] = each["pattern"]
+    draws["second"] = load_benchmark(scale.mmvp, seed=16 if scale.seed % 2 else 15)
+    embedded = clip.embed_images([image for pair in draws["second"] for image in pair.images])
+    alike.append(cosine(embedded[::2], embedded[1::2]))
+scores, pair_of = score(mllm, draws, "question-options"), ["benchmark", "pair_id"]
+each = prefer(scores).set_index(pair_of)[["relation", "signal"]]
+each["right"] = predict(scores).groupby(pair_of)["correct"].all().astype(float)
+each["cosine"] = np.concatenate(alike)
 
-
-def related(t, name):
-    return t["cosine"].corr(t[name])
-
-
-def of_patterns(t):
-    return t.groupby("pattern")[measured].mean()
-
-
-found_by = {}
-for name in ("right", "signal"):
-    if each["pattern"].nunique() > 1:
-        found_by[f"between patterns: cosine, {name}"] = bootstrap(
-            lambda t, name=name: related(of_patterns(t), name), each, "pattern"
-        )
-    found_by[f"within patterns: cosine, {name}"] = bootstrap(
-        lambda t, name=name: related(t, name), ranks, "pattern"
-    )
-relations = pd.DataFrame(found_by, ["correlation", "low", "high"]).T
+# %%
+relations = pd.concat({
+    f"cosine, {name}": between_and_within(each, "cosine", name, by="relation")
+    for name in ("right", "signal")
+})  # fmt: skip
 print(f"{len(each)} pairs; intervals by bootstrap over the pairs within each pattern")
 relations.round(2)
 
@@ -264,18 +238,13 @@ relations.round(2)
 #
 # ## Is the gap between the readers real?
 
-
 # %%
-def in_patterns(table, names):
-    return table[table["relation"].isin(names)]
-
-
-without_ties = ties.index[ties == 0]
-subsets = {"all pairs": ties.index, "patterns without ties": without_ties}
-gaps = pd.DataFrame({
-    name: compare(*(in_patterns(t, names) for t in tables.values()))
-    for name, names in subsets.items() if len(names)
-}).T  # fmt: skip
+subsets = {"all pairs": ties.index, "patterns without ties": ties.index[ties == 0]}
+gaps = {}
+for name, chosen in subsets.items():
+    if len(chosen):
+        gaps[name] = compare(*(t[t["relation"].isin(chosen)] for t in tables.values()))
+gaps = pd.DataFrame(gaps).T
 as_points(gaps).rename(columns={"only plain": "only CLIP", "only this": "only LLaVA"})
 
 # %% [markdown]
@@ -290,62 +259,61 @@ published_table(benchmark="mmvp", kind="pair")
 # Our answers are greedy and strictly parsed. The mini LLaVA is better at its pairs than the real one is at MMVP's, and worse than it is itself at left and right. What this page found:
 
 # %% tags=["finding", "hide-input"]
+from functools import partial
+
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 from erragree_utils.measures.intervals import bootstrap_mean, wilson
 from erragree_utils.paper import published
 
+claim = partial(finding, seed=scale.seed)
 of_llava = summarize(tables["LLaVA"]).loc["all"]
 found_here = [
-    finding(
+    claim(
         "LLaVA answers fewer than three quarters of the CLIP-blind pairs rightly",
-        estimate(of_llava, "pair_accuracy"), below=0.75, seed=scale.seed,
+        estimate(of_llava, "pair_accuracy"), below=0.75,
         paper=published(
             reader="LLaVA-1.5-7B", benchmark="mmvp", kind="pair", methods="greedy"
         ),
     )
 ]  # fmt: skip
 if scale.name == "mini":
-    of_each = by_pattern.xs("LLaVA", level="reader")
+    of_each = by_pattern.xs("LLaVA", level="model")
     failed = int((1 - llava.all(axis=1)).sum())
     one_answer = share["the same answer twice"] * len(llava) / failed
     gained = bootstrap_mean(llava[0].astype(float) - llava[1])
     found_here += [
-        finding(
+        claim(
             "LLaVA answers more than 75% of the pairs of the pattern colour rightly",
-            estimate(of_each.loc["colour"], "pair_accuracy"), above=0.75, seed=scale.seed,
+            estimate(of_each.loc["colour"], "pair_accuracy"), above=0.75,
         ),
-        finding(
+        claim(
             "LLaVA answers fewer than 40% of the pairs of the pattern orientation rightly",
-            estimate(of_each.loc["orientation"], "pair_accuracy"), below=0.4, seed=scale.seed,
+            estimate(of_each.loc["orientation"], "pair_accuracy"), below=0.4,
         ),
-        finding(
+        claim(
             "In more than nine of ten pairs that fail, both images get the same answer",
-            (one_answer, *wilson(one_answer, failed)), above=0.9, seed=scale.seed,
+            (one_answer, *wilson(one_answer, failed)), above=0.9,
         ),
-        finding(
+        claim(
             "Images with the common answer are answered rightly more often, by over 20 points",
-            estimate(gained, "mean"), above=0.2, unit="points", seed=scale.seed,
+            estimate(gained, "mean"), above=0.2, unit="points",
         ),
-        finding(
+        claim(
             "Where CLIP has words for both answers, LLaVA is ahead of it by over 20 points",
             estimate(gaps.loc["patterns without ties"], "difference"), above=0.2, unit="points",
-            seed=scale.seed,
         ),
-        finding(
+        claim(
             "In these nine patterns, mean cosine and pair accuracy correlate below -0.5",
-            tuple(relations.loc["between patterns: cosine, right"]), below=-0.5, unit="",
-            seed=scale.seed,
+            tuple(relations.loc[("cosine, right", "between")]), below=-0.5, unit="",
         ),
-        finding(
+        claim(
             "Within patterns, cosine and signal have a negative rank correlation",
-            tuple(relations.loc["within patterns: cosine, signal"]), below=0, unit="",
-            seed=scale.seed,
+            tuple(relations.loc[("cosine, signal", "within")]), below=0, unit="",
         ),
-        finding(
+        claim(
             "Within patterns, the rank correlation of cosine and success is from -0.3 to 0.1",
-            tuple(relations.loc["within patterns: cosine, right"]), above=-0.3, below=0.1, unit="",
-            seed=scale.seed,
+            tuple(relations.loc[("cosine, right", "within")]), above=-0.3, below=0.1, unit="",
         ),
     ]  # fmt: skip
 findings.show(found_here)
@@ -380,7 +348,7 @@ findings.show(found_here)
 # :class: dropdown
 #
 #     candidates = load_benchmark("tabletop-mmvp", mined=False)
-#     summarize(answer_pairs(mllm, candidates))
+#     summarize(evaluate(mllm, candidates, "greedy"))
 #
 # If CLIP's cosine decided what LLaVA can answer, it should do much better on them. Compare the intervals before you conclude.
 # ```
@@ -391,10 +359,7 @@ findings.show(found_here)
 # :class: dropdown
 #
 #     joined = cosines.assign(right=(llava[0] & llava[1]).astype(float))
-#     names = ["vision_cosine", "right"]
-#     ranked = joined.groupby("pattern")[names].rank()
-#     apart = ranked - ranked.groupby(joined["pattern"]).transform("mean")
-#     joined[names].corr().iloc[0, 1], apart.corr().iloc[0, 1]
+#     between_and_within(joined, "vision_cosine", "right", by="relation")
 #
 # Compare within patterns, too: between patterns, cosine and difficulty differ for many reasons at once.
 # ```

@@ -91,34 +91,32 @@ print(mllm, pairs, sep="\n")
 # Each image is asked the question of its pair, and the answer is written token by token. A strict parser reads it: an answer that names no option or both counts as wrong.
 
 # %%
-from erragree_utils.scoring.answers import answer_pairs
+from erragree_utils import evaluate
 
-contrasts = {"greedy": None, "VCD": VCD(), "M3ID": M3ID(), "text contrast": TextContrast()}
-answered = {name: answer_pairs(mllm, pairs, c) for name, c in contrasts.items()}
-written = pd.concat(answered, names=["decoding"]).reset_index(level=0)
-summary = summarize(written, by="decoding")
-table = as_percent(summary)[["pairs", "individual accuracy", "pair accuracy"]]
-table["not parsed"] = written["parsed"].eq(False).groupby(written["decoding"]).sum()
-table.loc[list(contrasts)]
+methods = {"greedy": "greedy", "VCD": "vcd", "M3ID": "m3id", "text contrast": "text-contrast"}
+written = evaluate(mllm, pairs, methods)
+table = as_percent(summarize(written, by="method"))
+table = table[["pairs", "individual accuracy", "pair accuracy"]]
+table["not parsed"] = (~written["parsed"]).groupby(written["method"]).sum()
+table
 
 # %% [markdown]
 # Each against greedy, on the same pairs: the difference in {term}`pair accuracy <Pair accuracy>` with its interval, the pairs that one of them alone gets right, and {term}`McNemar's test`.
 
-
 # %%
-rest = {name: table for name, table in answered.items() if name != "greedy"}
-as_points(compare_each(answered["greedy"], rest))
+answered = {name: written[written["method"] == name] for name in methods}
+as_points(compare_each(answered["greedy"], answered).drop("greedy"))
 
 # %% [markdown]
 # M3ID as published changes nothing here unless some answer is very unsure: its correction is skipped as soon as the likeliest token has a probability of 0.3, and of two options one nearly always has more.
 
 # %%
-as_greedy = answered["M3ID"]["answer"].eq(answered["greedy"]["answer"])
-same = as_greedy.groupby(answered["greedy"]["pair_id"]).all().mean()
+words = written.pivot(index=["pair_id", "image_index"], columns="method", values="answer")
+same = (words["M3ID"] == words["greedy"]).groupby("pair_id").all().mean()
 print(f"M3ID's answers are the greedy ones for both images of {same:.1%} of the pairs")
 
 # %% mystnb={"image": {"alt": "Pair accuracy with 95% intervals for each visual pattern, four marks a row: greedy, VCD, M3ID and text contrast, beside the chance level of 25%."}}
-by_pattern = summarize(written, by=["pattern", "decoding"])
+by_pattern = summarize(written, by=["relation", "method"])
 plots.grouped_dots(by_pattern, "pair_accuracy", "Pair accuracy", chance=0.25)
 plt.show()
 
@@ -144,7 +142,9 @@ DecodingExplorer(mllm, [pairs[k] for k in some], TextContrast(), start=start)
 # Perhaps the defaults do not suit this model. So we sweep: each option's log-likelihood under the combined distribution, in closed form, for many strengths. Both streams are read once for all of them. (VCD without its cut-off here: it would rule options out.) For M3ID the threshold varies too.
 
 # %%
-from erragree_utils.scoring.two_images import contrast_scores, image_predictions
+from erragree_utils import score
+from erragree_utils.measures.decisions import predict
+from erragree_utils.scoring import Options
 
 strengths = (0, 0.25, 0.5, 1, 1.5, 2, 3, 5)
 families = {
@@ -156,17 +156,21 @@ families = {
         for a in (0.3, 0.6, 0.8, 0.9, 0.95, 1)
     },
 }
-every = {f"{f}: {name}": c for f, family in families.items() for name, c in family.items()}
-scores = contrast_scores(mllm, pairs, every)
-scores[["family", "setting"]] = scores["setting"].str.split(": ", expand=True).to_numpy()
-swept = {name: image_predictions(scores[scores["family"] == name]) for name in families}
+every = {
+    f"{family}: {name}": Options(contrast=contrast)
+    for family, contrasts in families.items()
+    for name, contrast in contrasts.items()
+}
+scores = score(mllm, pairs, every)
+scores[["family", "method"]] = scores["method"].str.split(": ", expand=True).to_numpy()
+swept = {name: predict(scores[scores["family"] == name]) for name in families}
 
 # %% mystnb={"image": {"alt": "Pair accuracy against the strength of the correction with 95% bands, a curve for each of VCD, text contrast, and M3ID with a threshold of 0.9. All start from the same point at strength 0."}}
 end = ", threshold 0.9"
-of_one = swept["M3ID"][swept["M3ID"]["setting"].str.endswith(end)]
-of_one = of_one.assign(setting=of_one["setting"].str.removesuffix(end))
+of_one = swept["M3ID"][swept["M3ID"]["method"].str.endswith(end)]
+of_one = of_one.assign(method=of_one["method"].str.removesuffix(end))
 curves = {
-    name: summarize(found, by="setting").filter(like="pair_accuracy")
+    name: summarize(found, by="method").filter(like="pair_accuracy")
     for name, found in (swept | {"M3ID": of_one}).items()
 }
 for table in curves.values():
@@ -180,8 +184,8 @@ plt.show()
 # To report the highest point of such a curve would be cheating: among many settings one is always lucky. So no pair has a part in choosing its own setting. The pairs are split in halves at random, twenty times. Each half chooses for the other: the weakest correction whose log loss is within one standard error of the lowest. (A strength also stretches all scores alike, which changes no answer; so each setting is first given the temperature that suits it.) A pair gets the setting that most of the halves without it chose.
 
 # %%
-chosen = {name: choose_held_out(found, "setting") for name, found in swept.items()}
-plain = swept["text contrast"].query("setting == '0'")
+chosen = {name: choose_held_out(found, "method") for name, found in swept.items()}
+plain = swept["text contrast"].query("method == '0'")
 for name, found in chosen.items():
     shares = found.attrs["chosen"].items()
     print(
@@ -200,37 +204,30 @@ as_points(held_out)
 # Contrast with no image makes of a preference $m$ the preference $(1 + s)\,m - s\,m'$, where $m'$ is what the model prefers without an image, the same for both. Stretching by $1 + s$ changes no answer. So what such a contrast does is to take $\frac{s}{1+s}\,m'$ from the *bias*, and it helps as far as $m'$ tells the bias that the model has with an image.
 
 # %%
-from erragree_utils.scoring.two_images import relative_preference, without_bias
+from erragree_utils.measures.decisions import prefer, without_bias
 
 contrasted = scores[scores["family"] == "text contrast"]
-alone, pushed = (contrasted[contrasted["setting"] == s] for s in ("0", "1"))
-table = relative_preference(alone).set_index("pair_id")
-no_image = mllm.option_logprobs(
-    [None] * len(pairs), [p.question for p in pairs], [list(p.options) for p in pairs]
-)
-table["without an image"] = [first - second for first, second in no_image]
-means = table.groupby("pattern", sort=False)[["signal", "bias", "without an image"]].mean()
+alone, pushed = (contrasted[contrasted["method"] == s] for s in ("0", "1"))
+table = prefer(alone).set_index("pair_id")
+no_image = prefer(score(mllm, pairs, "question-options", blind=True))
+table["without an image"] = no_image.set_index("pair_id")["bias"]
+means = table.groupby("relation", sort=False)[["signal", "bias", "without an image"]].mean()
 means.round(2)
 
 # %% [markdown]
 # (In nats, positive towards the first option, which is the common one at mini scale.) How well does the last column predict the bias? What has to go is the mean square of the bias. Subtract the whole preference without an image: how much is left? And how much would its best multiple take away, chosen with hindsight on these very pairs?
 
 # %%
-known = table["pattern"].nunique() > 1  # MMVP's pairs come without their patterns
-within = "pattern" if known else None
-
-
-def left_over(t):
-    """Mean square of the bias after the subtraction, as a share of that before."""
-    return ((t["bias"] - t["without an image"]) ** 2).sum() / (t["bias"] ** 2).sum()
-
-
-def best_taken(t):
-    product = (t["bias"] * t["without an image"]).sum() ** 2
-    return product / (t["bias"] ** 2).sum() / (t["without an image"] ** 2).sum()
-
-
-left, taken = (bootstrap(f, table, within) for f in (left_over, best_taken))
+known = table["relation"].nunique() > 1  # MMVP's pairs come without their patterns
+within = "relation" if known else None
+bias, blind = table["bias"], table["without an image"]
+parts = table.assign(
+    before=bias**2, after=(bias - blind) ** 2, product=bias * blind, blind=blind**2
+)
+left = bootstrap(lambda t: t["after"].sum() / t["before"].sum(), parts, within)
+taken = bootstrap(
+    lambda t: t["product"].sum() ** 2 / t["before"].sum() / t["blind"].sum(), parts, within
+)
 print("left by subtracting all of it: {:.0%} [{:.0%}, {:.0%}]".format(*left))
 print("taken away by its best multiple: {:.0%} [{:.0%}, {:.0%}]".format(*taken))
 
@@ -238,17 +235,15 @@ print("taken away by its best multiple: {:.0%} [{:.0%}, {:.0%}]".format(*taken))
 # What could a better correction of the bias gain? At most all pairs with a signal in the right direction. For a reference in between, suppose no more than the mean bias of each *pattern* were known, learned on the other half of the pairs, and subtracted:
 
 # %%
-from erragree_utils.scoring.two_images import summarize_relative
-
-signal = summarize_relative(table.reset_index()).loc["all"]
+signal = summarize(table.reset_index()).loc["all"]
 print(f"signal in the right direction: {signal['relative_accuracy']:.1%} of pairs; chance is 50%")
-panels = {"plain": table, "text contrast, strength 1": relative_preference(pushed)}
+panels = {"plain": table, "text contrast, strength 1": prefer(pushed)}
 if known:
-    panels["pattern's bias removed"] = relative_preference(without_bias(alone))
-    unbiased = image_predictions(without_bias(alone))
+    removed = without_bias(alone)
+    panels["pattern's bias removed"] = prefer(removed)
     references = {"each image alone": plain, "text contrast, held out": chosen["text contrast"]}
     reference = pd.concat([
-        compare_each(pred, {f"bias removed, against {name}": unbiased})
+        compare_each(pred, {f"bias removed, against {name}": predict(removed)})
         for name, pred in references.items()
     ])  # fmt: skip
 as_points(reference) if known else "patterns are not annotated"
@@ -271,47 +266,50 @@ published_table(benchmark="mmvp", kind="pair", reader=(LLAVA, LLAVA_1_5))
 # What this page found:
 
 # %% tags=["finding", "hide-input"]
+from functools import partial
+
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 from erragree_utils.measures.intervals import wilson
 
+claim = partial(finding, seed=scale.seed)
 found_here = [
-    finding(
+    claim(
         "M3ID with its published threshold answers both images of a pair as greedy decoding does",
-        (same, *wilson(same, len(pairs))), above=0.95, seed=scale.seed,
+        (same, *wilson(same, len(pairs))), above=0.95,
     )
 ] + [
-    finding(
+    claim(
         f"With a setting chosen on other pairs, {name} changes pair accuracy by less than 10 points",
-        estimate(row, "difference"), above=-0.1, below=0.1, unit="points", seed=scale.seed,
+        estimate(row, "difference"), above=-0.1, below=0.1, unit="points",
     )
     for name, row in held_out.drop("VCD").iterrows()
 ]  # fmt: skip
 if scale.name == "mini":
     found_here += [
-        finding(
+        claim(
             "Chosen on other pairs, the strength of VCD is 0 for most pairs: no correction at all",
-            chosen["VCD"].attrs["chosen"].get("0", 0.0), above=0.5, seed=scale.seed,
+            chosen["VCD"].attrs["chosen"].get("0", 0.0), above=0.5,
         ),
-        finding(
+        claim(
             "Subtracting all of what is said without an image leaves more bias than there was",
-            left, above=1, seed=scale.seed,
+            left, above=1,
         ),
-        finding(
+        claim(
             "The best multiple of what is said without an image takes under 25% of the bias away",
-            taken, below=0.25, seed=scale.seed,
+            taken, below=0.25,
         ),
-        finding(
+        claim(
             "Removing the mean bias of the pattern raises pair accuracy by over 5 points",
-            estimate(reference.iloc[0], "difference"), above=0.05, unit="points", seed=scale.seed,
+            estimate(reference.iloc[0], "difference"), above=0.05, unit="points",
         ),
-        finding(
+        claim(
             "Removing the pattern's mean bias gains over 3 points more than text contrast does",
-            estimate(reference.iloc[1], "difference"), above=0.03, unit="points", seed=scale.seed,
+            estimate(reference.iloc[1], "difference"), above=0.03, unit="points",
         ),
-        finding(
+        claim(
             "The images of more than 90% of pairs move the answer in the right direction",
-            estimate(signal, "relative_accuracy"), above=0.9, seed=scale.seed,
+            estimate(signal, "relative_accuracy"), above=0.9,
             paper=published(reader=LLAVA, benchmark="mmvp", kind="relative"),
         ),
     ]  # fmt: skip
@@ -338,7 +336,7 @@ findings.show(found_here)
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Nothing: the difference is zero. `answer_pairs(mllm, pairs, blind=True)` and a contrast against no image would be such a case, and is refused.
+# Nothing: the difference is zero. `evaluate(mllm, pairs, "greedy", blind=True)` and a contrast against no image would be such a case, and is refused.
 # ```
 #
 # **2.** M3ID's published threshold of 0.3 changes no answer here. For which questions could it?
@@ -353,7 +351,7 @@ findings.show(found_here)
 # ```{admonition} Solution
 # :class: dropdown
 #
-#     best = summarize(swept["M3ID"], by="setting")["pair_accuracy"]
+#     best = summarize(swept["M3ID"], by="method")["pair_accuracy"]
 #     best.max(), chosen["M3ID"].groupby("pair_id")["correct"].all().mean()
 # ```
 #
@@ -361,7 +359,7 @@ findings.show(found_here)
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Towards a second stream that knows nothing of the picture, as in text contrast, but still has an image to look at. Compare both in the explorer and by `contrast_scores`.
+# Towards a second stream that knows nothing of the picture, as in text contrast, but still has an image to look at. Compare both in the explorer and by `score`.
 # ```
 #
 # ## In this chapter you learned

@@ -66,20 +66,12 @@ in_paper
 import warnings
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from erragree_utils.scoring.two_images import (
-    image_predictions,
-    position_bias,
-    relative_preference,
-    single_image_scores,
-    summarize_relative,
-    two_image_scores,
-)
 
-from erragree_utils import load_benchmark, load_clip, load_mllm, plots, start, summarize
+from erragree_utils import load_benchmark, load_clip, load_mllm, plots, score, start, summarize
 from erragree_utils.measures.accuracy import as_percent
 from erragree_utils.measures.comparison import as_points, compare
+from erragree_utils.measures.decisions import crossed_preference, position_bias, predict, prefer
 from erragree_utils.measures.intervals import bootstrap, wilson
 
 scale = start()
@@ -97,7 +89,9 @@ plots.question_pairs([pair], size=2.2)
 plt.show()
 
 # %%
-one = single_image_scores(mllm, [pair]).pivot(index="image_index", columns="option", values="score")
+one = score(mllm, [pair], "question-options")
+one = one.pivot(index="image_index", columns="option_index", values="score")
+one.columns = pair.options
 one["preference for the first"] = one[pair.options[0]] - one[pair.options[1]]
 one.round(2)  # log-likelihoods in nats; a row for each image
 
@@ -107,31 +101,26 @@ one.round(2)  # log-likelihoods in nats; a row for each image
 # ## The measurement
 
 # %%
-alone = {
-    "CLIP": single_image_scores(clip, pairs),
-    "LLaVA": single_image_scores(mllm, pairs),
-}
-both = {"LLaVA, two images": two_image_scores(mllm, pairs)}
-single = {name: image_predictions(scores) for name, scores in (alone | both).items()}
-relative = {name: relative_preference(scores) for name, scores in (alone | both).items()}
+alone = score({"CLIP": clip, "LLaVA": mllm}, pairs, "relative-preference")
+both = score({"LLaVA, two images": mllm}, pairs, "two-images")
+decided = pd.concat([predict(alone), predict(both)])
+preferences = pd.concat([prefer(alone), prefer(both)])
+single, relative = (  # tables by reader
+    dict(list(table.groupby("model", sort=False))) for table in (decided, preferences)
+)
 
 # %% [markdown]
 # Answers about one image at a time. Chance for a pair is 25%:
 
-
 # %%
-def by_reader(tables):
-    return pd.concat(tables, names=["reader"]).reset_index(level=0)
-
-
-answers = summarize(by_reader(single), by="reader").loc[list(single)]
+answers = summarize(decided, by="model")
 as_percent(answers).drop(columns=["pairs", "individual chance"])
 
 # %% [markdown]
 # And relative preference. Chance is 50%, and a tie is not correct:
 
 # %%
-preferred = summarize_relative(by_reader(relative), by="reader").loc[list(relative)]
+preferred = summarize(preferences, by="model")
 shown = as_percent(preferred).drop(columns="pairs")
 shown.join(preferred["n_ties"].rename("ties"))
 
@@ -153,7 +142,7 @@ way.round(2)  # 0 is chance, 1 is perfect
 # ## Who gains where
 
 # %% mystnb={"image": {"alt": "Relative preference with 95% intervals for each visual pattern, three marks a row: CLIP, LLaVA with each image alone, and LLaVA with both images in the prompt, beside the chance level of 50%."}}
-each = summarize_relative(by_reader(relative), by=["pattern", "reader"])
+each = summarize(preferences, by=["relation", "model"])
 plots.grouped_dots(each, "relative_accuracy", "Pairs with the right preference", chance=0.5)
 plt.show()
 
@@ -174,22 +163,15 @@ plt.show()
 
 # %%
 options = {pair.pair_id: " or ".join(pair.options) for pair in pairs}
-
-
-def crossed(table, place):
-    """Image 0's preference beside another pair's image 0 or 1, with the same options."""
-    groups = [table["pattern"], table["pair_id"].map(options)]
-    grouped = table.groupby(groups, sort=False)[f"preference_{place}"]
-    alone = grouped.transform("size") == 1
-    other = grouped.transform(lambda values: np.roll(values, 1))
-    return (table["preference_0"] > other)[~alone]
-
-
-control = {
-    name: {"its own pair": table["correct"].mean(), "another's image 1": crossed(table, 1).mean(),
-           "another's image 0": crossed(table, 0).mean()}
-    for name, table in relative.items()
-}  # fmt: skip
+control, across = {}, {}
+for name, table in relative.items():
+    alike = [table["relation"], table["pair_id"].map(options)]
+    across[name] = crossed_preference(table, 1, alike)
+    control[name] = {
+        "its own pair": table["correct"].mean(),
+        "another's image 1": across[name].mean(),
+        "another's image 0": crossed_preference(table, 0, alike).mean(),
+    }
 pd.DataFrame(control).T.round(3)
 
 # %% [markdown]
@@ -199,15 +181,14 @@ pd.DataFrame(control).T.round(3)
 
 # %%
 failed = ~single["LLaVA"].groupby("pair_id")["correct"].all()
-of_failed = relative["LLaVA"][relative["LLaVA"]["pair_id"].map(failed)]
-rescued = summarize_relative(of_failed)
+rescued = summarize(relative["LLaVA"][lambda t: t["pair_id"].map(failed)])
 as_percent(rescued)
 
 # %% [markdown]
 # ## Does the place in the prompt matter?
 
 # %%
-places = position_bias(both["LLaVA, two images"])
+places = position_bias(both)
 places.round(3)
 
 # %% [markdown]
@@ -219,13 +200,11 @@ places.round(3)
 
 # %%
 tests = {
-    "answers": (single["LLaVA"], single["LLaVA, two images"]),
-    "preference": (
-        relative["LLaVA"], relative["LLaVA, two images"]
-    ),
-    "preference, CLIP and LLaVA": (relative["CLIP"], relative["LLaVA"]),
-}  # fmt: skip
-tested = pd.DataFrame({name: compare(*both_) for name, both_ in tests.items()}).T
+    "answers": compare(single["LLaVA"], single["LLaVA, two images"]),
+    "preference": compare(relative["LLaVA"], relative["LLaVA, two images"]),
+    "preference, CLIP and LLaVA": compare(relative["CLIP"], relative["LLaVA"]),
+}
+tested = pd.DataFrame(tests).T
 as_points(tested).rename(columns={"only plain": "only first", "only this": "only second"})
 
 # %% [markdown]
@@ -242,76 +221,76 @@ in_paper
 # Two more numbers. In the three patterns that LLaVA fails most, how many pairs have the right relative preference? And how much further does LLaVA get from chance towards perfect by relative preference than by its answers?
 
 # %%
-tied = relative["CLIP"].groupby("pattern")["tie"].any()
-told = [t[~t["pattern"].map(tied)] for t in (relative["CLIP"], relative["LLaVA"])]
+clips, llavas = relative["CLIP"], relative["LLaVA"]
+tied = clips.groupby("relation")["tie"].any()
+told = [table[~table["relation"].map(tied)] for table in (clips, llavas)]
 where_told = compare(*told) if len(told[0]) else None
-hardest = summarize(single["LLaVA"], by="pattern")["pair_accuracy"].nsmallest(3).index
-of_hard = summarize_relative(relative["LLaVA"][relative["LLaVA"]["pattern"].isin(hardest)])
+hardest = summarize(single["LLaVA"], by="relation")["pair_accuracy"].nsmallest(3).index
+of_hard = summarize(llavas[llavas["relation"].isin(hardest)])
+print(", ".join(hardest), as_percent(of_hard)["relative accuracy"].item(), sep=": ")
 
-both_ways = pd.DataFrame({
-    "answers": single["LLaVA"].groupby("pair_id")["correct"].all(),
-    "preference": relative["LLaVA"].set_index("pair_id")["correct"],
-})  # fmt: skip
+# %%
+both_ways = pd.DataFrame({"answers": ~failed, "preference": llavas.set_index("pair_id")["correct"]})
 further = bootstrap(
     lambda t: (t["preference"].mean() - 0.5) / 0.5 - (t["answers"].mean() - 0.25) / 0.75, both_ways
 )
-print(", ".join(hardest), as_percent(of_hard)["relative accuracy"].item(), sep=": ")
 print("further on the way: {:.2f} [{:.2f}, {:.2f}]".format(*further))
 
 # %% tags=["finding", "hide-input"]
+from functools import partial
+
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 
+claim = partial(finding, seed=scale.seed)
 found_here = [
-    finding(
+    claim(
         "LLaVA's relative preference is right for clearly more than half of the pairs",
-        estimate(preferred.loc["LLaVA"], "relative_accuracy"), above=0.6, seed=scale.seed,
+        estimate(preferred.loc["LLaVA"], "relative_accuracy"), above=0.6,
         paper=published(reader="LLaVA-1.5-7B", benchmark="mmvp", kind="relative"),
     )
 ]  # fmt: skip
 if scale.name == "mini":
-    across = crossed(relative["LLaVA"], 1)
+    other = across["LLaVA"]
     found_here += [
-        finding(
+        claim(
             "LLaVA's relative preference is right for more than nine of ten pairs",
-            estimate(preferred.loc["LLaVA"], "relative_accuracy"), above=0.9, seed=scale.seed,
+            estimate(preferred.loc["LLaVA"], "relative_accuracy"), above=0.9,
         ),
-        finding(
+        claim(
             "On the way from chance (0) to perfect (1), LLaVA is further by preference than by "
             "answers, by more than 0.25",
-            further, above=0.25, unit="", seed=scale.seed,
+            further, above=0.25, unit="",
         ),
-        finding(
+        claim(
             "Relative preference is right for most of the pairs that LLaVA fails",
-            estimate(rescued.loc["all"], "relative_accuracy"), above=0.75, seed=scale.seed,
+            estimate(rescued.loc["all"], "relative_accuracy"), above=0.75,
         ),
-        finding(
+        claim(
             "Relative preference is right for most pairs of the patterns that LLaVA fails most",
-            estimate(of_hard.loc["all"], "relative_accuracy"), above=0.8, seed=scale.seed,
+            estimate(of_hard.loc["all"], "relative_accuracy"), above=0.8,
         ),
-        finding(
+        claim(
             "Where CLIP has no ties, LLaVA's relative preference is ahead by over 5 points",
-            estimate(where_told, "difference"), above=0.05, unit="points", seed=scale.seed,
+            estimate(where_told, "difference"), above=0.05, unit="points",
         ),
-        finding(
+        claim(
             "With both images in the prompt LLaVA answers fewer pairs rightly than with each "
             "alone, by more than 10 points",
             estimate(tested.loc["answers"], "difference"), below=-0.1, unit="points",
-            seed=scale.seed,
         ),
-        finding(
+        claim(
             "Within the two-image prompt, relative preference is still right for most pairs",
             estimate(preferred.loc["LLaVA, two images"], "relative_accuracy"), above=0.8,
-            seed=scale.seed,
         ),
-        finding(
+        claim(
             "Images in the first place of the prompt are answered rightly less often, by more than "
             "3 points",
-            estimate(places, "difference"), below=-0.03, unit="points", seed=scale.seed,
+            estimate(places, "difference"), below=-0.03, unit="points",
         ),
-        finding(
+        claim(
             "Beside another pair's image with the same options, over 80% of preferences are right",
-            (across.mean(), *wilson(across.mean(), len(across))), above=0.8, seed=scale.seed,
+            (other.mean(), *wilson(other.mean(), len(other))), above=0.8,
         ),
     ]  # fmt: skip
 findings.show(found_here)
@@ -356,7 +335,7 @@ findings.show(found_here)
 #
 #     name = "LLaVA, two images"
 #     failed = ~single[name].groupby("pair_id")["correct"].all()
-#     summarize_relative(relative[name][relative[name]["pair_id"].map(failed)])
+#     summarize(relative[name][relative[name]["pair_id"].map(failed)])
 #
 # These are other pairs than above: those that *this* protocol fails.
 # ```
@@ -367,7 +346,7 @@ findings.show(found_here)
 # :class: dropdown
 #
 #     prompted = single["LLaVA, two images"]
-#     trained = prompted["pattern"].isin(["quantity", "colour"])
+#     trained = prompted["relation"].isin(["quantity", "colour"])
 #     summarize(prompted.assign(trained=trained), by="trained")
 # ```
 #

@@ -249,24 +249,18 @@ ablations.overview(runs, FAMILIES["conversion"])
 #
 # Each change against its own base, on the same pairs and seeds, sorted by its mean effect on A and B. An interval for each of so many effects: a few will leave zero by chance. The topmost is the upper bound spoken of above.
 
-
 # %%
-def ranked(metric):
-    """Effects on a measure, the largest first, of models that find any objects."""
+labels = {name: f"{name}\nfrom {e.base}" for name, e in EXPERIMENTS.items()}
+names = {"tabletop-a": "A", "tabletop-b": "B"}
+ranked = {}
+for metric in ("pair", "relative"):
     found = ablations.effects(runs[~runs["experiment"].isin(NO_OBJECTS)], metric)
-    mean = found["difference"].groupby("experiment").mean()
-    order = mean.sort_values(ascending=False).index
-    label = {name: f"{name}\nfrom {EXPERIMENTS[name].base}" for name in order}
-    names = {"tabletop-a": "A", "tabletop-b": "B"}
-    return found.reindex(order, level=0).rename(label, level=0).rename(names, level=1)
-
-
-effects = ranked("pair")
-relative = ranked("relative")
+    order = found["difference"].groupby("experiment").mean().sort_values(ascending=False).index
+    ranked[metric] = found.reindex(order, level=0).rename(labels, level=0).rename(names, level=1)
 
 # %% mystnb={"image": {"alt": "Changes ranked by their effect on pair accuracy, with 95% intervals, for benchmarks A and B, each named with its base. At the top, the reader of patches compared with the reader of CLS, by far the largest; then the captioner of patches and several text tokens, much smaller and with wide intervals. All others lie close to the line of no change."}}
 title = "Change of pair accuracy, in points"
-plots.grouped_dots(effects, "difference", title, change=True)
+plots.grouped_dots(ranked["pair"], "difference", title, change=True)
 plt.show()
 
 # %% [markdown]
@@ -274,7 +268,7 @@ plt.show()
 
 # %% mystnb={"image": {"alt": "The same changes ranked by their effect on relative preference. The reader of patches and the captioner of patches stand out to the right; the others scatter around the line of no change."}}
 title = "Change of relative preference, in points"
-plots.grouped_dots(relative, "difference", title, change=True)
+plots.grouped_dots(ranked["relative"], "difference", title, change=True)
 plt.show()
 
 # %% [markdown]

@@ -188,9 +188,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from erragree_utils import get_scale
-from erragree_utils.study import report, study
-from erragree_utils.study.store import read
+from erragree_utils import get_scale, study
+from erragree_utils.study import pages, report
 
 mini = get_scale("mini")
 out, options = Path(tempfile.mkdtemp()), {"tabletop-a": {"n_sets": 12, **mini.draw}}
@@ -205,7 +204,7 @@ print(f"{first.scored} sets scored, {first.scored // 2} by each method")
 # %%
 (file,) = out.glob("*_vqascore_*.sqlite")
 damaged = bytearray(file.read_bytes())
-damaged[damaged.index(b'"score_own"')] ^= 1
+damaged[damaged.index(b'"score"')] ^= 1
 file.write_bytes(damaged)
 print(f"one bit of {len(damaged):,} bytes turned, in {file.name.rsplit('_', 1)[0]}")
 
@@ -222,7 +221,7 @@ print(f"{second.stored} sets were stored before, {second.scored} scored now")
 # The damaged set was scored again, the others were not. What decides a result (model and revision, a hash of the weights, precision, benchmark, prompt, decoding) is its key. A changed setting has another key, and never mixes with old results.
 
 # %%
-results = read(out)
+results = study.read(out)
 about = report.provenance(results)
 about[["key", "benchmark", "method", "precision", "seconds"]]
 
@@ -233,30 +232,26 @@ about[["key", "benchmark", "method", "precision", "seconds"]]
 rows = report.cells(results, "mini")
 two_way = rows[rows["table"] == "two-way"]
 columns = ["individual accuracy", "pair accuracy"]
-report.shown(two_way).set_index(["benchmark", "method", "relation"])[columns]
+pages.shown(two_way).set_index(["benchmark", "method", "relation"])[columns]
 
 # %% mystnb={"image": {"alt": "Individual, pair and set accuracy of CLIP's matching and LLaVA's VQAScore on twelve sets of tabletop A, by relation and for all, with 95% intervals beside the chance level; open diamonds show the paper's numbers for What'sUp A."}}
-_ = report.figures(two_way)
+_ = pages.figures(two_way)
 plt.show()
 
 # %% [markdown]
 # Are the stored numbers those that the chapters compute? The same items, scored directly:
 
 # %%
-import numpy as np
-
 from erragree_utils import evaluate, load_benchmark, load_mllm
 
 bench = load_benchmark("tabletop-a", **options["tabletop-a"])
 mllm = load_mllm("mini")
-direct = evaluate(mllm, bench, "vqascore").sort_values(["pair_id", "image_index"])
-names = {key: s["method"]["name"] for key, s in results.settings.items()}
-(key,) = [key for key, name in names.items() if name == "vqascore"]
-stored = report.predictions(results, key).sort_values(["pair_id", "image_index"])
-score, right = (
-    (stored[column].to_numpy(), direct[column].to_numpy()) for column in ("score_own", "correct")
-)
-apart, same = np.abs(score[0] - score[1]).max(), (right[0] == right[1]).mean()
+image = ["pair_id", "image_index"]
+direct = evaluate(mllm, bench, "vqascore").set_index(image)
+names = {s["method"]["name"]: key for key, s in results.settings.items()}
+stored = report.predictions(results, names["vqascore"]).set_index(image)
+apart = (stored["score_own"] - direct["score_own"]).abs().max()
+same = (stored["correct"] == direct["correct"].loc[stored.index]).mean()
 print(f"{len(stored)} images: {same:.0%} of decisions equal,", end=" ")
 print(f"P(Yes) apart by {apart:.0e}")
 
@@ -269,7 +264,7 @@ print(f"P(Yes) apart by {apart:.0e}")
 import os
 
 place = Path(os.environ.get("ERRAGREE_RESULTS") or "results")
-found = read(place)
+found = study.read(place)
 cells = report.cells(found, "paper")
 count = cells.drop_duplicates(["table", "benchmark", "reader", "method"])["status"]
 print(f"{place}: results of {len(found.items)} settings")
@@ -286,17 +281,17 @@ for part in study.TABLES:
     if part.relations == "apart":
         mine = mine[mine["relation"] == "all"]
     display(Markdown(f"**{part.title}**"))
-    display(report.shown(mine).drop(columns="model").set_index("benchmark"))
+    display(pages.shown(mine).drop(columns="model").set_index("benchmark"))
 
 # %% [markdown]
 # With results, the pictures, the comparisons of two readers on the same images, and how long they took on what:
 
 # %% mystnb={"image": {"alt": "If there are results at paper scale: for each table of the paper, accuracies with 95% intervals beside the chance level, and open diamonds for the paper's numbers."}}
-_ = report.figures(cells)
+_ = pages.figures(cells)
 plt.show()
 if found.items:
     compared = report.comparisons(found, "paper")
-    display(report.shown_comparisons(compared) if len(compared) else "nothing to compare yet")
+    display(pages.shown_comparisons(compared) if len(compared) else "nothing to compare yet")
     columns = ["benchmark", "method", "precision", "hardware", "seconds"]
     display(report.provenance(found)[columns])
 else:
@@ -373,7 +368,7 @@ findings.show([
 #
 #     other = {"tabletop-a": {"n_sets": 12, "seed": 1}}
 #     study.run(tasks, out, scale="mini", options=other, limit=6)
-#     report.shown(report.cells(read(out), "mini").query("table == 'two-way'"))
+#     pages.shown(report.cells(study.read(out), "mini").query("table == 'two-way'"))
 # ```
 #
 # ## In this chapter you learned

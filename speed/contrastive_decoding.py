@@ -21,16 +21,19 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from erragree_utils.decoding.contrast import _read, _Seeds
 from measuring import measured
 from option_scoring import llava_7b, mini, read_jobs
 from PIL import Image
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+from transformers import DynamicCache, LogitsProcessor
 
 from erragree_utils.decoding import M3ID, VCD, Contrast, TextContrast
+from erragree_utils.decoding.contrasts import add_noise
+from erragree_utils.decoding.processor import Seeds
 from erragree_utils.decoding.streams import generate_contrastive
-from erragree_utils.models.mllm import Mllm, padded_rows
-from erragree_utils.scoring.captions import parse_caption, relation_question
+from erragree_utils.models.engine import Engine
+from erragree_utils.models.mllm import Mllm
+from erragree_utils.scoring.captions import parse_caption
+from erragree_utils.scoring.questions import RELATION_QUESTION, relation_question
 
 IMAGES = 64
 BATCH = 16
@@ -44,9 +47,9 @@ Answers = Callable[[], list[str]]
 class SecondCall(LogitsProcessor):
     """The two-pass way: at each step, the model is called again for the second stream."""
 
-    def __init__(self, mllm: Mllm, rows: list[list[int]], pixels: dict, contrast: Contrast):
-        self.mllm, self.pixels, self.contrast = mllm, pixels, contrast
-        self.ids, self.mask = padded_rows(rows, mllm.pad_id, mllm.device, left=True)
+    def __init__(self, engine: Engine, inputs: dict[str, torch.Tensor], contrast: Contrast):
+        self.engine, self.pixels, self.contrast = engine, dict(inputs), contrast
+        self.ids, self.mask = self.pixels.pop("input_ids"), self.pixels.pop("attention_mask")
         self.cache, self.step = DynamicCache(), 0
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
@@ -55,7 +58,9 @@ class SecondCall(LogitsProcessor):
             self.ids, self.pixels = input_ids[:, -1:], {}
             self.mask = torch.cat([self.mask, torch.ones_like(self.ids)], dim=1)
         self.step += 1
-        logits = self.mllm.forward(self.ids, self.mask, self.cache, logits_to_keep=1, **self.pixels)
+        logits = self.engine.forward(
+            self.ids, self.mask, self.cache, logits_to_keep=1, **self.pixels
+        )
         return self.contrast.combine(scores, logits[:, -1].float(), self.step)
 
 
@@ -64,19 +69,19 @@ def two_pass(
     mllm: Mllm, images: list[Image.Image], questions: list[str], contrast: Contrast
 ) -> list[str]:
     """Contrastive answers with a second call for every token."""
-    answers, entries = [], list(zip(images, questions, strict=True))
+    engine, answers, entries = mllm.engine, [], list(zip(images, questions, strict=True))
     for first in range(0, len(entries), BATCH):
-        whole, second = _read(mllm, entries[first : first + BATCH], contrast, _Seeds(0), first)
-        ids, mask = padded_rows(whole.rows, mllm.pad_id, mllm.device, left=True)
-        processor = SecondCall(mllm, second.rows, second.pixels, contrast)
-        out = mllm.model.generate(
-            input_ids=ids, attention_mask=mask, **whole.pixels, max_new_tokens=TOKENS,
-            logits_processor=LogitsProcessorList([processor]), do_sample=False, num_beams=1,
-            temperature=None, top_p=None, pad_token_id=mllm.pad_id,
-        )  # fmt: skip
-        decode = mllm.processor.tokenizer.batch_decode
-        answers += decode(out[:, ids.shape[1] :], skip_special_tokens=True)
-    return [answer.strip() for answer in answers]
+        batch = entries[first : first + BATCH]
+        inputs = engine.inputs(batch, first)
+        if contrast.noise_step is None:
+            second = engine.inputs([(None, question) for _, question in batch], first)
+        else:
+            pixels = inputs["pixel_values"]
+            noise = Seeds(0).normals(first, [1] * len(batch), pixels)
+            second = inputs | {"pixel_values": add_noise(pixels, contrast.noise_step, noise)}
+        processor = SecondCall(engine, second, contrast)
+        answers += engine.write(inputs, len(batch), first, TOKENS, [processor])
+    return answers
 
 
 def compare(mllm: Mllm, images: list[Image.Image], questions: list[str]) -> None:
@@ -117,7 +122,9 @@ def report(mllm: Mllm, n: int, size: int | None = None) -> None:
     for image, captions in read_jobs(-(-n // 4), size):  # a set has four images
         statements = [parse_caption(caption) for caption in captions[:2]]
         images.append(image)
-        questions.append(relation_question(statements[0], [s.relation for s in statements]))
+        questions.append(
+            relation_question(RELATION_QUESTION, statements[0], [s.relation for s in statements])
+        )
     compare(mllm, images[:n], questions[:n])
     compare(mllm, images[:n], ["Describe the image."] * n)
 

@@ -15,7 +15,6 @@ import sys
 
 import numpy as np
 import torch
-from erragree_utils.scoring.vqascore import vqascores
 from measuring import matrix_rate, measured
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
@@ -23,7 +22,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 
 from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.models.mllm import Mllm
-from erragree_utils.scoring.methods import QUESTION
+from erragree_utils.scoring.questions import VQA_QUESTION
 from erragree_utils.study import costs
 from erragree_utils.training import llava
 
@@ -40,7 +39,7 @@ def official(mllm: Mllm, jobs: list[Job]) -> np.ndarray:
     for image, captions in jobs:
         for caption in captions:
             inputs = mllm.processor(
-                images=image, text=mllm.prompt(QUESTION.format(caption=caption)),
+                images=image, text=mllm.prompt(VQA_QUESTION.format(caption=caption)),
                 return_tensors="pt",
             ).to(mllm.device, mllm.dtype)  # fmt: skip
             with torch.inference_mode():
@@ -52,7 +51,9 @@ def official(mllm: Mllm, jobs: list[Job]) -> np.ndarray:
 def ours(mllm: Mllm, jobs: list[Job]) -> np.ndarray:
     """The same by the package."""
     images, captions = zip(*jobs, strict=True)
-    return np.stack(vqascores(mllm, images, captions, batch_size=BATCH[mllm.device.type]))
+    branches = [[(VQA_QUESTION.format(caption=text), "Yes") for text in row] for row in captions]
+    scores = mllm.answer_logprobs(images, branches, batch_size=BATCH[mllm.device.type])
+    return np.exp([[score.total for score in row] for row in scores])
 
 
 def compare(mllm: Mllm, jobs: list[Job]) -> float:

@@ -28,9 +28,10 @@ from transformers import CLIPVisionConfig, LlamaConfig
 
 from erragree_utils import load_clip
 from erragree_utils.models import Clip
-from erragree_utils.models.mllm import Mllm, shared_start
-from erragree_utils.scoring.captions import parse_caption, relation_question
-from erragree_utils.scoring.methods import QUESTION
+from erragree_utils.models.mllm import Mllm
+from erragree_utils.models.tokens import shared_start
+from erragree_utils.scoring.captions import parse_caption
+from erragree_utils.scoring.questions import RELATION_QUESTION, VQA_QUESTION, relation_question
 from erragree_utils.study import costs
 
 SETS = {"cpu": 1, "cuda": 25}  # of four images
@@ -77,7 +78,10 @@ def our_cosines(clip: Clip, jobs: list[Job]) -> np.ndarray:
 def questions(jobs: list[Job]) -> list[str]:
     """A question about each image, to be answered in words."""
     statements = [[parse_caption(text) for text in captions] for _, captions in jobs]
-    return [relation_question(row[0], [s.relation for s in row]) for row in statements]
+    return [
+        relation_question(RELATION_QUESTION, row[0], [s.relation for s in row])
+        for row in statements
+    ]
 
 
 def written(mllm: Mllm, jobs: list[Job], batch_size: int) -> np.ndarray:
@@ -132,10 +136,10 @@ def scoring_flops(mllm: Mllm, jobs: list[Job]) -> float:
     """Operations of `ours` by the formula of `erragree_utils.study.costs`, without padding."""
     config, total = mllm.model.config, 0.0
     for _, captions in jobs:
-        asked = [(QUESTION.format(caption=text), "Yes") for text in captions]
-        (row,) = mllm.branches([asked], [1], 0)
+        asked = [(VQA_QUESTION.format(caption=text), "Yes") for text in captions]
+        (row,) = mllm.engine.branches([asked], [1], 0)
         keep = shared_start(row)
-        (whole,) = mllm.tokens([mllm.prompt(asked[0][0])]).values()
+        (whole,) = mllm.engine.tokens([mllm.prompt(asked[0][0])]).values()
         # What stands before the image, which is one token here.
         head = len(whole) - row[0].start - 1
         prefix = head + config.image_seq_length + keep

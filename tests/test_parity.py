@@ -16,7 +16,6 @@ import open_clip
 import pandas as pd
 import pytest
 import torch
-from erragree_utils.study.study import METHODS
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from erragree_utils import evaluate, load_benchmark, load_clip, load_mllm, summarize, summarize_sets
@@ -191,7 +190,7 @@ class TestWhatsUp:
 
 class TestMmvp:
     def test_greedy_answers(self, mllm, plain_llava, mmvp):
-        ours = METHODS["greedy"].run(mllm, mmvp, batch_size=5)
+        ours = evaluate(mllm, mmvp, "greedy", batch_size=5)
         answers = [plain_llava.answer(im, pair.question) for pair in mmvp for im in pair.images]
         own = [option for pair in mmvp for option in pair.options]
         assert ours["answer"].tolist() == answers
@@ -201,7 +200,7 @@ class TestMmvp:
         assert summarize(ours)["pair_accuracy"].item() == pairs.mean()
 
     def test_scored_options(self, mllm, plain_llava, mmvp):
-        ours = METHODS["question-options"].run(mllm, mmvp, batch_size=5)
+        ours = evaluate(mllm, mmvp, "question-options", batch_size=5)
         scores = [
             [plain_llava.option(image, pair.question, pair.options[k]) for k in (i, 1 - i)]
             for pair in mmvp
@@ -267,7 +266,7 @@ class TestTrapsOfTheOfficialScripts:
     def test_nor_that_of_options_and_statements(self, clip, mllm, mmvp, method, role):
         model = {"clip": clip, "mllm": mllm}[role]
         other, flipped = shuffled(mmvp)
-        before, after = (METHODS[method].run(model, b, batch_size=8) for b in (mmvp, other))
+        before, after = (evaluate(model, bench, method, batch_size=8) for bench in (mmvp, other))
         pd.testing.assert_series_equal(decisions(before), decisions(after, flipped))
 
     def test_a_tie_is_not_decided_by_the_true_option_standing_first(self, clip, whatsup):

@@ -32,12 +32,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from erragree_utils.scoring.vqascore import caption_scores
 from huggingface_hub import constants
 from PIL import Image
 
 import erragree_utils
-from erragree_utils import load_benchmark, load_clip, load_mllm
+from erragree_utils import load_benchmark, load_clip, load_mllm, score
 from erragree_utils.benchmarks import ImagePair
 from erragree_utils.benchmarks.whatsup import stated_relation
 from erragree_utils.decoding import VCD
@@ -174,11 +173,18 @@ def images(rng: random.Random, folder: Path) -> Case:
             "vision": lambda: vision.embed_images([fine, thing]),
             "options": lambda: mllm.option_logprobs([fine, thing], "Why?", ["left", "right"]),
             "answer": lambda: mllm.generate([fine, thing], "Why?", max_new_tokens=1),
-            "captions": lambda: caption_scores(clip, [fine, thing], [["left"], ["right"]]),
+            "captions": lambda: _scores(clip, ("left", "right"), (fine, thing)),
         }
     way = rng.choice(list(ways))
-    named = {"pair": ("pair 'mug'",), "file": (path.name,)}.get(way, ("image 1",))
+    named = {"file": (path.name,)}.get(way, ("image 1",))
+    if way in ("pair", "captions"):
+        named = ("pair 'mug'",)
     return Case(ways[way], named, f"{way}: {str(thing)[:80]}", _is_sound)
+
+
+def _scores(clip: Any, captions: Any, images: Any) -> list[float]:
+    """Of both captions for each of a pair's images."""
+    return score(clip, [ImagePair("mug", "s", "r", captions, images)])["score"].tolist()
 
 
 def _is_sound(result: Any) -> bool:
@@ -303,21 +309,24 @@ def options(rng: random.Random, folder: Path) -> Case:
     given = rng.choice([_texts(rng, 2), [_texts(rng, 2), _texts(rng, 1)], [], _texts(rng, 3)])
     ways = {
         "options": lambda: mllm.option_logprobs(entries, questions, given),
-        "contrast": lambda: contrastive_option_logprobs(
-            mllm, entries, questions, given, VCD(beta=0)
-        ),
+        "contrast": lambda: [
+            row
+            for (row,) in contrastive_option_logprobs(
+                mllm, entries, questions, given, [VCD(beta=0)]
+            )
+        ],
         "answers": lambda: mllm.generate(entries, questions, max_new_tokens=2),
-        "captions": lambda: caption_scores(clip, entries, given),
+        "captions": lambda: _scores(clip, given, shown),
         "texts": lambda: clip.embed_texts(given),
     }
     way = rng.choice(list(ways))
-    told = ("entry ", "text ", "image", "options", "question", "captions", "texts", "lists")
+    told = ("entry ", "text ", "image", "options", "question", "pair 'mug'", "texts", "lists")
     count = 0 if entries == [] else 2
 
     def is_whole(result: Any) -> bool:
-        return (
-            way == "texts" or len(result) == count and (way == "answers" or all(map(len, result)))
-        )
+        if way in ("texts", "captions"):
+            return way == "texts" or len(result) == 4
+        return len(result) == count and (way == "answers" or all(map(len, result)))
 
     return Case(
         ways[way], told, f"{way}: {entries!r:.40} {questions!r:.60} {given!r:.60}", is_whole

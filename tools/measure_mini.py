@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 import pandas as pd
-from erragree_utils.scoring.runner import evaluate_retrieval
 
 from erragree_utils import evaluate, load_benchmark, load_clip, load_mllm, summarize
 from erragree_utils.scoring.embeddings import image_embeddings, pair_cosines, random_pair_cosines
+from erragree_utils.scoring.retrieval import evaluate_retrieval
 
 SEEDS = (0, 11, 12, 13)
 

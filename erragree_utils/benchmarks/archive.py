@@ -5,10 +5,8 @@ An archive is unpacked into a hidden folder that is renamed when every member is
 
 from __future__ import annotations
 
-import bz2
 import errno
 import gzip
-import lzma
 import os
 import shutil
 import stat
@@ -30,10 +28,7 @@ MAX_BYTES = 64 << 30
 MAX_RATIO = 50  # unpacked bytes per packed byte, once they are more than FREE_BYTES
 FREE_BYTES = 64 << 20
 
-_DECOMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-_BROKEN = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError
-)  # fmt: skip
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 
 class Failure(Exception):
@@ -51,8 +46,8 @@ class ArchiveError(Unusable):
 def unpack(archive: Path, target: Path) -> None:
     """Unpack a zip or tar archive to a folder that appears only when it is complete.
 
-    The format (zip; tar, plain or by gzip, bzip2 or xz) shows in the content, not in the name. The
-    archive holds a folder named as `target`, or its files directly.
+    The format (zip, tar, tar.gz) shows in the content, not in the name. The archive holds a folder
+    named as `target`, or its files directly.
 
     Raises
     ------
@@ -78,7 +73,7 @@ def _archive_errors(archive: Path) -> Iterator[None]:
     except _BROKEN as error:
         raise ArchiveError(f"the archive {archive} is damaged or not whole ({error})") from error
     except OSError as error:
-        if error.errno is None:  # from gzip or bz2, about the data
+        if error.errno is None:  # from gzip, about the data
             raise ArchiveError(f"the archive {archive} is damaged ({error})") from error
         if error.errno in DISK_FULL:
             raise Failure(f"there is no space left to unpack {archive}") from error
@@ -93,7 +88,8 @@ def _unpack_into(folder: Path, archive: Path) -> None:
         if is_page(head):
             raise ArchiveError(f"{archive} is a web page, not an archive")
         zipped = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
-        members = _zip_members(file, budget) if zipped else _tar_members(file, head, budget)
+        unzipped = gzip.GzipFile(fileobj=file) if head.startswith(b"\x1f\x8b") else file
+        members = _zip_members(file, budget) if zipped else _tar_members(unzipped, budget)
         bar = tqdm(members, desc=f"unpacking {archive.name}", unit=" files")
         for number, (name, size, source) in enumerate(bar, 1):
             if number > MAX_MEMBERS:
@@ -124,10 +120,9 @@ def _zip_members(file: BinaryIO, budget: int) -> Iterator[_Member]:
             yield member.filename, member.file_size, source
 
 
-def _tar_members(file: BinaryIO, head: bytes, budget: int) -> Iterator[_Member]:
-    opener = next((o for magic, o in _DECOMPRESSED.items() if head.startswith(magic)), None)
+def _tar_members(file: BinaryIO, budget: int) -> Iterator[_Member]:
     # Padding and headers count too: a tar file has at least 512 bytes of them for each member.
-    stream = _Capped(opener(file) if opener else file, budget + 2048 * MAX_MEMBERS, budget)
+    stream = _Capped(file, budget + 2048 * MAX_MEMBERS, budget)
     unpacked = 0
     with tarfile.open(fileobj=stream, mode="r:") as bundle:
         for member in bundle:
@@ -197,9 +192,9 @@ def _copy(source: BinaryIO, place: Path, size: int, name: str) -> None:
 
 def _folder_inside(unpacked: Path, name: str, archive: Path) -> Path:
     """The folder called `name`, nearest to the top; or the top itself, if files lie there."""
-    named = [path for path in unpacked.rglob(name) if path.is_dir() and any(path.iterdir())]
-    if named:
-        return min(named, key=lambda path: len(path.parts))
+    folders = [path for path in unpacked.rglob(name) if path.is_dir() and any(path.iterdir())]
+    if folders:
+        return min(folders, key=lambda path: len(path.parts))
     top = sorted(unpacked.iterdir())
     if any(path.is_file() for path in top):
         return unpacked

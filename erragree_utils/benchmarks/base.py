@@ -140,8 +140,8 @@ class QuestionPair(HasImages):
 
     def __post_init__(self) -> None:
         two = range(2, 3)
-        stated = {} if self.statements is None else {"statements": two}
-        self._settle(options=two, sources=two, **stated)
+        statements = {} if self.statements is None else {"statements": two}
+        self._settle(options=two, sources=two, **statements)
         if plain(self.options[0]) == plain(self.options[1]):
             raise BenchmarkError(
                 f"pair {self.pair_id!r} needs two different options, not {self.options!r}"
@@ -251,6 +251,11 @@ class Benchmark(Sequence[ImagePair]):
             )
         return replace(self, pairs=tuple(p for p in self.pairs if p.relation == relation))
 
+    def with_images(self, images: Iterable[Iterable[Path | Image.Image]]) -> Benchmark:
+        """The same captions with other images: for each pair, in order, its own or their files."""
+        pairs = zip(self.pairs, images, strict=True)
+        return replace(self, pairs=tuple(replace(p, sources=tuple(mine)) for p, mine in pairs))
+
     def with_wrong_images(self, seed: int = 0) -> Benchmark:
         """The same captions, each with a random image of another set.
 
@@ -271,7 +276,7 @@ class Benchmark(Sequence[ImagePair]):
                     f"benchmark {self.name!r} has no other set with {pair.relation!r} to take "
                     "images from; load more sets"
                 )
-            drawn = (others[i].sources for i in rng.integers(len(others), size=len(pair.sources)))
-            wrong = tuple(sources[int(rng.integers(len(sources)))] for sources in drawn)
+            chosen = (others[i].sources for i in rng.integers(len(others), size=len(pair.sources)))
+            wrong = tuple(sources[int(rng.integers(len(sources)))] for sources in chosen)
             pairs.append(replace(pair, sources=wrong))
         return replace(self, name=f"{self.name} with wrong images", pairs=tuple(pairs))

@@ -86,13 +86,13 @@ def report_incomplete(
     lines = [f"  {name}: {line}" for name, lines in problems.items() for line in lines]
     if len(lines) > 10:
         lines[10:] = [f"  and {len(lines) - 10} more"]
-    shown, share = "\n".join(lines), f"{len(problems)} of {total} {unit}"
+    listing, share = "\n".join(lines), f"{len(problems)} of {total} {unit}"
     if skip and len(problems) < total:
-        warnings.warn(f"left out {share} that are not complete:\n{shown}", stacklevel=3)
+        warnings.warn(f"left out {share} that are not complete:\n{listing}", stacklevel=3)
         return
     hint = "" if skip else f"Complete them, or give skip_incomplete=True to leave those {unit} out."
     raise BenchmarkError(
-        f"{share} are not complete (images are looked for in {where}):\n{shown}\n{hint}".rstrip()
+        f"{share} are not complete (images are looked for in {where}):\n{listing}\n{hint}".rstrip()
     )
 
 

@@ -123,11 +123,11 @@ def load_spatial(
         # Unlike `Path.is_file`, this takes names that no file system takes.
         if not os.path.isfile(pair.sources[0])
     }
-    kept = tuple(pair for pair in pairs if pair.pair_id not in problems)
+    complete = tuple(pair for pair in pairs if pair.pair_id not in problems)
     images = root / source.images.result
     report_incomplete(problems, len(pairs), "entries", skip_incomplete, images)
-    warn_of_orientation(name, kept)
-    return Benchmark(name, kept, source.title, f"{PAGE}, read from {root}")
+    warn_of_orientation(name, complete)
+    return Benchmark(name, complete, source.title, f"{PAGE}, read from {root}")
 
 
 def true_relation(true: str, false: str) -> str:

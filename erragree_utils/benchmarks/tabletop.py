@@ -47,9 +47,9 @@ def tabletop_sets(
     return list(sets.values())
 
 
-def pictures(drawn: Iterable[Scene], size: int, supersample: int = 2) -> list[Image.Image]:
+def pictures(sequence: Iterable[Scene], size: int, supersample: int = 2) -> list[Image.Image]:
     """The scenes, rendered."""
-    return [Image.fromarray(image) for image in render.render_many(drawn, size, supersample)]
+    return [Image.fromarray(image) for image in render.render_many(sequence, size, supersample)]
 
 
 def load_tabletop(
@@ -187,10 +187,10 @@ def tabletop_things(
         ``kind`` and ``colour`` of each.
     """
     rng = np.random.default_rng((scenes.TEST, seed, len(shapes.KINDS)))
-    drawn, labels = [], list(itertools.product(shapes.SMALL, shapes.COLOURS))
+    views, labels = [], list(itertools.product(shapes.SMALL, shapes.COLOURS))
     for kind, colour in labels:
         thing = replace(scenes.draw_thing(rng, kind, held_out=True), colour=colour)
         empty = scenes.draw_empty_scene(rng)
         view = replace(empty.view, distance=5.5, look_y=0.45)
-        drawn.append(replace(empty, things=(thing,), view=view))
-    return pictures(drawn, size), pd.DataFrame(labels, columns=["kind", "colour"])
+        views.append(replace(empty, things=(thing,), view=view))
+    return pictures(views, size), pd.DataFrame(labels, columns=["kind", "colour"])

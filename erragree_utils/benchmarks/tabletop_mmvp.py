@@ -132,8 +132,8 @@ def candidates(
     supersample: int = 2,
 ) -> list[QuestionPair]:
     """The candidates of these numbers, rendered."""
-    drawn = {number: draw_candidate(pattern, number, seed) for number in numbers}
-    flat = [scene for contrast in drawn.values() for scene in contrast.scenes]
+    contrasts = {number: draw_candidate(pattern, number, seed) for number in numbers}
+    flat = [scene for contrast in contrasts.values() for scene in contrast.scenes]
     images = pictures(flat, size, supersample)
     return [
         QuestionPair(
@@ -145,7 +145,7 @@ def candidates(
             statements=patterns.statements(contrast),
             lettered=False,
         )
-        for place, (number, contrast) in enumerate(drawn.items())
+        for place, (number, contrast) in enumerate(contrasts.items())
     ]
 
 

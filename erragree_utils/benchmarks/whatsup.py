@@ -26,26 +26,19 @@ from .transfer import RemoteFile
 PAGE = "https://github.com/amitakamath/whatsup_vlms"
 CACHE = "whatsup"  # all the project's files share a folder, as they do there
 
-# The words for a relation in file names, and in captions.
-FILE_WORDS = {
-    "left": "left_of",
-    "right": "right_of",
-    "on": "on",
-    "under": "under",
-    "front": "in-front_of",
-    "behind": "behind",
-}
-_PHRASES = {
-    "left": r"(?:to|on) the left(?: side)? of|left of",
-    "right": r"(?:to|on) the right(?: side)? of|right of",
-    "front": r"in[ -]front of|front of",
-    "behind": r"behind",
-    "under": r"under|underneath",
-    "on": r"on",
+# The words for a relation: in file names, and in captions as a pattern.
+_WORDS = {
+    "left": ("left_of", r"(?:to|on) the left(?: side)? of|left of"),
+    "right": ("right_of", r"(?:to|on) the right(?: side)? of|right of"),
+    "front": ("in-front_of", r"in[ -]front of|front of"),
+    "behind": ("behind", r"behind"),
+    "under": ("under", r"under|underneath"),
+    "on": ("on", r"on"),
 }
 # One scan, longer phrases first: the "on" of "on the left of" is not a relation of its own.
 _RELATION = re.compile(
-    "|".join(rf"(?P<{name}>\b(?:{words})\b)" for name, words in _PHRASES.items()), re.IGNORECASE
+    "|".join(rf"(?P<{name}>\b(?:{words})\b)" for name, (_, words) in _WORDS.items()),
+    re.IGNORECASE,
 )
 _ITEM = '{"image_path": ".../mug_left_of_chair.jpeg", "caption_options": [four captions]}'
 
@@ -164,7 +157,7 @@ def load_whatsup(
 
 
 def stated_relation(caption: str) -> str | None:
-    """The relation a caption states: a key of `FILE_WORDS`, or None if there is not exactly one."""
+    """The relation a caption states, such as ``"left"``, or None if there is not exactly one."""
     relations = {match.lastgroup for match in _RELATION.finditer(" ".join(caption.split()))}
     return relations.pop() if len(relations) == 1 else None
 
@@ -180,26 +173,27 @@ def _parse(entry: Any, part: Part, images: Path, where: str) -> _Photo:
     # The stored path is relative to the publisher's checkout; only its name is ours to use.
     file_name = PurePosixPath(stored.replace("\\", "/")).name
     opposites = {a: b for one, other in part.pairs for a, b in ((one, other), (other, one))}
-    words = {FILE_WORDS[relation]: relation for relation in opposites}
-    parsed = re.fullmatch(rf"(.+?)_({'|'.join(words)})_(.+)\.jpe?g", file_name, re.IGNORECASE)
-    if parsed is None:
+    words = {_WORDS[relation][0]: relation for relation in opposites}
+    in_name = re.fullmatch(rf"(.+?)_({'|'.join(words)})_(.+)\.jpe?g", file_name, re.IGNORECASE)
+    if in_name is None:
         raise BenchmarkError(
             f"{where}: the image is called {file_name!r}, expected "
             f"OBJECT_RELATION_OBJECT.jpeg with a relation of {', '.join(words)}. "
             f"Is this the JSON file of {part.title!r}?"
         )
-    first, relation, second = parsed[1], words[parsed[2].lower()], parsed[3]
-    stated = [stated_relation(option) for option in options]
+    first, relation, second = in_name.groups()
+    relation = words[relation.lower()]
+    relations = [stated_relation(option) for option in options]
     captions = {
-        relation: option
-        for relation, option in zip(stated, options, strict=True)
-        if relation and stated.count(relation) == 1
+        stated: option
+        for stated, option in zip(relations, options, strict=True)
+        if stated and relations.count(stated) == 1
     }
     for needed in (relation, opposites[relation]):
         if needed not in captions:
             raise BenchmarkError(
                 f"{where}: {file_name} needs exactly one caption option that says "
-                f"{FILE_WORDS[needed].replace('_', ' ')!r}, the options are {options}"
+                f"{_WORDS[needed][0].replace('_', ' ')!r}, the options are {options}"
             )
     true_is_first = captions[relation] == options[0]
     return _Photo(images / file_name, (first, second), relation, captions, true_is_first)
@@ -207,7 +201,7 @@ def _parse(entry: Any, part: Part, images: Path, where: str) -> _Photo:
 
 def _missing(members: dict[str, _Photo], part: Part) -> list[str]:
     relations = [relation for pair in part.pairs for relation in pair]
-    entries = [f"no entry for {FILE_WORDS[r]!r}" for r in relations if r not in members]
+    entries = [f"no entry for {_WORDS[r][0]!r}" for r in relations if r not in members]
     return entries + [
         f"the image {photo.path.name} is missing"
         for photo in members.values()

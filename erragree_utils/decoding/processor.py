@@ -106,8 +106,8 @@ def named_seed(*name: object) -> int:
 
 
 def pair_seeds(pairs: Iterable[Any]) -> list[int]:
-    """A seed for both images of each pair, in order, from the pair's name and the image's index."""
-    return [named_seed(pair.pair_id, i) for pair in pairs for i in (0, 1)]
+    """A seed for each image of each pair, in order, from the pair's name and the image's index."""
+    return [named_seed(pair.pair_id, i) for pair in pairs for i in range(len(pair.sources))]
 
 
 class Seeds:

@@ -15,7 +15,7 @@ import torch
 from ..models.engine import Engine, finite
 from ..models.inputs import aligned, length, options_of_each
 from ..models.mllm import Mllm
-from ..models.prompts import Picture, Stream, common_start
+from ..models.tokens import Picture, Stream, common_start
 from .contrasts import Contrast, add_noise
 from .processor import ContrastiveLogitsProcessor, Seeds, warpers
 
@@ -60,13 +60,7 @@ def generate_contrastive(
         raise ValueError(f"max_new_tokens must be a positive integer, not {max_new_tokens!r}")
 
     def answer(batch: list[tuple[Picture, str]], first: int) -> list[str]:
-        whole = _prompts(engine, batch, first)
-        second = _second(whole, contrast, seeds, first)
-        if contrast.noise_step is None:
-            texts = engine.prompts([question for _, question in batch], [0] * len(batch), first)
-            ids = engine.tokens(texts)
-            second = replace(second, rows=[ids[text] for text in texts])
-        inputs = _half_read(engine, [whole, second])
+        inputs = _half_read(engine, prompt_streams(engine, batch, contrast, seeds, first))
         draws = seeds.uniforms(first, len(batch), max_new_tokens) if do_sample else None
         processor = ContrastiveLogitsProcessor(
             contrast, inputs["input_ids"].shape[1], warp,
@@ -200,12 +194,21 @@ def _second(stream: Stream, contrast: Contrast, seeds: Seeds, first: int) -> Str
     return replace(stream, pixels=pixels)
 
 
-def _prompts(engine: Engine, batch: list[tuple[Picture, str]], first: int) -> Stream:
+def prompt_streams(
+    engine: Engine, batch: list[tuple[Picture, str]], contrast: Contrast, seeds: Seeds, first: int
+) -> list[Stream]:
+    """Whole prompts with their images, and those of the second stream."""
     inputs = engine.inputs(batch, first)
     ids, real = inputs.pop("input_ids"), inputs.pop("attention_mask").bool()
     rows = [row[kept].tolist() for row, kept in zip(ids, real, strict=True)]
     counts = [0 if p is None else len(p) if isinstance(p, list | tuple) else 1 for p, _ in batch]
-    return Stream(rows, counts, inputs)
+    whole = Stream(rows, counts, inputs)
+    second = _second(whole, contrast, seeds, first)
+    if contrast.noise_step is None:
+        texts = engine.prompts([question for _, question in batch], [0] * len(batch), first)
+        ids = engine.tokens(texts)
+        second = replace(second, rows=[ids[text] for text in texts])
+    return [whole, second]
 
 
 def _half_read(engine: Engine, streams: Sequence[Stream]) -> dict[str, Any]:

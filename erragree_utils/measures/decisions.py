@@ -41,6 +41,9 @@ def predict(scores: pd.DataFrame) -> pd.DataFrame:
     scores = _checked(scores)
     table = _own_and_other(scores.drop(columns="position", errors="ignore"))
     if "position" in scores:
+        option = [*_keys(scores), "image_index", "option_index"]
+        if (scores.groupby(option, dropna=False).size() != 2).any():
+            raise ValueError("each option needs scores in both positions")
         for place, which in enumerate(("first", "second")):
             part = _own_and_other(scores[scores["position"] == place].drop(columns="position"))
             image = [*_keys(table), "image_index"]
@@ -55,7 +58,14 @@ def _own_and_other(scores: pd.DataFrame) -> pd.DataFrame:
         columns = [*image, "option_index", "own"]
         scores = scores.groupby(columns, sort=False, as_index=False, dropna=False)["score"].mean()
     groups = [scores[name] for name in image]
-    sizes = scores.groupby(image, sort=False, dropna=False)["score"].transform("size")
+    each = scores.groupby(image, sort=False, dropna=False)["own"]
+    sizes, owned = each.transform("size"), each.transform("sum")
+    partial = (owned != 1) | (sizes < 2)
+    if partial.any():
+        raise ValueError(
+            f"pair {scores.loc[partial, 'pair_id'].iloc[0]!r} has an image that lacks its own "
+            "option or another one: give whole tables"
+        )
     other = scores["score"].where(~scores["own"]).groupby(groups, sort=False, dropna=False)
     table = scores.assign(n_options=sizes, score_other=other.transform("max"))[scores["own"]]
     lost = np.isneginf(table["score"]) & np.isneginf(table["score_other"])

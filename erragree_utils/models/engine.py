@@ -21,7 +21,7 @@ from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
 from .batches import in_batches
 from .inputs import EncodeError
-from .prompts import Prompts, Stream, shared_start
+from .tokens import Prompts, Stream, shared_start
 
 Row = TypeVar("Row")
 

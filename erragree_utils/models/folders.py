@@ -50,9 +50,10 @@ def find_folder(
     if name in shipped:
         return ASSETS / shipped[name]
     path = os.path.expanduser(name)
-    if isinstance(name, Path) or name.startswith((".", "~", "/")):
+    meant = isinstance(name, Path) or name.startswith((".", "~", "/"))
+    if os.path.isdir(path) and (meant or not published):
         return Path(path)
-    return Path(path) if not published and os.path.isdir(path) else None
+    return Path(name) if meant else None  # as the user wrote it, for errors
 
 
 def require(folder: Path, *files: str) -> None:

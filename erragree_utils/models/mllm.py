@@ -22,7 +22,7 @@ from .engine import Engine, finite
 from .folders import ModelError
 from .inputs import aligned, length, options_of_each
 from .precision import plan_precision
-from .prompts import Picture
+from .tokens import Picture
 
 
 class LogLikelihood(NamedTuple):

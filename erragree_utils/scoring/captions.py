@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -78,26 +78,6 @@ def _thing(text: str) -> str:
     text = _OPENING.sub("", text, count=1)
     text = re.sub(r" (?:is|are)$", "", text)
     return re.sub(r"^(?:an?|the) ", "", text, flags=re.IGNORECASE)
-
-
-def relation_question(template: str, statement: Statement, options: Iterable[str]) -> str:
-    """The question about a statement's two things; it does not tell their relation.
-
-    Parameters
-    ----------
-    template : str
-        Of ``{first}``, ``{second}`` and ``{options}``.
-    options : iterable of str
-        Relations on offer (keys of `ANSWERS`); they are listed in the order of `ANSWERS`.
-
-    Returns
-    -------
-    str
-        Such as ``"Where is the mug in relation to the chair? Answer with left or right."``
-    """
-    words = [word for relation, word in ANSWERS.items() if relation in set(options)]
-    listed = f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
-    return template.format(first=statement.first, second=statement.second, options=listed)
 
 
 def side_examples(captions: Sequence[str]) -> pd.DataFrame:

@@ -11,11 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from ..decoding import M3ID, VCD, Contrast, TextContrast
 from ..tabletop.questions import OF_TWO
-
-#: VQAScore's question, in the paper's words (section 3; Lin et al. 2024, section 3).
-VQA_QUESTION = 'Does this figure show "{caption}"? Please answer yes or no.'
-#: The prompted protocols' question (What'sUp in later work of the paper's authors).
-RELATION_QUESTION = "Where is the {first} in relation to the {second}? Answer with {options}."
+from .questions import RELATION_QUESTION, VQA_QUESTION
 
 
 @dataclass(frozen=True)
@@ -76,8 +72,24 @@ class VQAScore(Method):
     blind: bool = False
 
 
+class _Asking(Method):
+    """A question about an image, perhaps under contrastive decoding."""
+
+    contrast: Contrast | None
+    blind: bool
+
+    def __post_init__(self) -> None:
+        if self.blind and self.contrast is not None:
+            raise ValueError("without an image nothing is contrasted: leave out blind or contrast")
+
+    @property
+    def weight(self) -> int:
+        """A contrast reads a second stream along."""
+        return 1 if self.contrast is None else 2
+
+
 @dataclass(frozen=True)
-class Options(Method):
+class Options(_Asking):
     """Log-likelihood of each option as the answer to a question, in nats.
 
     Parameters
@@ -99,14 +111,9 @@ class Options(Method):
     normalize: bool = True
     blind: bool = False
 
-    @property
-    def weight(self) -> int:
-        """A contrast reads a second stream along."""
-        return 1 if self.contrast is None else 2
-
 
 @dataclass(frozen=True)
-class Answer(Method):
+class Answer(_Asking):
     """An answer in words, parsed strictly; fields as in `Options`.
 
     With ``options="set"`` a template offers the relations of the whole set.
@@ -117,11 +124,6 @@ class Answer(Method):
     contrast: Contrast | None = None
     max_new_tokens: int = 16
     blind: bool = False
-
-    @property
-    def weight(self) -> int:
-        """A contrast reads a second stream along."""
-        return 1 if self.contrast is None else 2
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pandas as pd
 from ..measures.decisions import predict, prefer
 from ..tabletop.questions import WHICH
 from .answers import parse_answer, parse_option
-from .captions import ANSWERS, CaptionError, parse_caption, relation_question
+from .captions import ANSWERS, CaptionError, parse_caption
 from .embeddings import image_embeddings, source_key
 from .methods import (
     METHODS,
@@ -27,6 +27,7 @@ from .methods import (
     named_methods,
     role_of,
 )
+from .questions import relation_question
 
 
 def score(
@@ -107,7 +108,13 @@ def _named(things: Any) -> dict[str, Any]:
     things = list(things)
     if all(hasattr(thing, "sources") for thing in things):
         return {"": things}
-    return {thing.name: thing for thing in things}
+    named = {thing.name: thing for thing in things}
+    if len(named) < len(things):
+        raise ValueError(
+            f"several of {', '.join(thing.name for thing in things)} have one name: give a mapping "
+            "of names of your own"
+        )
+    return named
 
 
 def _together(
@@ -315,8 +322,6 @@ def _options(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, pro
 
 def _answer(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, progress: bool):
     (method,), owners = methods, _owners(pairs)
-    if method.blind and method.contrast is not None:
-        raise ValueError("without an image nothing is contrasted: leave out blind or contrast")
     questions, offers, own = _questions(pairs, method)
     how = {"max_new_tokens": method.max_new_tokens, "batch_size": size, "progress": progress}
     pictures = _pictures(pairs, method.blind)

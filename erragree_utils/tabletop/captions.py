@@ -207,10 +207,10 @@ def _by_landmarks(scene: Scene, rng, window: str) -> str | None:
     aside = [i for i, (_, spot) in enumerate(spots) if spot != _MIDDLE]
     if not aside:
         return None
-    stated = [spots.pop(pick(rng, aside))]
+    phrases = [spots.pop(pick(rng, aside))]
     if spots and rng.random() < 0.35:
-        stated.insert(int(rng.integers(2)), pick(rng, spots))
-    return " and ".join(f"{_mention(thing, rng)} {spot}" for thing, spot in stated)
+        phrases.insert(int(rng.integers(2)), pick(rng, spots))
+    return " and ".join(f"{_mention(thing, rng)} {spot}" for thing, spot in phrases)
 
 
 def _spot(thing: Thing, window: str) -> str | None:

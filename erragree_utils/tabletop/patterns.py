@@ -167,8 +167,8 @@ def caption_vocabulary() -> tuple[str, ...]:
         for _, options in VARIANTS[pattern].values()
         for answer in options
     ]
-    said = [caption for caption, _ in STATEMENTS.values()]
-    return _words(" ".join((*said, *answers, *shapes.LETTERS, "an left right two three")))
+    captions = [caption for caption, _ in STATEMENTS.values()]
+    return _words(" ".join((*captions, *answers, *shapes.LETTERS, "an left right two three")))
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -44,10 +44,10 @@ def render_scene(
     arrays = scene.arrays()
     rows, columns = (places.ravel() for places in np.mgrid[:size, :size])
     light, hits = _light(arrays, rows + 0.5, columns + 0.5, size)
-    shown, hits = np.sqrt(light).reshape(size, size, 3), hits.reshape(size, size)
-    image = (255.0 * shown + 0.5).astype(np.uint8)
+    pixels, hits = np.sqrt(light).reshape(size, size, 3), hits.reshape(size, size)
+    image = (255.0 * pixels + 0.5).astype(np.uint8)
     if supersample > 1:
-        rows, columns = np.nonzero(_edges(shown, hits))
+        rows, columns = np.nonzero(_edges(pixels, hits))
         total = np.zeros((len(rows), 3))
         for a, b in np.ndindex(supersample, supersample):
             y, x = rows + (a + 0.5) / supersample, columns + (b + 0.5) / supersample
@@ -66,11 +66,11 @@ def _light(
     return colours.clip(0.0, 1.0), hits
 
 
-def _edges(shown: np.ndarray, hits: np.ndarray) -> np.ndarray:
+def _edges(pixels: np.ndarray, hits: np.ndarray) -> np.ndarray:
     """Which pixels differ from a neighbour, in what they show or in their colour."""
     edges = np.zeros(hits.shape, bool)
     # Transposed views: first neighbours above and below, then to the left and right.
-    for view, colour, hit in ((edges, shown, hits), (edges.T, shown.swapaxes(0, 1), hits.T)):
+    for view, colour, hit in ((edges, pixels, hits), (edges.T, pixels.swapaxes(0, 1), hits.T)):
         change = np.abs(np.diff(colour, axis=0))
         differ = change[..., 0] + change[..., 1] + change[..., 2] > 3.0 * CONTRAST
         differ |= np.diff(hit, axis=0) != 0

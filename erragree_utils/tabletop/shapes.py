@@ -2,8 +2,7 @@
 
 The parts of each kind, and of its other states and builds, stand in `TABLE`. Objects stand on
 ``y = 0``, are about one unit tall and look towards the camera (negative z). A part's colour is
-``"main"`` (the colour that captions name), ``"shade"`` (a darker main) or one of :data:`TONES`; its
-sizes a, b, c are those of :func:`trace.primitive_distance`; a part that is cut takes away.
+``"main"`` (the colour that captions name), ``"shade"`` (a darker main) or one of :data:`TONES`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,10 @@ import numpy as np
 
 from .trace import BOX, CONE, ELLIPSOID, SUBTRACT, TORUS, UNION
 
-#: The parts of all kinds, one a row.
+#: The parts of all kinds, one a row: shape, the axis along which a cone, ring or rod stands, if
+#: it is cut away, centre x, y, z, sizes a, b, c, rounding, tilt (degrees), gloss, colour. Sizes are
+#: half axes of a ball, half sizes of a box, half height, lower and upper radius of a cone, the two
+#: radii of a ring, half length and radius of a rod.
 TABLE = Path(__file__).parent.parent / "assets" / "tabletop-kinds.csv"
 #: The colours that captions name, as sRGB in [0, 1].
 COLOURS = {

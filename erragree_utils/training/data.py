@@ -8,248 +8,163 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from filelock import FileLock
+from open_clip.constants import OPENAI_DATASET_MEAN as MEAN
+from open_clip.constants import OPENAI_DATASET_STD as STD
 from tqdm.auto import tqdm
 
 from ..tabletop import captions, patterns, places, render, scenes, shapes, trace
 from ..tabletop.questions import Question
 
-CHUNK = 1024  # pictures whose features are computed at a time
-PORTION = 128  # scenes that one process renders at a time; even, so that pairs stay together
-_STATED = 0.5  # share of a pattern scene's captions that state what the pattern is about
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """Pictures (N, size, size, 3) uint8 on disk, their scenes' captions, and the place of each."""
-
-    images: np.ndarray
-    captions: list[list[str]]
-    places: np.ndarray
-
-
-def training_scenes(seed: int, start: int, stop: int, twins: float = 0.0) -> list[scenes.Scene]:
-    """Scenes `start` to `stop` of a training stream; each depends on its own number alone.
-
-    With `twins`, scenes come two by two from one place, and that share of the second ones (where
-    the first was arranged left to right) is the first with left and right exchanged.
-    """
-    return [_training_scene(seed, i, twins) for i in range(start, stop)]
-
-
-def _training_scene(seed: int, i: int, twins: float) -> scenes.Scene:
-    names = list(places.PLACES)
-    place = names[_place(i, twins)]
-    if twins and i % 2 and _stream(seed, i, "twin").random() < twins:
-        first = _training_scene(seed, i - 1, twins)
-        if first.relation in captions.SIDEWAYS:
-            return scenes.opposite(first)
-    return scenes.training_scene(_stream(seed, i, "scene"), place)
-
-
-def _place(i: int, twins: float) -> int:
-    return (i // 2 if twins else i) % len(places.PLACES)
-
-
-def sideways_pairs(seed: int, first: int, n: int) -> list[scenes.Scene]:
-    """`n` scenes of a stream, from number `first` on, that were arranged left to right, each
-    followed by itself with left and right exchanged.
-    """
-    found: list[scenes.Scene] = []
-    while len(found) < 2 * n:
-        scene = _training_scene(seed, first, 0.0)
-        if scene.relation in captions.SIDEWAYS:
-            found += [scene, scenes.opposite(scene)]
-        first += 1
-    return found
-
-
-def pattern_examples(seed: int, start: int, stop: int) -> list[tuple[scenes.Scene, Question]]:
-    """Examples `start` to `stop` of the visual patterns, each a scene and its question."""
-    return [patterns.training_example(_stream(seed, i, "pattern")) for i in range(start, stop)]
-
-
-def load_training_set(
-    folder: Path,
-    seed: int,
-    n: int,
-    size: int,
-    n_captions: int,
-    wording: captions.Wording = captions.PLAIN,
-    twins: float = 0.0,
-    n_patterns: int = 0,
-) -> TrainingSet:
-    """Render what is missing of the training pictures and write their captions.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the pictures are kept; a file there is used again only for the same world, seed,
-        count and size.
-    seed, n, size : int
-        Random stream, number of scenes, and pixels a side.
-    n_captions : int
-        Captions drawn for each scene.
-    wording : captions.Wording
-        How captions speak of places.
-    twins : float
-        Of :func:`training_scenes`.
-    n_patterns : int
-        So many of the `n` scenes, the last ones, show one of the visual patterns, and half of
-        their captions state what it is about.
-    """
-    more = f"-{twins:g}-{n_patterns}" if twins or n_patterns else ""
-    world = _world(*([patterns.__file__] if n_patterns else []))
-    path = folder / f"tabletop-{world}-{seed}-{n}-{size}{more}.npy"
-    images = _kept(path, partial(_draw_training, seed, n - n_patterns, twins), n, size)
-    texts = training_captions(seed, n, n_captions, wording, twins, n_patterns)
-    return TrainingSet(images, texts, np.array([_place(i, twins) for i in range(n)]))
-
-
-def training_captions(
-    seed: int,
-    n: int,
-    n_captions: int,
-    wording: captions.Wording = captions.PLAIN,
-    twins: float = 0.0,
-    n_patterns: int = 0,
-) -> list[list[str]]:
-    """`n_captions` captions of each scene of :func:`load_training_set`; none give no rows."""
-    texts: list[list[str]] = []
-    for i in range(n if n_captions else 0):
-        scene, statement = _training_example(seed, n - n_patterns, twins, i)
-        rng, window = _stream(seed, i, "caption"), "left"
-        if wording.turned and _stream(seed, i, "room").random() < wording.turned:
-            window = "right"
-        told = [captions.training_caption(scene, rng, wording, window) for _ in range(n_captions)]
-        if statement:
-            if rng.random() < wording.elsewhere:
-                statement = captions.from_across(statement)
-            told = [statement if rng.random() < _STATED else text for text in told]
-        texts.append(told)
-    return texts
-
-
-def _draw_training(
-    seed: int, plain: int, twins: float, start: int, stop: int
-) -> list[scenes.Scene]:
-    return [_training_example(seed, plain, twins, i)[0] for i in range(start, stop)]
-
-
-def _training_example(
-    seed: int, plain: int, twins: float, i: int
-) -> tuple[scenes.Scene, str | None]:
-    """A training scene and, beyond the first `plain` ones, what its visual pattern is about."""
-    if i < plain:
-        return _training_scene(seed, i, twins), None
-    rng = _stream(seed, i, "told pattern")
-    names = list(patterns.PATTERNS)
-    contrast = patterns.draw_contrast(names[int(rng.integers(len(names)))], rng, held_out=False)
-    which = int(rng.integers(2))
-    scene = replace(contrast.scenes[which], place=list(places.PLACES)[_place(i, twins)])
-    return scene, patterns.statement(contrast, which)
-
-
-def load_pattern_pictures(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
-    """Render what is missing of the pictures of :func:`pattern_examples`: (n, size, size, 3)."""
-    path = folder / f"patterns-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
-    return _kept(path, partial(_pattern_scenes, seed), n, size)
-
-
-def _pattern_scenes(seed: int, start: int, stop: int) -> list[scenes.Scene]:
-    return [scene for scene, _ in pattern_examples(seed, start, stop)]
-
-
-def near_duplicates(seed: int, start: int, stop: int) -> list[scenes.Scene]:
-    """Pairs `start` to `stop` of scenes that differ in one respect, one pair after the other.
-
-    Every second one is a contrast of a visual pattern, the others are a training scene of two
-    things and the same scene with the opposite relation.
-    """
-    found: list[scenes.Scene] = []
-    for i in range(start, stop):
-        rng = _stream(seed, i, "near-duplicates")
-        if i % 2:
-            name = list(patterns.PATTERNS)[int(rng.integers(len(patterns.PATTERNS)))]
-            found.extend(patterns.draw_contrast(name, rng, held_out=False).scenes)
-            continue
-        scene = scenes.training_scene(rng)
-        while scene.relation is None:
-            scene = scenes.training_scene(rng)
-        found.extend((scene, scenes.opposite(scene)))
-    return found
-
-
-def load_near_duplicates(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
-    """Render what is missing of `n` pairs of :func:`near_duplicates`: (2 n, size, size, 3)."""
-    path = folder / f"near-duplicates-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
-    return _kept(path, partial(_near_duplicates, seed), 2 * n, size)
-
-
-def _near_duplicates(seed: int, start: int, stop: int) -> list[scenes.Scene]:
-    found = near_duplicates(seed, start // 2, (stop + 1) // 2)
-    return found[start % 2 : start % 2 + stop - start]
-
-
-def _kept(
-    path: Path, draw: Callable[[int, int], Sequence[scenes.Scene]], n: int, size: int
-) -> np.ndarray:
-    """Pictures of the scenes that `draw` gives, rendered once and kept in a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mark = path.with_suffix(".json")
-    shape = (n, size, size, 3)
-    with FileLock(path.with_suffix(".lock")):  # a second process waits, and finds them rendered
-        done = json.loads(mark.read_text())["done"] if mark.exists() and path.exists() else 0
-        images = np.lib.format.open_memmap(path, "r+" if done else "w+", np.uint8, shape)
-        with tqdm(total=n, initial=done, desc="training pictures") as bar:
-            for start, pictures in _rendered(draw, done, n, size):
-                images[start : start + len(pictures)] = pictures
-                images.flush()
-                mark.write_text(json.dumps({"done": start + len(pictures)}))
-                bar.update(len(pictures))
-    return np.load(path, mmap_mode="r")
-
-
-def _rendered(
-    draw: Callable[[int, int], Sequence[scenes.Scene]], done: int, n: int, size: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Pictures from number `done` on, in order, a portion at a time with its first number.
-
-    Processes share the work: drawing scenes is Python, where threads would wait for each other.
-    """
-    starts, cores = range(done, n, PORTION), os.cpu_count() or 1
-    part = partial(_render_portion, draw, n, size)
-    if cores == 1 or len(starts) < 2 * cores:
-        yield from zip(starts, map(part, starts), strict=True)
-        return
-    # Forked processes have the compiled renderer at once; elsewhere than on Linux that is not safe.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    render.render_scene(draw(done, done + 1)[0], 8)
-    with ProcessPoolExecutor(cores, context) as pool:
-        yield from zip(starts, pool.map(part, starts), strict=True)
-
-
-def _render_portion(draw, n: int, size: int, start: int) -> np.ndarray:
-    return render.render_many(draw(start, min(start + PORTION, n)), size, threads=1)
-
-
+PORTION = 128  # scenes that one process renders at a time
+STATED = 0.5  # share of a pattern scene's captions that state what the pattern is about
 # Numbers of random streams. Captions and patterns share theirs, which binds neither: their draws
 # mean different things. The shipped models were trained so.
 _STREAMS = {
-    "scene": 5, "caption": 7, "pattern": 7, "near-duplicates": 11, "twin": 13, "told pattern": 17,
-    "room": 19,
+    "scene": 5, "caption": 7, "pattern": 7, "near-duplicates": 11, "twin": 13,
+    "pattern with caption": 17, "room": 19, "softening": 23,
 }  # fmt: skip
 
 
-def _stream(seed: int, index: int, what: str) -> np.random.Generator:
-    return np.random.default_rng((scenes.TRAIN, seed, index, _STREAMS[what]))
+def stream(seed: int, i: int, what: str) -> np.random.Generator:
+    """The random numbers of training scene `i` for one purpose."""
+    return np.random.default_rng((scenes.TRAIN, seed, i, _STREAMS[what]))
+
+
+# --- scenes --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainingScenes:
+    """`n` scenes of a training stream; each depends on its own number alone.
+
+    With `twins`, scenes come two by two from one place, and that share of the second ones (where
+    the first was arranged left to right) is the first with left and right exchanged. The last
+    `patterns` scenes show visual patterns, and half of their captions state what these are about.
+    """
+
+    seed: int
+    n: int
+    twins: float = 0.0
+    patterns: int = 0
+
+    def place(self, i: int) -> int:
+        """Number of the place of scene `i`."""
+        return (i // 2 if self.twins else i) % len(places.PLACES)
+
+    def scene(self, i: int) -> scenes.Scene:
+        """Scene `i`."""
+        return self._example(i)[0]
+
+    def _example(self, i: int) -> tuple[scenes.Scene, str | None]:
+        """A scene and, if it shows a visual pattern, what that is about."""
+        place = list(places.PLACES)[self.place(i)]
+        if i >= self.n - self.patterns:
+            rng = stream(self.seed, i, "pattern with caption")
+            contrast, which = _contrast(rng), int(rng.integers(2))
+            scene = replace(contrast.scenes[which], place=place)
+            return scene, patterns.statement(contrast, which)
+        if self.twins and i % 2 and stream(self.seed, i, "twin").random() < self.twins:
+            first = self.scene(i - 1)
+            if first.relation in captions.SIDEWAYS:
+                return scenes.opposite(first), None
+        return scenes.training_scene(stream(self.seed, i, "scene"), place), None
+
+    def captions(self, i: int, n: int, wording: captions.Wording) -> list[str]:
+        """`n` captions of scene `i`."""
+        scene, statement = self._example(i)
+        rng, window = stream(self.seed, i, "caption"), "left"
+        if wording.turned and stream(self.seed, i, "room").random() < wording.turned:
+            window = "right"
+        texts = [captions.training_caption(scene, rng, wording, window) for _ in range(n)]
+        if statement is None:
+            return texts
+        if rng.random() < wording.elsewhere:
+            statement = captions.from_across(statement)
+        return [statement if rng.random() < STATED else text for text in texts]
+
+    def pictures(self, folder: Path, size: int) -> np.ndarray:
+        """Render what `folder` lacks of the scenes' pictures: (n, size, size, 3)."""
+        more = f"-{self.twins:g}-{self.patterns}" if self.twins or self.patterns else ""
+        world = _world(*([patterns.__file__] if self.patterns else []))
+        name = f"tabletop-{world}-{self.seed}-{self.n}-{size}{more}"
+        return _pictures(folder / f"{name}.npy", self.scene, self.n, size)
+
+
+def training_scenes(seed: int, start: int, stop: int, twins: float = 0.0) -> list[scenes.Scene]:
+    """Scenes `start` to `stop` of a training stream."""
+    return list(map(TrainingScenes(seed, stop, twins).scene, range(start, stop)))
+
+
+def sideways_pairs(
+    draw: Callable[[int], scenes.Scene], n: int, first: int = 0
+) -> list[scenes.Scene]:
+    """`n` scenes that were arranged left to right, of those that `draw` gives from number `first`
+    on, each followed by itself with left and right exchanged.
+    """
+    pairs: list[scenes.Scene] = []
+    while len(pairs) < 2 * n:
+        scene = draw(first)
+        if scene.relation in captions.SIDEWAYS:
+            pairs += [scene, scenes.opposite(scene)]
+        first += 1
+    return pairs
+
+
+def pattern_example(seed: int, i: int) -> tuple[scenes.Scene, Question]:
+    """A scene that shows one of the visual patterns, and its question."""
+    return patterns.training_example(stream(seed, i, "pattern"))
+
+
+def near_duplicates(seed: int, i: int) -> tuple[scenes.Scene, scenes.Scene]:
+    """Two scenes that differ in one respect.
+
+    Odd numbers are contrasts of a visual pattern, even ones a training scene of two things and the
+    same scene with the opposite relation.
+    """
+    rng = stream(seed, i, "near-duplicates")
+    if i % 2:
+        return _contrast(rng).scenes
+    scene = scenes.training_scene(rng)
+    while scene.relation is None:
+        scene = scenes.training_scene(rng)
+    return scene, scenes.opposite(scene)
+
+
+def _contrast(rng: np.random.Generator) -> patterns.Contrast:
+    name = list(patterns.PATTERNS)[int(rng.integers(len(patterns.PATTERNS)))]
+    return patterns.draw_contrast(name, rng, held_out=False)
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def load_pattern_pictures(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
+    """Render what is missing of the pictures of `n` pattern examples: (n, size, size, 3)."""
+    path = folder / f"patterns-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
+    return _pictures(path, partial(_pattern_scene, seed), n, size)
+
+
+def load_near_duplicates(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
+    """Render what is missing of `n` pairs of near-duplicates: (2 n, size, size, 3)."""
+    path = folder / f"near-duplicates-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
+    return _pictures(path, partial(_near_duplicate, seed), 2 * n, size)
+
+
+def _pattern_scene(seed: int, i: int) -> scenes.Scene:
+    return pattern_example(seed, i)[0]
+
+
+def _near_duplicate(seed: int, i: int) -> scenes.Scene:
+    return near_duplicates(seed, i // 2)[i % 2]
 
 
 def _world(*more: str) -> str:
@@ -262,3 +177,75 @@ def _world(*more: str) -> str:
     code = "".join(ast.dump(ast.parse(Path(f).read_text())) for f in files)
     code += shapes.TABLE.read_text()
     return hashlib.sha256(code.encode()).hexdigest()[:8]
+
+
+def _pictures(path: Path, draw: Callable[[int], scenes.Scene], n: int, size: int) -> np.ndarray:
+    """Pictures of the scenes that `draw` gives, rendered once and kept in a file."""
+    return keep(path, (n, size, size, 3), np.uint8, partial(_rendered, draw, n, size))
+
+
+def keep(
+    path: Path, shape: tuple[int, ...], dtype: type, parts: Callable[[int], Iterable[np.ndarray]]
+) -> np.ndarray:
+    """An array in a file, computed once; a killed run goes on where it stopped.
+
+    `parts` gives the rows from a number on, in order, some at a time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mark = path.with_suffix(".json")
+    with FileLock(path.with_suffix(".lock")):  # a second process waits, and finds them done
+        done = json.loads(mark.read_text())["done"] if mark.exists() and path.exists() else 0
+        rows = np.lib.format.open_memmap(path, "r+" if done else "w+", dtype, shape)
+        with tqdm(total=len(rows), initial=done, desc=path.stem) as bar:
+            for part in parts(done):
+                rows[done : done + len(part)] = part
+                rows.flush()
+                done += len(part)
+                mark.write_text(json.dumps({"done": done}))
+                bar.update(len(part))
+    return np.load(path, mmap_mode="c")  # writable, as PyTorch wants it; the file stays as it is
+
+
+def _rendered(
+    draw: Callable[[int], scenes.Scene], n: int, size: int, done: int
+) -> Iterator[np.ndarray]:
+    """Pictures from number `done` on, in order, a portion at a time.
+
+    Processes share the work: drawing scenes is Python, where threads would wait for each other.
+    """
+    starts, cores = range(done, n, PORTION), os.cpu_count() or 1
+    portion = partial(_render_portion, draw, n, size)
+    if cores == 1 or len(starts) < 2 * cores:
+        yield from map(portion, starts)
+        return
+    # Forked processes have the compiled renderer at once; elsewhere than on Linux that is not safe.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    render.render_scene(draw(done), 8)
+    with ProcessPoolExecutor(cores, context) as pool:
+        yield from pool.map(portion, starts)
+
+
+def _render_portion(draw: Callable[[int], scenes.Scene], n: int, size: int, start: int):
+    drawn = [draw(i) for i in range(start, min(start + PORTION, n))]
+    return render.render_many(drawn, size, threads=1)
+
+
+# --- what models see of them ---------------------------------------------------------------------
+
+
+def crop(pictures: Sequence[np.ndarray], corners: np.ndarray, size: int) -> np.ndarray:
+    """A square of `size` pixels of each picture, its corner (N, 2) given as row and column."""
+    pairs = zip(pictures, corners, strict=True)
+    return np.stack([picture[y : y + size, x : x + size] for picture, (y, x) in pairs])
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """Pictures (N, H, W, 3) in [0, 255] as CLIP's input (N, 3, H, W)."""
+    scaled = images.float().clamp(0, 255) / 255.0
+    mean, std = _statistics(images.device)
+    return ((scaled - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+
+@lru_cache
+def _statistics(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor(MEAN, device=device), torch.tensor(STD, device=device)

@@ -9,8 +9,6 @@ for a pixel, so that what tells near-duplicates apart, and that alone, has to be
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,18 +17,19 @@ import timm
 import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from ..tabletop import patterns, render, scenes
-from . import clip, loop
-from .data import load_near_duplicates
+from . import clip
+from .data import MEAN, STD, crop, load_near_duplicates, normalise
+from .loop import Run, command_line, copy_log, parse, write_json
+from .optim import Schedule
 
 ASSETS = clip.ALL_ASSETS / "mini-vision"
 ARCHITECTURE = "vit_tiny_patch16_224"  # timm's plain ViT; the sizes below replace its own
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Schedule):
     """Everything that decides what the training gives; stored with the weights."""
 
     seed: int = 0
@@ -97,23 +96,20 @@ class Batches:
         s = self.settings
         rng = np.random.default_rng((s.seed, step))
         chosen = np.sort(rng.choice(len(self.pictures) // 2, s.batch, replace=False))
-        shown = np.stack([self.pictures[i] for k in chosen for i in (2 * k, 2 * k + 1)])
+        pictures = [self.pictures[i] for k in chosen for i in (2 * k, 2 * k + 1)]
         corners = rng.integers(s.shift, s.margin - s.shift + 1, (s.batch, 2)).repeat(2, axis=0)
-        first, second = (self._see(shown, corners, rng) for _ in range(2))
+        first, second = (self._see(pictures, corners, rng) for _ in range(2))
         return first, second
 
     def _see(
-        self, pictures: np.ndarray, corners: np.ndarray, rng: np.random.Generator
+        self, pictures: list[np.ndarray], corners: np.ndarray, rng: np.random.Generator
     ) -> torch.Tensor:
         s = self.settings
         off = rng.integers(-s.shift, s.shift + 1, corners.shape)
-        crops = np.stack([
-            picture[y : y + s.image_size, x : x + s.image_size]
-            for picture, (y, x) in zip(pictures, corners + off, strict=True)
-        ])  # fmt: skip
+        crops = crop(pictures, corners + off, s.image_size)
         light = rng.uniform(0.85, 1.15, (len(pictures), 1, 1, 1)).astype(np.float32)
         noise = s.noise * 255 * rng.standard_normal(crops.shape, dtype=np.float32)
-        return clip.normalise(torch.from_numpy(crops * light + noise))
+        return normalise(torch.from_numpy(crops * light + noise))
 
 
 @torch.no_grad()
@@ -121,21 +117,18 @@ def validate(model: torch.nn.Module, settings: Settings) -> dict[str, float]:
     """Mean cosines between the two pictures of held-out contrasts, and between random pictures."""
     model.eval()
     rng = np.random.default_rng((scenes.TEST, clip.VALIDATION_SEED, len(patterns.PATTERNS)))
-    found, firsts = {}, []
+    cosines, firsts, n = {}, [], settings.validation_contrasts
     for name in patterns.PATTERNS:
-        drawn = [
-            scene
-            for _ in range(settings.validation_contrasts)
-            for scene in patterns.draw_contrast(name, rng, held_out=True).scenes
-        ]
+        contrasts = [patterns.draw_contrast(name, rng, held_out=True) for _ in range(n)]
+        drawn = [scene for contrast in contrasts for scene in contrast.scenes]
         pictures = torch.from_numpy(render.render_many(drawn, settings.image_size))
-        embedded = F.normalize(model(clip.normalise(pictures)), dim=-1)
-        found[name] = (embedded[::2] * embedded[1::2]).sum(-1).mean().item()
+        embedded = F.normalize(model(normalise(pictures)), dim=-1)
+        cosines[name] = (embedded[::2] * embedded[1::2]).sum(-1).mean().item()
         firsts.append(embedded[::2])
     firsts = torch.cat(firsts)
-    found["random"] = (firsts * firsts.roll(settings.validation_contrasts, 0)).sum(-1).mean().item()
+    cosines["random"] = (firsts * firsts.roll(n, 0)).sum(-1).mean().item()
     model.train()
-    return found
+    return cosines
 
 
 def save(model: torch.nn.Module, settings: Settings, folder: Path) -> None:
@@ -143,71 +136,49 @@ def save(model: torch.nn.Module, settings: Settings, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.half().contiguous() for k, v in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    size = settings.image_size
+    looks = {
+        "input_size": [3, settings.image_size, settings.image_size],
+        "fixed_input_size": True,
+        "interpolation": "bicubic",
+        "crop_pct": 1.0,
+        "mean": MEAN,
+        "std": STD,
+    }
     config = {
         "architecture": ARCHITECTURE,
         "num_classes": 0,
         "num_features": settings.width,
         "model_args": model_args(settings),
-        "pretrained_cfg": {
-            "input_size": [3, size, size],
-            "fixed_input_size": True,
-            "interpolation": "bicubic",
-            "crop_pct": 1.0,
-            "mean": clip.MEAN,
-            "std": clip.STD,
-        },
+        "pretrained_cfg": looks,
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (folder / "training.json").write_text(json.dumps(asdict(settings), indent=2) + "\n")
+    write_json(folder / "config.json", config)
+    write_json(folder / "training.json", asdict(settings))
 
 
-def train(settings: Settings, run: Path, every: int = 250) -> torch.nn.Module:
+def train(settings: Settings, folder: Path, every: int = 250) -> torch.nn.Module:
     """Train, or go on with, the model of a run folder; returns it.
 
-    A checkpoint is written every `every` steps; a killed run starts again from the last one. The
-    log (``log.jsonl``) holds the loss and what :func:`validate` measures.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds a run with other settings.
+    A checkpoint is written every `every` steps, beside a log (``log.jsonl``) of the loss and what
+    :func:`validate` measures.
     """
-    run.mkdir(parents=True, exist_ok=True)
     model = build_model(settings)
-    steppers = loop.optimizers(model, settings, ("blocks",))
-    start = loop.resume(run, settings, model, steppers)
-    pictures = load_near_duplicates(
-        run.parent / "pictures",
-        settings.seed,
-        settings.pairs,
-        settings.image_size + settings.margin,
-    )
-    batches, log = Batches(pictures, settings), loop.Log(run, start)
-    for step in tqdm(
-        range(start, settings.steps), initial=start, total=settings.steps, desc="vision"
-    ):
-        first, second = batches.draw(step)
-        loss = instance_loss(*model(torch.cat([first, second])).chunk(2), settings.temperature)
-        loss.backward()
-        loop.update(steppers, clip.learning_rate(step, settings))
-        log.losses.append(loss.item())
-        if (step + 1) % every == 0 or step + 1 == settings.steps:
-            log.write(step + 1, validate(model, settings))
-            loop.save_checkpoint(run, settings, model, steppers, step + 1)
+    run = Run(folder, settings, model, ("blocks",))
+    size = settings.image_size + settings.margin
+    pictures = load_near_duplicates(folder.parent / "pictures", settings.seed, settings.pairs, size)
+
+    def loss(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return instance_loss(*model(torch.cat([first, second])).chunk(2), settings.temperature)
+
+    run.fit(loss, Batches(pictures, settings).draw, lambda: validate(model, settings), every)
     return model
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line: train and write the weights."""
-    what = "Train the mini vision-only encoder."
-    parser = loop.command_line(what, "runs/mini-vision", Settings())
-    options = vars(parser.parse_args(arguments))
-    run, out = options.pop("run"), options.pop("out")
-    out = out or run / "model"
-    settings = Settings(**options)
-    save(train(settings, run), settings, out)
-    shutil.copy(run / "log.jsonl", out / "training_log.jsonl")
+    parser = command_line("Train the mini vision-only encoder.", "mini-vision", Settings())
+    options, settings = parse(parser, Settings, arguments)
+    save(train(settings, options.run), settings, options.out)
+    copy_log(options.run, options.out)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
-import lzma
 import os
 import tarfile
 import zipfile
@@ -45,8 +43,6 @@ PACKERS = {
     "zip": zip_of,
     "tar": tar_of,
     "tar.gz": lambda members: gzip.compress(tar_of(members)),
-    "tar.bz2": lambda members: bz2.compress(tar_of(members)),
-    "tar.xz": lambda members: lzma.compress(tar_of(members)),
 }
 
 
@@ -130,7 +126,7 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path):
         unpack_bytes(tar_of({**CONTENT, "./photos/a.jpeg": b"other"}), tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_a_bomb_is_refused(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
     packed = PACKERS[kind]({"photos/zeros": bytes(3_000_000)})
     assert len(packed) < 10_000

@@ -18,7 +18,7 @@ from erragree_utils.benchmarks import (
     QuestionPair,
     load_benchmark,
 )
-from erragree_utils.measures.agreement import pair_cosines
+from erragree_utils.scoring.embeddings import pair_cosines
 
 
 def picture(level: int = 0, mode: str = "RGB") -> Image.Image:
@@ -164,6 +164,16 @@ def test_wrong_images_come_from_other_sets_of_the_same_relation():
 def test_wrong_images_need_another_set():
     with pytest.raises(ValueError, match="no other set with 'left/right'"):
         Benchmark("toy", (pair("1"), pair("2"))).with_wrong_images()
+
+
+def test_other_images_come_in_the_order_of_the_pairs_and_captions_stay():
+    bench = benchmark()
+    swapped = bench.with_images(reversed(p.sources) for p in bench)
+    assert [p.sources for p in swapped] == [p.sources[::-1] for p in bench]
+    assert [p.captions for p in swapped] == [p.captions for p in bench]
+    assert (swapped.name, swapped.source) == (bench.name, bench.source)
+    with pytest.raises(ValueError):
+        bench.with_images([bench[0].sources])
 
 
 def test_the_representation_is_one_short_line():

@@ -40,8 +40,9 @@ def test_names_of_no_folder_are_those_of_published_models(name):
 
 @pytest.mark.parametrize("name", [Path("x" * 300), "./a\0b", "~nobody/x", Path("gone")])
 def test_paths_are_folders_whether_they_exist_or_not(name):
-    with pytest.raises(ModelError, match="lacks config.json: give a folder"):
+    with pytest.raises(ModelError, match="lacks config.json: give a folder") as error:
         require(find_folder(name, SHIPPED), "config.json")
+    assert str(Path(name)) in str(error.value)
 
 
 def test_folders_are_found_also_at_home_and_after_published_names(tmp_path, monkeypatch):

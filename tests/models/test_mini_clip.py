@@ -11,12 +11,12 @@ import json
 import numpy as np
 import open_clip
 import pytest
-from erragree_utils.scoring.runner import evaluate_retrieval, zero_shot
 from safetensors import safe_open
 
 from erragree_utils import evaluate, load_benchmark, load_clip, summarize
 from erragree_utils.benchmarks.tabletop import tabletop_things
 from erragree_utils.scoring.embeddings import image_embeddings, pair_cosines, random_pair_cosines
+from erragree_utils.scoring.retrieval import evaluate_retrieval, zero_shot
 from erragree_utils.tabletop import captions, shapes
 from erragree_utils.training.clip import ASSETS
 

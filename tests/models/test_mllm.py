@@ -6,22 +6,13 @@ tokens and chat template; its weights are few and random.
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlamaTokenizer,
     LlavaForConditionalGeneration,
-    LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
-    LlavaNextImageProcessor,
-    LlavaNextProcessor,
     LlavaProcessor,
 )
 
@@ -142,46 +133,6 @@ class TestLogprobs:
         np.testing.assert_allclose(found, plain, atol=1e-4)
         assert np.ptp(found, axis=0).min() > 1e-3  # images make a difference
 
-    def test_the_batch_size_changes_nothing(self, small):
-        images, rows = noise(5), [BRANCHES[i % 2 :] for i in range(5)]
-        one = small.answer_logprobs(images, rows, batch_size=1)
-        many = small.answer_logprobs(images, rows, batch_size=32)
-        for a, b in zip(one, many, strict=True):
-            np.testing.assert_allclose(totals([a]), totals([b]), atol=1e-4)
-            assert totals([a]).argmax() == totals([b]).argmax()
-
-    def test_entries_may_have_two_images_or_none_or_no_branches(self, small):
-        images = noise(2)
-        entries = [images[0], images, None, images[1]]
-        rows = [BRANCHES[:1], BRANCHES[1:], [("Why?", "left"), ("Who?", "on under")], []]
-        found = small.answer_logprobs(entries, rows)
-        groups = [[images[0]], images, []]
-        for mine, group, row in zip(found, groups, rows, strict=False):
-            plain = [alone(small, group, *branch) for branch in row]
-            np.testing.assert_allclose(totals([mine])[0], plain, atol=1e-4)
-        assert found[3] == []
-
-    def test_each_image_is_encoded_once(self, small):
-        seen = []
-        tower = small.model.model.vision_tower
-        hook = tower.register_forward_hook(lambda *call: seen.append(len(call[2][0])))
-        try:
-            small.answer_logprobs(noise(5), [BRANCHES] * 5, batch_size=2)
-        finally:
-            hook.remove()
-        assert sum(seen) == 5
-
-    def test_the_prefix_is_computed_once_for_all_branches(self, small):
-        seen = []
-        layer = small.model.model.language_model.layers[0].mlp
-        hook = layer.register_forward_hook(lambda *call: seen.append(call[2].shape[1]))
-        try:
-            small.answer_logprobs(noise(1), [BRANCHES])
-            prefix, *rests = seen
-        finally:
-            hook.remove()
-        assert prefix > 576 and len(rests) == 3 and max(rests) < 60
-
     def test_options_are_the_answers_to_one_question(self, small):
         options = ["left", "in front of the red mug"]
         raw = small.option_logprobs(noise(2), "Where?", options, normalize=False)
@@ -213,56 +164,6 @@ class TestLogprobs:
         with pytest.warns(UserWarning, match="batch size reduced to 2"):
             found = small.answer_logprobs(noise(5), [BRANCHES] * 5, batch_size=4)
         assert sizes == [4, 2, 2, 1] and len(found) == 5
-
-
-@pytest.fixture(scope="module")
-def next_(llava_folder, tmp_path_factory):
-    """A small LLaVA-NeXT (LLaVA-1.6), whose images have as many tokens as their shape asks for."""
-    target, words = (
-        tmp_path_factory.mktemp("models") / "small-next",
-        LlamaTokenizer.from_pretrained(llava_folder),
-    )
-    shapes = [[56, 112], [112, 56], [112, 112]]
-    template = json.loads((llava_folder / "chat_template.json").read_text())
-    torch.manual_seed(1)
-    model = LlavaNextForConditionalGeneration(LlavaNextConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2,
-            image_size=56, patch_size=14, projection_dim=24,
-        ),
-        text_config=LlamaConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-            vocab_size=len(words) + 62,
-        ),
-        image_token_index=words.convert_tokens_to_ids("<image>"), image_grid_pinpoints=shapes,
-    ))  # fmt: skip
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data *= 5
-    model.save_pretrained(target)
-    LlavaNextProcessor(
-        LlavaNextImageProcessor(
-            size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56},
-            image_grid_pinpoints=shapes,
-        ),
-        words, patch_size=14, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, **template,
-    ).save_pretrained(target)  # fmt: skip
-    return load_mllm(target, device="cpu")
-
-
-class TestOtherFamilies:
-    def test_images_of_different_lengths_share_a_batch(self, next_):
-        images = [image.resize((50 + 60 * i, 70)) for i, image in enumerate(noise(3))]
-        inputs = next_.engine.inputs([(image, "Why?") for image in images], 0)
-        tokens = (inputs["input_ids"] == next_.processor.image_token_id).sum(dim=1)
-        assert len(set(tokens.tolist())) > 1
-
-        found = totals(next_.answer_logprobs(images, [BRANCHES] * 3))
-        plain = [[alone(next_, [image], *branch) for branch in BRANCHES] for image in images]
-        np.testing.assert_allclose(found, plain, atol=1e-4)
-        together = next_.generate(images, "Why?", max_new_tokens=4)
-        assert together == [next_.generate([i], "Why?", max_new_tokens=4)[0] for i in images]
 
 
 class TestGenerate:

@@ -26,8 +26,8 @@ from transformers import (
 
 from erragree_utils.models import EncodeError, ModelError, load_clip
 from erragree_utils.models.mllm import Mllm, load_mllm
-from erragree_utils.models.prompts import SYSTEM
 from erragree_utils.models.states import clip_states, mean_pool, mllm_states, pool_grid, untrained
+from erragree_utils.models.tokens import SYSTEM
 
 QUESTION = "Where is the mug?"
 TEMPLATE = (

@@ -10,8 +10,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from erragree_utils import plots
-from erragree_utils.benchmarks import ImagePair
-from erragree_utils.benchmarks.mmvp import QuestionPair
+from erragree_utils.benchmarks import ImagePair, QuestionPair
 from erragree_utils.plots import style
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from erragree_utils.study.study import METHODS
 
 from erragree_utils import summarize, summarize_sets
 from erragree_utils.measures.comparison import compare
+from erragree_utils.measures.decisions import predict, prefer
 from erragree_utils.paper import CLIP, PUBLISHED, Published
 from erragree_utils.scale import SCALES
-from erragree_utils.study import report
+from erragree_utils.scoring import METHODS
+from erragree_utils.study import pages, report
 from erragree_utils.study.store import Item, Writer, read, setting_key
 
 N_SETS = 40
@@ -49,26 +51,30 @@ def fill(
 
 
 def _rows(benchmark, method, i, right) -> dict:
-    single = benchmark in ("coco-spatial", "gqa-spatial") or METHODS[method].decides == "pair"
-    n = 1 if single else 2 if "mmvp" in benchmark else 4
+    """Scores of one set: an image's own option has 1 where it is right, else 0, the others 0.5."""
+    n = 1 if benchmark in ("coco-spatial", "gqa-spatial") else 2 if "mmvp" in benchmark else 4
     kinds = ("left/right", "on/under")
     if "mmvp" in benchmark:
         kinds = ("not annotated",) if benchmark == "mmvp" else (("colour", "text")[i % 2],)
-    rows = {
-        "pair_id": [f"{i}-{k // 2}" for k in range(n)],
-        "set_id": [f"s{i}"] * n,
-        "relation": [kinds[k // 2] for k in range(n)],
-        "image_index": [k % 2 for k in range(n)],
-        "n_options": [4 if method in ("matching-all", "vqascore-all", "prompted-4way") else 2] * n,
-        "score_own": right[:n].astype(float).tolist(),
-        "score_other": [0.5] * n,
-        "correct": right[:n].tolist(),
-    }
-    if method in ("prompted", "prompted-4way", "greedy", "m3id"):
-        rows["parsed"] = (right[:n] | (i % 2 == 0)).tolist()
-    if method == "two-images":
-        rows |= {"correct_first": right[:n].tolist(), "correct_second": [True] * n}
-    return rows
+    in_set = method in ("matching-all", "vqascore-all", "prompted-4way")
+    places = (0, 1) if method == "two-images" else (None,)
+    rows = []
+    for k, option, place in product(range(n), range(4 if in_set else 2), places):
+        own = option == (k if in_set else k % 2)
+        if METHODS[method].decides == "pair":  # the first image's preference alone differs
+            mine = float(right[0]) if k == option == 0 else 0.5
+        else:
+            mine = float(right[k] or place == 1) if own else 0.5
+        row = {
+            "set_id": f"s{i}", "pair_id": f"{i}-{k // 2}", "relation": kinds[k // 2],
+            "image_index": k % 2, "option_index": option, "own": own, "score": mine,
+        }  # fmt: skip
+        if place is not None:
+            row["position"] = place
+        if method in ("prompted", "prompted-4way", "greedy", "m3id"):
+            row |= {"answer": "so", "parsed": bool(right[k] or i % 2 == 0)}
+        rows.append(row)
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def cell(rows: pd.DataFrame, benchmark, method, relation="all", **more) -> pd.Series:
@@ -120,7 +126,7 @@ class TestPaper:
         other = Published(CLIP, "mmvp", "all", "pair", 0.5, "M3ID", "v9", "H", ("m3id",))
         monkeypatch.setattr(report, "PUBLISHED", (*PUBLISHED, other))
         assert other in report.without_protocol()  # CLIP does not decode
-        text = report.to_markdown(read(tmp_path), "paper")
+        text = pages.to_markdown(read(tmp_path), "paper")
         _, after = text.split("not part of this study:\n\n")
         assert "- 50.0: CLIP ViT-L/14-336, MMVP, pair accuracy by M3ID (v9) [H]" in after
 
@@ -183,7 +189,7 @@ class TestCells:
         rows = report.cells(read(tmp_path), "paper")
         half, four = (cell(rows, "whatsup-a", "vqascore", precision=p) for p in ("float16", "4bit"))
         assert half["individual_accuracy"] < four["individual_accuracy"]
-        shown = report.shown(rows[rows["table"] == "two-way"])
+        shown = pages.shown(rows[rows["table"] == "two-way"])
         assert {"precision", "key"} <= set(shown)
 
     def test_answers_that_were_not_parsed_and_skipped_sets_are_counted(self, paper):
@@ -228,6 +234,28 @@ class TestCells:
             report.cells(paper, "huge")
 
 
+class TestStoredRows:
+    def test_they_are_scores_and_what_is_decided_by_them(self, mmvp):
+        for key, settings in mmvp.settings.items():
+            method = settings["method"]["name"]
+            table = report.scores(mmvp, key)
+            assert list(table)[:6] == [
+                "benchmark", "model", "method", "set_id", "pair_id", "relation",
+            ]  # fmt: skip
+            assert set(table["method"]) == {method}
+            assert set(table["benchmark"]) == {settings["benchmark"]["name"]}
+            decide = prefer if METHODS[method].decides == "pair" else predict
+            pd.testing.assert_frame_equal(report.predictions(mmvp, key), decide(table))
+
+    def test_provenance_has_a_row_for_each_key(self, mmvp):
+        table = report.provenance(mmvp)
+        assert table["key"].tolist() == [key[:8] for key in mmvp.settings]
+        assert set(table["hardware"]) == {"abacus"} and set(table["seconds"]) == {"4.0"}
+        few = list(mmvp.settings)[:2]
+        methods = [mmvp.settings[key]["method"]["name"] for key in few]
+        assert report.provenance(mmvp, few)["method"].tolist() == methods
+
+
 class TestComparisons:
     def test_they_are_paired_and_on_the_sets_that_both_have(self, paper):
         rows = report.comparisons(paper, "paper")
@@ -254,7 +282,7 @@ class TestComparisons:
 
 class TestText:
     def test_markdown_holds_every_table_and_says_what_was_not_run(self, paper):
-        text = report.to_markdown(paper, "paper")
+        text = pages.to_markdown(paper, "paper")
         assert text.count("\n## What'sUp") == 2 and "## COCO-spatial" in text
         (line,) = re.findall(r"^\| whatsup-a \| left/right \| CLIP .*$", text, re.M)[:1]
         row = cell(report.cells(paper, "paper"), "whatsup-a", "matching", "left/right")
@@ -268,7 +296,7 @@ class TestText:
         assert not re.search(r"\bnan\b|<NA>", text)
 
     def test_relative_preferences_stand_in_a_table_of_their_own(self, mmvp):
-        text = report.to_markdown(mmvp, "paper")
+        text = pages.to_markdown(mmvp, "paper")
         tables = {part.partition("\n")[0]: part for part in text.split("\n## ")}
         (relative,) = [part for title, part in tables.items() if "relative preference" in title]
         assert "chance 50%" in relative.partition("\n")[0]
@@ -279,57 +307,57 @@ class TestText:
         assert "| greedy | 40 |" in text and "| 25.3 [S] |" in text
 
     def test_relations_that_stand_apart_have_a_row_each_and_a_column_for_each_method(self, mini):
-        text = report.to_markdown(mini, "mini")
+        text = pages.to_markdown(mini, "mini")
         assert "Pair accuracy by visual pattern in tabletop-mmvp, chance 25:" in text
         assert "Relative accuracy by visual pattern in tabletop-mmvp, chance 50:" in text
         rows = report.cells(mini, "mini")
-        shown = report.shown_relations(rows[rows["table"] == "mmvp"])
+        shown = pages.shown_relations(rows[rows["table"] == "mmvp"])
         assert list(shown) == ["relation", "sets", "CLIP matching", "LLaVA greedy"]
         assert shown["relation"].tolist() == ["colour", "text"] and (shown["sets"] == 20).all()
         row = cell(rows, "tabletop-mmvp", "greedy", "text")
         assert shown["LLaVA greedy"][1].startswith(f"{100 * row['pair_accuracy']:.1f} [")
-        assert report.shown_relations(rows[rows["table"] == "two-way"]).empty
+        assert pages.shown_relations(rows[rows["table"] == "two-way"]).empty
 
     def test_a_relation_has_all_its_sets_where_all_was_run(self, mini, tmp_path):
         fill(tmp_path, "tabletop-mmvp", "matching-text-to-image")
         rows = report.cells(read(tmp_path), "mini")
-        shown = report.shown(rows[rows["table"] == "mmvp-vlm"])
+        shown = pages.shown(rows[rows["table"] == "mmvp-vlm"])
         assert shown["sets"].tolist() == ["20", "20", "40"]
 
     def test_every_row_of_a_markdown_table_has_as_many_cells(self, paper, mmvp, mini):
         for scale in SCALES:
-            blocks = re.findall(r"(?:^\|.*\n)+", report.to_markdown(mini, scale), re.M)
+            blocks = re.findall(r"(?:^\|.*\n)+", pages.to_markdown(mini, scale), re.M)
             assert blocks
             for block in blocks:
                 assert len({line.count("|") for line in block.splitlines()}) == 1
 
     def test_an_empty_store_gives_the_papers_numbers_alone(self, tmp_path):
-        text = report.to_markdown(read(tmp_path), "paper")
+        text = pages.to_markdown(read(tmp_path), "paper")
         assert "| not run | 49.0 [S] | 1.9 [S] |" in text and "provenance" not in text
-        text = report.to_markdown(read(tmp_path), "mini")
+        text = pages.to_markdown(read(tmp_path), "mini")
         assert "tabletop-a mirrors whatsup-a" in text
 
     def test_code_that_changed_between_runs_is_told(self, paper):
-        assert "code was changed" not in report.to_markdown(paper, "paper")
+        assert "code was changed" not in pages.to_markdown(paper, "paper")
         paper.runs[next(iter(paper.runs))]["source"] = "new"
-        assert "code was changed" in report.to_markdown(paper, "paper")
+        assert "code was changed" in pages.to_markdown(paper, "paper")
 
     def test_results_whose_settings_or_provenance_are_lost_break_nothing(self, paper):
         paper.runs.clear()
         lost = next(iter(paper.settings))
         del paper.settings[lost], paper.about[lost]
-        text = report.to_markdown(paper, "paper")
+        text = pages.to_markdown(paper, "paper")
         assert lost[:8] not in text and "| abacus |" not in text
 
     def test_csv_holds_the_numbers_in_full(self, paper):
         rows = report.cells(paper, "paper")
-        back = pd.read_csv(io.StringIO(report.to_csv(paper, "paper")))
+        back = pd.read_csv(io.StringIO(pages.to_csv(paper, "paper")))
         assert list(back) == list(rows) and len(back) == len(rows)
         np.testing.assert_array_equal(back["pair_accuracy"], rows["pair_accuracy"].astype(float))
 
 
 def test_figures_show_the_tables_that_have_results(paper):
-    drawn = report.figures(report.cells(paper, "paper"))
+    drawn = pages.figures(report.cells(paper, "paper"))
     assert list(drawn) == ["two-way", "spatial"]
     labels = [text.get_text() for text in drawn["two-way"].axes[0].get_yticklabels()]
     assert "whatsup-a, left/right, CLIP, matching" in labels
@@ -339,7 +367,7 @@ def test_figures_show_the_tables_that_have_results(paper):
 
 
 def test_the_figure_of_a_relative_preference_names_it_and_shows_its_chance_level(mini):
-    drawn = report.figures(report.cells(mini, "mini"))
+    drawn = pages.figures(report.cells(mini, "mini"))
     assert list(drawn) == ["mmvp", "mmvp-relative"]
     (axes,) = drawn["mmvp-relative"].axes
     assert (axes.get_title(), axes.get_xlabel()) == ("Relative preference", "Share of pairs")
@@ -352,4 +380,4 @@ def test_the_figure_of_a_relative_preference_names_it_and_shows_its_chance_level
 
 
 def test_without_two_methods_there_is_nothing_to_compare_and_nothing_breaks():
-    assert report.shown_comparisons(pd.DataFrame()).empty
+    assert pages.shown_comparisons(pd.DataFrame()).empty

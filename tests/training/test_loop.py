@@ -1,69 +1,90 @@
-"""What both trainings share."""
+"""A training run and its folder."""
 
 import json
+from dataclasses import dataclass
 
+import pytest
 import torch
 
-from erragree_utils.training import clip
-from erragree_utils.training import loop as training
+from erragree_utils.training import clip, loop
+from erragree_utils.training.optim import Schedule
 
 
-def test_the_log_of_a_killed_run_has_each_step_once(tmp_path):
-    log = tmp_path / "log.jsonl"
-    log.write_text('{"step": 2, "minutes": 1.5}\n{"step": 4, "minutes": 3.0}\n')
-    assert training.forget_after(log, 2) == 1.5
-    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [2]
+@dataclass(frozen=True)
+class Settings(Schedule):
+    steps: int = 4
+    warmup: int = 1
+    muon_lr: float = 0.1
+    lr: float = 0.1
+    weight_decay: float = 0.0
 
 
-def test_an_update_steps_at_a_share_of_the_first_rate_and_clears_gradients():
-    weight = torch.nn.Parameter(torch.ones(1))
-    optimizer = torch.optim.SGD([weight], lr=0.5)
-    for factor, expected in ((1.0, 0.5), (0.5, 0.25)):  # the share is of the first, not the last
-        weight.data.fill_(1.0)
-        weight.sum().backward()
-        training.update([optimizer], factor)
-        assert weight.item() == 1.0 - expected and weight.grad is None
+class Line(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = torch.nn.Linear(2, 2)
 
 
-def test_a_log_line_holds_the_mean_loss_since_the_last_and_time_over_all_starts(tmp_path):
-    (tmp_path / "log.jsonl").write_text('{"step": 2, "minutes": 1.5}\n')
-    log = training.Log(tmp_path, 2)
-    log.losses += [1.0, 3.0]
-    log.write(4, {"pair": 0.25})
-    first, second = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
-    assert first["step"] == 2 and second["minutes"] >= 1.5
-    assert (second["step"], second["loss"], second["pair"]) == (4, 2.0, 0.25)
-    assert log.losses == []
+def run(folder, draw=lambda step: (torch.ones(3, 2) * step,), settings=Settings()):
+    torch.manual_seed(0)
+    model = Line()
+    training = loop.Run(folder, settings, model, ("block",))
+    training.fit(lambda x: model.block(x).square().mean(), draw, lambda: {"pair": 0.25}, 2)
+    return model.block.weight, [
+        json.loads(x) for x in (folder / "log.jsonl").read_text().splitlines()
+    ]
+
+
+def test_a_killed_run_goes_on_and_its_log_has_each_step_once(tmp_path):
+    def killed_at_three(step):
+        if step == 3:
+            raise KeyboardInterrupt
+        return (torch.ones(3, 2) * step,)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", killed_at_three)
+    log = tmp_path / "killed" / "log.jsonl"
+    (line,) = log.read_text().splitlines()
+    earlier = json.loads(line) | {"minutes": 1.5}
+    beyond = json.dumps(earlier | {"step": 3})  # as if the checkpoint had not been written
+    log.write_text(json.dumps(earlier) + "\n" + beyond + "\n")
+    weight, lines = run(tmp_path / "killed")
+    whole, expected = run(tmp_path / "whole")
+    assert torch.equal(weight, whole)
+    assert [line["step"] for line in lines] == [2, 4] and lines[1]["minutes"] >= 1.5
+    keys = ("step", "loss", "pair")
+    assert [[x[k] for k in keys] for x in lines] == [[x[k] for k in keys] for x in expected]
+
+
+def test_a_log_line_holds_the_mean_loss_since_the_last(tmp_path):
+    losses = []
+
+    def draw(step):
+        return (torch.ones(3, 2) * step,)
+
+    torch.manual_seed(0)
+    model = Line()
+
+    def loss(x):
+        losses.append(model.block(x).square().mean())
+        return losses[-1]
+
+    loop.Run(tmp_path, Settings(), model, ("block",)).fit(loss, draw, dict, 2)
+    lines = [json.loads(text) for text in (tmp_path / "log.jsonl").read_text().splitlines()]
+    means = [torch.stack(losses[k : k + 2]).mean().item() for k in (0, 2)]
+    assert [line["loss"] for line in lines] == pytest.approx(means, abs=1e-4)
+
+
+def test_other_settings_do_not_go_on_with_a_run(tmp_path):
+    run(tmp_path)
+    with pytest.raises(ValueError, match="other settings; choose another folder"):
+        run(tmp_path, settings=Settings(lr=0.2))
 
 
 def test_every_setting_is_an_option_of_its_own_type():
-    parser = training.command_line("Train.", "runs/here", clip.Settings())
-    plain = vars(parser.parse_args([]))
-    assert (str(plain.pop("run")), plain.pop("out")) == ("runs/here", None)
-    assert clip.Settings(**plain) == clip.Settings()
-    given = parser.parse_args(["--position-share", "0.3", "--steps", "12"])
-    assert (given.position_share, given.steps) == (0.3, 12)
-
-
-def test_matrices_treated_together_end_as_with_pytorchs_muon():
-    torch.manual_seed(0)
-    shapes = [(12, 4)] * 3 + [(4, 12)] * 2
-    one, other = ([torch.nn.Parameter(torch.ones(s)) for s in shapes] for _ in range(2))
-    options = {"lr": 0.1, "weight_decay": 0.1}
-    alone = training.Muon(one, together=False, **options)
-    together = training.Muon(other, together=True, **options)
-    for _ in range(3):
-        for p, q in zip(one, other, strict=True):
-            p.grad = torch.randn_like(p)
-            q.grad = p.grad.clone()
-        alone.step()
-        together.step()
-    assert all(torch.allclose(p, q, atol=2e-3) for p, q in zip(one, other, strict=True))
-
-
-def test_a_step_returns_the_loss_and_moves_the_weights():
-    weight = torch.nn.Parameter(torch.tensor([2.0]))
-    step = training.Step(lambda x: (weight * x).sum(), [torch.optim.SGD([weight], lr=0.5)])
-    assert step(torch.tensor([3.0])).item() == 6.0
-    assert weight.item() == 0.5
-    assert step(torch.tensor([3.0])).item() == 1.5
+    parser = loop.command_line("Train.", "here", clip.Settings())
+    options, settings = loop.parse(parser, clip.Settings, [])
+    assert (str(options.run), str(options.out)) == ("runs/here", "runs/here/model")
+    assert settings == clip.Settings()
+    _, settings = loop.parse(parser, clip.Settings, ["--position-share", "0.3", "--steps", "12"])
+    assert (settings.position_share, settings.steps) == (0.3, 12)

@@ -11,9 +11,8 @@ from torch.nn import functional as F
 
 from erragree_utils.models.vision import load_vision
 from erragree_utils.tabletop import patterns, render
-from erragree_utils.training import clip
 from erragree_utils.training import vision as training
-from erragree_utils.training.data import near_duplicates
+from erragree_utils.training.data import MEAN, STD, near_duplicates, normalise
 
 SETTINGS = training.Settings(
     steps=4, pairs=12, batch=4, image_size=40, margin=4, width=32, layers=2, warmup=1,
@@ -65,23 +64,12 @@ def test_views_of_a_pair_are_cropped_alike_but_for_the_shift():
     batches = training.Batches(pictures, settings)
     views = torch.stack(batches.draw(0))  # two views of two pictures of each pair
     assert torch.equal(views, torch.stack(batches.draw(0)))
-    std, mean = torch.tensor(clip.STD)[0], torch.tensor(clip.MEAN)[0]
+    std, mean = torch.tensor(STD)[0], torch.tensor(MEAN)[0]
     left, right = (255 * (views[:, :, 0, 0, x] * std + mean) for x in (0, -1))
     light = (right - left) / (settings.image_size - 1)  # a step of the ramp has this height
     column = (left / light).round().reshape(2, 3, 2)
     spread = column.amax(dim=(0, 2)) - column.amin(dim=(0, 2))
     assert spread.max() <= 2 and column.unique().numel() > 1
-
-
-def test_near_duplicates_differ_in_one_respect():
-    scenes = near_duplicates(0, 0, 20)
-    assert len(scenes) == 40
-    for a, b in zip(scenes[::4], scenes[1::4], strict=True):  # even ones: opposite relations
-        assert (a.place, a.light, a.view) == (b.place, b.light, b.view)
-        assert a.relation != b.relation and a.relation is not None
-        assert [t.name for t in a.things] == [t.name for t in b.things]
-    first, second = render.render_many(scenes[:2], 40).astype(int)
-    assert np.abs(first - second).max() > 40
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(trained, tmp_path, monkeypatch):
@@ -116,11 +104,13 @@ def test_the_log_holds_cosines_of_every_pattern(trained):
 
 def test_what_was_saved_loads_and_embeds_alike(trained, saved):
     vision = load_vision(saved, device="cpu")
-    pictures = render.render_many(near_duplicates(3, 0, 2), SETTINGS.image_size)
+    pictures = render.render_many(
+        [scene for i in range(2) for scene in near_duplicates(3, i)], SETTINGS.image_size
+    )
     embedded = vision.embed_images([Image.fromarray(p) for p in pictures], batch_size=3)
     model = trained[0].half().float().eval()
     with torch.no_grad():
-        direct = F.normalize(model(clip.normalise(torch.from_numpy(pictures))), dim=-1)
+        direct = F.normalize(model(normalise(torch.from_numpy(pictures))), dim=-1)
     assert embedded.shape == (4, SETTINGS.width) and embedded.dtype == np.float32
     assert np.abs(embedded - direct.numpy()).max() < 1e-4
     assert not list(saved.glob("*.bin"))

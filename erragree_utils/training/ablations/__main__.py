@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
         description="Train small models that differ in one factor, and measure them. Runs that are "
         "done are skipped, killed ones go on: the same command, again.",
     )
+    tables = f"where tables go (default: OUT/tables; the recorded ones are in {TABLES})"
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--only", nargs="+", metavar="FAMILY", choices=FAMILIES, help="families")
     what.add_argument(
@@ -28,10 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     what.add_argument("--collect", action="store_true", help="only write tables of finished runs")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"), help="runs, pictures")
-    parser.add_argument(
-        "--tables", type=Path, help="where tables go (default: OUT/tables; the recorded ones are "
-        f"in {TABLES})",
-    )  # fmt: skip
+    parser.add_argument("--tables", type=Path, help=tables)
     parser.add_argument("--steps", type=int, help="of each training, to try things out")
     parser.add_argument("--scenes", type=int, help="training scenes to draw, likewise")
     parser.add_argument("--threads", type=int, help="of PyTorch")
@@ -45,12 +43,12 @@ def main(arguments: list[str] | None = None) -> None:
         names = options.experiment or [n for f in options.only or FAMILIES for n in FAMILIES[f]]
         others = {k: v for k in ("steps", "scenes") if (v := getattr(options, k)) is not None}
         run_many(dict.fromkeys(names), options.seeds, options.out, **others)
-    tables = options.tables or options.out / "tables"
-    written = collect(options.out, tables)
-    for family, table in written.items():
+    folder = options.tables or options.out / "tables"
+    merged = collect(options.out, folder)
+    for family, table in merged.items():
         runs = len(table[["experiment", "seed"]].drop_duplicates())
-        print(f"{tables / family}.csv: {runs} runs")
-    if not written:
+        print(f"{folder / family}.csv: {runs} runs")
+    if not merged:
         print(f"no finished run in {options.out}; name experiments to train, see --list")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,9 +14,10 @@ from ...benchmarks.tabletop import load_tabletop
 from ...measures.intervals import bootstrap_mean, bootstrap_share, wilson
 from ...measures.probes import probe
 from ...scoring.captions import side_examples
-from .. import clip
+from ..data import normalise
+from .encoders import text_ends
 from .experiments import Settings
-from .models import Model, text_ends
+from .models import Model
 from .world import encode
 
 BENCHMARKS = ("tabletop-a", "tabletop-b")
@@ -35,6 +37,10 @@ class Exam:
     texts: torch.Tensor
     captions: list[str]
 
+    def batches(self, texts: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Images, some at a time, each with its row of `texts`."""
+        return zip(self.images.split(_BATCH), texts.split(_BATCH), strict=True)
+
 
 @lru_cache(maxsize=4)
 def load_exam(name: str, n_sets: int, size: int, context: int) -> Exam:
@@ -44,31 +50,24 @@ def load_exam(name: str, n_sets: int, size: int, context: int) -> Exam:
     captions = [text for pair in pairs for text in pair.captions]
     texts = encode(captions, context)
     length = int(text_ends(texts).max()) + 1
-    return Exam(clip.normalise(torch.from_numpy(pictures)), texts[:, :length], captions)
+    return Exam(normalise(torch.from_numpy(pictures)), texts[:, :length], captions)
 
 
 @torch.no_grad()
 def scores(model: Model, exam: Exam) -> tuple[np.ndarray, np.ndarray]:
     """Cosines or log-likelihoods of images and texts.
 
-    Returns
-    -------
-    same : numpy.ndarray, shape (2, N, N)
-        Of first images (rows) with first captions, and of second ones with second ones.
-    other : numpy.ndarray, shape (2 N,)
-        Of each image with the other caption of its pair.
+    The first (2, N, N) are of first images (rows) with first captions, and of second ones with
+    second ones; the second (2 N,) of each image with the other caption of its pair.
     """
     same = [
-        torch.cat([
-            model.scores(part, exam.texts[k::2]) for part in exam.images[k::2].split(_BATCH)
-        ])
+        torch.cat(
+            [model.scores(part, exam.texts[k::2]) for part in exam.images[k::2].split(_BATCH)]
+        )
         for k in (0, 1)
-    ]  # fmt: skip
-    swapped = exam.texts[torch.arange(len(exam.texts)) ^ 1]
-    other = [
-        model.paired(part, text)
-        for part, text in zip(exam.images.split(_BATCH), swapped.split(_BATCH), strict=True)
     ]
+    swapped = exam.texts[torch.arange(len(exam.texts)) ^ 1]
+    other = [model.paired(images, texts) for images, texts in exam.batches(swapped)]
     return torch.stack(same).numpy(), torch.cat(other).numpy()
 
 
@@ -79,21 +78,14 @@ def vectors(model: Model, exam: Exam) -> np.ndarray:
     Where a text weights an image's patches, it is the pair's first caption for both images.
     """
     texts = exam.texts[torch.arange(len(exam.texts)) // 2 * 2]
-    parts = zip(exam.images.split(_BATCH), texts.split(_BATCH), strict=True)
-    return torch.cat([model.image_vectors(part, text) for part, text in parts]).numpy()
+    return torch.cat([model.image_vectors(*part) for part in exam.batches(texts)]).numpy()
 
 
-def cosines(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine (N,) between the two vectors of each pair, and between first ones of two sets."""
-    first, second = found[::2], found[1::2]
-    return (first * second).sum(-1), (first * np.roll(first, 1, axis=0)).sum(-1)
-
-
-def probe_sides(found: np.ndarray, exam: Exam) -> tuple[float, float, float]:
+def probe_sides(vectors: np.ndarray, exam: Exam) -> tuple[float, float, float]:
     """Accuracy of a linear probe of left and right on vectors less their pair's mean, 95%."""
-    told = side_examples(exam.captions)
-    centred = found - found.reshape(-1, 2, found.shape[1]).mean(1).repeat(2, axis=0)
-    row = probe(centred, told["side"], told["group"], shuffles=0)
+    examples = side_examples(exam.captions)
+    centred = vectors - vectors.reshape(-1, 2, vectors.shape[1]).mean(1).repeat(2, axis=0)
+    row = probe(centred, examples["side"], examples["group"], shuffles=0)
     return tuple(row[["accuracy", "accuracy_low", "accuracy_high"]])
 
 
@@ -112,7 +104,7 @@ def measure(model: Model, settings: Settings) -> pd.DataFrame:
         gains more from the first image than from the second, one decision a pair, chance 50%),
         ``retrieval`` (share of images whose own caption scores best of those of all sets that state
         the same relation), ``cosine`` of the pairs' two images, ``cosine of random images``, and on
-        A ``probe``: accuracy of a linear probe that is told the mean of a pair's two vectors and
+        A ``probe``: accuracy of a linear probe that gets the vectors less their pair's mean and
         says which image has the small object on the left, tested on other objects (of 40 pairs or
         more).
     """
@@ -120,41 +112,40 @@ def measure(model: Model, settings: Settings) -> pd.DataFrame:
     rows = []
     for name in BENCHMARKS:
         exam = load_exam(name, settings.n_sets, settings.image_size, settings.context)
-        same, other = scores(model, exam)
-        own = np.stack([table.diagonal() for table in same], axis=1)  # (pairs, images)
-        matched = (own > other.reshape(-1, 2)).sum(1)
-        rows.append((name, "individual", *_share(matched), matched))
-        rows.append((name, "pair", *_pairs(matched == 2), matched))
-        preferred = (own.sum(1) > other.reshape(-1, 2).sum(1)).astype(int)
-        rows.append((name, "relative", *_pairs(preferred), preferred))
-        found = sum(_finds(table).astype(int) for table in same)
-        rows.append((name, "retrieval", *_share(found), found))
-        seen = vectors(model, exam)
-        for metric, values in zip(
-            ("cosine", "cosine of random images"), cosines(seen), strict=True
-        ):
-            rows.append((name, metric, *bootstrap_mean(values), None))
-        if name == PROBED and settings.n_sets >= PROBE_SETS:
-            rows.append((name, "probe", *probe_sides(seen, exam), None))
+        rows += [(name, *row) for row in _measures(model, exam, name == PROBED)]
     model.train()
-    columns = ["benchmark", "metric", "value", "low", "high", "per_pair"]
-    found = pd.DataFrame(rows, columns=columns)
-    found.insert(5, "n", settings.n_sets)
-    found["per_pair"] = [
-        "" if right is None else "".join(map(str, right)) for right in found["per_pair"]
-    ]
-    return found
+    columns = ["benchmark", "metric", "value", "low", "high", "n", "per_pair"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _share(right: np.ndarray) -> tuple[float, float, float]:
-    return float(right.mean() / 2), *bootstrap_share(right, np.full(len(right), 2))
+def _measures(
+    model: Model, exam: Exam, probed: bool
+) -> Iterator[tuple[str, float, float, float, int, str]]:
+    same, other = scores(model, exam)
+    own = np.stack([table.diagonal() for table in same], axis=1)  # (pairs, images)
+    other, n = other.reshape(-1, 2), len(own)
+    matched = (own > other).sum(1)
+    preferred = (own.sum(1) > other.sum(1)).astype(int)
+    ranked = sum(_ranks_first(table).astype(int) for table in same)
+    for metric, digits, right, decisions in (
+        ("individual", matched, matched, 2),
+        ("pair", matched, matched == 2, 1),
+        ("relative", preferred, preferred, 1),
+        ("retrieval", ranked, ranked, 2),
+    ):
+        share = float(right.mean() / decisions)
+        interval = wilson(share, n) if decisions == 1 else bootstrap_share(right, np.full(n, 2))
+        yield metric, share, *interval, n, "".join(map(str, digits))
+    seen = vectors(model, exam)
+    first, second = seen[::2], seen[1::2]
+    yield "cosine", *bootstrap_mean((first * second).sum(-1)), n, ""
+    random = (first * np.roll(first, 1, axis=0)).sum(-1)
+    yield "cosine of random images", *bootstrap_mean(random), n, ""
+    if probed and n >= PROBE_SETS:
+        yield "probe", *probe_sides(seen, exam), n, ""
 
 
-def _pairs(right: np.ndarray) -> tuple[float, float, float]:
-    return float(right.mean()), *wilson(float(right.mean()), len(right))
-
-
-def _finds(table: np.ndarray) -> np.ndarray:
+def _ranks_first(table: np.ndarray) -> np.ndarray:
     """Whether the own text, on the diagonal, is the best of each row; a tie is not."""
     rivals = table.copy()
     np.fill_diagonal(rivals, -np.inf)

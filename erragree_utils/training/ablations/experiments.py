@@ -10,67 +10,45 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ... import paper
+from ..optim import Schedule
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything that decides what a training gives.
-
-    Parameters
-    ----------
-    objective : {"contrastive", "captioning", "answering"}
-        CLIP's symmetric loss over a batch; the log-likelihood of each image's caption; that of
-        answers to questions, as LLaVA's.
-    encoder : {"new", "mini-llava", "mini-llava untaught"}
-        What reads the image: a ViT that is trained from nothing, or the shipped mini LLaVA, whose
-        frozen ViT is the mini CLIP's and whose language model is trained on; or the same with
-        projector and language model at their random beginnings. An answering model starts with a
-        random projector in any case.
-    tokens : {"cls", "mean", "weighted", "patches"}
-        What is matched: class token, mean patch token, or patch tokens weighted by the text
-        (PACL, Mukhoti et al. 2023, "Open Vocabulary Semantic Segmentation with Patch Aligned
-        Contrastive Learning"). What writes captions or answers reads ``"cls"`` or all
-        ``"patches"``; the class token is the one that is matched, the mini LLaVA's patches are
-        those of the last block but one.
-    rotary : bool
-        Whether patch tokens are rotated by their place (Su et al. 2021) before they are matched.
-    positions : bool
-        Whether the image encoder is told where its patches are.
-    text : {"new", "mini-llava"}
-        Text encoder: a small transformer, or the mini LLaVA's language model; both are trained on.
-    text_tokens : {"end", "all"}
-        Whether the end token alone is matched, or each token, scores averaged.
-    relation_share : float
-        Of captions that state a relation, truthfully.
-    question_share : float
-        Of captions that are a question and its answer.
-    hard_negatives : bool
-        Whether the batch holds, for each caption with a relation, the same with the opposite one.
-    batch : int
-        Pictures in a batch, so that the same steps with a larger one see more pictures.
-    steps : int
-        Of training. The learning rate falls to zero over them.
-    """
+class Settings(Schedule):
+    """Everything that decides what a training gives."""
 
     # What `training.clip.Batches` also knows, and no experiment has: no part of the record.
     twins: ClassVar[float] = 0.0
     patch_dropout: ClassVar[float] = 0.0
 
-    objective: str = "contrastive"
-    encoder: str = "new"
-    tokens: str = "cls"
-    rotary: bool = False
-    positions: bool = True
-    text: str = "new"
-    text_tokens: str = "end"
-    relation_share: float = 0.3
-    question_share: float = 0.0
-    hard_negatives: bool = False
-    batch: int = 128
-    steps: int = 600
+    # CLIP's symmetric loss over a batch; the log-likelihood of each image's caption; that of
+    # answers to questions, as LLaVA's
+    objective: Literal["contrastive", "captioning", "answering"] = "contrastive"
+    # What reads the image: a ViT that is trained from nothing, or the shipped mini LLaVA, whose
+    # frozen ViT is the mini CLIP's and whose language model is trained on; or the same with
+    # projector and language model at their random beginnings. An answering model starts with a
+    # random projector in any case.
+    encoder: Literal["new", "mini-llava", "mini-llava untaught"] = "new"
+    # What is matched: class token, mean patch token, or patch tokens weighted by the text (PACL,
+    # Mukhoti et al. 2023, "Open Vocabulary Semantic Segmentation with Patch Aligned Contrastive
+    # Learning"). What writes captions or answers reads "cls" or all "patches"; the class token is
+    # the one that is matched, the mini LLaVA's patches are those of the last block but one.
+    tokens: Literal["cls", "mean", "weighted", "patches"] = "cls"
+    rotary: bool = (
+        False  # rotate patch tokens by their place before they are matched (Su et al. 2021)
+    )
+    positions: bool = True  # tell the image encoder where its patches are
+    # a small transformer, or the mini LLaVA's language model; both are trained on
+    text: Literal["new", "mini-llava"] = "new"
+    text_tokens: Literal["end", "all"] = "end"  # match the end token, or each, scores averaged
+    relation_share: float = 0.3  # of captions that state a relation, truthfully
+    question_share: float = 0.0  # of captions that are a question and its answer
+    hard_negatives: bool = False  # each caption with a relation comes with its opposite, too
+    batch: int = 128  # pictures, so that the same steps with a larger one see more pictures
+    steps: int = 600  # over which the learning rate falls to zero
     # what no experiment changes; the roots do, in size
     seed: int = 0
     scenes: int = 24_000
@@ -107,16 +85,7 @@ SHORT = replace(BASE, steps=60, scenes=2000, batch=64, warmup=10)
 
 @dataclass(frozen=True)
 class Experiment:
-    """One cell of the ablations.
-
-    Parameters
-    ----------
-    name : str
-    base : str or None
-        The experiment from which it differs in one setting; None for :data:`ROOTS`.
-    changes : dict
-        That one setting and its value; empty for a root.
-    """
+    """One cell of the ablations: a base, None for :data:`ROOTS`, and one changed setting."""
 
     name: str
     base: str | None
@@ -131,8 +100,7 @@ class Experiment:
         """All settings: those of the base with the change, this seed, and `others`, which win."""
         if self.base is None:
             return replace(ROOTS[self.name], seed=seed, **others)
-        found = EXPERIMENTS[self.base].settings(seed, **others)
-        return replace(found, **self.changes | others)
+        return replace(EXPERIMENTS[self.base].settings(seed, **others), **self.changes | others)
 
 
 ROOTS = {
@@ -223,13 +191,7 @@ def settings_hash(settings: Settings) -> str:
 
 
 def experiment(name: str) -> Experiment:
-    """The experiment of a name.
-
-    Raises
-    ------
-    ValueError
-        If there is none; the message lists those that there are.
-    """
+    """The experiment of a name."""
     if name not in EXPERIMENTS:
         raise ValueError(f"no experiment {name!r}; there are {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name]

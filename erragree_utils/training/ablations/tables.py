@@ -13,6 +13,10 @@ from ...measures.intervals import wilson
 from .experiments import EXPERIMENTS, FAMILIES
 
 TABLES = Path(__file__).parents[2] / "assets" / "ablations"
+COLUMNS = [
+    "experiment", "factor", "setting", "base", "seed", "benchmark", "metric", "value", "low",
+    "high", "n", "per_pair", "steps", "seconds", "threads", "hardware", "command", "settings_hash",
+]  # fmt: skip
 RESAMPLES = 4000
 #: Columns of :func:`overview`: metric and benchmark.
 OVERVIEW = {
@@ -30,19 +34,12 @@ _DIGITS = (*_OF_SIDES, "retrieval")
 def read_rows(path: Path) -> pd.DataFrame:
     """A table of results as it was written: texts stay texts, also those of digits alone."""
     texts = ("experiment", "factor", "setting", "base", "per_pair", "settings_hash")
-    found = pd.read_csv(path, dtype=dict.fromkeys(texts, str))
-    return found.fillna(dict.fromkeys(texts, ""))
+    rows = pd.read_csv(path, dtype=dict.fromkeys(texts, str))
+    return rows.fillna(dict.fromkeys(texts, ""))
 
 
 def results(family: str | None = None, folder: Path = TABLES) -> pd.DataFrame:
-    """The recorded runs of a family, or of all.
-
-    Parameters
-    ----------
-    family : str, optional
-        One of :data:`FAMILIES`.
-    folder : pathlib.Path
-        Where the tables are; by default those that ship with this package.
+    """The recorded runs of a family, or of all, in `folder`; by default those of this package.
 
     Returns
     -------
@@ -51,61 +48,32 @@ def results(family: str | None = None, folder: Path = TABLES) -> pd.DataFrame:
         ``setting``, ``base``, ``seed``, ``benchmark``, ``metric``, ``value``, ``low``, ``high``
         (95%, over pairs), ``n`` (pairs), ``per_pair``, ``steps``, ``seconds``, ``threads``,
         ``hardware``, ``command``, ``settings_hash``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such family.
-    FileNotFoundError
-        If there is no table.
     """
     if family is not None and family not in FAMILIES:
         raise ValueError(f"no family {family!r}; there are {', '.join(FAMILIES)}")
-    names = [family] if family else [f for f in FAMILIES if (folder / f"{f}.csv").exists()]
-    paths = [folder / f"{name}.csv" for name in names]
-    missing = [path for path in paths if not path.exists()]
-    if missing or not paths:
+    names = [name for name in FAMILIES if family in (None, name)]
+    paths = {name: folder / f"{name}.csv" for name in names}
+    tables = {name: read_rows(path) for name, path in paths.items() if path.exists()}
+    if not tables:
         raise FileNotFoundError(
-            f"no table {missing[0] if missing else folder / 'FAMILY.csv'}; make it: "
-            f"python -m erragree_utils.training.ablations --only {family or 'tokens'} "
-            f"--tables {folder}"
+            f"no table of {family or 'any family'} in {folder}; make it: python -m "
+            f"erragree_utils.training.ablations --only {family or 'tokens'} --tables {folder}"
         )
-    tables = [read_rows(path) for path in paths]
-    for name, table in zip(names, tables, strict=True):
-        table.insert(0, "family", name)
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, names=["family"]).reset_index("family").reset_index(drop=True)
 
 
-def missing_runs(table: pd.DataFrame, seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
-    """Experiments and seeds of all families that have no rows in a table.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``family``, ``experiment``, ``seed``; empty if all is recorded.
-    """
-    there = set(table[["family", "experiment", "seed"]].itertuples(index=False, name=None))
-    wanted = [
-        (family, name, seed)
-        for family in FAMILIES
-        for name in FAMILIES[family]
-        for seed in seeds
-        if (family, name, seed) not in there
-    ]
-    return pd.DataFrame(wanted, columns=["family", "experiment", "seed"])
+def missing_runs(table: pd.DataFrame) -> pd.DataFrame:
+    """``family``, ``experiment`` and ``seed`` (0 to 2) of the runs without a row in a table."""
+    columns = ["family", "experiment", "seed"]
+    there = set(table[columns].itertuples(index=False, name=None))
+    runs = [(family, name, s) for family in FAMILIES for name in FAMILIES[family] for s in range(3)]
+    return pd.DataFrame([run for run in runs if run not in there], columns=columns)
 
 
-def summarise(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.DataFrame:
+def summarise(table: pd.DataFrame, metric: str = "pair") -> pd.DataFrame:
     """Mean of a metric over seeds, with its interval over seeds and pairs.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        What `results` returned.
-    metric : str
-        One of those that :func:`evaluate.measure` gives, such as ``"pair"``.
-    seed : int
-        Of the bootstrap.
+    `table` is what :func:`results` returned, `metric` one of those of :func:`evaluate.measure`.
 
     Returns
     -------
@@ -121,9 +89,9 @@ def summarise(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.Da
     Cosines and probes: resamples of the seeds' means alone, NaN for a single seed.
     """
     rows = {}
-    for key, group in _runs(table, metric).groupby(["experiment", "benchmark"], sort=False):
+    for key, group in _grouped(_runs(table, metric)).items():
         values = _values(group, metric)
-        low, high = _interval(values, seed)
+        low, high = _interval(values)
         if metric in _DIGITS and values.min() == values.max():  # resamples have nothing to vary
             low, high = wilson(values.min(), values.shape[1])
         rows[key] = {
@@ -137,12 +105,8 @@ def summarise(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.Da
 def overview(table: pd.DataFrame, names: Iterable[str] | None = None) -> pd.DataFrame:
     """Experiments for people: measures in per cent, with intervals for those of sides.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        What `results` returned.
-    names : iterable of str, optional
-        Experiments, in the order wanted; by default all that are there.
+    `table` is what :func:`results` returned, `names` the experiments in the order wanted; by
+    default all that are there.
 
     Returns
     -------
@@ -158,19 +122,17 @@ def overview(table: pd.DataFrame, names: Iterable[str] | None = None) -> pd.Data
         if metric not in set(table["metric"]):  # a probe needs many pairs
             continue
         means = 100 * summarise(table, metric).xs(benchmark, level="benchmark")
-        rows = means[["value", "value_low", "value_high"]].itertuples(name=None)
-        columns[title] = pd.Series({
-            name: f"{mean:.0f}" + (f" [{low:.0f}, {high:.0f}]" if metric in _OF_SIDES else "")
-            for name, mean, low, high in rows
-        })  # fmt: skip
+        text = "{:.0f} [{:.0f}, {:.0f}]" if metric in _OF_SIDES else "{:.0f}"
+        rows = means[["value", "value_low", "value_high"]].to_numpy()
+        columns[title] = pd.Series([text.format(*row) for row in rows], list(means.index))
     return pd.DataFrame(columns).reindex(order)
 
 
-def effects(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.DataFrame:
+def effects(table: pd.DataFrame, metric: str = "pair") -> pd.DataFrame:
     """What each change does: difference to the experiment's base, same seeds, same pairs.
 
-    Parameters and intervals as in `summarise`. Seeds that base and experiment do not share are left
-    out; so are experiments whose base is not in the table.
+    Arguments and intervals as in :func:`summarise`. Seeds that base and experiment do not share are
+    left out; so are experiments whose base is not in the table.
 
     Returns
     -------
@@ -178,48 +140,30 @@ def effects(table: pd.DataFrame, metric: str = "pair", seed: int = 0) -> pd.Data
         A row for each experiment and benchmark (the index): ``base``, ``factor``, ``setting``,
         ``difference``, ``difference_low``, ``difference_high``, ``n_seeds``, ``n``.
     """
-    runs = _runs(table, metric)
-    by = {key: group for key, group in runs.groupby(["experiment", "benchmark"], sort=False)}
-    rows = {}
-    for (name, bench), group in by.items():
-        base = by.get((EXPERIMENTS[name].base, bench))
-        if base is None:
-            continue
-        shared = sorted(set(group["seed"]) & set(base["seed"]))
+    groups, rows = _grouped(_runs(table, metric)), {}
+    for (name, bench), group in groups.items():
+        base = groups.get((EXPERIMENTS[name].base, bench))
+        shared = [] if base is None else sorted({*group["seed"]} & {*base["seed"]})
         if not shared:
             continue
-        mine, theirs = (
-            _values(g.set_index("seed").loc[shared].reset_index(), metric) for g in (group, base)
-        )
-        low, high = _interval(mine - theirs, seed)
+        own, its_base = (_values(g.set_index("seed").loc[shared], metric) for g in (group, base))
+        low, high = _interval(own - its_base)
+        first = group.iloc[0]
         rows[name, bench] = {
-            "base": EXPERIMENTS[name].base, "factor": group["factor"].iloc[0],
-            "setting": group["setting"].iloc[0], "difference": float((mine - theirs).mean()),
-            "difference_low": low, "difference_high": high, "n_seeds": len(shared),
-            "n": int(group["n"].iloc[0]),
+            "base": EXPERIMENTS[name].base, "factor": first["factor"], "setting": first["setting"],
+            "difference": float((own - its_base).mean()), "difference_low": low,
+            "difference_high": high, "n_seeds": len(shared), "n": int(first["n"]),
         }  # fmt: skip
     return _indexed(rows)
 
 
 def difference(
-    table: pd.DataFrame,
-    metric: str,
-    mine: Sequence[str],
-    others: Sequence[str] = (),
-    seed: int = 0,
+    table: pd.DataFrame, metric: str, names: Sequence[str], others: Sequence[str] = ()
 ) -> tuple[float, float, float]:
     """Mean of a measure of sides over some experiments, less that over others if there are any.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        What `results` returned; all of its benchmarks count alike.
-    metric : str
-        ``"individual"``, ``"pair"`` or ``"relative"``.
-    mine, others : sequence of str
-        Experiments with the same seeds.
-    seed : int
-        Of the bootstrap.
+    `table` is what :func:`results` returned; all of its benchmarks count alike. `metric` is
+    ``"individual"``, ``"pair"`` or ``"relative"``. The experiments have the same seeds.
 
     Returns
     -------
@@ -228,25 +172,31 @@ def difference(
         interval is somewhat too narrow.
     """
     runs = _runs(table, metric).sort_values("seed")
-    groups = runs.groupby(["experiment", "benchmark"], sort=False)
-    found = {key: _values(group, metric) for key, group in groups}
-    benchmarks = runs["benchmark"].unique()
+    groups, benchmarks = _grouped(runs), runs["benchmark"].unique()
 
     def mean(names: Sequence[str]) -> np.ndarray:
-        each = [np.hstack([found[name, bench] for bench in benchmarks]) for name in names]
+        each = [
+            np.hstack([_values(groups[name, bench], metric) for bench in benchmarks])
+            for name in names
+        ]
         return np.mean(each, axis=0)
 
-    values = mean(mine) - (mean(others) if others else 0)
-    low, high = _interval(values, seed)
+    values = mean(names) - (mean(others) if others else 0)
+    low, high = _interval(values)
     return float(values.mean()), float(low), float(high)
 
 
 def _runs(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    found = table[table["metric"] == metric]
-    if found.empty:
-        known = ", ".join(table["metric"].unique())
-        raise ValueError(f"no rows of metric {metric!r}; there are {known}")
-    return found.drop_duplicates(["experiment", "seed", "benchmark"])  # families share runs
+    """The rows of a metric, one for each experiment, benchmark and seed."""
+    rows = table[table["metric"] == metric]
+    if rows.empty:
+        there = ", ".join(table["metric"].unique())
+        raise ValueError(f"no rows of metric {metric!r}; there are {there}")
+    return rows.drop_duplicates(["experiment", "seed", "benchmark"])  # families share runs
+
+
+def _grouped(runs: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    return dict(iter(runs.groupby(["experiment", "benchmark"], sort=False)))
 
 
 def _values(group: pd.DataFrame, metric: str) -> np.ndarray:
@@ -259,21 +209,21 @@ def _values(group: pd.DataFrame, metric: str) -> np.ndarray:
     return (right == 2).astype(float) if metric == "pair" else right / 2
 
 
-def _interval(values: np.ndarray, seed: int) -> np.ndarray:
+def _interval(values: np.ndarray) -> np.ndarray:
     """95% of the means of resampled rows and columns of values (seeds, pairs): low, high.
 
     NaN for a single value.
     """
     if values.size == 1:
         return np.array([np.nan, np.nan])
-    rows, columns = _weights(*values.shape, seed)
+    rows, columns = _weights(*values.shape)
     return np.percentile(((rows @ values) * columns).sum(1), (2.5, 97.5))
 
 
 @lru_cache
-def _weights(seeds: int, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _weights(seeds: int, pairs: int) -> tuple[np.ndarray, np.ndarray]:
     """How much each row and each column counts in each resample."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     return tuple(rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n for n in (seeds, pairs))
 
 

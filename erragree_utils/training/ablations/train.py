@@ -12,60 +12,35 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from ...study.study import provenance
-from .. import clip, loop
+from ...study.settings import provenance
+from ..loop import Run
 from .evaluate import measure
 from .experiments import FAMILIES, Settings, experiment, settings_hash
 from .models import Model, build
-from .tables import read_rows
+from .tables import COLUMNS, read_rows
 from .world import Batches, QuestionBatches, load_world
 
 #: Parts whose matrices Muon trains.
 BLOCKS = ("resblocks", "llama.layers", "language_model.layers", "projector")
 
 
-def train(settings: Settings, run: Path, pictures: Path, every: int = 200) -> Model:
+def train(settings: Settings, folder: Path, pictures: Path, every: int = 200) -> Model:
     """Train, or go on with, the model of a run folder; returns it.
 
-    Training pictures and captions are the same for all seeds: a seed decides the first weights and
-    the order of batches.
-
-    Parameters
-    ----------
-    settings : Settings
-    run : pathlib.Path
-        Where ``checkpoint.pt`` and ``log.jsonl`` are kept; a checkpoint every `every` steps.
-    pictures : pathlib.Path
-        Where the training pictures are kept; they are rendered if they are not there.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds a run with other settings, or settings do not go together.
+    A checkpoint is written every `every` steps. Training pictures, rendered into `pictures` if they
+    are not there, and captions are the same for all seeds: a seed decides the first weights and the
+    order of batches.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    model = build(settings)
-    steppers = loop.optimizers(model, settings, BLOCKS)
-    start = loop.resume(run, settings, model, steppers)
-    if start >= settings.steps:
-        return model
-    s = settings
-    world = load_world(pictures, 0, s.scenes, s.image_size + s.margin, s.captions, s.context)
-    draws = QuestionBatches if s.objective == "answering" else Batches
-    batches, log = draws(world, settings), loop.Log(run, start)
-    for step in tqdm(range(start, s.steps), initial=start, total=s.steps, desc=run.name):
-        images, (texts, negative) = batches.draw(step)
-        loss = model.loss(images, texts, negative)
-        loss.backward()
-        loop.update(steppers, clip.learning_rate(step, settings))
-        log.losses.append(loss.item())
-        if (step + 1) % every == 0 or step + 1 == s.steps:
-            log.write(step + 1, {})
-            loop.save_checkpoint(run, settings, model, steppers, step + 1)
+    s, model = settings, build(settings)
+    run = Run(folder, settings, model, BLOCKS)
+    if run.start < s.steps:
+        world = load_world(pictures, s.scenes, s.image_size + s.margin, s.captions, s.context)
+        kind = QuestionBatches if s.objective == "answering" else Batches
+        run.fit(model.loss, kind(world, s).draw, dict, every)
     return model
 
 
-def folder(name: str, seed: int) -> str:
+def folder_name(name: str, seed: int | str) -> str:
     """Name of the folder of a run."""
     plain = "".join(c if c.isalnum() else "-" for c in name.replace("%", ""))
     return f"{plain}-{seed}"
@@ -74,32 +49,13 @@ def folder(name: str, seed: int) -> str:
 def run_one(name: str, seed: int, out: Path, **others: object) -> pd.DataFrame:
     """Train and measure one experiment with one seed, unless that is done; its rows.
 
-    Parameters
-    ----------
-    name : str
-        Of an experiment.
-    seed : int
-    out : pathlib.Path
-        Folder of all runs.
-    others
-        Settings to change in this experiment and its base alike, such as ``steps``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        What :func:`evaluate.measure` returns, with experiment, factor, setting, base, seed, steps,
-        seconds, threads, hardware, command and settings hash.
-
-    Raises
-    ------
-    ValueError
-        If there is no such experiment, or the folder holds a run with other settings.
-    filelock.Timeout
-        If another process trains this run.
+    `out` is the folder of all runs; `others` are settings to change in this experiment and its base
+    alike, such as ``steps``. The rows are those of :func:`tables.results`, but for the family.
+    filelock.Timeout says that another process trains this run.
     """
-    found = experiment(name)
-    settings = found.settings(seed, **others)
-    run = out / folder(name, seed)
+    chosen = experiment(name)
+    settings = chosen.settings(seed, **others)
+    run = out / folder_name(name, seed)
     kept = run / "result.csv"
     if kept.exists():
         rows = read_rows(kept)
@@ -111,36 +67,30 @@ def run_one(name: str, seed: int, out: Path, **others: object) -> pd.DataFrame:
         model = train(settings, run, out / "pictures")
         rows = measure(model, settings)
     where = provenance()
-    for column, value in reversed({
-        "experiment": name,
-        "factor": found.factor,
-        "setting": str(found.changes.get(found.factor, "")),
-        "base": found.base or "",
-        "seed": seed,
-    }.items()):  # fmt: skip
-        rows.insert(0, column, value)
     rows = rows.assign(
+        experiment=name,
+        factor=chosen.factor,
+        setting=str(chosen.changes.get(chosen.factor, "")),
+        base=chosen.base or "",
+        seed=seed,
         steps=settings.steps,
         seconds=round(60 * _minutes(run), 1),
         threads=where["threads"],
         hardware=where["hardware"],
         command=_command(name, seed, others),
         settings_hash=settings_hash(settings),
-    )
+    )[COLUMNS]
     rows.to_csv(run / "result.tmp", index=False)
     (run / "result.tmp").replace(kept)  # a kill leaves no half of a table
     return read_rows(kept)
 
 
 def _command(name: str, seed: int, others: dict[str, object]) -> str:
-    if set(others) <= {"steps", "scenes"}:  # what the command line knows
-        options = "".join(f" --{key} {value}" for key, value in others.items())
-        name = shlex.quote(name)
-        return (
-            f"python -m erragree_utils.training.ablations --experiment {name} --seeds {seed}"
-            + options
-        )
-    return f"rerun({name!r}, {seed}, **{others!r})"
+    if not set(others) <= {"steps", "scenes"}:  # what the command line knows
+        return f"rerun({name!r}, {seed}, **{others!r})"
+    options = "".join(f" --{key} {value}" for key, value in others.items())
+    program = "python -m erragree_utils.training.ablations"
+    return f"{program} --experiment {shlex.quote(name)} --seeds {seed}{options}"
 
 
 def _minutes(run: Path) -> float:
@@ -150,10 +100,7 @@ def _minutes(run: Path) -> float:
 
 def run_many(names: Iterable[str], seeds: Iterable[int], out: Path, **others: object) -> None:
     """Train and measure experiments, seed by seed; skip what is done, or busy elsewhere."""
-    todo = [(name, seed) for seed in seeds for name in names]
-    bar = tqdm(todo, desc="runs")
-    for name, seed in bar:
-        bar.set_postfix_str(f"{name}, seed {seed}")
+    for name, seed in tqdm([(name, seed) for seed in seeds for name in names], desc="runs"):
         try:
             run_one(name, seed, out, **others)
         except Timeout:
@@ -164,69 +111,47 @@ def collect(out: Path, tables: Path) -> dict[str, pd.DataFrame]:
     """Write the finished runs of a folder as one CSV a family; returns them by family.
 
     A run that is in the table already is replaced, others there stay. A family without a finished
-    run gets no file; runs that are not finished have no rows.
-
-    Raises
-    ------
-    ValueError
-        If a run has other settings than those of the table: trials go to a table of their own.
+    run gets no file; runs that are not finished have no rows. ValueError if a run has other
+    settings than those of the table: trials go to a table of their own.
     """
-    written = {}
+    merged = {}
     for family, names in FAMILIES.items():
-        found = [
+        results = [
             read_rows(path)
             for name in names
-            for path in sorted(out.glob(f"{folder(name, 0)[:-2]}-[0-9]*/result.csv"))
+            for path in sorted(out.glob(f"{folder_name(name, '[0-9]*')}/result.csv"))
         ]
-        if found:
-            written[family] = _merged(found, tables / f"{family}.csv", names)
-    for family, table in written.items():
+        if results:
+            merged[family] = _merged(results, tables / f"{family}.csv", names)
+    for family, table in merged.items():
         tables.mkdir(parents=True, exist_ok=True)
         table.to_csv(tables / f"{family}.csv", index=False, float_format="%.6g")
-    return written
+    return merged
 
 
-def _merged(found: list[pd.DataFrame], path: Path, names: tuple[str, ...]) -> pd.DataFrame:
-    """The runs found, and those of the table at `path` that are not among them, in order."""
-    table = pd.concat(found, ignore_index=True)
-    run = ["experiment", "seed"]
-    if path.exists():
-        old = read_rows(path)
-        there = pd.MultiIndex.from_frame(old[run])
-        known = table.merge(old[[*run, "settings_hash"]].drop_duplicates(), on=run)
-        if (known["settings_hash_x"] != known["settings_hash_y"]).any():
-            raise ValueError(
-                f"{path} holds the same runs with other settings; write trials elsewhere (--tables)"
-            )
-        old = old[~there.isin(pd.MultiIndex.from_frame(table[run]))]
-        table = pd.concat([old, table], ignore_index=True)
-    place = table["experiment"].map({name: i for i, name in enumerate(names)})
-    order = pd.DataFrame({"place": place, "seed": table["seed"]}).sort_values(
-        ["place", "seed"], kind="stable"
-    )
-    return table.loc[order.index].reset_index(drop=True)
+def _merged(results: list[pd.DataFrame], path: Path, names: tuple[str, ...]) -> pd.DataFrame:
+    """The `results`, and the runs of the table at `path` that are not among them, in order."""
+    old = [read_rows(path)] if path.exists() else []
+    table = pd.concat([*old, *results])
+    if (table.groupby(["experiment", "seed"])["settings_hash"].nunique() > 1).any():
+        raise ValueError(
+            f"{path} holds the same runs with other settings; write trials elsewhere (--tables)"
+        )
+    table = table.drop_duplicates(["experiment", "seed", "benchmark", "metric"], keep="last")
+    order = {name: i for i, name in enumerate(names)}
+    table = table.assign(place=table["experiment"].map(order))
+    table = table.sort_values(["place", "seed"], kind="stable", ignore_index=True)
+    return table.drop(columns="place")
 
 
 def rerun(
     name: str, seed: int = 0, out: str | Path | None = None, **others: object
 ) -> pd.DataFrame:
-    """One experiment anew: its rows.
+    """One experiment anew: its rows, as of :func:`run_one`.
 
-    Parameters
-    ----------
-    name : str
-        Of an experiment. Those of the family ``short`` take seconds, others minutes.
-    seed : int
-    out : str or pathlib.Path, optional
-        Where runs and pictures are kept; by default a folder that is removed.
-    others
-        Settings to change, such as ``steps`` or ``scenes``. The rows then are no longer those of
-        the recorded experiment.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As :func:`run_one`.
+    Those of the family ``short`` take seconds, others minutes. Runs and pictures are kept in `out`,
+    by default in a folder that is removed. `others` are settings to change, such as ``steps`` or
+    ``scenes``; the rows then are no longer those of the recorded experiment.
     """
     if out is not None:
         return run_one(name, seed, Path(out), **others)

@@ -13,7 +13,8 @@ import torch
 from ...tabletop import captions, places, questions
 from ...tabletop.scenes import OPPOSITE, TRAIN, Scene
 from .. import clip, llava
-from ..data import load_training_set, training_scenes
+from ..data import TrainingScenes
+from ..llava_model import shared_tokenizer
 from .experiments import Settings
 
 _CAPTIONS = 0x6162  # a word of the captions' random streams that no other has
@@ -39,71 +40,51 @@ class World:
 
 def encode(texts: Sequence[str], context: int) -> torch.Tensor:
     """Tokens (N, context) of texts between start and end, padded on the right."""
-    tokenizer = tokens_of()
-    core = tokenizer.backend_tokenizer
-    found = core.encode_batch([f"<s>{text}</s>" for text in texts], add_special_tokens=False)
+    tokenizer = shared_tokenizer()
+    whole = [f"<s>{text}</s>" for text in texts]
     tokens = np.full((len(texts), context), tokenizer.pad_token_id)
-    for row, text in zip(tokens, found, strict=True):
+    encoded = tokenizer.backend_tokenizer.encode_batch(whole, add_special_tokens=False)
+    for row, text in zip(tokens, encoded, strict=True):
         ids = text.ids[:context]
-        row[: len(ids)] = ids
-        row[len(ids) - 1] = tokenizer.eos_token_id
+        row[: len(ids)] = [*ids[:-1], tokenizer.eos_token_id]
     return torch.from_numpy(tokens)
-
-
-@lru_cache
-def tokens_of():
-    """The one tokenizer of all experiments, the mini LLaVA's: equal words, whatever reads them."""
-    return llava.build_tokenizer()
 
 
 def opposite_caption(caption: str) -> str | None:
     """The caption with its relation turned round, or None if it states none."""
     masked = f" {caption} "
-    for phrase in (*places.PLACES.values(), *places.LIGHTS.values()):
-        blank = f" {'_' * len(phrase.phrase)} "
-        masked = masked.replace(f" {phrase.phrase} ", blank)
+    for setting in (*places.PLACES.values(), *places.LIGHTS.values()):
+        masked = masked.replace(f" {setting.phrase} ", f" {'_' * len(setting.phrase)} ")
     ways = [(text, r, i) for r, texts in captions.WORDS.items() for i, text in enumerate(texts)]
     for text, relation, i in sorted(ways, key=lambda way: -len(way[0])):
         at = masked.find(f" {text} ")
         if at >= 0:
             others = captions.WORDS[OPPOSITE[relation]]
-            other = others[min(i, len(others) - 1)]
-            return f"{caption[:at]}{other}{caption[at + len(text) :]}"
+            return caption[:at] + others[min(i, len(others) - 1)] + caption[at + len(text) :]
     return None
 
 
 @lru_cache(maxsize=2)
-def load_world(folder: Path, seed: int, scenes: int, size: int, n: int, context: int) -> World:
-    """Render what is missing of the pictures, keep scenes of two things, and write captions.
+def load_world(folder: Path, scenes: int, size: int, n: int, context: int) -> World:
+    """Render what `folder` lacks of the pictures, keep those of two things, and write captions.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Where pictures are kept.
-    seed, scenes, size : int
-        Random stream, scenes to draw, pixels a side.
-    n : int
-        Captions of each sort for each scene.
-    context : int
-        Tokens of a caption.
+    So many `scenes` are drawn, with `n` captions of each sort, cut to `context` tokens.
     """
-    data = load_training_set(folder, seed, scenes, size, 0)
-    kept, texts = [], []
-    drawn_scenes = training_scenes(seed, 0, scenes)
-    for i, scene in enumerate(drawn_scenes):
-        drawn = draw_captions(scene, np.random.default_rng((TRAIN, seed, i, _CAPTIONS)), n)
-        if drawn:
-            kept.append(i)
-            texts.append(drawn)
-    plain, stating, opposite, asking = (
-        encode([t for drawn in texts for t in drawn[k]], context).view(len(kept), n, context)
+    drawn = TrainingScenes(0, scenes)
+    images = drawn.pictures(folder, size)
+    index, kept, texts = [], [], []
+    for i in range(scenes):
+        scene = drawn.scene(i)
+        four = draw_captions(scene, np.random.default_rng((TRAIN, 0, i, _CAPTIONS)), n)
+        if four:
+            index.append(i)
+            kept.append(scene)
+            texts.append(four)
+    tokens = [
+        encode([text for four in texts for text in four[k]], context).view(len(kept), n, context)
         for k in range(4)
-    )
-    index = np.array(kept)
-    return World(
-        [drawn_scenes[i] for i in kept], data.images[index], data.places[index],
-        plain, stating, opposite, asking,
-    )  # fmt: skip
+    ]
+    return World(kept, images[index], np.array([drawn.place(i) for i in index]), *tokens)
 
 
 def draw_captions(scene: Scene, rng: np.random.Generator, n: int) -> tuple[list[str], ...] | None:
@@ -122,10 +103,9 @@ def draw_captions(scene: Scene, rng: np.random.Generator, n: int) -> tuple[list[
             break
     else:
         return None
-    asked = questions.draw_questions(scene, rng, n, llava.TUNING)
-    asking = [f"{q.text} {q.answer}" for q in asked]
+    asking = questions.draw_questions(scene, rng, n, llava.TUNING)
     opposite = [str(opposite_caption(text)) for text in stating[:n]]
-    return plain[:n], stating[:n], opposite, asking
+    return plain[:n], stating[:n], opposite, [f"{q.text} {q.answer}" for q in asking]
 
 
 class Batches(clip.Batches):
@@ -136,8 +116,8 @@ class Batches(clip.Batches):
     """
 
     def __init__(self, world: World, settings: Settings):
-        super().__init__(world, world.plain, settings)
-        self.data = world
+        super().__init__(world.images, world.places, world.plain, settings)
+        self.world = world
         sizes = sorted(len(place) for place in self.by_place)
         room = sum(sizes[: settings.places_per_batch])
         if room < settings.batch:
@@ -146,21 +126,24 @@ class Batches(clip.Batches):
                 f"have {room} pictures; draw more scenes than {settings.scenes}"
             )
 
+    def draw(self, step: int) -> tuple:
+        """Images, texts and opposites of one step, which depends on seed and step alone."""
+        images, texts = super().draw(step)
+        return images, *texts
+
     def texts(
         self, index: np.ndarray, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Captions (N, length), and opposites (M, length) of those with a relation, M >= 0."""
-        s, world, at = self.settings, self.data, torch.from_numpy(index)
+        s, world, at = self.settings, self.world, torch.from_numpy(index)
         column = torch.from_numpy(rng.integers(0, s.captions, len(index)))
         stating = torch.from_numpy(rng.random(len(index)) < s.relation_share)
         asking = torch.from_numpy(rng.random(len(index)) < s.question_share)
         texts = torch.where(stating[:, None], world.stating[at, column], world.plain[at, column])
         texts = torch.where(asking[:, None], world.asking[at, column], texts)
-        negative = world.opposite[at, column][stating & ~asking]
-        if not s.hard_negatives:
-            negative = negative[:0]
+        negative = world.opposite[at, column][stating & ~asking & s.hard_negatives]
         both = torch.cat([texts, negative])
-        length = int((both != tokens_of().pad_token_id).sum(1).max())
+        length = int((both != shared_tokenizer().pad_token_id).sum(1).max())
         return texts[:, :length], negative[:, :length]
 
 
@@ -172,6 +155,5 @@ class QuestionBatches(Batches):
     ) -> tuple[list[list[questions.Question]], None]:
         """The questions about each picture; they may be more than a row has room for."""
         most = llava.Settings.tuning_length // 10  # few are shorter than ten tokens
-        return [
-            questions.draw_questions(self.data.scenes[i], rng, most, llava.TUNING) for i in index
-        ], None
+        drawn = (self.world.scenes[i] for i in index)
+        return [questions.draw_questions(scene, rng, most, llava.TUNING) for scene in drawn], None

@@ -1,6 +1,6 @@
-"""Contrastive decoding against a reference of a few lines: two forward passes, straight formulas.
+"""Contrastive decoding against a reference: one prompt at a time, no cache, both streams apart.
 
-The reference runs one prompt at a time, without a cache, and both streams apart from each other.
+What combines the streams, and what noises an image, is tested in `test_contrasts`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,10 @@ import torch
 from PIL import Image
 from scipy import stats
 from torch import nn
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
-    LlavaNextImageProcessor,
-    LlavaNextProcessor,
-    LogitsProcessorList,
-)
 
-from erragree_utils.decoding import M3ID, VCD, Contrast, TextContrast, processor
+from erragree_utils.decoding import M3ID, VCD, Contrast, TextContrast
 from erragree_utils.decoding.contrasts import add_noise
-from erragree_utils.decoding.processor import ContrastiveLogitsProcessor, Seeds, named_seed
+from erragree_utils.decoding.processor import Seeds, named_seed
 from erragree_utils.decoding.streams import (
     combined_logprobs,
     contrastive_option_logprobs,
@@ -38,49 +27,12 @@ from erragree_utils.decoding.streams import (
 )
 from erragree_utils.models import EncodeError
 from erragree_utils.models.mllm import Mllm
-from erragree_utils.training import llava
 
 # Two thresholds of M3ID, so that it corrects at some steps and at others not.
 CONTRASTS = (VCD(), M3ID(threshold=0.05), M3ID(), TextContrast(), VCD(alpha=0.5, beta=0.3))
 STRENGTH_0 = (VCD(alpha=0), M3ID(decay=0), M3ID().with_strength(0), TextContrast(strength=0))
 SEED, LENGTH = 3, 5
 each_contrast = pytest.mark.parametrize("contrast", CONTRASTS, ids=repr)
-
-
-def sizes(tokenizer) -> dict:
-    vision = CLIPVisionConfig(
-        hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-        image_size=40, patch_size=10, projection_dim=16,
-    )  # fmt: skip
-    text = LlamaConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        vocab_size=len(tokenizer), max_position_embeddings=256,
-    )  # fmt: skip
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    return {"vision_config": vision, "text_config": text, "image_token_index": image}
-
-
-def livelier(model: nn.Module, factor: float = 5) -> nn.Module:
-    """Nothing was learnt, but answers shall depend on images."""
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data *= factor
-    return model
-
-
-def build(dtype: torch.dtype = torch.float32) -> Mllm:
-    """A LLaVA of two layers and 16 image tokens, with random weights."""
-    tokenizer = llava.build_tokenizer()
-    torch.manual_seed(0)
-    config = LlavaConfig(image_seq_length=16, vision_feature_layer=-2, **sizes(tokenizer))
-    model = livelier(LlavaForConditionalGeneration(config)).to(dtype)
-    processor = llava.build_processor(model, tokenizer)
-    return Mllm("tiny", model, processor, torch.device("cpu"), dtype)
-
-
-@pytest.fixture(scope="module")
-def tiny() -> Mllm:
-    return build()
 
 
 def pictures(n: int) -> list[Image.Image]:
@@ -103,28 +55,6 @@ def entries() -> tuple[list, list[str]]:
 # --- the reference -------------------------------------------------------------------------------
 
 
-def reference_combine(contrast, l_c: torch.Tensor, l_u: torch.Tensor, t: int) -> torch.Tensor:
-    """The formulas, for one token."""
-    l_c, l_u = l_c.log_softmax(-1), l_u.log_softmax(-1)
-    if isinstance(contrast, VCD):
-        mixed = (1 + contrast.alpha) * l_c - contrast.alpha * l_u
-        mixed[l_c < math.log(contrast.beta) + l_c.max()] = -torch.inf
-        return mixed
-    if isinstance(contrast, M3ID):
-        g = math.exp(-contrast.decay * (t + contrast.t0))
-        unsure = l_c.exp().max() < contrast.threshold
-        return l_c + unsure * contrast.strength * (1 - g) / g * (l_c - l_u)
-    return l_c + contrast.strength * (l_c - l_u)
-
-
-def reference_noise(pixels: torch.Tensor, step: int, noise: torch.Tensor) -> torch.Tensor:
-    """The image after so many small steps of forward diffusion, one factor at a time."""
-    abar = 1.0
-    for k in range(step + 1):
-        abar *= 1 - ((0.5e-2 - 1e-5) / (1 + math.exp(6 - 12 * k / 999)) + 1e-5)
-    return abar**0.5 * pixels + (1 - abar) ** 0.5 * noise
-
-
 def as_list(picture) -> list[Image.Image]:
     return [] if picture is None else picture if isinstance(picture, list) else [picture]
 
@@ -141,7 +71,7 @@ class Reference:
             if images:
                 pixels = noised["pixel_values"]
                 noise = Seeds(SEED).normals(index, [len(images)], pixels)
-                noised["pixel_values"] = reference_noise(pixels, contrast.noise_step, noise)
+                noised["pixel_values"] = add_noise(pixels, contrast.noise_step, noise)
             self.inputs[1] = noised
 
     def _prompt(self, images, question):
@@ -154,15 +84,14 @@ class Reference:
         for inputs in self.inputs:
             ids = torch.cat([inputs["input_ids"], torch.tensor([answer], dtype=torch.long)], dim=1)
             more = {"attention_mask": torch.ones_like(ids), "use_cache": False}
-            if "pixel_values" in inputs:
-                more["pixel_values"] = inputs["pixel_values"]
+            more |= {k: v for k, v in inputs.items() if k in ("pixel_values", "image_sizes")}
             found.append(self.mllm.model(input_ids=ids, **more).logits[0, -1])
         return found
 
     def combined(self, answer: list[int]) -> torch.Tensor:
         """Log-probabilities of the next token."""
-        mixed = reference_combine(self.contrast, *self.logits(answer), len(answer) + 1)
-        return mixed.log_softmax(-1)
+        streams = (logits[None] for logits in self.logits(answer))
+        return self.contrast.combine(*streams, len(answer) + 1)[0].log_softmax(-1)
 
     def decode(self, pick, length: int = LENGTH, eos: int | None = None) -> list[int]:
         """Tokens, each picked from the log-probabilities, up to the end-of-answer token."""
@@ -183,126 +112,6 @@ def likeliest(logprobs: torch.Tensor, step: int) -> torch.Tensor:
 
 def text(mllm: Mllm, tokens: list[int]) -> str:
     return mllm.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
-
-
-# --- formulas ------------------------------------------------------------------------------------
-
-
-class TestCombine:
-    CONDITIONAL = torch.tensor([[2.0, 1.0, -1.0]])
-    OTHER = torch.tensor([[2.0, 0.0, 0.0]])
-
-    def test_the_defaults_are_the_published_ones(self):
-        assert VCD() == VCD(alpha=1.0, beta=0.1, noise_step=500)
-        assert M3ID() == M3ID(decay=0.02, threshold=0.3, t0=10, strength=1)
-        assert TextContrast() == TextContrast(strength=1.0)
-
-    def test_vcd_by_hand(self):
-        # exp(-1 - 2) = 0.05 is below 0.1: the third token is implausible.
-        expected = torch.tensor([[2.0, 2.0, -torch.inf]])
-        assert torch.equal(VCD().combine(self.CONDITIONAL, self.OTHER, 1), expected)
-        expected = torch.tensor([[2.0, 2.0, -2.0]])
-        assert torch.equal(VCD(beta=0).combine(self.CONDITIONAL, self.OTHER, 1), expected)
-
-    def test_text_contrast_by_hand(self):
-        found = TextContrast(0.5).combine(self.CONDITIONAL, self.OTHER, 1)
-        assert torch.equal(found, torch.tensor([[2.0, 1.5, -1.5]]))
-
-    def test_m3id_grows_with_the_answer_and_leads_by_t0(self):
-        assert M3ID(t0=0).weight(1) == pytest.approx(0.0202, abs=1e-4)
-        assert M3ID().weight(1) == pytest.approx(math.exp(0.22) - 1)
-        assert M3ID().weight(9) > M3ID().weight(2) > M3ID().weight(1)
-
-    def test_m3id_corrects_only_rows_where_the_model_is_unsure(self):
-        sure, unsure = torch.tensor([9.0, 0.0, 0.0, 0.0]), torch.tensor([0.3, 0.1, 0.0, 0.2])
-        conditional = torch.stack([sure, unsure])
-        found = M3ID().combine(conditional, torch.zeros(2, 4), 1)
-        assert torch.equal(found[0], sure)
-        torch.testing.assert_close(found[1], unsure * math.exp(0.22))
-        always = M3ID(threshold=1).combine(conditional, torch.zeros(2, 4), 1)
-        torch.testing.assert_close(always, conditional * math.exp(0.22))
-
-    @each_contrast
-    def test_all_are_the_reference_up_to_a_constant(self, contrast):
-        rng = torch.Generator().manual_seed(0)
-        conditional, other = torch.randn(2, 16, 30, generator=rng) * 2
-        for step in (1, 2, 7):
-            found = contrast.combine(conditional, other, step).log_softmax(-1)
-            rows = zip(conditional, other, strict=True)
-            expected = torch.stack([reference_combine(contrast, *row, step) for row in rows])
-            torch.testing.assert_close(found, expected.log_softmax(-1), atol=1e-5, rtol=0)
-
-    @pytest.mark.parametrize("contrast", STRENGTH_0, ids=repr)
-    def test_strength_0_leaves_the_likeliest_token_and_all_that_are_plausible(self, contrast):
-        found = contrast.combine(self.CONDITIONAL, self.OTHER, 1)
-        kept = found.isfinite()
-        assert torch.equal(found[kept], self.CONDITIONAL[kept]) and kept[0, 0]
-
-    @pytest.mark.parametrize("contrast", [VCD(beta=0), M3ID(threshold=1), TextContrast()])
-    def test_one_strength_means_the_same_to_all_for_the_first_token(self, contrast):
-        found = contrast.with_strength(0.7).combine(self.CONDITIONAL, self.OTHER, 1)
-        torch.testing.assert_close(
-            found, self.CONDITIONAL + 0.7 * (self.CONDITIONAL - self.OTHER), atol=1e-6, rtol=0
-        )
-
-    @each_contrast
-    def test_tokens_that_are_ruled_out_stay_so(self, contrast):
-        conditional, other = self.CONDITIONAL.clone(), self.OTHER.clone()
-        conditional[0, 1] = other[0, 1] = -torch.inf
-        found = contrast.combine(conditional, other, 1)
-        assert found[0, 1] == -torch.inf and not found.isnan().any()
-
-    def test_half_precision_is_combined_in_single(self):
-        found = TextContrast().combine(self.CONDITIONAL.half(), self.OTHER.half(), 1)
-        assert found.dtype == torch.float32
-
-    def test_streams_of_different_shapes_and_steps_before_the_first_are_refused(self):
-        with pytest.raises(ValueError, match=r"one shape .*not \(1, 3\) and \(1, 2\)"):
-            VCD().combine(self.CONDITIONAL, self.OTHER[:, :2], 1)
-        with pytest.raises(ValueError, match="counts the answer's tokens from 1, and is 0"):
-            M3ID().combine(self.CONDITIONAL, self.OTHER, 0)
-
-    @pytest.mark.parametrize(
-        ("make", "message"),
-        [
-            (lambda: VCD(alpha=-1), "alpha must be a number 0 or above, not -1"),
-            (lambda: VCD(beta=1.5), "beta must be a number between 0 and 1, not 1.5"),
-            (lambda: VCD(noise_step=1000), "whole number from 0 to 999, not 1000"),
-            (lambda: M3ID(decay=math.nan), "decay must be a number"),
-            (lambda: M3ID(threshold=2), "threshold must be a number between 0 and 1"),
-            (lambda: M3ID(t0=-2), "t0 must be a number 0 or above, not -2"),
-            (lambda: TextContrast(math.inf), "strength must be a number 0 or above, not inf"),
-            (lambda: M3ID(decay=0).with_strength(1), "give M3ID a positive decay"),
-            (lambda: M3ID().with_strength(-1), "strength must be a number 0 or above"),
-        ],
-    )
-    def test_parameters_that_make_no_sense(self, make, message):
-        with pytest.raises(ValueError, match=message):
-            make()
-
-
-class TestNoise:
-    def test_it_is_the_published_schedule(self):
-        rng = torch.Generator().manual_seed(0)
-        pixels, noise = torch.randn(2, 2, 3, 8, 8, generator=rng)
-        for step in (0, 500, 999):
-            expected = reference_noise(pixels, step, noise)
-            torch.testing.assert_close(add_noise(pixels, step, noise), expected, atol=1e-5, rtol=0)
-
-    def test_more_steps_leave_less_of_the_image(self):
-        ones, none = torch.ones(1), torch.zeros(1)
-        kept = [add_noise(ones, step, none).item() for step in (0, 250, 500, 999)]
-        assert kept == sorted(kept, reverse=True)
-        assert kept[0] > 0.999 and 0.5 < kept[2] < 0.9 and kept[3] < 0.4
-
-    def test_an_image_has_its_own_noise_whatever_batch_it_is_in(self):
-        pixels = torch.zeros(4, 3, 5, 5)
-        one, two = Seeds(1), Seeds(2)
-        together = one.normals(0, [1, 2, 0, 1], pixels)
-        later = one.normals(1, [2, 0, 1], pixels[1:])
-        assert torch.equal(together[1:], later)
-        assert len({float(row.sum()) for row in together}) == 4
-        assert not torch.equal(together, two.normals(0, [1, 2, 0, 1], pixels))
 
 
 # --- generation ----------------------------------------------------------------------------------
@@ -400,8 +209,8 @@ class TestGenerate:
             assert answers(tiny, entries, VCD(), batch_size=5) == expected
         assert rows == [10, 4, 4, 2]
 
-    def test_weights_may_be_packed_as_those_of_4_bits_are(self, entries):
-        packed = build()
+    def test_weights_may_be_packed_as_those_of_4_bits_are(self, build_tiny, entries):
+        packed = build_tiny()
         decoder = packed.model.model.language_model
         for layer in decoder.layers:
             for part in (layer.self_attn, layer.mlp):
@@ -412,8 +221,8 @@ class TestGenerate:
         assert answers(packed, entries, TextContrast(0)) == plain
         assert answers(packed, entries, TextContrast()) != plain
 
-    def test_half_precision(self, entries):
-        found = answers(build(torch.bfloat16), entries, VCD())
+    def test_half_precision(self, build_tiny, entries):
+        found = answers(build_tiny(torch.bfloat16), entries, VCD())
         assert len(found) == 5 and all(found)
 
 
@@ -505,34 +314,6 @@ class TestSampling:
         answers(tiny, entries, VCD(), do_sample=True)
         assert torch.equal(before, torch.get_rng_state())
 
-    def test_a_number_next_to_1_draws_no_impossible_token(self):
-        p = torch.tensor([[0.25, 0.0, 0.75, 0.0]])
-        numbers = (0.0, 0.2499, 0.25, 0.9999999, 1.0)
-        drawn = [processor._drawn(p, torch.tensor([[u]])).item() for u in numbers]
-        assert drawn == [0, 0, 2, 2, 2]
-
-
-class TestProcessor:
-    def test_both_halves_get_the_combined_logits(self):
-        scores, ids = torch.randn(4, 7), torch.zeros(4, 3, dtype=torch.long)
-        found = ContrastiveLogitsProcessor(TextContrast(), 3)(ids, scores)
-        expected = TextContrast().combine(scores[:2], scores[2:], 1)
-        assert torch.equal(found, torch.cat([expected, expected]))
-
-    def test_streams_that_part_are_an_error(self, tiny):
-        inputs = tiny.processor(text=[tiny.prompt("Why?", 0)] * 8, return_tensors="pt")
-        processor = ContrastiveLogitsProcessor(TextContrast(), inputs["input_ids"].shape[1])
-        torch.manual_seed(0)
-        with pytest.raises(RuntimeError, match="needs do_sample=False and num_beams=1"):
-            tiny.model.generate(
-                **inputs, logits_processor=LogitsProcessorList([processor]), max_new_tokens=8,
-                do_sample=True, temperature=5.0,
-            )  # fmt: skip
-
-    def test_a_batch_of_an_odd_number_of_rows(self):
-        with pytest.raises(RuntimeError, match="each prompt in both halves"):
-            ContrastiveLogitsProcessor(VCD(), 1)(torch.zeros(3, 1).long(), torch.zeros(3, 5))
-
 
 # --- options -------------------------------------------------------------------------------------
 
@@ -613,29 +394,19 @@ class TestOptions:
             torch.testing.assert_close(mine, first.seen[0][i], atol=1e-5, rtol=0)
 
 
-class TestOtherFamilies:
-    def test_images_of_different_lengths(self):
-        """A small LLaVA-NeXT, whose images have as many tokens as their shape asks for."""
-        tokenizer = llava.build_tokenizer()
-        shapes = [[40, 80], [80, 40], [80, 80]]
-        torch.manual_seed(0)
-        config = LlavaNextConfig(image_grid_pinpoints=shapes, **sizes(tokenizer))
-        processor = LlavaNextProcessor(
-            LlavaNextImageProcessor(
-                size={"shortest_edge": 40}, crop_size={"height": 40, "width": 40},
-                image_grid_pinpoints=shapes,
-            ),
-            tokenizer, patch_size=10, vision_feature_select_strategy="default",
-            num_additional_image_tokens=1, chat_template=llava.TEMPLATE,
-        )  # fmt: skip
-        model = livelier(LlavaNextForConditionalGeneration(config))
-        mllm = Mllm("next", model, processor, torch.device("cpu"), torch.float32)
-        shown = [image.resize((30 + 60 * i, 50)) for i, image in enumerate(pictures(3))]
-        asked = (shown, ["What colour is the mug?", "Is there a mug?", "Describe the image."])
-        plain = mllm.generate(*asked, max_new_tokens=LENGTH)
-        for contrast in (VCD(alpha=0), TextContrast(0)):
-            assert answers(mllm, asked, contrast) == plain
-        assert answers(mllm, asked, VCD()) != plain
+def test_images_may_have_different_numbers_of_tokens(tiny_next):
+    shown = [image.resize((30 + 60 * i, 50)) for i, image in enumerate(pictures(3))]
+    asked = (shown, ["What colour is the mug?", "Is there a mug?", "Describe the image."])
+    plain = tiny_next.generate(*asked, max_new_tokens=LENGTH)
+    for contrast in (VCD(alpha=0), TextContrast(0)):
+        assert answers(tiny_next, asked, contrast) == plain
+    for contrast in (VCD(), TextContrast()):
+        tokens = [
+            reference.decode(likeliest) for reference in references(tiny_next, asked, contrast)
+        ]
+        assert (
+            answers(tiny_next, asked, contrast) == [text(tiny_next, row) for row in tokens] != plain
+        )
 
 
 class TestWhatCannotBeAsked:

@@ -1,0 +1,116 @@
+"""Several questions behind one image, in one row that computes what single prompts would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from transformers import LlavaForConditionalGeneration as Llava
+
+from ..models.tokens import SYSTEM
+from ..tabletop.questions import Question
+from .llava_model import shared_tokenizer
+
+IGNORED = -100  # target of a token that the loss does not count
+PREFIX, NOBODY = 0, -1  # segments: what every question sees, and what none does
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Questions packed behind one image each: four tensors (rows, length) of whole numbers.
+
+    `segments` is :data:`PREFIX` for the tokens that every question of the row sees, 1, 2, ... for
+    those of each question, :data:`NOBODY` for those that nothing sees. `targets` holds the token to
+    predict next, :data:`IGNORED` outside answers.
+    """
+
+    tokens: torch.Tensor
+    segments: torch.Tensor
+    positions: torch.Tensor
+    targets: torch.Tensor
+
+    def mask(self) -> torch.Tensor:
+        """What each token attends to, as numbers to add to the scores: (rows, 1, length, length).
+
+        Earlier tokens of the prefix and of the same question; every token attends to itself.
+        """
+        seen, seer = self.segments[:, None, :], self.segments[:, :, None]
+        allowed = ((seen == PREFIX) | ((seen == seer) & (seen != NOBODY))).tril()
+        allowed |= torch.eye(self.segments.shape[1], dtype=torch.bool)
+        return torch.zeros(allowed.shape).masked_fill_(~allowed, float("-inf"))[:, None]
+
+
+def pack(
+    rows: Sequence[Sequence[Question]],
+    n_patches: int,
+    length: int | None = None,
+    plain: Sequence[bool] = (),
+) -> Packed:
+    """Pack the questions of each image into a row.
+
+    `n_patches` counts the image tokens of a row, of all images that its prompts show. A question
+    that does not fit into `length` tokens any more is left out; by default all fit. `plain` rows go
+    without the system line.
+    """
+
+    tokenizer = shared_tokenizer()
+
+    def encode(text: str) -> list[int]:
+        return tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+
+    prefix = encode(f"<s>{SYSTEM} USER: " + "<image>" * n_patches)
+    pieces = [
+        [(encode(f"{q.text} ASSISTANT:"), encode(f"{q.answer}</s>")) for q in row] for row in rows
+    ]
+    if length is None:
+        length = max(sum(len(question) + len(answer) for question, answer in row) for row in pieces)
+    start, shape = len(prefix), (len(rows), len(prefix) + length)
+    tokens, targets = np.full(shape, tokenizer.pad_token_id), np.full(shape, IGNORED)
+    segments, positions = np.full(shape, NOBODY), np.zeros(shape, int)
+    tokens[:, :start], segments[:, :start], positions[:, :start] = prefix, PREFIX, np.arange(start)
+    for r, row in enumerate(pieces):
+        at, segment = start, 0
+        for question, answer in row:
+            end = at + len(question) + len(answer)
+            if end > shape[1]:
+                continue
+            segment += 1
+            tokens[r, at:end] = question + answer
+            segments[r, at:end] = segment
+            positions[r, at:end] = np.arange(start, start + end - at)
+            targets[r, at + len(question) - 1 : end - 1] = answer
+            at = end
+    without = np.flatnonzero(plain)  # nothing sees the system line, and what follows moves up
+    segments[without, 1] = NOBODY
+    positions[without, 2:] -= 1
+    return Packed(*map(torch.from_numpy, (tokens, segments, positions, targets)))
+
+
+def packed_states(model: Llava, features: torch.Tensor, packed: Packed) -> torch.Tensor:
+    """The Llama's last states (rows, length, width) for images given by their patch tokens."""
+    words = model.get_input_embeddings()(packed.tokens)
+    image = model.model.multi_modal_projector(features).to(words.dtype)
+    embedded = torch.cat([words[:, :3], image, words[:, 3 + image.shape[1] :]], dim=1)
+    return model.model.language_model(
+        inputs_embeds=embedded,
+        attention_mask=packed.mask(),
+        position_ids=packed.positions,
+        use_cache=False,
+    ).last_hidden_state
+
+
+def answer_logits(
+    model: Llava, features: torch.Tensor, packed: Packed
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where answers' tokens are predicted (rows, length), and their logits in float32."""
+    states, where = packed_states(model, features, packed), packed.targets != IGNORED
+    return where, model.lm_head(states[where]).float()
+
+
+def answer_loss(model: Llava, features: torch.Tensor, packed: Packed) -> torch.Tensor:
+    """Cross-entropy of the answers' tokens, mean in nats."""
+    where, logits = answer_logits(model, features, packed)
+    return F.cross_entropy(logits, packed.targets[where])

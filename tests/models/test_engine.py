@@ -1,0 +1,266 @@
+"""The engine against plain forward passes: one prompt at a time, no cache, nothing shared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import DynamicCache
+
+from erragree_utils.models import EncodeError
+from erragree_utils.models.tokens import Branch, Stream, common_start, shared_start
+
+# Questions that begin alike and differently, answers of one token and of many.
+BRANCHES = [
+    ("Where is the red mug?", "left"),
+    ("Where is the red mug?", "right"),
+    ("Where is the red mug?", "in front of the blue table"),
+    ("Where is the green stool in relation to the table?", "left"),
+    ('Does this figure show "A red mug on a blue table"? Please answer yes or no.', "Yes"),
+]
+
+
+def noise(n: int) -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    pixels = (rng.integers(0, 255, (4, 4, 3), dtype=np.uint8) for _ in range(n))
+    return [Image.fromarray(x).resize((50 + 5 * i, 60)) for i, x in enumerate(pixels)]
+
+
+def pictured(entry) -> list[Image.Image]:
+    return [] if entry is None else entry if isinstance(entry, list) else [entry]
+
+
+@torch.no_grad()
+def plain(mllm, entry, question: str, answer: str) -> torch.Tensor:
+    """Logits (T, V) that predict the tokens of an answer."""
+    images = pictured(entry)
+    prompt = mllm.prompt(question, len(images))
+    asked, whole = (
+        mllm.processor(images=images or None, text=text, return_tensors="pt")
+        for text in (prompt, f"{prompt} {answer}")
+    )
+    start = asked["input_ids"].shape[1]
+    return mllm.model(**whole, use_cache=False).logits[0, start - 1 : -1]
+
+
+def told(mllm, streams, rows) -> dict:
+    """By entry and branch: the logits of each stream, and the answer's tokens."""
+    with torch.inference_mode():
+        found = list(mllm.engine.answers(streams, rows, 0))
+    assert len(found) == len({(row, branch) for row, branch, *_ in found})
+    return {(row, branch): (logits, tokens) for row, branch, logits, tokens in found}
+
+
+def heads(mllm, entries) -> Stream:
+    return mllm.engine.heads([(entry,) for entry in entries], 0)
+
+
+def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=2e-4, rtol=0)
+
+
+@pytest.fixture
+def entries() -> list:
+    a, b, c, d = noise(4)
+    return [a, [b, c], None, d, a, None]
+
+
+ROWS = [BRANCHES, BRANCHES[1:3], BRANCHES[::-1], [], BRANCHES[2:3], BRANCHES[:2]]
+
+
+class TestAnswers:
+    def test_all_are_those_of_plain_passes_whatever_shares_the_batch(self, tiny, entries):
+        found = told(tiny, [heads(tiny, entries)], ROWS)
+        assert set(found) == {(i, k) for i, row in enumerate(ROWS) for k in range(len(row))}
+        for (i, k), ((logits,), tokens) in found.items():
+            expected = plain(tiny, entries[i], *ROWS[i][k])
+            assert len(logits) == len(tokens) == len(expected)
+            assert_same(logits, expected)
+
+    def test_each_is_what_it_is_alone(self, tiny, entries):
+        together = told(tiny, [heads(tiny, entries)], ROWS)
+        for (i, k), ((logits,), _) in together.items():
+            one = told(tiny, [heads(tiny, entries[i : i + 1])], [[ROWS[i][k]]])
+            assert_same(logits, one[0, 0][0][0])
+
+    def test_the_tokens_are_those_of_the_answer_after_a_space(self, tiny):
+        found = told(tiny, [heads(tiny, noise(1))], [BRANCHES])
+        for (_, k), (_, tokens) in found.items():
+            own = tiny.processor.tokenizer(" " + BRANCHES[k][1], add_special_tokens=False)
+            assert tokens.tolist() == own["input_ids"]
+
+    def test_of_two_streams_each_has_its_own_images(self, tiny, entries):
+        first = heads(tiny, entries)
+        pixels = {key: value.flip(0) for key, value in first.pixels.items()}
+        other = [entries[4], [entries[3], entries[1][1]], None, entries[1][0], entries[0], None]
+        found = told(tiny, [first, replace(first, pixels=pixels)], ROWS)
+        for (i, k), ((mine, second), _) in found.items():
+            assert_same(mine, plain(tiny, entries[i], *ROWS[i][k]))
+            assert_same(second, plain(tiny, other[i], *ROWS[i][k]))
+
+    def test_or_none(self, tiny, entries):
+        first = heads(tiny, entries)
+        found = told(tiny, [first, first.without_images()], ROWS)
+        for (i, k), ((mine, second), _) in found.items():
+            assert_same(mine, plain(tiny, entries[i], *ROWS[i][k]))
+            assert_same(second, plain(tiny, None, *ROWS[i][k]))
+
+    def test_images_may_have_different_numbers_of_tokens(self, tiny_next):
+        shown = [image.resize((30 + 60 * i, 50)) for i, image in enumerate(noise(3))]
+        shown.append(None)
+        first = heads(tiny_next, shown)
+        assert len({len(row) for row in first.rows}) > 2
+        for streams in ([first], [first, first.without_images()]):
+            found = told(tiny_next, streams, [BRANCHES] * 4)
+            for (i, k), (logits, _) in found.items():
+                for mine, entry in zip(logits, (shown[i], None), strict=False):
+                    assert_same(mine, plain(tiny_next, entry, *BRANCHES[k]))
+        together = tiny_next.generate(shown, "What colour is the mug?", max_new_tokens=4)
+        for entry, answer in zip(shown, together, strict=True):
+            assert tiny_next.generate([entry], "What colour is the mug?", 4) == [answer]
+
+    def test_nothing_asked_is_nothing_read(self, tiny, entries):
+        assert told(tiny, [heads(tiny, entries)], [[]] * len(entries)) == {}
+
+
+class TestSharing:
+    """What is the same is read once."""
+
+    @pytest.fixture
+    def read(self, tiny):
+        """Shapes (rows, tokens) of what goes through the language model."""
+        shapes = []
+        layer = tiny.model.model.language_model.layers[0].mlp
+        hook = layer.register_forward_hook(lambda *call: shapes.append(tuple(call[2].shape[:2])))
+        yield shapes
+        hook.remove()
+
+    def test_an_image_is_encoded_once_for_all_questions(self, tiny):
+        seen, tower = [], tiny.model.model.vision_tower
+        hook = tower.register_forward_hook(lambda *call: seen.append(len(call[2][0])))
+        try:
+            tiny.answer_logprobs(noise(5), [BRANCHES] * 5, batch_size=2)
+        finally:
+            hook.remove()
+        assert seen == [2, 2, 1]
+
+    def test_what_all_branches_begin_with_is_read_once_and_then_only_what_differs(self, tiny, read):
+        tiny.option_logprobs(noise(2), "Where is the red mug?", ["to the left", "to the right"])
+        (rows, head), *rests = read
+        question = tiny.engine.tokens([tiny.prompt("Where is the red mug?")]).popitem()[1]
+        assert (rows, head) == (2, len(question) - 1 + 16 - 1)  # 16 tokens for the image's one
+        assert rests == [(2, 3)]  # ":", "to", "the", of which the last predicts what differs
+
+    def test_answers_that_are_predicted_from_the_same_tokens_share_a_turn(self, tiny, read):
+        tiny.option_logprobs(noise(2), "Where is the red mug?", ["left", "right", "on", "under"])
+        assert len(read) == 2 and read[1] == (2, 1)
+
+    def test_turns_are_as_many_as_the_entry_with_most_needs(self, tiny, read):
+        rows = [BRANCHES, BRANCHES[:1], BRANCHES[:3]]
+        tiny.answer_logprobs(noise(3), rows)
+        assert len(read) == 1 + 4  # two of the answers are predicted from the same tokens
+        assert {shape[0] for shape in read} == {3}
+
+    def test_equal_prompts_without_an_image_are_read_once(self, tiny, read, entries):
+        first = heads(tiny, entries[:1] * 4)
+        told(tiny, [first, first.without_images()], [BRANCHES[:1]] * 4)
+        assert [shape[0] for shape in read] == [4, 1, 8]
+
+    def test_each_different_text_is_tokenized_once(self, tiny, monkeypatch):
+        texts, tokens = [], tiny.engine.tokens
+        monkeypatch.setattr(
+            tiny.engine, "tokens", lambda some: tokens(texts.extend(dict.fromkeys(some)) or texts)
+        )
+        tiny.engine.branches([BRANCHES[:2]] * 50, [1] * 50, 0)
+        assert len(texts) == 3  # a prompt, and it with either answer
+
+
+class TestPositions:
+    @pytest.mark.parametrize("padding", [0, 1, 7])
+    def test_a_row_means_the_same_however_far_it_is_padded(self, tiny, padding):
+        """On the left as prompts are, then on the right as what follows them is."""
+        engine = tiny.engine
+        (ids,) = engine.tokens([tiny.prompt("Where is the red mug?", 0)]).values()
+        begun, rest = ids[:-4], ids[-4:]
+        with torch.inference_mode():
+            expected = tiny.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -4:]
+            cache = DynamicCache()
+            rows, mask = engine.padded([begun, [5] * (len(begun) + padding)], left=True)
+            assert mask[0].sum() == len(begun) and mask.shape[1] == len(begun) + padding
+            engine.forward(rows, mask, cache)
+            more, fresh = engine.padded([rest, [5] * (4 + padding)], left=False)
+            found = engine.forward(more, torch.cat([mask, fresh], dim=1), cache)[0, :4]
+        assert_same(found, expected)
+
+    def test_positions_count_the_real_tokens_of_a_row_from_0(self, tiny):
+        given = []
+        hook = tiny.model.model.language_model.register_forward_pre_hook(
+            lambda module, args, kwargs: given.append(kwargs["position_ids"].tolist()),
+            with_kwargs=True,
+        )
+        try:
+            ids, mask = tiny.engine.padded([[5, 6, 7], [8]], left=True)
+            with torch.inference_mode():
+                tiny.engine.forward(ids, mask, cache := DynamicCache())
+                more, fresh = tiny.engine.padded([[6], [7, 9]], left=False)
+                tiny.engine.forward(more, torch.cat([mask, fresh], dim=1), cache)
+        finally:
+            hook.remove()
+        assert given[0][0] == [0, 1, 2] and given[0][1][-1] == 0
+        assert given[1][0][0] == 3 and given[1][1] == [1, 2]
+
+    def test_streams_of_different_lengths_share_a_cache(self, tiny):
+        engine = tiny.engine
+        texts = ["Why?", "Where is the red mug in relation to the blue table?"]
+        rows = [engine.tokens([tiny.prompt(text, 0)]).popitem()[1] for text in texts]
+        for order in (rows, rows[::-1]):
+            with torch.inference_mode():
+                cache, mask = engine.prefill([Stream([row[:-1]], [0]) for row in order])
+                last = torch.tensor([row[-1:] for row in order])
+                full = torch.cat([mask, torch.ones_like(last)], dim=1)
+                found = engine.forward(last, full, cache)[:, -1]
+                for mine, row in zip(found, order, strict=True):
+                    ids = torch.tensor([row])
+                    assert_same(mine, tiny.model(input_ids=ids, use_cache=False).logits[0, -1])
+
+    def test_rows_are_filled_up_on_one_side(self, tiny):
+        ids, mask = tiny.engine.padded([[7, 8], [], [9]], left=True)
+        pad = tiny.engine.pad_id
+        assert ids.tolist() == [[7, 8], [pad, pad], [pad, 9]]
+        assert mask.tolist() == [[1, 1], [0, 0], [0, 1]]
+        assert tiny.engine.padded([[7, 8], [9]], left=False)[1].tolist() == [[1, 1], [1, 0]]
+        assert tiny.engine.padded([[], []], left=True)[0].shape == (2, 1)
+
+
+class TestBeginnings:
+    def test_the_common_beginning_of_two_rows(self):
+        assert common_start([1, 2, 3], [1, 2, 4, 5]) == 2
+        assert common_start([1, 2], [1, 2, 3]) == 2
+        assert common_start([], [1]) == common_start([2], [1]) == 0
+
+    def test_the_token_that_predicts_the_first_answer_is_never_shared(self):
+        short, long = Branch((1, 2, 3, 4), 3), Branch((1, 2, 3, 5, 6), 3)
+        assert shared_start([short]) == shared_start([short, long]) == 2
+        assert shared_start([short, Branch((1, 9, 3, 4), 3)]) == 1
+        assert shared_start([long, Branch((1, 2), 1)]) == 0 and shared_start([]) == 0
+
+
+class TestWhatIsTooLong:
+    def test_an_entry_is_named_by_its_place_in_the_call(self, tiny):
+        long = "in front of " * 90
+        images = [*noise(3), *noise(1) * 2]
+        rows = [BRANCHES[:1]] * 3 + [[("Where is it?", long)], BRANCHES[:1]]
+        with pytest.raises(EncodeError, match="entry 3 has 293 .*tiny reads 256") as error:
+            tiny.answer_logprobs(images, rows, batch_size=2)
+        assert error.value.index == 3
+
+    def test_what_is_to_be_written_counts_too(self, tiny):
+        asked = ["Is it red?", "Is it a red mug?"]
+        ((_, ids),) = tiny.engine.tokens([tiny.prompt(asked[0], 0)]).items()
+        room = 256 - len(ids)
+        assert len(tiny.generate([None], asked[:1], max_new_tokens=room)) == 1
+        with pytest.raises(EncodeError, match="entry 1 has 258 .*shorten it, or show fewer images"):
+            tiny.generate([None, None], asked, max_new_tokens=room)
