@@ -233,7 +233,7 @@ class Prompts:
 
     def _preprocesses(self, image: Image.Image) -> bool:
         try:
-            self.processor.image_processor(image, return_tensors="pt")
+            self.processor.image_processor(self.framed(image), return_tensors="pt")
         except (OSError, ValueError, ZeroDivisionError):
             return False
         return True
