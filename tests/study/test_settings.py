@@ -69,11 +69,11 @@ class TestModels:
     def test_what_decides_its_results_is_told(self):
         model = SimpleNamespace(
             name="m", revision="abc", dtype="torch.float16", quantization="4bit",
-            prompt=lambda question: f"USER: {question}",
+            square="pad", prompt=lambda question: f"USER: {question}",
         )  # fmt: skip
         assert model_settings(model, "mllm") == {
             "role": "mllm", "name": "m", "revision": "abc", "dtype": "float16",
-            "quantization": "4bit", "weights": None, "prompt": "USER: {question}",
+            "quantization": "4bit", "square": "pad", "weights": None, "prompt": "USER: {question}",
         }  # fmt: skip
 
     def test_weights_are_told_apart_by_their_numbers(self):
