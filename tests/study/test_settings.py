@@ -43,7 +43,7 @@ class TestMethods:
     def test_all_fields_are_among_them(self):
         assert method_settings("prompted", "mllm") == {
             "name": "prompted", "question": METHODS["prompted"].question, "options": "pair",
-            "contrast": None, "max_new_tokens": 16, "blind": False,
+            "contrast": None, "max_new_tokens": 16, "blind": False, "temperature": 0.0, "seed": 0,
         }  # fmt: skip
         assert "figure show" in method_settings("vqascore", "mllm")["question"]
         assert "{which}" in method_settings("two-images", "mllm")["prompt"]
