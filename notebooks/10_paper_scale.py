@@ -55,15 +55,16 @@ if "google.colab" in sys.modules:
 import pandas as pd
 
 from erragree_utils import start
+from erragree_utils.models import memory
 from erragree_utils.study import auto_scale, costs, hardware
 
 scale = start()
 config = costs.llava_15_7b()
-size = costs.model_size(config)
+size = memory.model_size(config)
 parts = ("tower", "projector", "decoder", "head", "rest")
 print(f"{size.total / 1e9:.2f} billion parameters,", end=" ")
 print(f"in float16 {2 * size.total / 1e9:.1f} GB")
-print(f"cache: {costs.cache_bytes(config) / 2**20:.2f} MiB a token")
+print(f"cache: {memory.cache_bytes(config) / 2**20:.2f} MiB a token")
 millions = {part: getattr(size, part) / 1e6 for part in parts}
 pd.Series(millions, name="millions").round(1)
 
@@ -76,9 +77,9 @@ pd.Series(millions, name="millions").round(1)
 # ```
 
 # %%
-GIB = costs.GIB
+GIB = 2**30
 needs = {
-    f"{precision}, {n} at a time": costs.memory_need(config, precision, n) / GIB
+    f"{precision}, {n} at a time": memory.memory_need(config, precision, n) / GIB
     for precision in ("float16", "4bit")
     for n in (1, 8, 32)
 }

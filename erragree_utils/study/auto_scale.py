@@ -6,8 +6,10 @@ import os
 import sys
 from dataclasses import dataclass
 
+from ..models.device import GIB
+from ..models.memory import BATCH, memory_need, model_size
 from ..scale import SCALES, VARIABLE, Scale, get_scale
-from .costs import BATCH, GIB, llava_15_7b, memory_need, model_size
+from .costs import llava_15_7b
 from .hardware import chosen_precision
 
 

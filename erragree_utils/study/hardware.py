@@ -2,7 +2,7 @@
 
 Reading a prompt is arithmetic, over a share of the GPU's published rate of dense matrix products.
 Writing a token is traffic: all weights are read once from memory, for a whole batch together
-(`seconds_per_image`). `study.costs` counts the operations and the bytes.
+(`seconds_per_image`). `study.costs` counts the operations, `models.memory` the bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ..models import memory
+from ..models.device import GIB
 from ..scale import get_scale
 from . import costs
 
@@ -62,10 +64,10 @@ def seconds_per_image(
 
     `share` is of the GPU's published rate; `precision` decides the bytes read for a new token.
     """
-    tokens = config.image_seq_length + costs.TEXT_TOKENS
+    tokens = config.image_seq_length + memory.TEXT_TOKENS
     reading = (costs.image_flops(config) + costs.text_flops(config, tokens)) / (share * gpu.rate)
-    weights = costs.memory_need(config, precision)["weights"]
-    return reading + new_tokens * weights / gpu.bandwidth / costs.BATCH
+    weights = memory.memory_need(config, precision)["weights"]
+    return reading + new_tokens * weights / gpu.bandwidth / memory.BATCH
 
 
 def study_images() -> pd.DataFrame:
@@ -117,13 +119,13 @@ def requirements(config: LlavaConfig | None = None, precision: str | None = None
     rows = {}
     for gpu in GPUS:
         chosen = precision or chosen_precision(config, gpu.memory, gpu.has_bf16)
-        needed = {n: costs.memory_need(config, chosen, n) for n in _BATCHES}
+        needed = {n: memory.memory_need(config, chosen, n) for n in _BATCHES}
         high, low = (seconds_per_image(config, gpu, chosen, share) for share in SHARES)
         rows[gpu.name] = {
             "precision": chosen,
-            **(needed[costs.BATCH] / costs.GIB).to_dict(),
-            "memory": gpu.memory / costs.GIB,
-            "fits": needed[costs.BATCH]["needed"] <= gpu.memory,
+            **(needed[memory.BATCH] / GIB).to_dict(),
+            "memory": gpu.memory / GIB,
+            "fits": needed[memory.BATCH]["needed"] <= gpu.memory,
             "largest_batch": next((n for n in _BATCHES if needed[n]["needed"] <= gpu.memory), 0),
             "hours_low": low * passes / 3600,
             "hours_high": high * passes / 3600,
@@ -131,15 +133,15 @@ def requirements(config: LlavaConfig | None = None, precision: str | None = None
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("GPU")
 
 
-def chosen_precision(config: LlavaConfig, memory: float, has_bf16: bool) -> str:
+def chosen_precision(config: LlavaConfig, available: float, has_bf16: bool) -> str:
     """What `load_mllm` chooses on such a GPU for weights in float16, as LLaVA-1.5's are."""
     import torch
 
     from ..models.precision import plan_precision
 
     plan = plan_precision(
-        costs.model_size(config).total, torch.device("cuda"), memory=int(memory), has_bf16=has_bf16,
-        checkpoint=torch.float16, name="LLaVA-1.5-7B",
+        memory.model_size(config).total, torch.device("cuda"), memory=int(available),
+        has_bf16=has_bf16, checkpoint=torch.float16, name="LLaVA-1.5-7B",
     )  # fmt: skip
     return plan.quantization or str(plan.dtype).removeprefix("torch.")
 

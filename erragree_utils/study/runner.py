@@ -18,9 +18,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .. import __version__
+from .. import __version__, bars
 from ..benchmarks import Benchmark, ImageError, load_benchmark
-from ..scoring import METHODS
 from ..scoring.scores import score
 from .settings import bench_settings, files_digest, method_settings, model_settings, provenance
 from .store import Item, Writer, setting_key
@@ -69,8 +68,7 @@ def run(
     limit : int, optional
         Sets of each benchmark, from its first.
     batch_size : int
-        Images that a model reads at a time, and about as many that are stored at a time. Out of
-        memory halves the former for the rest of the task.
+        Images that a model reads at a time, at most, and about as many that are stored at a time.
     skip_bad : bool
         Leave out sets with a damaged image or a score that is no number, and note them, instead of
         stopping. They are tried again by the next run.
@@ -182,20 +180,18 @@ class _Job:
     def _run(self, bench: Benchmark) -> pd.DataFrame:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            table = score(self.model, bench, self.task.method, batch_size=self.batch_size)
+            with bars.hidden():  # the run has one of its own
+                table = score(self.model, bench, self.task.method, batch_size=self.batch_size)
         for warning in caught:
             self._take(warning)
         return table
 
     def _take(self, warning: warnings.WarningMessage) -> None:
-        """Pass a warning on, once a task; what it says of memory holds for all that comes."""
+        """Pass a warning on, once a task."""
         # In a text, what follows a number differs from part to part.
         told = re.split(r"\d", str(warning.message))[0]
         # `models.batches.BatchSizeReduced`, which need not have been imported.
-        size = getattr(warning.message, "batch_size", None)
-        if size is not None:  # or every part would fail first
-            self.batch_size = min(self.batch_size, size * METHODS[self.task.method].weight)
-            told += str(size)
+        told += str(getattr(warning.message, "batch_size", ""))
         if told not in self._told:
             self._told.add(told)
             warnings.warn_explicit(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from erragree_utils.models import memory
+from erragree_utils.models.device import GIB
 from erragree_utils.scale import SCALES
 from erragree_utils.study import costs, hardware, plan
 
@@ -11,13 +13,13 @@ from erragree_utils.study import costs, hardware, plan
 def test_reading_takes_operations_over_the_rate_and_writing_bytes_over_the_bandwidth():
     config, gpu = costs.llava_15_7b(), hardware.GPUS[0]
     reading = hardware.seconds_per_image(config, gpu, share=0.5, new_tokens=0)
-    operations = costs.image_flops(config) + costs.text_flops(config, 576 + costs.TEXT_TOKENS)
+    operations = costs.image_flops(config) + costs.text_flops(config, 576 + memory.TEXT_TOKENS)
     assert reading == pytest.approx(operations / (0.5 * gpu.rate))
     writing = hardware.seconds_per_image(config, gpu, new_tokens=1) - (
         hardware.seconds_per_image(config, gpu, new_tokens=0)
     )
-    weights = costs.memory_need(config)["weights"]
-    assert writing == pytest.approx(weights / gpu.bandwidth / costs.BATCH)
+    weights = memory.memory_need(config)["weights"]
+    assert writing == pytest.approx(weights / gpu.bandwidth / memory.BATCH)
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +37,16 @@ class TestRequirements:
     def test_half_precision_does_not_fit_a_t4(self):
         forced = hardware.requirements(precision="float16")
         assert not forced.loc["T4", "fits"]
-        assert forced.loc["T4", "largest_batch"] < costs.BATCH
+        assert forced.loc["T4", "largest_batch"] < memory.BATCH
         assert forced.drop("T4")["fits"].all()
 
     def test_the_largest_batch_fits_and_twice_as_many_do_not(self, table):
         config = costs.llava_15_7b()
         for name, row in table.iterrows():
-            n, room = int(row["largest_batch"]), row["memory"] * costs.GIB
-            assert costs.memory_need(config, row["precision"], n)["needed"] <= room, name
+            n, room = int(row["largest_batch"]), row["memory"] * GIB
+            assert memory.memory_need(config, row["precision"], n)["needed"] <= room, name
             if n < 32:
-                assert costs.memory_need(config, row["precision"], 2 * n)["needed"] > room, name
+                assert memory.memory_need(config, row["precision"], 2 * n)["needed"] > room, name
 
     def test_hours_are_seconds_times_passes(self, table):
         passes, config = hardware.study_images()["passes"].sum(), costs.llava_15_7b()
