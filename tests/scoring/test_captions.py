@@ -9,9 +9,8 @@ from erragree_utils.scoring.captions import (
     CaptionError,
     Statement,
     parse_caption,
-    relation_question,
 )
-from erragree_utils.scoring.questions import RELATION_QUESTION, VQA_QUESTION
+from erragree_utils.scoring.questions import RELATION_QUESTION, VQA_QUESTION, relation_question
 from erragree_utils.tabletop import captions as tabletop_captions
 from erragree_utils.tabletop import questions as tabletop_questions
 
