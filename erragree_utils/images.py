@@ -86,6 +86,24 @@ def as_rgb(image: Image.Image, orientation: str = "apply", name: str = "the imag
     return rgb
 
 
+def padded_square(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
+    """The image in the middle of a square of a colour; nothing of it is lost."""
+    side = max(image.size)
+    if image.width == image.height:
+        return image
+    square = Image.new("RGB", (side, side), colour)
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
+
+
+def central_square(image: Image.Image) -> Image.Image:
+    """The largest square at the centre of an image, RGB."""
+    image = as_rgb(image)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
 def orientation_tag(image: Image.Image | Path) -> int:
     """How a photograph is to be turned (EXIF 2.32, tag 274): 1, not at all, to 8."""
     try:

@@ -64,6 +64,12 @@ class Checkpoint:
             model = AutoModelForImageTextToText.from_config(self.config, trust_remote_code=False)
         return sum(parameter.numel() for parameter in model.parameters())
 
+    @property
+    def reads_squares(self) -> bool:
+        """Whether it is of LLaVA-1.5's kind, with a CLIP tower that reads one square an image."""
+        vision = self.config.vision_config
+        return self.config.model_type == "llava" and vision.model_type == "clip_vision_model"
+
     def load(self, plan: Precision, device: torch.device) -> tuple[PreTrainedModel, ProcessorMixin]:
         """The model and its processor; weights that are not on this machine are fetched."""
         if self.commit is not None:

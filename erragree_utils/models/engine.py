@@ -47,8 +47,9 @@ class Engine(Prompts):
         processor: Any,
         device: torch.device,
         dtype: torch.dtype,
+        square: str | None = None,
     ):
-        super().__init__(name, processor, device, dtype)
+        super().__init__(name, processor, device, dtype, square)
         self.model = model.eval().requires_grad_(False)
         accepted = inspect.signature(model.forward).parameters
         # The argument of keys and values was renamed in the course of Transformers 5.

@@ -13,10 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
+from ..images import central_square
 from .checkpoint import find_checkpoint
 from .device import pick_device
 from .engine import Engine, finite
+from .folders import ModelError
 from .inputs import aligned, length, options_of_each
 from .precision import plan_precision
 from .tokens import Picture
@@ -46,6 +49,8 @@ class Mllm:
     device, dtype : torch.device, torch.dtype
     quantization : str or None
         ``"4bit"``, ``"8bit"`` or None.
+    square : str or None
+        ``"pad"``, ``"crop"``, or None: how an image becomes the square that the tower reads.
     model : transformers.PreTrainedModel
         In evaluation mode, without gradients.
     processor : transformers.ProcessorMixin
@@ -64,11 +69,13 @@ class Mllm:
         quantization: str | None = None,
         weights: str = "",
         revision: str | None = None,
+        square: str | None = None,
     ):
         self.name, self.weights, self.revision = name, weights, revision
         self.model, self.processor = model, processor
         self.device, self.dtype, self.quantization = device, dtype, quantization
-        self.engine = Engine(name, model, processor, device, dtype)
+        self.square = square
+        self.engine = Engine(name, model, processor, device, dtype, square)
 
     def __repr__(self) -> str:
         precision = self.quantization or str(self.dtype).removeprefix("torch.")
@@ -83,6 +90,10 @@ class Mllm:
         refused with a `ModelError`.
         """
         return self.engine.prompt(question, n_images)
+
+    def framed(self, image: Image.Image) -> Image.Image:
+        """The square that the vision tower reads of an image, before it is resized."""
+        return central_square(image) if self.square == "crop" else self.engine.framed(image)
 
     def generate(
         self,
@@ -194,6 +205,7 @@ def load_mllm(
     dtype: str | torch.dtype | None = None,
     quantization: str | None = None,
     revision: str | None = None,
+    square: str | None = None,
 ) -> Mllm:
     """Load a multimodal language model of the LLaVA family.
 
@@ -214,6 +226,11 @@ def load_mllm(
     revision : str, optional
         Commit, branch or tag on the hub. By default the commit this project was written for, where
         it names one (`checkpoint.REVISIONS`), else ``"main"``.
+    square : {"pad", "crop"}, optional
+        How a photograph becomes the square that LLaVA-1.5's CLIP tower reads: padded with the mean
+        colour, as its authors do (``image_aspect_ratio: pad``) and by default here; or cropped at
+        the centre, as the hub's processor does: of a 4:3 picture a quarter of the width is lost.
+        Other families have ways of their own.
 
     Raises
     ------
@@ -237,8 +254,14 @@ def load_mllm(
     )  # fmt: skip
     if plan.reason:
         warnings.warn(f"{checkpoint.name}: {plan.reason}", stacklevel=2)
+    if square not in (None, "pad", "crop"):
+        raise ValueError(f"square is 'pad' or 'crop', not {square!r}")
+    if checkpoint.reads_squares:
+        square = square or "pad"
+    elif square is not None:
+        raise ModelError(f"{checkpoint.name} frames images in its own way: leave square out")
     model, processor = checkpoint.load(plan, place)
     return Mllm(
         checkpoint.name, model, processor, place, plan.dtype, plan.quantization,
-        checkpoint.weights, checkpoint.commit,
+        checkpoint.weights, checkpoint.commit, square,
     )  # fmt: skip

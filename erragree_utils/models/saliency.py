@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from ..checks import listed
-from ..images import as_rgb
+from ..images import central_square
 from .batches import in_batches
 from .folders import ModelError
 from .inputs import EncodeError, aligned, encodable, length
@@ -140,24 +140,6 @@ def _leaf(module: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
         yield kept
     finally:
         handle.remove()
-
-
-def central_square(image: Image.Image) -> Image.Image:
-    """The part of an image that LLaVA-1.5's preprocessing keeps: the largest square at its centre.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-
-    Returns
-    -------
-    PIL.Image.Image
-        RGB; patches of `answer_saliency` lie on it in a regular grid.
-    """
-    image = as_rgb(image)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
 
 
 def largest(maps: np.ndarray, share: float) -> np.ndarray:

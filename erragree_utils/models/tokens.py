@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from PIL import Image
 
+from ..images import padded_square
 from .folders import ModelError
 from .inputs import EncodeError, encodable, worded
 from .limits import bounded, check_template
@@ -53,10 +54,21 @@ class Stream:
 
 
 class Prompts:
-    """A checkpoint's processor, and how texts and images become what its model reads."""
+    """A checkpoint's processor, and how texts and images become what its model reads.
 
-    def __init__(self, name: str, processor: Any, device: torch.device, dtype: torch.dtype):
-        self.name, self.processor = name, processor
+    With `square` ``"pad"`` images are padded to squares with the mean colour, as LLaVA-1.5's own
+    code does; the processor by itself crops their centre.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        processor: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        square: str | None = None,
+    ):
+        self.name, self.processor, self.square = name, processor, square
         self.device, self.dtype = device, dtype
         self.unknown: dict[str, None] = {}  # questions with unknown words, of the call in progress
         self._checked: Any = None  # the chat template that was looked through
@@ -191,7 +203,7 @@ class Prompts:
     def _processed(
         self, groups: Sequence[Sequence[Image.Image]], texts: Sequence[str], first: int
     ) -> dict[str, torch.Tensor]:
-        flat = [image for group in groups for image in group]
+        flat = [self.framed(image) for group in groups for image in group]
         try:
             inputs = self.processor(
                 images=flat or None, text=list(texts), padding=True, padding_side="left",
@@ -211,9 +223,17 @@ class Prompts:
             if not key.endswith("token_type_ids")
         }
 
+    def framed(self, image: Image.Image) -> Image.Image:
+        """See `Mllm.framed`."""
+        if self.square != "pad":
+            return image
+        # As LLaVA's own code rounds it.
+        red, green, blue = (int(255 * share) for share in self.processor.image_processor.image_mean)
+        return padded_square(image, (red, green, blue))
+
     def _preprocesses(self, image: Image.Image) -> bool:
         try:
-            self.processor.image_processor(image, return_tensors="pt")
+            self.processor.image_processor(self.framed(image), return_tensors="pt")
         except (OSError, ValueError, ZeroDivisionError):
             return False
         return True

@@ -40,6 +40,7 @@ def model_settings(model: Any, role: str) -> dict[str, Any]:
         "revision": getattr(model, "revision", None),
         "dtype": str(getattr(model, "dtype", "")).removeprefix("torch."),
         "quantization": quantization,
+        "square": getattr(model, "square", None),
         "weights": None if network is None else weights_digest(network),
         "prompt": model.prompt("{question}") if hasattr(model, "prompt") else None,
     }

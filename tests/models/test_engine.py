@@ -264,3 +264,25 @@ class TestWhatIsTooLong:
         assert len(tiny.generate([None], asked[:1], max_new_tokens=room)) == 1
         with pytest.raises(EncodeError, match="entry 1 has 258 .*shorten it, or show fewer images"):
             tiny.generate([None, None], asked, max_new_tokens=room)
+
+
+class TestUnknownWords:
+    """A word-level tokenizer reads them all alike."""
+
+    def test_questions_that_hold_some_are_told_once_a_call(self, tiny):
+        told = "words tiny does not know: 2 questions, such as 'Where is the zeppelin"
+        asked = [
+            "Where is the zeppelin?",
+            "Where is the mug?",
+            "A zeppelin?",
+            "Where is the zeppelin?",
+        ]
+        with pytest.warns(UserWarning, match=told) as warned:
+            tiny.generate([None] * 4, asked, max_new_tokens=1, batch_size=1)
+        assert len(warned) == 1
+        with pytest.warns(UserWarning, match=told):
+            tiny.answer_logprobs([None] * 4, [[(text, "left")] for text in asked])
+
+    @pytest.mark.filterwarnings("error")
+    def test_known_ones_are_not(self, tiny):
+        tiny.option_logprobs([None], "Where is the red mug?", ["left", "right"])

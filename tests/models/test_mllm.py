@@ -48,8 +48,18 @@ def noise(n: int, seed: int = 0) -> list[Image.Image]:
     ]
 
 
+def padded(image: Image.Image, mean=(122, 116, 104)) -> Image.Image:
+    """The image in the middle of a square of CLIP's mean colour, as LLaVA-1.5's own code has it."""
+    side = max(image.size)
+    pixels = np.full((side, side, 3), mean, np.uint8)
+    top, left = (side - image.height) // 2, (side - image.width) // 2
+    pixels[top : top + image.height, left : left + image.width] = np.asarray(image)
+    return Image.fromarray(pixels)
+
+
 def alone(model, images, question, answer) -> float:
     """Log-likelihood of an answer by one plain forward pass of Transformers, without a cache."""
+    images = [padded(image) for image in images]
     prompt = model.prompt(question, len(images))
     asked, answered = (
         model.processor(images=images or None, text=text, return_tensors="pt")
@@ -288,13 +298,13 @@ class TestWhatCannotBeAsked:
 
         def picky(self, images, *args, **kwargs):
             flat = [images] if isinstance(images, Image.Image) else images
-            if any(image.width == 100 for image in flat):
+            if any(image.width == 130 for image in flat):
                 raise ValueError("too wide")
             return prepare(self, images, *args, **kwargs)
 
         monkeypatch.setattr(type(small.processor.image_processor), "__call__", picky)
-        with pytest.raises(EncodeError, match=r"image 1 \(RGB, 100 x 120 px\).*too wide"):
-            small.generate(noise(3), "Why?")
+        with pytest.raises(EncodeError, match=r"image 1 \(RGB, 130 x 120 px\).*too wide"):
+            small.generate([*noise(1), Image.new("RGB", (130, 120))], "Why?")
 
     @pytest.mark.parametrize("questions", [["Why?"], ["Why?"] * 3])
     def test_not_as_many_questions_as_images(self, small, questions):
@@ -334,3 +344,39 @@ class TestWhatCannotBeAsked:
             handle.remove()
         assert error.value.index == 3
         assert small.generate(noise(4), "Why?", max_new_tokens=3, batch_size=2) == before
+
+
+class TestSquares:
+    """How a photograph becomes the square that the tower reads."""
+
+    @pytest.fixture(scope="class")
+    def edges(self) -> list[Image.Image]:
+        """Two pictures of 4:3 that differ in the leftmost tenth alone."""
+        plain = Image.fromarray(np.full((90, 120, 3), 128, np.uint8))
+        marked = plain.copy()
+        marked.paste("red", (0, 0, 12, 90))
+        return [plain, marked]
+
+    def test_llava_1_5_pads_them_and_keeps_what_lies_at_the_edge(self, small, edges):
+        assert small.square == "pad"
+        first, second = small.option_logprobs(edges, "What is it?", ["left"])
+        assert abs(first - second).item() > 1e-3
+        assert small.framed(edges[1]).size == (120, 120)
+        np.testing.assert_array_equal(small.framed(edges[1]), padded(edges[1]))
+
+    def test_cropped_at_the_centre_it_is_lost(self, llava_folder, edges):
+        model = load_mllm(llava_folder, device="cpu", square="crop")
+        first, second = model.option_logprobs(edges, "What is it?", ["left"])
+        np.testing.assert_array_equal(first, second)
+        assert model.framed(edges[1]).size == (90, 90)
+
+    def test_squares_are_the_same_either_way(self, small, llava_folder):
+        images = [image.resize((120, 120)) for image in noise(2)]
+        cropping = load_mllm(llava_folder, device="cpu", square="crop")
+        both = [m.option_logprobs(images, "Why?", ["left"]) for m in (small, cropping)]
+        for a, b in zip(*both, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_other_ways_are_refused(self, llava_folder):
+        with pytest.raises(ValueError, match="square is 'pad' or 'crop', not 'stretch'"):
+            load_mllm(llava_folder, device="cpu", square="stretch")
