@@ -68,9 +68,30 @@ class ContrastiveLogitsProcessor(LogitsProcessor):
         combined = self.contrast.combine(scores[:n], scores[n:], step)
         if self.draws is not None:
             combined = self.warpers(input_ids[:n], combined)
-            token = _drawn(combined.softmax(dim=-1), self.draws[:, step - 1 : step])
-            combined = torch.full_like(combined, -torch.inf).scatter_(1, token, 0.0)
+            combined = _chosen(combined, self.draws[:, step - 1 : step])
         return combined.repeat(2, 1)
+
+
+class SamplingLogitsProcessor(LogitsProcessor):
+    """Draws the tokens of ``generate(do_sample=False)`` by given numbers, a row for each prompt.
+
+    Transformers' own sampling gives an answer that depends on what else is in the batch. Arguments
+    as in `ContrastiveLogitsProcessor`.
+    """
+
+    def __init__(self, prompt_length: int, warpers: Sequence[LogitsProcessor], draws: torch.Tensor):
+        self.prompt_length, self.draws = prompt_length, draws
+        self.warpers = LogitsProcessorList(warpers)
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
+        """Logits (N, V) in; out, 0 for the token that was drawn and -inf for all others."""
+        step = input_ids.shape[1] - self.prompt_length
+        return _chosen(self.warpers(input_ids, scores), self.draws[:, step : step + 1])
+
+
+def _chosen(logits: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    token = _drawn(logits.softmax(dim=-1), draws)
+    return torch.full_like(logits, -torch.inf).scatter_(1, token, 0.0)
 
 
 def _drawn(probabilities: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
@@ -105,9 +126,13 @@ def named_seed(*name: object) -> int:
     return zlib.crc32(repr(name).encode())
 
 
-def pair_seeds(pairs: Iterable[Any]) -> list[int]:
-    """A seed for each image of each pair, in order, from the pair's name and the image's index."""
-    return [named_seed(pair.pair_id, i) for pair in pairs for i in range(len(pair.sources))]
+def pair_seeds(pairs: Iterable[Any], seed: int = 0) -> list[int]:
+    """A seed for each image of each pair, in order, from the pair's name and the image's index.
+
+    Another `seed` gives other ones.
+    """
+    more = (seed,) if seed else ()
+    return [named_seed(pair.pair_id, i, *more) for pair in pairs for i in range(len(pair.sources))]
 
 
 class Seeds:

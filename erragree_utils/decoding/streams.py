@@ -17,7 +17,7 @@ from ..models.inputs import aligned, length, options_of_each
 from ..models.mllm import Mllm
 from ..models.tokens import Picture, Stream, common_start
 from .contrasts import Contrast, add_noise
-from .processor import ContrastiveLogitsProcessor, Seeds, warpers
+from .processor import ContrastiveLogitsProcessor, SamplingLogitsProcessor, Seeds, warpers
 
 
 def generate_contrastive(
@@ -66,6 +66,30 @@ def generate_contrastive(
             contrast, inputs["input_ids"].shape[1], warp,
             None if draws is None else draws.to(mllm.device),
         )  # fmt: skip
+        return engine.write(inputs, len(batch), first, max_new_tokens, [processor])
+
+    rows, label = aligned(images, questions=questions), "answers" if progress else None
+    return engine.gather(rows, length(images), batch_size, answer, label)
+
+
+def generate_sampled(
+    mllm: Mllm,
+    images: Iterable[Picture],
+    questions: str | Sequence[str],
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    max_new_tokens: int = 16,
+    seed: int | Sequence[int] | None = 0,
+    batch_size: int = 32,
+    progress: bool = False,
+) -> list[str]:
+    """Answer questions by sampling; arguments as in `generate_contrastive`."""
+    warp, seeds, engine = warpers(True, temperature, top_p), Seeds(seed), mllm.engine
+
+    def answer(batch: list[tuple[Picture, str]], first: int) -> list[str]:
+        inputs = engine.inputs(batch, first)
+        draws = seeds.uniforms(first, len(batch), max_new_tokens).to(mllm.device)
+        processor = SamplingLogitsProcessor(inputs["input_ids"].shape[1], warp, draws)
         return engine.write(inputs, len(batch), first, max_new_tokens, [processor])
 
     rows, label = aligned(images, questions=questions), "answers" if progress else None

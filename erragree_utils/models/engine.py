@@ -137,9 +137,15 @@ class Engine(Prompts):
         return joint, torch.cat(masks)
 
     def answers(
-        self, streams: Sequence[Stream], rows: Sequence[Sequence[tuple[str, str]]], first: int
+        self,
+        streams: Sequence[Stream],
+        rows: Sequence[Sequence[tuple[str, str]]],
+        first: int,
+        end: bool = False,
     ) -> Iterator[Answer]:
         """The logits that predict the answer of each (question, answer) about each entry.
+
+        With `end`, also those that predict the end token behind it.
 
         Of each entry, the image and the tokens with which all its branches begin are read once.
         What differs is read in turns: in each, every entry continues with one of its different
@@ -153,7 +159,7 @@ class Engine(Prompts):
         """
         if not any(rows):
             return
-        branches = [self.branches(rows, stream.n_images, first) for stream in streams]
+        branches = [self.branches(rows, stream.n_images, first, end) for stream in streams]
         shared = [[shared_start(row) for row in of_stream] for of_stream in branches]
         cache, mask = self.prefill([
             replace(stream, rows=[

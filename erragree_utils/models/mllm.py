@@ -135,6 +135,7 @@ class Mllm:
         branches: Iterable[Sequence[tuple[str, str]]],
         batch_size: int = 32,
         progress: bool = False,
+        end: bool = False,
     ) -> list[list[LogLikelihood]]:
         """Log-likelihoods of answers to questions, several for each image, which is read once.
 
@@ -144,6 +145,8 @@ class Mllm:
             As in `generate`.
         branches : iterable of sequences of (question, answer)
             One sequence for each image.
+        end : bool
+            Count the end token as part of each answer.
 
         Raises
         ------
@@ -153,7 +156,7 @@ class Mllm:
 
         lists = (list(row) for row in branches)
         rows = aligned(images, branches=lists if length(branches) is None else list(lists))
-        return self._logprobs(rows, length(images), batch_size, progress)
+        return self._logprobs(rows, length(images), batch_size, progress, end)
 
     def option_logprobs(
         self,
@@ -185,13 +188,18 @@ class Mllm:
         return [np.array([x.mean if normalize else x.total for x in row]) for row in scores]
 
     def _logprobs(
-        self, rows: Iterable[tuple[Picture, Any]], total: int | None, batch_size: int, bar: bool
+        self,
+        rows: Iterable[tuple[Picture, Any]],
+        total: int | None,
+        batch_size: int,
+        bar: bool,
+        end: bool = False,
     ) -> list[list[LogLikelihood]]:
         def encode(batch: list[tuple[Picture, Any]], first: int) -> list[list[LogLikelihood]]:
             branches = [row for _, row in batch]
             out: list[list[Any]] = [[None] * len(row) for row in branches]
             streams = [self.engine.heads(batch, first)]
-            for i, k, (logits,), tokens in self.engine.answers(streams, branches, first):
+            for i, k, (logits,), tokens in self.engine.answers(streams, branches, first, end):
                 scores = logits.float().log_softmax(dim=-1).gather(1, tokens[:, None])
                 out[i][k] = LogLikelihood(finite(float(scores.sum()), first + i), len(tokens))
             return out

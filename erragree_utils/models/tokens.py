@@ -143,9 +143,17 @@ class Prompts:
             self.unknown.setdefault(question)
 
     def branches(
-        self, rows: Sequence[Sequence[tuple[str, str]]], n_images: Sequence[int], first: int
+        self,
+        rows: Sequence[Sequence[tuple[str, str]]],
+        n_images: Sequence[int],
+        first: int,
+        end: bool = False,
     ) -> list[list[Branch]]:
-        """Tokens of (question, answer)s for each entry; each different text is tokenized once."""
+        """Tokens of (question, answer)s for each entry; each different text is tokenized once.
+
+        `end` puts the end token behind each answer.
+        """
+        tail = (self.processor.tokenizer.eos_token_id,) if end else ()
         for index, row in enumerate(rows, first):
             for question, answer in row:
                 worded(question, f"the question of entry {index}", index)
@@ -172,7 +180,7 @@ class Prompts:
                 if start >= len(tokens):
                     raise EncodeError(f"entry {index}: the answer {answer!r} has no tokens", index)
                 cut = self.image_end(tokens) if n else 0
-                branches[-1].append(Branch(tuple(tokens[cut:]), start - cut))
+                branches[-1].append(Branch((*tokens[cut:], *tail), start - cut))
         return branches
 
     def inputs(self, batch: Sequence[tuple[Picture, str]], first: int) -> dict[str, torch.Tensor]:

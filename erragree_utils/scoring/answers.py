@@ -15,11 +15,11 @@ _ANSWERED = {
     "left": r"(?:(?:to|on) (?:the|its) )?left(?: side)?",
     "right": r"(?:(?:to|on) (?:the|its) )?right(?: side)?",
     "front": r"(?:in[ -])?front",
-    "behind": r"behind",
-    "under": r"under|underneath|beneath",
+    "behind": r"behind|back",
+    "under": r"under|underneath|beneath|bottom",
     "above": r"above",
     "below": r"below",
-    "on": r"on top|on",
+    "on": r"on top|on|top",
 }
 _IN_ANSWER = one_of(_ANSWERED)
 # What turns an answer around.

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from ..decoding import M3ID, VCD, Contrast, TextContrast
 from ..tabletop.questions import OF_TWO
-from .questions import RELATION_QUESTION, VQA_QUESTION
+from .questions import CHOICE_QUESTION, RELATION_QUESTION, VQA_QUESTION
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,22 @@ class Matching(Method):
 
 @dataclass(frozen=True)
 class VQAScore(Method):
-    """P(answer) to whether the image shows the caption. `options` as in `Matching`.
+    """How likely the answer is to whether the image shows the caption.
 
-    Blind, the image is left out: what the words alone give away. Both images of a pair then get the
-    same scores, so that one of them is right.
+    Parameters
+    ----------
+    options : {"pair", "set"}
+        As in `Matching`.
+    form : {"yes", "authors"}
+        P(answer), or as the paper's authors compute it: the exponential of the mean log-probability
+        of the answer's tokens and the end token, which rates "Yes" as the whole answer.
+    blind : bool
+        Leave the image out: what the words alone give away. Both images of a pair then get the
+        same scores, so that one of them is right.
     """
 
     options: Literal["pair", "set"] = "pair"
+    form: Literal["yes", "authors"] = "yes"
     question: str = VQA_QUESTION
     answer: str = "Yes"
     blind: bool = False
@@ -116,7 +125,14 @@ class Options(_Asking):
 class Answer(_Asking):
     """An answer in words, parsed strictly; fields as in `Options`.
 
-    With ``options="set"`` a template offers the relations of the whole set.
+    Parameters
+    ----------
+    options : {"pair", "set"}
+        Whether a template offers the pair's relations, or those of the whole set.
+    temperature : float
+        0 takes the likeliest token; above, tokens are drawn.
+    seed : int
+        Of the draws, and of VCD's noise.
     """
 
     question: str | None = None
@@ -124,6 +140,8 @@ class Answer(_Asking):
     contrast: Contrast | None = None
     max_new_tokens: int = 16
     blind: bool = False
+    temperature: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,11 +183,15 @@ METHODS: Mapping[str, Method] = {
     "matching-text-to-image": Matching(direction="text-to-image"),
     "vqascore": VQAScore(),
     "vqascore-all": VQAScore("set"),
+    "vqascore-authors": VQAScore(form="authors"),
     "options": Options(RELATION_QUESTION),
     "prompted": Answer(RELATION_QUESTION),
     "prompted-4way": Answer(RELATION_QUESTION, "set"),
+    "prompted-v1": Answer(CHOICE_QUESTION),
     "question-options": Options(),
     "greedy": Answer(),
+    # As MMVP's authors ask, who allowed 1024 tokens and let GPT-4 read the answers.
+    "sampled": Answer(temperature=0.2, max_new_tokens=64),
     "vcd": Answer(contrast=VCD()),
     "m3id": Answer(contrast=M3ID()),
     "text-contrast": Answer(contrast=TextContrast()),

@@ -259,9 +259,13 @@ def _vqascore(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, pr
         for row in captions.values()
     ]
     with _naming(_names(owners[place] for place in sorted(first.values()))):
-        answers = mllm.answer_logprobs(pictures, branches, batch_size=size, progress=progress)
+        whole = {"end": True} if method.form == "authors" else {}
+        answers = mllm.answer_logprobs(
+            pictures, branches, batch_size=size, progress=progress, **whole
+        )
+    kind = "mean" if whole else "total"
     of_image = {
-        key: dict(zip(row, np.exp(np.array([x.total for x in scores], np.float64)), strict=True))
+        key: dict(zip(row, np.exp([float(getattr(x, kind)) for x in scores]), strict=True))
         for (key, row), scores in zip(captions.items(), answers, strict=True)
     }
     scores = [
@@ -326,15 +330,20 @@ def _answer(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, prog
     how = {"max_new_tokens": method.max_new_tokens, "batch_size": size, "progress": progress}
     pictures = _pictures(pairs, method.blind)
     with _naming(_names(owners)):
-        if method.contrast is None:
+        if method.contrast is None and method.temperature == 0:
             answers = mllm.generate(pictures, questions, **how)
         else:
             from ..decoding.processor import pair_seeds
-            from ..decoding.streams import generate_contrastive
+            from ..decoding.streams import generate_contrastive, generate_sampled
 
-            answers = generate_contrastive(
-                mllm, pictures, questions, method.contrast, seed=pair_seeds(pairs), **how
-            )
+            how["seed"] = pair_seeds(pairs, method.seed)
+            if method.temperature > 0:
+                how["temperature"] = method.temperature
+            if method.contrast is None:
+                answers = generate_sampled(mllm, pictures, questions, **how)
+            else:
+                how["do_sample"] = method.temperature > 0
+                answers = generate_contrastive(mllm, pictures, questions, method.contrast, **how)
     scores = []
     for (pair, _), answer, offer in zip(owners, answers, offers, strict=True):
         if method.question is None:

@@ -23,6 +23,7 @@ from erragree_utils.decoding.streams import (
     combined_logprobs,
     contrastive_option_logprobs,
     generate_contrastive,
+    generate_sampled,
     option_streams,
 )
 from erragree_utils.models import EncodeError
@@ -286,6 +287,16 @@ class TestSampling:
 
         assert p_value(contrast) > 0.01
         assert p_value(TextContrast(0)) < 1e-6
+
+    def test_without_a_contrast_tokens_are_drawn_from_the_models_own_distribution(
+        self, tiny, entries
+    ):
+        """Which is that of a contrast of strength 0."""
+        settings = {"temperature": 2.0, "max_new_tokens": LENGTH, "seed": SEED}
+        found = generate_sampled(tiny, *entries, **settings)
+        contrast = generate_contrastive(tiny, *entries, TextContrast(0), do_sample=True, **settings)
+        assert found == contrast != tiny.generate(*entries, max_new_tokens=LENGTH)
+        assert found == generate_sampled(tiny, *entries, **settings, batch_size=2)
 
     def test_a_seed_repeats_and_none_does_not(self, tiny, entries):
         def draw(seed):

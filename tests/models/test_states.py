@@ -239,7 +239,9 @@ class TestMllm:
         images = pictures(2)
         states = mllm_states(mllm, images, QUESTION)
         inputs = mllm.processor(
-            images=images, text=[mllm.prompt(QUESTION)] * 2, return_tensors="pt"
+            images=[mllm.framed(image) for image in images],
+            text=[mllm.prompt(QUESTION)] * 2,
+            return_tensors="pt",
         )
         with torch.no_grad():
             out = mllm.model(**inputs, output_hidden_states=True)

@@ -10,7 +10,12 @@ from erragree_utils.scoring.captions import (
     Statement,
     parse_caption,
 )
-from erragree_utils.scoring.questions import RELATION_QUESTION, VQA_QUESTION, relation_question
+from erragree_utils.scoring.questions import (
+    CHOICE_QUESTION,
+    RELATION_QUESTION,
+    VQA_QUESTION,
+    relation_question,
+)
 from erragree_utils.tabletop import captions as tabletop_captions
 from erragree_utils.tabletop import questions as tabletop_questions
 
@@ -96,6 +101,15 @@ class TestQuestions:
         }
         assert len(questions) == 1
         assert questions.pop().endswith("Answer with left or right.")
+
+    @pytest.mark.parametrize(("options", "question"), [
+        (("right", "left"), "Is the mug to the left of or to the right of the chair?"),
+        (("on", "under"), "Is the mug at the bottom of the chair or at the top of the chair?"),
+        (("front", "behind"), "Is the mug in the back of the chair or in the front of the chair?"),
+    ])  # fmt: skip
+    def test_a_choice_is_worded_as_in_the_authors_code(self, options, question):
+        statement = Statement("mug", options[0], "chair")
+        assert relation_question(CHOICE_QUESTION, statement, options) == question
 
     def test_the_template_may_be_another_and_one_option_needs_no_or(self):
         statement = parse_caption(ON)

@@ -430,6 +430,26 @@ class TestVqascore:
                 chances = tiny.model(**inputs).logits[0, -1].softmax(-1)
             assert row["score"] == pytest.approx(chances[yes].item(), abs=1e-5)
 
+    def test_the_authors_form_rates_yes_with_the_end_token(self, tiny, noise):
+        """exp of the mean log-probability of both, by a plain pass over the whole answer."""
+        import torch
+
+        table = score(tiny, noise[:1], "vqascore-authors").set_index(
+            ["image_index", "option_index"]
+        )
+        words = tiny.processor.tokenizer
+        answer = [words.convert_tokens_to_ids("yes"), words.eos_token_id]
+        for (i, k), row in table.iterrows():
+            prompt = tiny.prompt(VQA_QUESTION.format(caption=noise[0].captions[k]))
+            inputs = tiny.processor(images=noise[0].images[i], text=prompt, return_tensors="pt")
+            ids = torch.cat([inputs.pop("input_ids"), torch.tensor([answer])], dim=1)
+            inputs["attention_mask"] = torch.ones_like(ids)
+            with torch.no_grad():
+                scores = tiny.model(input_ids=ids, **inputs).logits[0].log_softmax(-1)
+            expected = (scores[-3, answer[0]] + scores[-2, answer[1]]) / 2
+            assert row["score"] == pytest.approx(expected.exp().item(), abs=1e-5)
+        assert not np.allclose(table["score"], score(tiny, noise[:1], "vqascore")["score"])
+
 
 class TestRelationsInWords:
     def test_the_words_for_the_pairs_relations_are_scored(self):

@@ -43,7 +43,7 @@ class TestMethods:
     def test_all_fields_are_among_them(self):
         assert method_settings("prompted", "mllm") == {
             "name": "prompted", "question": METHODS["prompted"].question, "options": "pair",
-            "contrast": None, "max_new_tokens": 16, "blind": False,
+            "contrast": None, "max_new_tokens": 16, "blind": False, "temperature": 0.0, "seed": 0,
         }  # fmt: skip
         assert "figure show" in method_settings("vqascore", "mllm")["question"]
         assert "{which}" in method_settings("two-images", "mllm")["prompt"]
@@ -69,11 +69,11 @@ class TestModels:
     def test_what_decides_its_results_is_told(self):
         model = SimpleNamespace(
             name="m", revision="abc", dtype="torch.float16", quantization="4bit",
-            prompt=lambda question: f"USER: {question}",
+            square="pad", prompt=lambda question: f"USER: {question}",
         )  # fmt: skip
         assert model_settings(model, "mllm") == {
             "role": "mllm", "name": "m", "revision": "abc", "dtype": "float16",
-            "quantization": "4bit", "weights": None, "prompt": "USER: {question}",
+            "quantization": "4bit", "square": "pad", "weights": None, "prompt": "USER: {question}",
         }  # fmt: skip
 
     def test_weights_are_told_apart_by_their_numbers(self):
