@@ -23,8 +23,6 @@ MAP = {
         re.M,
     )
 }
-#: `study` needs `scale`, so `scale` may ask `study` for a GPU only while a function runs.
-LATE = ("scale", "study")
 
 
 class Import(NamedTuple):
@@ -110,10 +108,8 @@ class TestMap:
     def test_imports_point_to_rows_above(self):
         above: set[str] = set()
         for name, (used, types) in MAP.items():
-            late = {other for other in used if (name, other) == LATE}
-            assert (used | types) - late <= above, name
+            assert used | types <= above, name
             above.add(name)
-        assert {crossing.when for crossing in CROSSINGS if crossing.rooms == LATE} == {"call"}
 
     def test_nothing_depends_on_training(self):
         assert not [name for name, cells in MAP.items() if "training" in set.union(*cells)]
