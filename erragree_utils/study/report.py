@@ -39,8 +39,8 @@ def cells(results: Results, scale: str) -> pd.DataFrame:
         ``method``, ``precision``, ``key``, ``status`` (``"run"``, ``"partly run"``,
         ``"not run"``), ``n_sets`` and ``of_sets``, ``n_skipped``, ``n_unparsed`` (generated answers
         that name no one option; they count as wrong), ``n_ties`` of a relative preference; for each
-        kind of accuracy (individual, pair, set, relative) the columns that `metrics.summarize` has,
-        and ``paper_KIND`` (a share), ``paper_KIND_text`` (with the grade) and ``difference_KIND``
+        kind of accuracy (individual, pair, set, relative) the columns that `summarize` has, and
+        ``paper_KIND`` (a share), ``paper_KIND_text`` (with the grade) and ``difference_KIND``
         (ours minus the paper's: for complete results of the paper's own models and images alone).
         Prompts with two images add ``first_accuracy`` and ``second_accuracy``, of images by their
         place in the prompt, and ``place_bias``, the first less the second, with ``_low`` and
@@ -122,7 +122,7 @@ def _is_default(results: Results, key: str, scale: str) -> bool:
 
 
 def scores(results: Results, key: str) -> pd.DataFrame:
-    """The table of scores of a key, as `scoring.score` returned it."""
+    """The table of scores of a key, as `score` returned it."""
     settings, table = results.settings[key], results.table(key)
     for place, part in enumerate(("benchmark", "model", "method")):
         table.insert(place, part, settings[part]["name"])
@@ -130,7 +130,7 @@ def scores(results: Results, key: str) -> pd.DataFrame:
 
 
 def predictions(results: Results, key: str) -> pd.DataFrame:
-    """The decisions of a key, as `scoring.evaluate` returned them."""
+    """The decisions of a key, as `evaluate` returned them."""
     method = METHODS[results.settings[key]["method"]["name"]]
     return (prefer if method.decides == "pair" else predict)(scores(results, key))
 
@@ -229,8 +229,8 @@ def comparisons(results: Results, scale: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``table``, ``benchmark``, ``relation``, ``first``, ``second``, ``key_first``,
-        ``key_second``, and the columns of `metrics.compare` (second minus first, unit pair, on the
-        sets that both have), and ``chance``, that of both accuracies.
+        ``key_second``, and the columns of `compare` (second minus first, unit pair, on the sets
+        that both have), and ``chance``, that of both accuracies.
     """
     _check_scale(scale)
     rows = []
