@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -66,11 +66,11 @@ def score(
         encoded or asked about (it is named).
     """
     chosen, tables = named_methods(methods, **options), []
-    for bench_name, bench in _named(benchmarks).items():
+    for bench_name, bench in named(benchmarks).items():
         pairs = list(bench)
         if not pairs:
             raise ValueError("the benchmark has no pairs")
-        for model_name, model in _named(models).items():
+        for model_name, model in named(models).items():
             for names, group in _together(chosen, model):
                 size = max(1, batch_size // group[0].weight)
                 scored = _ways[type(group[0])](model, pairs, group, size)
@@ -91,15 +91,20 @@ def evaluate(models: Any, benchmarks: Any, methods: Any = "matching", **options:
         A row for each image (see `measures.decisions.predict`); by relative preference, for each
         pair (`measures.decisions.prefer`).
     """
-    fields = {k: v for k, v in options.items() if k != "batch_size"}
-    deciders = {method.decides for method in named_methods(methods, **fields).values()}
-    if len(deciders) > 1:
+    decide = decider(methods, **options)
+    return decide(score(models, benchmarks, methods, **options))
+
+
+def decider(methods: Any, **options: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """What turns scores of these methods into decisions: `predict` or `prefer`."""
+    fields = {key: value for key, value in options.items() if key != "batch_size"}
+    kinds = {method.decides for method in named_methods(methods, **fields).values()}
+    if len(kinds) > 1:
         raise ValueError("methods that decide about images and about pairs: evaluate each apart")
-    scores = score(models, benchmarks, methods, **options)
-    return prefer(scores) if deciders == {"pair"} else predict(scores)
+    return prefer if kinds == {"pair"} else predict
 
 
-def _named(things: Any) -> dict[str, Any]:
+def named(things: Any) -> dict[str, Any]:
     """By name: of a mapping, of things that have one, or of bare pairs, which have none."""
     if isinstance(things, Mapping):
         return dict(things)
