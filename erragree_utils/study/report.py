@@ -50,8 +50,8 @@ def cells(results: Results, scale: str) -> pd.DataFrame:
         drawn with several seeds), ``status`` (``"run"``, ``"partly run"``, ``"not run"``),
         ``n_draws``, ``n_sets`` and ``of_sets``, ``n_skipped``, ``n_unparsed`` (generated answers
         that name no one option; they count as wrong), ``n_ties`` of a relative preference; for each
-        kind of accuracy (individual, pair, set, relative) the columns that `metrics.summarize` has,
-        and ``paper_KIND`` (a share), ``paper_KIND_text`` (with the grade) and ``difference_KIND``
+        kind of accuracy (individual, pair, set, relative) the columns that `summarize` has, and
+        ``paper_KIND`` (a share), ``paper_KIND_text`` (with the grade) and ``difference_KIND``
         (ours minus the paper's: for complete results of the paper's own models and images alone).
         Over several draws, accuracies are means, and ``_lowest`` and ``_highest`` the extremes.
         Prompts with two images add ``first_accuracy`` and ``second_accuracy``, of images by their
@@ -216,8 +216,8 @@ def comparisons(results: Results, scale: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``table``, ``benchmark``, ``relation``, ``first``, ``second``, ``key_first``,
-        ``key_second``, and the columns of `metrics.compare` (second minus first, unit pair, on the
-        sets that both have), and ``chance``, that of both accuracies.
+        ``key_second``, and the columns of `compare` (second minus first, unit pair, on the sets
+        that both have), and ``chance``, that of both accuracies.
     """
     _check_scale(scale)
     rows = []

@@ -80,7 +80,7 @@ def clip_text(settings: Mapping[str, Any]) -> str:
 
 
 def scores(results: Results, key: str) -> pd.DataFrame:
-    """The table of scores of a key, as `scoring.score` returned it; of a sweep, of all settings."""
+    """The table of scores of a key, as `score` returned it; of a sweep, of all settings."""
     settings, table = results.settings[key], results.table(key)
     method = table.pop("setting") if "setting" in table else settings["method"]["name"]
     names = {"benchmark": settings["benchmark"]["name"], "model": settings["model"]["name"]}
@@ -90,7 +90,7 @@ def scores(results: Results, key: str) -> pd.DataFrame:
 
 
 def predictions(results: Results, key: str) -> pd.DataFrame:
-    """The decisions of a key, as `scoring.evaluate` returned them."""
+    """The decisions of a key, as `evaluate` returned them."""
     method = METHODS.get(results.settings[key]["method"]["name"])  # the sweep is none of them
     of_pairs = method is not None and method.decides == "pair"
     return (prefer if of_pairs else predict)(scores(results, key))

@@ -59,7 +59,7 @@ class Task:
 
     @property
     def methods(self) -> dict[str, Method]:
-        """What `scoring.score` is to score, by name: one method, or the settings of the sweep."""
+        """What `score` is to score, by name: one method, or the settings of the sweep."""
         if self.method == SWEEP:
             return swept()
         return {self.method: with_decoding(self.method, dict(self.decoding))}
