@@ -42,11 +42,11 @@ if "google.colab" in sys.modules:
 #
 # ## The question
 #
-# On CLIP-blind pairs LLaVA often gives both images the same answer: the one that its training made likely. A language model writes the next word by what it has seen *and* by what usually comes next. If the second outweighs the first, it should help to take some of it away.
+# On CLIP-blind pairs the mini LLaVA often gives both images the same answer: the one that its training made likely. A language model writes the next word by what it has seen *and* by what usually comes next. If the second outweighs the first, it should help to take some of it away.
 #
 # ```{admonition} Before you go on
 # :class: tip
-# The table shows how many of MMVP's pairs LLaVA-1.5-7B answers rightly, greedily and with M3ID (second-hand notes that quote {cite:t}`li2024erroneous`). Here every pattern has one answer that was right in 85% of the training. Will decoding that subtracts what the model says *without* the image repair most of the errors, some, or none?
+# The table shows how many of MMVP's pairs LLaVA-1.5-7B answers rightly, greedily and with M3ID (second-hand notes that quote {cite:t}`li2024erroneous`). At mini scale every pattern has one answer that was right in 85% of the training; for the published model nobody has counted. Will decoding that subtracts what the model says *without* the image repair most of the errors, some, or none?
 # ```
 
 # %%
@@ -75,7 +75,7 @@ import numpy as np
 import pandas as pd
 
 from erragree_utils import load_benchmark, load_mllm, plots, start, summarize
-from erragree_utils.decoding import M3ID, VCD, TextContrast
+from erragree_utils.decoding import TextContrast
 from erragree_utils.measures.accuracy import as_percent
 from erragree_utils.measures.comparison import as_points, choose_held_out, compare_each
 from erragree_utils.measures.intervals import bootstrap
@@ -135,35 +135,26 @@ start = int(repaired[0] % 2) if len(repaired) else 0
 DecodingExplorer(mllm, [pairs[k] for k in some], TextContrast(), start=start)
 
 # %% [markdown]
-# Mind the last panel. Pushed far enough, a word wins that neither stream thinks likely: its probability is small in both, and *relatively* larger with the image. VCD's cut-off is there to keep such words out; a plain contrast has none, and some of its answers name no option.
+# Mind the last panel. Pushed far enough, a word can win that neither stream thinks likely: its probability is small in both, and *relatively* larger with the image. VCD's cut-off is there to keep such words out; a plain contrast has none, and at mini scale some of its answers name no option.
 #
 # ## The best strength, without cheating
 #
 # Perhaps the defaults do not suit this model. So we sweep: each option's log-likelihood under the combined distribution, in closed form, for many strengths. Both streams are read once for all of them. (VCD without its cut-off here: it would rule options out.) For M3ID the threshold varies too.
 
 # %%
-from erragree_utils import score
-from erragree_utils.measures.decisions import predict
-from erragree_utils.scoring import Options
+import os
 
-strengths = (0, 0.25, 0.5, 1, 1.5, 2, 3, 5)
-families = {
-    "VCD": {f"{s:g}": VCD(alpha=s, beta=0) for s in strengths},
-    "text contrast": {f"{s:g}": TextContrast(s) for s in strengths},
-    "M3ID": {
-        f"{s:g}, threshold {a:g}": M3ID(threshold=a).with_strength(s)
-        for s in strengths
-        for a in (0.3, 0.6, 0.8, 0.9, 0.95, 1)
-    },
-}
-every = {
-    f"{family}: {name}": Options(contrast=contrast)
-    for family, contrasts in families.items()
-    for name, contrast in contrasts.items()
-}
-scores = score(mllm, pairs, every)
-scores[["family", "method"]] = scores["method"].str.split(": ", expand=True).to_numpy()
-swept = {name: predict(scores[scores["family"] == name]) for name in families}
+from erragree_utils import score
+from erragree_utils.study import stored_scores, sweep
+
+scores = None
+if scale.name == "paper":  # where a run has stored them
+    scores = stored_scores(os.environ.get("ERRAGREE_RESULTS") or "results", mllm, pairs, "sweep")
+if scores is None:
+    scores = score(mllm, pairs, sweep.swept())
+swept = sweep.by_family(scores)
+print("strengths:", *sweep.STRENGTHS)
+print("thresholds of M3ID:", *sweep.THRESHOLDS)
 
 # %% mystnb={"image": {"alt": "Pair accuracy against the strength of the correction with 95% bands, a curve for each of VCD, text contrast, and M3ID with a threshold of 0.9. All start from the same point at strength 0."}}
 end = ", threshold 0.9"
@@ -204,10 +195,9 @@ as_points(held_out)
 # Contrast with no image makes of a preference $m$ the preference $(1 + s)\,m - s\,m'$, where $m'$ is what the model prefers without an image, the same for both. Stretching by $1 + s$ changes no answer. So what such a contrast does is to take $\frac{s}{1+s}\,m'$ from the *bias*, and it helps as far as $m'$ tells the bias that the model has with an image.
 
 # %%
-from erragree_utils.measures.decisions import prefer, without_bias
+from erragree_utils.measures.decisions import predict, prefer, without_bias
 
-contrasted = scores[scores["family"] == "text contrast"]
-alone, pushed = (contrasted[contrasted["method"] == s] for s in ("0", "1"))
+alone, pushed = (scores[scores["method"] == f"text contrast: {s}"] for s in (0, 1))
 table = prefer(alone).set_index("pair_id")
 no_image = prefer(score(mllm, pairs, "question-options", blind=True))
 table["without an image"] = no_image.set_index("pair_id")["bias"]
@@ -320,7 +310,7 @@ findings.show(found_here)
 #
 # The paper finds a modest gain, six points on MMVP. For the mini model it is a few points at most: look whether the intervals above include zero. They are wide, though. Some reach seven points, so on this many pairs a gain like the paper's could not be ruled out either. The direction of the correction is right only as far as the second stream knows the bias. Here it hardly does: the mini LLaVA never saw a prompt without an image in its training, so what it says to one is not the habit that it has with one. Subtracted in full it adds more bias than it removes, and no multiple of it removes much. It moves pairs out of the wedge as well as into it.
 #
-# The split into signal and bias says what a better correction could gain. A bias that is fixed for each pattern, learned on other pairs, gives more than text contrast does. And the signal points the right way for nearly all pairs. So the images *did* move the answer; on many pairs not far enough. That is a first sign that the model saw the difference. [Chapter 7](07_two_images.ipynb) puts it to use.
+# The split into signal and bias says what a better correction could gain. In the mini model a bias that is fixed for each pattern, learned on other pairs, gives more than text contrast does. And its signal points the right way for nearly all pairs. So the images *did* move the answer; on many pairs not far enough. That is a first sign that the model saw the difference. [Chapter 7](07_two_images.ipynb) puts it to use.
 #
 # ## What could be wrong
 #
@@ -339,7 +329,7 @@ findings.show(found_here)
 # Nothing: the difference is zero. `evaluate(mllm, pairs, "greedy", blind=True)` and a contrast against no image would be such a case, and is refused.
 # ```
 #
-# **2.** M3ID's published threshold of 0.3 changes no answer here. For which questions could it?
+# **2.** M3ID's published threshold of 0.3 changes no answer at mini scale. For which questions could it?
 #
 # ```{admonition} Solution
 # :class: dropdown
@@ -367,6 +357,6 @@ findings.show(found_here)
 # - Contrastive decoding subtracts what the model says with less of the image; VCD, M3ID and a plain text contrast differ in the second stream and in when they apply.
 # - A strength is chosen on other pairs than it is tested on.
 # - What a model says about a pair splits into a signal and a bias. A contrast with no image corrects the bias, and helps as far as it knows it.
-# - On these pairs the signal is mostly there.
+# - On the mini pairs the signal is mostly there.
 #
 # **Sources**: {cite:t}`leng2024vcd`, {cite:t}`favero2024m3id`, {cite:t}`li2024erroneous`; full entries under [References](../book/references.md).

@@ -94,10 +94,13 @@ def _kept(
     files = {group.name: group.files for group in sets}
     done: dict[str, dict[str, Item]] = {name: {} for name in methods}
     for results in (read(folder), read(folder / CHAPTERS)):
-        for name, mine in settings.items():
-            stored = results.items.get(setting_key(mine), {})
-            # Results of a file that has been replaced since are not those of this one.
-            done[name] |= {k: x for k, x in stored.items() if files.get(k) == x.images}
+        for key, found in results.settings.items():
+            # Options say the same as the hash of the items, which decides.
+            found = found | {"benchmark": found["benchmark"] | {"options": {}}}
+            for name in (name for name, mine in settings.items() if mine == found):
+                # Results of a file that has been replaced since are not those of this one.
+                stored = results.items[key].items()
+                done[name] |= {k: x for k, x in stored if files.get(k) == x.images}
     todo = [
         part
         for part in parts(sets, batch_size)

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .. import __version__, bars
+from .. import bars
 from ..benchmarks import Benchmark, ImageError, load_benchmark
 from ..scoring.scores import score
 from .parts import Group, Part, groups, parts, told_once
-from .settings import bench_settings, method_settings, model_settings, provenance
+from .settings import job_settings, provenance
 from .store import Item, Writer, setting_key
 from .tasks import Task
 
@@ -133,12 +133,7 @@ class _Job:
     ):
         self.task, self.model, self.bench = task, model, bench
         self.batch_size = batch_size
-        self.settings = {
-            "package": __version__,
-            "benchmark": bench_settings(bench, options),
-            "model": model_settings(model, task.model.role),
-            "method": method_settings(task.method, task.model.role),
-        }
+        self.settings = job_settings(task, model, bench, options)
         self.key = setting_key(self.settings)
         self.about = {
             "asked": task.model.name,
@@ -160,7 +155,7 @@ class _Job:
         try:
             # The run has a bar of its own.
             with told_once(self._told), bars.hidden():
-                table = score(self.model, bench, self.task.method, batch_size=self.batch_size)
+                table = score(self.model, bench, self.task.methods, batch_size=self.batch_size)
         except ValueError as error:
             # Errors about one item have an index, those of models too (`models.EncodeError`).
             if not isinstance(error, ImageError) and getattr(error, "index", None) is None:
@@ -168,7 +163,10 @@ class _Job:
             raise ItemError(f"{self.task}: {error}") from error
         _check_numbers(table, self.task)
         each = (time.perf_counter() - start) / len(part.sets)
-        by_set = dict(list(table.drop(columns=list(_CONSTANT)).groupby("set_id", sort=False)))
+        if len(self.task.methods) > 1:  # of a sweep
+            table = table.rename(columns={"method": "setting"})
+        table = table.drop(columns=[name for name in _CONSTANT if name in table])
+        by_set = dict(list(table.groupby("set_id", sort=False)))
         return [
             Item(
                 group.name, group.place, _columns(by_set[group.name]), round(each, 4),
