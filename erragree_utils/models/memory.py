@@ -33,7 +33,7 @@ TEXT_TOKENS = 120  # system line, question and answers, about
 BITS4 = 0.5 + 4 / 64  # bytes a weight
 #: Rows that a device holds, where nothing is known of it.
 UNBOUNDED = sys.maxsize
-_FIXED = 0.6 * GIB  # an assumption
+FIXED = 0.6 * GIB  # an assumption
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "4bit": 2}  # all but the weights, at 4 bits
 
 
@@ -110,7 +110,7 @@ def memory_need(
         "weights": decoder + (size.total - size.decoder) * each,
         "cache": cache_bytes(config, each) * tokens * batch_size,
         "activations": max(reading, seeing) * batch_size * each + unpacked,
-        "fixed": _FIXED,
+        "fixed": FIXED,
     }
     return pd.Series(need | {"needed": sum(need.values())}, name=precision, dtype=float)
 

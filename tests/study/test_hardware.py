@@ -22,6 +22,23 @@ def test_reading_takes_operations_over_the_rate_and_writing_bytes_over_the_bandw
     assert writing == pytest.approx(weights / gpu.bandwidth / memory.BATCH)
 
 
+def test_one_h100_takes_what_was_measured_there():
+    config, gpu = costs.llava_15_7b(), hardware.GPUS[-1]
+    fast, slow = (
+        hardware.MEASURED_PASSES * hardware.seconds_per_image(config, gpu, share=share) / 60
+        for share in hardware.SHARES[::-1]
+    )
+    assert (fast, slow) == pytest.approx(hardware.MEASURED_MINUTES, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(20, 70, "1 min"), (200, 400, "3 to 7 min"), (3000, 5400, "0.8 to 1.5 h")],
+)
+def test_times_are_told_in_a_few_words(low, high, text):
+    assert hardware.span(low, high) == text
+
+
 @pytest.fixture(scope="module")
 def table():
     """Requirements of the whole study."""
@@ -58,7 +75,7 @@ class TestRequirements:
     def test_readable_numbers_are_short(self, table):
         texts = hardware.readable(table)
         assert texts.loc["T4", "precision"] == "4bit" and texts.loc["T4", "fits"] == "yes"
-        assert texts["the whole study"].str.fullmatch(r"[\d.]+ (h|min) to [\d.]+ (h|min)").all()
+        assert texts["the whole study"].str.fullmatch(r"[\d.]+ to [\d.]+ (h|min)").all()
 
 
 class TestStudyImages:
