@@ -192,7 +192,7 @@ nonlinear[columns].round(3)
 # %% [markdown]
 # At mini scale the answer is plain. **The patch tokens hold left and right; the final embedding has lost most of it.** A trace is left: comparing the two images of a pair, a probe does better than chance. For one image alone that trace nearly drowns in all else that varies: the accuracy stays below 65%.
 #
-# And the controls say something about the patch tokens. Pixels, and an encoder that has learnt nothing, do nearly as well, as long as the places are kept. Where a thing stands is trivially there at the bottom; nobody had to learn it. Nor was it training alone that emptied the final embedding: a probe of the untrained encoder's is right for less than 75% of images, too (though in A, as measured here, for more than one of the trained encoder's).
+# And the controls say something about the mini model's patch tokens. Pixels, and an encoder that has learnt nothing, do nearly as well, as long as the places are kept. Where a thing stands is trivially there at the bottom; nobody had to learn it. Nor was it training alone that emptied the final embedding: a probe of the untrained encoder's is right for less than 75% of images, too (though in A, as measured here, for more than one of the trained encoder's).
 #
 # ## Through the layers
 #
@@ -218,7 +218,7 @@ plots.stage_curves(stages, "Accuracy on unseen object pairs", chance=0.5)
 plt.show()
 
 # %% [markdown]
-# No layer of the patch tokens loses the side; the class token hardly takes it up in any. What becomes of the patch tokens further on, in LLaVA's projector and language model, is measured in [chapter 3](03_same_encoder_new_reader.ipynb) with the same probe.
+# At mini scale no layer of the patch tokens loses the side; the class token hardly takes it up in any. What becomes of the patch tokens further on, in LLaVA's projector and language model, is measured in [chapter 3](03_same_encoder_new_reader.ipynb) with the same probe.
 #
 # ## Enough examples?
 #
@@ -245,11 +245,11 @@ plt.xlabel("Training examples")
 plt.show()
 
 # %% [markdown]
-# With ever more examples the embedding's trace may be read better than here, so "lost" is a statement about as many examples as these. The gap to the patch tokens is the finding.
+# With ever more examples the embedding's trace may be read better than here, so "lost" is a statement about as many examples as these. At mini scale the gap to the patch tokens is the finding.
 #
 # ## Or is it the captions?
 #
-# The loss keeps in the embedding what helps to find an image's caption. The mini CLIP's captions seldom needed a side. So here is a second one, `mini-positions`, whose captions did: 30% of them state on which side of the picture a thing is, and nothing else (*a red mug on the left*). Architecture, pictures, loss and seed are the same. It was trained for a fifth of the time, so it finds objects less well, and captions are not the only difference.
+# The loss keeps in the embedding what helps to find an image's caption. The mini CLIP's captions seldom needed a side. So at mini scale there is a second one, `mini-positions`, whose captions did: 30% of them state on which side of the picture a thing is, and nothing else (*a red mug on the left*). Architecture, pictures, loss and seed are the same. It was trained for a fifth of the time, so it finds objects less well, and captions are not the only difference.
 
 # %%
 from IPython.display import display
@@ -270,11 +270,13 @@ if scale.name == "mini":
     kept, recovered = pd.concat(kept), pd.DataFrame(recovered).T
     display(kept[["accuracy", "accuracy_low", "accuracy_high", "shuffled"]].round(3))
     display(as_percent(recovered)[["individual accuracy", "pair accuracy"]])
+else:
+    print("At mini scale only: the published CLIP has no such sister.")
 
 # %% [markdown]
-# The cosine is as high as ever, and the final embedding now holds the side: in A for most single images, and in both benchmarks when the two images of a pair are compared. So nothing in the contrastive loss, nor in a vector of 128 numbers, forbids it. How much of this is owed to the captions, and how much to the shorter training, these two models can't tell.
+# In this second mini model the cosine is as high as ever, and the final embedding now holds the side: in A for most single images, and in both benchmarks when the two images of a pair are compared. So nothing in the contrastive loss, nor in a vector of 128 numbers, forbids it. How much of this is owed to the captions, and how much to the shorter training, these two models can't tell.
 #
-# And matching? In A it comes back in part. There the small object that is left of the furniture is left in the picture, too, so the plain captions have taught the very words that the test uses. In B the middle of the picture lies between the objects as well, but either may be the one that is named, and which word belongs to which object must be told apart. There matching of single images stays below 60% and pairs stay below guessing, although a probe that compares the two images tells most pairs apart: **in this model, on B, more of the side is in the embedding than matching shows**. That is what the paper's reading would look like.
+# And its matching? In A it comes back in part. There the small object that is left of the furniture is left in the picture, too, so the plain captions have taught the very words that the test uses. In B the middle of the picture lies between the objects as well, but either may be the one that is named, and which word belongs to which object must be told apart. There matching of single images stays below 60% and pairs stay below guessing, although a probe that compares the two images tells most pairs apart: **in this model, on B, more of the side is in the embedding than matching shows**. That is what the paper's reading would look like.
 #
 # ## The geometry
 #
@@ -287,7 +289,7 @@ measures = {k: agreement.agreement_table(p[:, 0], p[:, 1]) for k, p in pairs.ite
 pd.DataFrame({k: table.mean() for k, table in measures.items()}).T.round(4)
 
 # %% [markdown]
-# None of them is low: whichever way one measures, the two embeddings are nearly the same. A word on the last. An example with three numbers, in which two vectors of high cosine have unequal ranks (or equal ones), shows nothing, as the paper's reviewers objected: three numbers can be ordered in six ways, so that one random pair in six has a rank correlation of exactly 1.
+# At mini scale none of them is low: whichever way one measures, the two embeddings are nearly the same. A word on the last. An example with three numbers, in which two vectors of high cosine have unequal ranks (or equal ones), shows nothing, as the paper's reviewers objected: three numbers can be ordered in six ways, so that one random pair in six has a rank correlation of exactly 1.
 
 # %%
 triples = rng.normal(size=(2, 100_000, 3))
@@ -311,11 +313,11 @@ shares = {k: agreement.variance_shares(p[:, 0], p[:, 1]) for k, p in pairs.items
 pd.DataFrame(shares).T.map("{:.2%}".format)
 
 # %% [markdown]
-# Of all variance, about one hundredth lies within pairs, in any direction. ("Direction" is the share of everything that varies along the mean left-right difference, and most of that is not about sides.) In B, left and right are named from one object of two, so no single direction can hold them; there only the conditioned probe is a fair test.
+# At mini scale about one hundredth of all variance lies within pairs, in any direction. ("Direction" is the share of everything that varies along the mean left-right difference, and most of that is not about sides.) In B, left and right are named from one object of two, so no single direction can hold them; there only the conditioned probe is a fair test.
 #
 # ## Does the text answer?
 #
-# Suppose the trace were all one needs. Matching would still need the text to point the same way. For a pair with images $a, b$ and captions $s, t$ the two margins of matching add up to $(a-b)\cdot(s-t)$: the product of two lengths and the cosine of the angle between the **image difference** and the **text difference**. We measure it for all relations (of the others, 100 sets are enough), and, as controls, for pairs in which nothing moves and one object is given another colour, or is another thing.
+# Suppose the trace were all one needs. Matching would still need the text to point the same way. For a pair with images $a, b$ and captions $s, t$ the two margins of matching add up to $(a-b)\cdot(s-t)$: the product of two lengths and the cosine of the angle between the **image difference** and the **text difference**. We measure it for all relations (of the others, 100 sets are enough), and at mini scale, as controls, for pairs in which nothing moves and one object is given another colour, or is another thing.
 
 # %%
 from erragree_utils.measures.alignment import difference_angles, mean_difference
@@ -375,7 +377,7 @@ plt.show()
 # - **Left and right in A.** There is a common image direction, a weaker one. The mean text difference hardly follows it, if at all.
 # - **B.** No common direction of left and right images shows, nor should one where either object may be the one that is named; so the means say nothing about alignment there, and neither does the angle of 90°. For front and behind, 100 sets are too few: look at how wide the intervals are.
 #
-# And a number that is easily overlooked: *text_difference*. The two captions of a left/right pair are nearer to each other than its two images are. There is an erroneous agreement of **text** embeddings too.
+# And a number that is easily overlooked: *text_difference*. At mini scale the two captions of a left/right pair are nearer to each other than its two images are. There is an erroneous agreement of **text** embeddings too.
 
 # %% [markdown]
 # Look for yourself: with a running kernel, the slider turns a direction from the mean text difference (0°) to the part of the mean image difference that stands at a right angle to it (90°). The direction comes from one half of the groups of objects; the pairs of the other half are shown along it, each pair's mean at 0. At 0° you see what matching sees. In the static page, three angles stand side by side.
@@ -477,7 +479,7 @@ if mini:
 findings.show(found)
 
 # %% [markdown]
-# The CLIP whose captions state positions:
+# The CLIP whose captions state positions (at mini scale only):
 
 # %% tags=["finding", "hide-input"]
 found = []
@@ -500,7 +502,7 @@ if mini:
 findings.show(found) if found else None
 
 # %% [markdown]
-# Alignment and repair:
+# Alignment and repair (claims about the mini model only; at paper scale read the tables):
 
 # %% tags=["finding", "hide-input"]
 found = []
@@ -559,12 +561,12 @@ findings.show(found) if found else None
 # ## What could be wrong
 #
 # - **A probe that fails proves little.** Another reader, or many more examples, might succeed. We say how many examples and which readers, and draw the learning curve.
-# - **A probe that succeeds proves little, too.** The untrained encoder's patch tokens and the pixels do nearly as well: the probe finds what can be read, which need not be what the model uses {cite:p}`hewitt2019control`.
-# - **Parameters.** Patch tokens give the probe far more parameters than the embedding. With as many, shuffled labels are read no better than by chance, and the mean of the patch tokens, with as few as the embedding, is not read well either: places matter, not numbers.
+# - **A probe that succeeds proves little, too.** At mini scale the untrained encoder's patch tokens and the pixels do nearly as well: the probe finds what can be read, which need not be what the model uses {cite:p}`hewitt2019control`.
+# - **Parameters.** Patch tokens give the probe far more parameters than the embedding. At mini scale, with as many, shuffled labels are read no better than by chance, and the mean of the patch tokens, with as few as the embedding, is not read well either: places matter, not numbers.
 # - **The set mean uses both images.** It is a comparison with a chance of 50% and must not be set beside single-image numbers as if it were one.
 # - **One kind of repair.** Another objective, a nonlinear map, mapped texts scaled to length one again, or more pairs might do better, and might spare retrieval. The planted control shows that ours finds one direction of that length; what is spread over many, and weaker, it may miss.
 # - **Means.** A mean difference holds what all pairs share. A text could answer in a way that depends on the objects; only the angle within pairs would show that, and it says little where it is near 90°.
-# - **Two models, one seed each.** They differ in captions and in training length; each of the two, and width, may change how much the embedding keeps.
+# - **Two mini models, one seed each.** They differ in captions and in training length; each of the two, and width, may change how much the embedding keeps.
 #
 # ## Exercises
 #
@@ -597,8 +599,8 @@ findings.show(found) if found else None
 #
 # - A cosine of 0.99 is compatible with a side that is perfectly readable, and with one that is gone.
 # - In the mini CLIP the patch tokens keep left and right, and the final embedding keeps a trace.
-# - With captions that state positions (and a shorter training) the final embedding keeps much more, at as high a cosine; and on B, matching fails all the same: there the side is hidden, not lost.
-# - Texts answer to colours, to kinds and, in A, to on and under; for left and right in A the mean text difference hardly follows the mean image difference. An angle near 90° in single pairs proves little.
+# - With captions that state positions (and a shorter training) a mini CLIP's final embedding keeps much more, at as high a cosine; and on B, matching fails all the same: there the side is hidden, not lost.
+# - The mini CLIP's texts answer to colours, to kinds and, in A, to on and under; for left and right in A the mean text difference hardly follows the mean image difference. An angle near 90° in single pairs proves little.
 # - No linear repair along the curve brings matching back in the mini CLIP, whatever it costs in retrieval; where a side was planted, repairs do bring it back.
 #
 # **Sources**: {cite:t}`li2024erroneous`, {cite:t}`alain2017probes`, {cite:t}`hewitt2019control`; full entries under [References](../book/references.md).

@@ -48,7 +48,7 @@ if "google.colab" in sys.modules:
 #
 # {cite:t}`tong2024eyes` took a large collection of images and two encoders: CLIP, and DINOv2 {cite:p}`oquab2024dinov2`, which never saw a word. A {term}`CLIP-blind pair` is one that CLIP takes for nearly the same image, cosine above 0.95, and the vision-only encoder does not, cosine below 0.6. People then looked at the pairs, described the difference and wrote a question about it.
 #
-# Here the collection is rendered and the vision-only encoder is a small one that was trained on tabletop pictures without captions, by telling views of one picture from all others. Every candidate differs in exactly one respect, so its question is known. The candidates that pass both thresholds are `tabletop-mmvp`.
+# At mini scale the collection is rendered and the vision-only encoder is a small one that was trained on tabletop pictures without captions, by telling views of one picture from all others. Every candidate differs in exactly one respect, so its question is known. The candidates that pass both thresholds are `tabletop-mmvp`. At paper scale the pairs are MMVP's own, and the encoder is DINOv2.
 
 # %%
 import warnings
@@ -94,20 +94,29 @@ mined.head(8).round(3)
 # The search compares blocks of images with blocks of images and never holds all cosines at once; 100,000 images fit into 2 GB of memory. (At paper scale expect fewer: MMVP was mined with its authors' versions of both encoders, and its published list holds what people kept.)
 #
 # ## What they look like
+#
+# {cite:t}`tong2024eyes` sorted what such pairs differ in into nine visual patterns. Of MMVP's pairs the pattern was not published. So wherever this page speaks of patterns at paper scale, it takes the pairs of MMVP-VLM, by the same authors: 15 of each pattern, with a statement for each image and no question. At mini scale the same pairs have patterns and questions.
 
-# %% mystnb={"image": {"alt": "Nine pairs of rendered images, one for each visual pattern, each pair side by side with its two cosines above and its question and two answers below. Within a pair the images look alike but for one detail."}}
+# %%
 from erragree_utils.measures.agreement import cosine
 
-of_clip, of_vision = (
-    table[np.argsort(order)].reshape(len(pairs), 2, -1) for table in rows.values()
-)
+if scale.name == "mini":
+    patterned, embedded = pairs, [table[np.argsort(order)] for table in rows.values()]
+else:
+    patterned = load_benchmark(scale.mmvp_vlm)
+    every = [image for pair in patterned for image in pair.images]
+    embedded = [model.embed_images(every) for model in (clip, vision)]
+of_clip, of_vision = (table.reshape(len(patterned), 2, -1) for table in embedded)
 cosines = pd.DataFrame({
-    "relation": [pair.relation for pair in pairs],  # the pattern
+    "relation": [pair.relation for pair in patterned],  # the pattern
     "clip_cosine": cosine(of_clip[:, 0], of_clip[:, 1]),
     "vision_cosine": cosine(of_vision[:, 0], of_vision[:, 1]),
-}, index=[pair.pair_id for pair in pairs])  # fmt: skip
-firsts = pairs[:9]
-if scale.name == "mini":  # one of each pattern, drawn larger than the models see it
+}, index=[pair.pair_id for pair in patterned])  # fmt: skip
+cosines.groupby("relation", sort=False).mean().round(3)
+
+# %% mystnb={"image": {"alt": "Nine pairs of images, one for each visual pattern, each pair side by side with its two cosines above and its two answers below. Within a pair the images look alike but for one detail."}}
+firsts = [patterned.select(pattern)[0] for pattern in patterned.relations]
+if scale.name == "mini":  # the same, drawn larger than the models see them
     firsts = load_benchmark(scale.mmvp, n_pairs=1, size=224, supersample=3, **scale.draw)
 notes = [
     "{}: CLIP {:.3f}, vision-only {:.2f}".format(
@@ -121,7 +130,7 @@ plt.show()
 # %% [markdown]
 # ```{admonition} Before you go on
 # :class: tip
-# Per pattern: of which will LLaVA answer most pairs, and of which hardly any? And CLIP, which has to match each image with its answer as a statement? The table shows how many of MMVP's pairs the real models answer rightly, by second-hand notes that quote {cite:t}`li2024erroneous`.
+# Of which pattern will LLaVA get most pairs right, and of which hardly any? And CLIP, which has to match each image with its answer as a statement? The table shows how many of MMVP's pairs the real models answer rightly, by second-hand notes that quote {cite:t}`li2024erroneous`.
 # ```
 
 # %%
@@ -155,19 +164,28 @@ tables = {
 found = pd.concat(tables.values())
 as_percent(summarize(found, by="model")).drop(columns=["individual chance"])
 
-# %%
-by_pattern = summarize(found, by=["relation", "model"])
-shown = as_percent(by_pattern)["pair accuracy"].unstack("model")
-tied = tables["CLIP"]["score_own"] == tables["CLIP"]["score_other"]
-ties = tied.groupby(tables["CLIP"]["relation"]).mean()
-shown.loc[found["relation"].unique()].join((100 * ties).round().rename("CLIP: ties, %"))
+# %% [markdown]
+# And by pattern. At mini scale these are the same answers. At paper scale MMVP-VLM's pairs have no question to answer, so both readers choose between the two statements: CLIP by its matching, LLaVA by VQAScore.
 
-# %% mystnb={"image": {"alt": "Pair accuracy with 95% intervals for each of the nine visual patterns, one mark for CLIP's matching and one for LLaVA's greedy answers, beside the chance level of 25%."}}
+# %%
+sorted_out = tables
+if scale.name == "paper":
+    sorted_out = {
+        "CLIP": evaluate({"CLIP": clip}, patterned, "matching"),
+        "LLaVA": evaluate({"LLaVA": mllm}, patterned, "vqascore"),
+    }
+by_pattern = summarize(pd.concat(sorted_out.values()), by=["relation", "model"])
+shown = as_percent(by_pattern)["pair accuracy"].unstack("model")
+tied = sorted_out["CLIP"]["score_own"] == sorted_out["CLIP"]["score_other"]
+ties = tied.groupby(sorted_out["CLIP"]["relation"]).mean()
+shown.loc[list(patterned.relations)].join((100 * ties).round().rename("CLIP: ties, %"))
+
+# %% mystnb={"image": {"alt": "Pair accuracy with 95% intervals for each of the nine visual patterns, one mark for CLIP and one for LLaVA, beside the chance level of 25%."}}
 plots.grouped_dots(by_pattern, "pair_accuracy", "Pair accuracy", chance=0.25)
 plt.show()
 
 # %% [markdown]
-# Mind the ties. The mini CLIP's captions never spoke of states, parts or letters, so it has no words for many of these answers: both statements become the same tokens, score the same, and a tie is not correct. That is ignorance of words, not blindness, and no comparison with the real CLIP.
+# Mind the ties at mini scale. The mini CLIP's captions never spoke of states, parts or letters, so it has no words for many of these answers: both statements become the same tokens, score the same, and a tie is not correct. That is ignorance of words, not blindness, and no comparison with the real CLIP.
 #
 # ## What a failure looks like
 #
@@ -186,20 +204,22 @@ share = pd.Series({name: mask.mean() for name, mask in kinds.items()})
 (100 * share).round(1)
 
 # %% [markdown]
-# Nearly all failures are of the first kind. And which answer is it that both images get? At mini scale we know what the model was trained on: for every question type one answer was right in 85% of the cases, as “yes” and “2” are in real visual question answering {cite:p}`goyal2017making`. Image 0 of each pair has that common answer, image 1 the rare one.
+# At mini scale nearly all failures are of the first kind. And which answer is it that both images get? There we know what the model was trained on: for every question type one answer was right in 85% of the cases, as “yes” and “2” are in real visual question answering {cite:p}`goyal2017making`. Image 0 of each pair has that common answer, image 1 the rare one.
 
 # %%
-answers = ["image 0", "image 1"]
 if scale.name == "mini":
-    answers = ["common answer is right", "rare answer is right"]
-images = tables["LLaVA"].assign(image=lambda t: t["image_index"].map(dict(enumerate(answers))))
-overall = summarize(images, by="image")["individual_accuracy"]
-print((100 * overall).round(1).to_dict())
+    answers = {0: "common answer is right", 1: "rare answer is right"}
+    images = tables["LLaVA"].assign(image=lambda t: t["image_index"].map(answers))
+    overall = summarize(images, by="image")["individual_accuracy"]
+    print((100 * overall).round(1).to_dict())
+else:
+    print("At mini scale only: how common MMVP's answers were in training, nobody has counted.")
 
 # %% mystnb={"image": {"alt": "For each visual pattern two marks with 95% intervals: the share of right answers among images where the common answer is right, and among images where the rare one is. For most patterns the first is near 100% and the second far lower."}}
-by_image = summarize(images, by=["relation", "image"])
-plots.grouped_dots(by_image, "individual_accuracy", "Images answered rightly")
-plt.show()
+if scale.name == "mini":
+    by_image = summarize(images, by=["relation", "image"])
+    plots.grouped_dots(by_image, "individual_accuracy", "Images answered rightly")
+    plt.show()
 
 # %% [markdown]
 # This is why the questions are hard for the mini LLaVA, and we made it so, by an imbalance that real training data have as well: when the picture says little, the habit speaks. The failure here is in part a habit of answering, not of seeing. How large a part?
@@ -208,19 +228,20 @@ plt.show()
 #
 # Two questions in one. Between patterns: are those with higher cosines answered less often? And within a pattern: does its cosine tell whether a pair fails?
 #
-# Success is a coarse measure, so we also look at what lies beneath it: how far the two images move the answer apart, in log-likelihoods of the two options. This *signal* of a pair gets its definition in [chapter 6](06_contrastive_decoding.ipynb). Patterns differ in both, so within them we compare ranks. A weak relation needs many pairs: at mini scale we take a second draw of as many.
+# Success is a coarse measure, so we also look at what lies beneath it: how far the two images move the answer apart, in log-likelihoods of the two options. This *signal* of a pair gets its definition in [chapter 6](06_contrastive_decoding.ipynb). Patterns differ in both, so within them we compare ranks. A weak relation needs many pairs: at mini scale we take a second draw of as many. At paper scale the pairs are MMVP-VLM's, and the signal is that of P(Yes) for the two statements.
 
 # %%
 from erragree_utils import score
 from erragree_utils.measures.correlation import between_and_within
 from erragree_utils.measures.decisions import predict, prefer
 
-draws, alike = {"first": pairs}, [cosines["clip_cosine"]]
+draws, alike, method = {"first": patterned}, [cosines["clip_cosine"]], "vqascore"
 if scale.name == "mini":
+    method = "question-options"
     draws["second"] = load_benchmark(scale.mmvp, seed=16 if scale.seed % 2 else 15)
     embedded = clip.embed_images([image for pair in draws["second"] for image in pair.images])
     alike.append(cosine(embedded[::2], embedded[1::2]))
-scores, pair_of = score(mllm, draws, "question-options"), ["benchmark", "pair_id"]
+scores, pair_of = score(mllm, draws, method), ["benchmark", "pair_id"]
 each = prefer(scores).set_index(pair_of)[["relation", "signal"]]
 each["right"] = predict(scores).groupby(pair_of)["correct"].all().astype(float)
 each["cosine"] = np.concatenate(alike)
@@ -234,16 +255,17 @@ print(f"{len(each)} pairs; intervals by bootstrap over the pairs within each pat
 relations.round(2)
 
 # %% [markdown]
-# Between these nine patterns, higher cosines go along with failure, as erroneous agreement would have it: small differences are hard. (The interval is over pairs of *these* patterns. Nine are too few to say the same of patterns in general.) Within a pattern the cosine still tells a little of the *signal*: the more alike CLIP finds the two images, the less they move the answer apart. It is a weak relation, and of success the cosine tells, if anything, less. So beyond 0.95 the cosine is not empty. It follows how much of the difference is left, and says little about whether the reader gets by with it.
+# At mini scale, between these nine patterns, higher cosines go along with failure, as erroneous agreement would have it: small differences are hard. (The interval is over pairs of *these* patterns. Nine are too few to say the same of patterns in general.) Within a pattern the cosine still tells a little of the *signal*: the more alike the mini CLIP finds the two images, the less they move the answer apart. It is a weak relation, and of success the cosine tells, if anything, less. So there the cosine is not empty beyond 0.95. It follows how much of the difference is left, and says little about whether the reader gets by with it.
 #
 # ## Is the gap between the readers real?
 
 # %%
-subsets = {"all pairs": ties.index, "patterns without ties": ties.index[ties == 0]}
-gaps = {}
-for name, chosen in subsets.items():
-    if len(chosen):
-        gaps[name] = compare(*(t[t["relation"].isin(chosen)] for t in tables.values()))
+gaps = {"all pairs": compare(*tables.values())}
+told = ties.index[ties == 0]
+if len(told):
+    of_told = (table[table["relation"].isin(told)] for table in sorted_out.values())
+    whose = "" if scale.name == "mini" else " (MMVP-VLM)"
+    gaps[f"patterns without ties{whose}"] = compare(*of_told)
 gaps = pd.DataFrame(gaps).T
 as_points(gaps).rename(columns={"only plain": "only CLIP", "only this": "only LLaVA"})
 
@@ -321,44 +343,46 @@ findings.show(found_here)
 # %% [markdown]
 # ## What it means
 #
-# LLaVA does fail on CLIP-blind pairs, and unevenly: colour is nearly solved, orientation hardly at all, and the other patterns lie between. It reads the same encoder in all cases, and all pairs here have a cosine above 0.95. Of these nine patterns, those with higher cosines tend to be the harder ones. Within a pattern a higher cosine means a slightly weaker signal, and hardly tells which pairs fail.
+# LLaVA does fail on CLIP-blind pairs. The mini LLaVA fails unevenly: colour is nearly solved, orientation hardly at all, and the other patterns lie between. It reads the same encoder in all cases, and all rendered pairs have a cosine above 0.95. Of their nine patterns, those with higher cosines tend to be the harder ones. Within a pattern a higher cosine means a slightly weaker signal, and hardly tells which pairs fail.
 #
-# And the failures have a shape. Both images get the same answer, and it is the answer that was common in training. That is what not seeing looks like, and it is also what not trusting one's eyes looks like. Accuracy cannot tell the two apart. The next two chapters can: [chapter 6](06_contrastive_decoding.ipynb) turns the habit down, [chapter 7](07_two_images.ipynb) compares what the model says about the two images.
+# And at mini scale the failures have a shape. Both images get the same answer, and it is the answer that was common in training. That is what not seeing looks like, and it is also what not trusting one's eyes looks like. Accuracy cannot tell the two apart. The next two chapters can: [chapter 6](06_contrastive_decoding.ipynb) turns the habit down, [chapter 7](07_two_images.ipynb) compares what the model says about the two images.
 #
 # ## What could be wrong
 #
-# - **A built-in habit.** We chose the 85%. Real training data are imbalanced, too, but by how much for each of MMVP's questions nobody has counted. The mini world shows that an imbalance *can* produce this picture, not that it does in LLaVA-1.5.
+# - **A built-in habit.** We chose the mini model's 85%. Real training data are imbalanced, too, but by how much for each of MMVP's questions nobody has counted. The mini world shows that an imbalance *can* produce this picture, not that it does in LLaVA-1.5.
 # - **Rendered differences.** MMVP's pairs were found among photographs and differ in much besides the question. Ours differ in one respect alone, and are mined among candidates made for it.
-# - **Mining favours an encoder's taste.** Pairs that pass depend on both encoders, and the mini vision-only encoder was trained on near-duplicates of the same kinds, so that it would keep them apart. It is a filter here, not a competitor.
+# - **Mining favours an encoder's taste.** Pairs that pass depend on both encoders. The mini vision-only encoder was trained on near-duplicates of the same kinds, so that it would keep them apart. It is a filter here, not a competitor.
 # - **Words.** The mini CLIP lacks words for several patterns (the ties above). For the rest its matching can be compared with LLaVA's answers, with the reservations of chapter 3 about the two interfaces.
+# - **Statements are no questions.** At paper scale the tables by pattern are of other pairs, and of another protocol, than MMVP's answers. MMVP-VLM's own accuracy goes from text to image besides; the study of [Paper scale](10_paper_scale.ipynb) has it.
 # - **Questions differ between patterns**, in length, in words, in the number of kinds they are about. A pattern's accuracy is that of its questions.
 #
 # ## Exercises
 #
-# **1.** A model answers every question with its common answer. What are its individual and its pair accuracy?
+# **1.** A model answers every question with the answer that was common in its training. What are its individual and its pair accuracy on the mini pairs?
 #
 # ```{admonition} Solution
 # :class: dropdown
 # 50% and 0%: it is right for image 0 of each pair and for no image 1. A benchmark of single images with the imbalance of the training would have given it 85%.
 # ```
 #
-# **2.** Load candidates that were not mined (`load_benchmark("tabletop-mmvp", mined=False)`). Does LLaVA do better on them?
+# **2.** Load candidates that were not mined (`load_benchmark("tabletop-mmvp", mined=False)`). Does the mini LLaVA do better on them?
 #
 # ```{admonition} Solution
 # :class: dropdown
 #
 #     candidates = load_benchmark("tabletop-mmvp", mined=False)
-#     summarize(evaluate(mllm, candidates, "greedy"))
+#     summarize(evaluate(load_mllm("mini"), candidates, "greedy"))
 #
 # If CLIP's cosine decided what LLaVA can answer, it should do much better on them. Compare the intervals before you conclude.
 # ```
 #
-# **3.** Does the *vision-only* encoder's cosine tell who fails? Use `cosines` and `llava`.
+# **3.** Does the *vision-only* encoder's cosine tell who fails? Use `cosines` and `sorted_out`.
 #
 # ```{admonition} Solution
 # :class: dropdown
 #
-#     joined = cosines.assign(right=(llava[0] & llava[1]).astype(float))
+#     right = sorted_out["LLaVA"].groupby("pair_id")["correct"].all()
+#     joined = cosines.assign(right=right.astype(float))
 #     between_and_within(joined, "vision_cosine", "right", by="relation")
 #
 # Compare within patterns, too: between patterns, cosine and difficulty differ for many reasons at once.
@@ -367,7 +391,7 @@ findings.show(found_here)
 # ## In this chapter you learned
 #
 # - A CLIP-blind pair is mined with two encoders; MMVP asks a question about each.
-# - LLaVA fails on many of them, by giving both images one answer, the usual one.
+# - LLaVA fails on many of them; the mini LLaVA by giving both images one answer, the usual one.
 # - Accuracy alone cannot tell a model that does not see from one that does not say what it sees.
 #
 # **Sources**: {cite:t}`tong2024eyes`, {cite:t}`oquab2024dinov2`, {cite:t}`li2024erroneous`, {cite:t}`goyal2017making`; full entries under [References](../book/references.md).

@@ -42,11 +42,11 @@ if "google.colab" in sys.modules:
 #
 # ## The question
 #
-# On CLIP-blind pairs LLaVA often gives both images the same answer: the one that its training made likely. A language model writes the next word by what it has seen *and* by what usually comes next. If the second outweighs the first, it should help to take some of it away.
+# On CLIP-blind pairs the mini LLaVA often gives both images the same answer: the one that its training made likely. A language model writes the next word by what it has seen *and* by what usually comes next. If the second outweighs the first, it should help to take some of it away.
 #
 # ```{admonition} Before you go on
 # :class: tip
-# The table shows how many of MMVP's pairs LLaVA-1.5-7B answers rightly, greedily and with M3ID (second-hand notes that quote {cite:t}`li2024erroneous`). Here every pattern has one answer that was right in 85% of the training. Will decoding that subtracts what the model says *without* the image repair most of the errors, some, or none?
+# The table shows how many of MMVP's pairs LLaVA-1.5-7B answers rightly, greedily and with M3ID (second-hand notes that quote {cite:t}`li2024erroneous`). At mini scale every pattern has one answer that was right in 85% of the training; for the published model nobody has counted. Will decoding that subtracts what the model says *without* the image repair most of the errors, some, or none?
 # ```
 
 # %%
@@ -135,7 +135,7 @@ start = int(repaired[0] % 2) if len(repaired) else 0
 DecodingExplorer(mllm, [pairs[k] for k in some], TextContrast(), start=start)
 
 # %% [markdown]
-# Mind the last panel. Pushed far enough, a word wins that neither stream thinks likely: its probability is small in both, and *relatively* larger with the image. VCD's cut-off is there to keep such words out; a plain contrast has none, and some of its answers name no option.
+# Mind the last panel. Pushed far enough, a word can win that neither stream thinks likely: its probability is small in both, and *relatively* larger with the image. VCD's cut-off is there to keep such words out; a plain contrast has none, and at mini scale some of its answers name no option.
 #
 # ## The best strength, without cheating
 #
@@ -310,7 +310,7 @@ findings.show(found_here)
 #
 # The paper finds a modest gain, six points on MMVP. For the mini model it is a few points at most: look whether the intervals above include zero. They are wide, though. Some reach seven points, so on this many pairs a gain like the paper's could not be ruled out either. The direction of the correction is right only as far as the second stream knows the bias. Here it hardly does: the mini LLaVA never saw a prompt without an image in its training, so what it says to one is not the habit that it has with one. Subtracted in full it adds more bias than it removes, and no multiple of it removes much. It moves pairs out of the wedge as well as into it.
 #
-# The split into signal and bias says what a better correction could gain. A bias that is fixed for each pattern, learned on other pairs, gives more than text contrast does. And the signal points the right way for nearly all pairs. So the images *did* move the answer; on many pairs not far enough. That is a first sign that the model saw the difference. [Chapter 7](07_two_images.ipynb) puts it to use.
+# The split into signal and bias says what a better correction could gain. In the mini model a bias that is fixed for each pattern, learned on other pairs, gives more than text contrast does. And its signal points the right way for nearly all pairs. So the images *did* move the answer; on many pairs not far enough. That is a first sign that the model saw the difference. [Chapter 7](07_two_images.ipynb) puts it to use.
 #
 # ## What could be wrong
 #
@@ -329,7 +329,7 @@ findings.show(found_here)
 # Nothing: the difference is zero. `evaluate(mllm, pairs, "greedy", blind=True)` and a contrast against no image would be such a case, and is refused.
 # ```
 #
-# **2.** M3ID's published threshold of 0.3 changes no answer here. For which questions could it?
+# **2.** M3ID's published threshold of 0.3 changes no answer at mini scale. For which questions could it?
 #
 # ```{admonition} Solution
 # :class: dropdown
@@ -357,6 +357,6 @@ findings.show(found_here)
 # - Contrastive decoding subtracts what the model says with less of the image; VCD, M3ID and a plain text contrast differ in the second stream and in when they apply.
 # - A strength is chosen on other pairs than it is tested on.
 # - What a model says about a pair splits into a signal and a bias. A contrast with no image corrects the bias, and helps as far as it knows it.
-# - On these pairs the signal is mostly there.
+# - On the mini pairs the signal is mostly there.
 #
 # **Sources**: {cite:t}`leng2024vcd`, {cite:t}`favero2024m3id`, {cite:t}`li2024erroneous`; full entries under [References](../book/references.md).

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .intervals import RESAMPLES, percentiles
+from .intervals import RESAMPLES, percentiles, wilson
 from .logistic import one_standard_error
 from .predictions import refuse_duplicates, validate
 
@@ -31,8 +31,9 @@ def compare(pred_a: pd.DataFrame, pred_b: pd.DataFrame, seed: int = 0) -> pd.Ser
     -------
     pandas.Series
         ``n`` pairs, ``accuracy_a``, ``accuracy_b``, ``difference`` (b minus a) with ``_low`` and
-        ``_high`` (95%, percentiles), ``only_a`` and ``only_b`` (pairs right in one only),
-        ``p_value`` (two-sided exact McNemar test on those).
+        ``_high`` (95%, percentiles; where all pairs are alike in this, as far as Wilson's interval
+        of none in n), ``only_a`` and ``only_b`` (pairs right in one only), ``p_value`` (two-sided
+        exact McNemar test on those).
     """
     tables = [validate(pred) for pred in (pred_a, pred_b)]
     for table in tables:
@@ -47,8 +48,12 @@ def compare(pred_a: pd.DataFrame, pred_b: pd.DataFrame, seed: int = 0) -> pd.Ser
     gain = right_b.astype(int) - right_a.astype(int)
     n, only_a, only_b = len(gain), int((gain < 0).sum()), int((gain > 0).sum())
     share = np.array([only_a, only_b, n - only_a - only_b]) / n
-    draws = np.random.default_rng(seed).multinomial(n, share, size=RESAMPLES)
-    low, high = percentiles((draws[:, 1] - draws[:, 0]) / n)
+    if share.max() < 1:
+        draws = np.random.default_rng(seed).multinomial(n, share, size=RESAMPLES)
+        low, high = percentiles((draws[:, 1] - draws[:, 0]) / n)
+    else:  # every resample is alike
+        unseen = wilson(0, n)[1]
+        low, high = max(-1.0, gain.mean() - unseen), min(1.0, gain.mean() + unseen)
     either = only_a + only_b
     return pd.Series({
         "n": n,

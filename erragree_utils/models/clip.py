@@ -90,6 +90,14 @@ class Clip(Encoder):
         ModelError
             If the image tower is not a vision transformer with at least two blocks.
         """
+
+        def encode(batch: list[Image.Image], first: int) -> np.ndarray:
+            return self.patch_features(self.pixels(batch, first)).float().cpu().numpy()
+
+        return self.gather(listed(images, "images"), batch_size, encode, progress)
+
+    def patch_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """`patch_tokens` of the model's inputs (B, 3, H, W), on its device."""
         tower = self.model.visual
         if not isinstance(tower, VisionTransformer) or len(tower.transformer.resblocks) < 2:
             raise ModelError(
@@ -97,18 +105,14 @@ class Clip(Encoder):
                 f"{type(tower).__name__}, and a vision transformer of two blocks or more is "
                 "needed. Use 'mini' or one of open_clip's 'ViT-' models."
             )
-
-        def encode(batch: list[Image.Image], first: int) -> np.ndarray:
-            out = tower.forward_intermediates(
-                self.pixels(batch, first),
-                indices=[len(tower.transformer.resblocks) - 2],
-                stop_early=True,
-                intermediates_only=True,
-                output_fmt="NLC",
-            )
-            return out["image_intermediates"][0].float().cpu().numpy()
-
-        return self.gather(listed(images, "images"), batch_size, encode, progress)
+        out = tower.forward_intermediates(
+            pixels,
+            indices=[len(tower.transformer.resblocks) - 2],
+            stop_early=True,
+            intermediates_only=True,
+            output_fmt="NLC",
+        )
+        return out["image_intermediates"][0]
 
     def _tokens(self, texts: list[str], first: int) -> torch.Tensor:
         for index, text in enumerate(texts, first):

@@ -116,7 +116,7 @@ def question_pairs(
         part.supxlabel(textwrap.fill(pair.question, int(size * 26)), color=INK, fontsize=8.5)
         for ax, image, option in zip(part.subplots(1, 2), pair.images, pair.options, strict=True):
             _show(ax, image)
-            ax.set_xlabel(option, color=INK, fontsize=9.5)
+            ax.set_xlabel(textwrap.fill(option, int(size * 15)), color=INK, fontsize=9.5)
     return figure
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from erragree_utils.measures.accuracy import summarize
 from erragree_utils.measures.comparison import as_points, choose_held_out, compare, compare_each
+from erragree_utils.measures.intervals import wilson
 
 
 def table(outcomes, relation="left/right") -> pd.DataFrame:
@@ -49,6 +50,18 @@ def test_equal_methods_do_not_differ():
     assert (result["difference"], result["p_value"]) == (0, 1)
 
 
+def test_where_all_pairs_change_alike_the_interval_is_as_wide_as_wilsons_of_none():
+    unseen = wilson(0, 10)[1]
+    wrong, right = table([(0, 1)] * 10), table([(1, 1)] * 10)
+    for tables, ends in {
+        (0, 0): (-unseen, unseen),
+        (0, 1): (1 - unseen, 1),
+        (1, 0): (-1, unseen - 1),
+    }.items():
+        result = compare(*((wrong, right)[k] for k in tables))
+        assert (result["difference_low"], result["difference_high"]) == pytest.approx(ends)
+
+
 def test_compare_refuses_other_images():
     with pytest.raises(ValueError, match="0 only in the first, 2 only in the second"):
         compare(table([(1, 1)]), table([(1, 1), (1, 1)]))
@@ -62,7 +75,7 @@ def test_each_method_is_compared_with_the_plain_one():
     shown = as_points(rows)
     assert shown.loc["better", "difference"].startswith("+50.0 [")
     assert shown.loc["better", ["only plain", "only this"]].tolist() == [0, 2]
-    assert shown.loc["same", "difference"] == "+0.0 [+0.0, +0.0]"
+    assert shown.loc["same", "difference"].startswith("+0.0 [-")
     assert shown.loc["same", "p"] == "1"
 
 

@@ -151,6 +151,14 @@ class TestLayers:
             with pytest.raises(ModelError, match=rf"config\.json: {name} is "):
                 refuse_unsafe(tmp_path)
 
+    def test_a_word_of_the_vocabulary_is_no_setting(self, tmp_path):
+        words = json.dumps({"model": {"vocab": {"layer": 13148, "layers": 29277, "depth": 19488}}})
+        (tmp_path / "tokenizer.json").write_text(words)
+        refuse_unsafe(tmp_path)
+        (tmp_path / "config.json").write_text(words)
+        with pytest.raises(ModelError, match=r"config\.json: layer is 13148"):
+            refuse_unsafe(tmp_path)
+
     @pytest.mark.parametrize(
         ("load", "name", "part"),
         [
