@@ -69,8 +69,9 @@ def summarize_draws(tables: Sequence[pd.DataFrame], seed: int = 0) -> dict[str, 
     -------
     dict
         What a row of `summarize` has, where each accuracy is the mean over draws and its interval
-        is a bootstrap over pairs of each pair's mean; further ``_lowest`` and ``_highest``, the
-        least and the greatest accuracy of one draw, and ``n_draws``.
+        is a bootstrap over pairs of each pair's mean (Wilson's where all pairs are alike); further
+        ``_lowest`` and ``_highest``, the least and the greatest accuracy of one draw, and
+        ``n_draws``.
     """
     rows = pd.concat([summarize(table) for table in tables], ignore_index=True)
     pairs = [set(table["pair_id"]) for table in tables]
@@ -85,8 +86,11 @@ def summarize_draws(tables: Sequence[pd.DataFrame], seed: int = 0) -> dict[str, 
         name = f"{kind}_accuracy"
         if rows[name].isna().any() or len(of_pair) < 2:
             continue
-        found = bootstrap_mean(of_pair[column].to_numpy(), seed)
-        out |= {key.replace("mean", name): value for key, value in found.items()}
+        values = of_pair[column].to_numpy()
+        low, high = bootstrap_mean(values, seed)[["mean_low", "mean_high"]]
+        if len(set(values)) == 1:  # every resample is alike
+            low, high = wilson(float(values[0]), len(values))
+        out |= {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
         out |= {f"{name}_lowest": rows[name].min(), f"{name}_highest": rows[name].max()}
     return out
 

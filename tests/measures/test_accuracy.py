@@ -174,6 +174,11 @@ class TestDraws:
         few, many = (summarize_draws([draw] * n) for n in (2, 20))
         assert few == many | {"n_draws": 2}
 
+    def test_where_all_pairs_are_alike_the_interval_still_has_a_width(self):
+        found = summarize_draws([table([(1, 1)] * 30)] * 3)
+        assert found["pair_accuracy"] == 1
+        assert (found["pair_accuracy_low"], found["pair_accuracy_high"]) == wilson(1.0, 30)
+
     def test_draws_of_other_pairs_are_refused(self):
         with pytest.raises(ValueError, match="the draws are of different pairs"):
             summarize_draws([self.draw(0, 30), self.draw(1, 20)])
