@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +46,11 @@ class DataSet:
             self._fetch(root)
             # The client takes a folder that is there for whole, if it cannot reach the hub.
             if self._count(root) < self.n_files:
-                raise DownloadError(
-                    f"{self.needed(root, folder)}\nThe rest could not be fetched: check the "
-                    "network and run the same line again."
+                warnings.warn(
+                    f"{root} is incomplete: it has {self._count(root)} of {self.n_files} files. "
+                    "Either the hub cannot be reached (check the network and run the same line "
+                    f"again), or {self.repository} has changed",
+                    stacklevel=4,
                 )
         return root
 
