@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from .models import load_clip
     from .models.mllm import load_mllm
     from .models.vision import load_vision
-    from .scale import get_scale, start
+    from .scale import get_scale
     from .scoring.scores import evaluate, score
+    from .study.auto_scale import start
 
 try:
     __version__ = version("erragree-utils")
@@ -31,7 +32,7 @@ _HOMES = {
     "evaluate": "scoring.scores",
     "score": "scoring.scores",
     "get_scale": "scale",
-    "start": "scale",
+    "start": "study.auto_scale",
     "summarize": "measures.accuracy",
     "summarize_sets": "measures.accuracy",
 }

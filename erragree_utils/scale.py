@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -111,23 +110,3 @@ def get_scale(name: str | None = None) -> Scale:
             f"the environment variable {SEED_VARIABLE} is {seed!r}; give a whole number from 0 on"
         )
     return replace(scale, draw={"seed": int(seed)})
-
-
-def start(name: str = "auto") -> Scale:
-    """The scale of a chapter: its first line.
-
-    By default Colab gets the scale that suits its GPU, and any other machine the one of
-    `get_scale`. A scale named here counts everywhere; it is set in ``ERRAGREE_SCALE`` too.
-    """
-    if name == "auto" and "google.colab" not in sys.modules:
-        return get_scale()
-    if name not in ("auto", *SCALES):
-        raise ValueError(f"unknown scale {name!r}; choose one of auto, {', '.join(SCALES)}")
-    from .study.auto_scale import choose_scale, describe  # these need PyTorch
-
-    choice = choose_scale()
-    os.environ[VARIABLE] = chosen = choice.scale if name == "auto" else name
-    print(describe(choice, chosen))
-    other = next(scale for scale in SCALES if scale != chosen)
-    print(f'For the other scale, write scale = start("{other}") and run all cells again.')
-    return get_scale(chosen)

@@ -129,9 +129,9 @@ plots.show_readers(large[0], on_a)
 plt.show()
 
 # %% [markdown]
-# The captions stand in the same order below both images; the coloured bar is the image's own caption. And all left/right pairs:
+# The captions stand in the same order below both images; the coloured bar is the image's own caption. And all left/right pairs. The paper's numbers for LLaVA belong to two further protocols, so they stand beside rows of their own: its first version prompted for an answer (`prompted-v1`), its third took VQAScore with the end token (`vqascore-authors`).
 
-# %% mystnb={"image": {"alt": "Individual and pair accuracy for left/right pairs of benchmarks A and B with 95% intervals, one row for each reader, beside the chance level. Open diamonds show the paper's numbers for What'sUp."}}
+# %% mystnb={"image": {"alt": "Individual and pair accuracy for left/right pairs of benchmarks A and B with 95% intervals beside the chance level: a row for CLIP and one for LLaVA by VQAScore, and on A one for each of the two protocols by which the paper measured LLaVA. Open diamonds show the paper's numbers for What'sUp."}}
 left_right = summary.xs("left/right", level="relation").sort_index()
 from erragree_utils.paper import CLIP, LLAVA, published, published_table
 
@@ -141,12 +141,18 @@ reported = {
     for reader, model in {"CLIP": CLIP, "LLaVA": LLAVA}.items()
     for kind in ("individual", "pair")
 }
-paper = {"A, CLIP": {}, "A, LLaVA": {}}
+protocols = {f"LLaVA, {method}": method for method in ("vqascore-authors", "prompted-v1")}
+as_there = evaluate(mllm, {"A": benches["A"].select("left/right")}, protocols)
+rows = pd.concat([left_right, summarize(as_there, by=["benchmark", "method"])]).sort_index()
+paper = {f"A, {name}": {} for name in ("CLIP", *protocols)}
 for (reader, kind), number in reported.items():
-    paper[f"A, {reader}"][f"{kind}_accuracy"] = number.value
+    row = "CLIP" if reader == "CLIP" else f"LLaVA, {number.methods[0]}"
+    paper[f"A, {row}"][f"{kind}_accuracy"] = number.value
+by_score = published(reader=LLAVA, **on_sides | {"version": "v3"})
+paper[f"A, LLaVA, {by_score.methods[0]}"]["pair_accuracy"] = by_score.value
 pair_b = published(reader=CLIP, benchmark="whatsup-b", relation="left/right", kind="pair")
 paper["B, CLIP"] = {"pair_accuracy": pair_b.value}
-plots.accuracy_bars(left_right, paper=paper, paper_label="paper, on What'sUp")
+plots.accuracy_bars(rows, paper=paper, paper_label="paper, on What'sUp")
 plt.show()
 
 # %% [markdown]
@@ -372,7 +378,7 @@ both = {"relation": "left/right", "reader": (CLIP, LLAVA)}
 pd.concat([published_table(kind=kind, **both) for kind in kinds])
 
 # %% [markdown]
-# The first version of the paper used prompted answers, the later one VQAScore. The prompt of the first we have not found; ours is that of later work by the same authors. Nor is the VQAScore quite the same: the published code averages the log-probabilities of “Yes” and of the end token after it, ours takes “Yes” alone.
+# The first version of the paper used prompted answers, the later one VQAScore. The prompt of the first we have not found: `prompted-v1` words its question as the authors' later code does, `prompted` as a later work of theirs. And the published code of VQAScore averages the log-probabilities of “Yes” and of the end token after it, as `vqascore-authors` does; `vqascore` takes “Yes” alone.
 #
 # And the mini LLaVA is more even than the real one. It reads on/under and front/behind as well as left and right; LLaVA-1.5-7B, by VQAScore in the later version, is not (second-hand notes that quote {cite:t}`li2024erroneous`):
 
@@ -391,7 +397,6 @@ from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 
 claim, found = partial(finding, seed=scale.seed), []
-by_score = published(reader=LLAVA, **on_sides | {"version": "v3"})
 for name in benches:
     row, on_a = left_right.loc[(name, "LLaVA")], name == "A"
     found += [

@@ -75,7 +75,7 @@ import numpy as np
 import pandas as pd
 
 from erragree_utils import load_benchmark, load_mllm, plots, start, summarize
-from erragree_utils.decoding import M3ID, VCD, TextContrast
+from erragree_utils.decoding import TextContrast
 from erragree_utils.measures.accuracy import as_percent
 from erragree_utils.measures.comparison import as_points, choose_held_out, compare_each
 from erragree_utils.measures.intervals import bootstrap
@@ -142,28 +142,19 @@ DecodingExplorer(mllm, [pairs[k] for k in some], TextContrast(), start=start)
 # Perhaps the defaults do not suit this model. So we sweep: each option's log-likelihood under the combined distribution, in closed form, for many strengths. Both streams are read once for all of them. (VCD without its cut-off here: it would rule options out.) For M3ID the threshold varies too.
 
 # %%
-from erragree_utils import score
-from erragree_utils.measures.decisions import predict
-from erragree_utils.scoring import Options
+import os
 
-strengths = (0, 0.25, 0.5, 1, 1.5, 2, 3, 5)
-families = {
-    "VCD": {f"{s:g}": VCD(alpha=s, beta=0) for s in strengths},
-    "text contrast": {f"{s:g}": TextContrast(s) for s in strengths},
-    "M3ID": {
-        f"{s:g}, threshold {a:g}": M3ID(threshold=a).with_strength(s)
-        for s in strengths
-        for a in (0.3, 0.6, 0.8, 0.9, 0.95, 1)
-    },
-}
-every = {
-    f"{family}: {name}": Options(contrast=contrast)
-    for family, contrasts in families.items()
-    for name, contrast in contrasts.items()
-}
-scores = score(mllm, pairs, every)
-scores[["family", "method"]] = scores["method"].str.split(": ", expand=True).to_numpy()
-swept = {name: predict(scores[scores["family"] == name]) for name in families}
+from erragree_utils import score
+from erragree_utils.study import stored_scores, sweep
+
+scores = None
+if scale.name == "paper":  # where a run has stored them
+    scores = stored_scores(os.environ.get("ERRAGREE_RESULTS") or "results", mllm, pairs, "sweep")
+if scores is None:
+    scores = score(mllm, pairs, sweep.swept())
+swept = sweep.by_family(scores)
+print("strengths:", *sweep.STRENGTHS)
+print("thresholds of M3ID:", *sweep.THRESHOLDS)
 
 # %% mystnb={"image": {"alt": "Pair accuracy against the strength of the correction with 95% bands, a curve for each of VCD, text contrast, and M3ID with a threshold of 0.9. All start from the same point at strength 0."}}
 end = ", threshold 0.9"
@@ -204,10 +195,9 @@ as_points(held_out)
 # Contrast with no image makes of a preference $m$ the preference $(1 + s)\,m - s\,m'$, where $m'$ is what the model prefers without an image, the same for both. Stretching by $1 + s$ changes no answer. So what such a contrast does is to take $\frac{s}{1+s}\,m'$ from the *bias*, and it helps as far as $m'$ tells the bias that the model has with an image.
 
 # %%
-from erragree_utils.measures.decisions import prefer, without_bias
+from erragree_utils.measures.decisions import predict, prefer, without_bias
 
-contrasted = scores[scores["family"] == "text contrast"]
-alone, pushed = (contrasted[contrasted["method"] == s] for s in ("0", "1"))
+alone, pushed = (scores[scores["method"] == f"text contrast: {s}"] for s in (0, 1))
 table = prefer(alone).set_index("pair_id")
 no_image = prefer(score(mllm, pairs, "question-options", blind=True))
 table["without an image"] = no_image.set_index("pair_id")["bias"]

@@ -170,6 +170,8 @@ print(auto_scale.describe(auto_scale.choose_scale()))
 # | a first look: 20 sets of each benchmark | `... run --scale paper --out results --limit 20` |
 # | one table's worth | `... run --scale paper --out results --benchmark whatsup-a --method matching vqascore` |
 # | your own copy of the images | `... run ... --option whatsup-a.folder=/data/whatsup` |
+# | another setting of contrastive decoding | `... run ... --method m3id --decoding m3id.t0=0 m3id.threshold=1` |
+# | What'sUp A with two images exchanged that a report calls swapped | `... run ... --option whatsup-a.labels=swapped` |
 # | 4 bits although 16 would fit | `... run ... --quantization 4bit` |
 # | a larger LLaVA | `... run ... --model mllm=llava-hf/llava-1.5-13b-hf` |
 # | several GPUs, each with its share | `accelerate launch --multi_gpu -m erragree_utils run --scale paper --out results` |
@@ -271,7 +273,7 @@ print(f"{place}: results of {len(found.items)} settings")
 print(f"cells of the tables: {count.value_counts().to_dict()}")
 
 # %% [markdown]
-# Behind the paper's numbers stands where they come from: [P] the authors' or an official repository, [S] second-hand notes that quote the paper, [S?] such notes that leave some doubt about the number. Where a number is missing, we have not found it. MMVP's own figure for LLaVA is for answers that were sampled and graded by GPT-4; ours are greedy and strictly parsed.
+# Behind the paper's numbers stands where they come from: [P] the authors' or an official repository, [S] second-hand notes that quote the paper, [S?] such notes that leave some doubt about the number. Where a number is missing, we have not found it. A number stands beside the protocol that it belongs to: those of the first version beside *prompted-v1*, those of the third beside *vqascore-authors*, and CLIP's for MMVP beside rows for which it read the authors' statements. MMVP's own figure for LLaVA is for answers that were sampled and graded by GPT-4; ours beside it (*sampled*) are drawn with five seeds, and strictly parsed.
 
 # %%
 from IPython.display import Markdown, display
@@ -296,6 +298,22 @@ if found.items:
     display(report.provenance(found)[columns])
 else:
     print("not run: no pictures, no comparisons")
+
+# %% [markdown]
+# Not everything that is published can be produced here. What cannot, and why, with the numbers that stand beside none of ours:
+
+# %%
+from erragree_utils.study.sections import disagreements_text, not_here_text
+
+_, listed = not_here_text()
+display(Markdown(listed))
+
+# %% [markdown]
+# And where ours and the paper's disagree, which is no reason to leave either out:
+
+# %%
+differing = disagreements_text(cells, "paper")
+display(Markdown("\n\n".join(differing[1:]) or "Nothing was run, so nothing can disagree."))
 
 # %% [markdown]
 # One thing on this page could have come out otherwise, since a run and a chapter put images and captions together in different batches, and this run was cut in between:

@@ -31,7 +31,7 @@ NAMED = {
     "01_cosine_agreement": (CLIP, "whatsup-a", "whatsup-b"),
     "02_clip_matching": (CLIP,),
     "03_same_encoder_new_reader": (CLIP, LLAVA, "576 patch tokens"),
-    "05_clip_blind_pairs": ("tsb0601/MMVP", *benchmarks.TYPES),
+    "05_clip_blind_pairs": ("tsb0601/MMVP", "for CLIP the authors' statements", *benchmarks.TYPES),
     "06_contrastive_decoding": (LLAVA, "<Benchmark mmvp: "),
 }
 MINI_ONLY = "At mini scale only"

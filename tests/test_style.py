@@ -1,11 +1,16 @@
-"""Lint, notebook pairs, badges, and the one setting for the repository's address."""
+"""Lint, notebook pairs, badges, the repository's address, and names that texts mention."""
 
 from __future__ import annotations
 
+import ast
+import importlib
+import io
+import pkgutil
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import jupytext
@@ -14,6 +19,8 @@ import pytest
 import set_address
 import sync_notebooks
 import yaml
+
+import erragree_utils
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -130,3 +137,71 @@ def test_every_file_that_the_readme_points_to_is_there():
     links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / "README.md").read_text("utf-8"))
     local = [link for link in links if not link.startswith("https://")]
     assert local and not [link for link in local if not (ROOT / link).exists()]
+
+
+# --- names that texts mention --------------------------------------------------------------------
+
+FOLDERS = ("erragree_utils", "notebooks", "speed", "tests", "tools")
+SCRIPTS = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+PAGES = [ROOT / "README.md", *ROOT.glob("book/*.md"), *ROOT.glob("erragree_utils/**/*.md")]
+FOREIGN = {"head", "numpy.memmap", "open_clip"}  # a command and two libraries
+
+
+def words_and_texts(path: Path) -> tuple[set[str], list[str]]:
+    """The words of a script's code, and what its comments and docstrings say."""
+    source = path.read_text("utf-8")
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    texts = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if documented and (text := ast.get_docstring(node)):
+            texts.append(text)
+            node.body.pop(0)
+    return {path.stem, *re.findall(r"\w+", ast.unparse(tree))}, texts
+
+
+@pytest.fixture(scope="module")
+def owners() -> dict[str, list]:
+    """The package's modules and classes, by each of their names in lower case."""
+    found: dict[str, list] = {"erragree_utils": [erragree_utils]}
+    for info in pkgutil.walk_packages(erragree_utils.__path__, "erragree_utils."):
+        if not info.name.endswith("__main__"):
+            module = importlib.import_module(info.name)
+            classes = [thing for thing in vars(module).values() if isinstance(thing, type)]
+            for thing in (module, *classes):
+                found.setdefault(thing.__name__.rpartition(".")[2].lower(), []).append(thing)
+    return found
+
+
+def has(owner: object, path: list[str]) -> bool:
+    """Whether an attribute can be reached; fields of dataclasses and annotations count."""
+    if not path or path[0] in getattr(owner, "__dataclass_fields__", {}):
+        return True
+    return hasattr(owner, path[0]) and has(getattr(owner, path[0]), path[1:])
+
+
+def test_every_name_that_a_text_mentions_is_there(owners):
+    """Names in backticks, alone or after their module or class, and full names anywhere."""
+    scripts = {path: words_and_texts(path) for path in SCRIPTS}
+    pages = {path: (set(), [path.read_text("utf-8")]) for path in PAGES}
+    files = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.*")}
+    known = FOREIGN.union(files, *(words for words, _ in scripts.values()))
+    gone = []
+    for path, (words, texts) in (scripts | pages).items():
+        for text in texts:
+            names = re.findall(r"(?<![`}])`([A-Za-z_]\w*(?:\.\w+)*)(?:\(\))?`", text)
+            for name in [*names, *re.findall(r"\berragree_utils(?:\.[a-z_]\w*)+", text)]:
+                head, *rest = name.split(".")
+                ours = owners.get(head.lower(), ())
+                here = not ours and rest and head in (words or known)  # a variable, a library
+                if name not in known and not here and not any(has(owner, rest) for owner in ours):
+                    gone.append(f"{path.relative_to(ROOT)}: {name}")
+    assert not gone
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_script_that_a_page_points_to_is_there(page):
+    named = set(re.findall(r"[\w/]+\.py\b", page.read_text("utf-8"))) - {"notebooks/NN_name.py"}
+    folders = {ROOT, *(path.parent for path in SCRIPTS if path.parts[-2] != "notebooks")}
+    assert not [name for name in named if not any((folder / name).exists() for folder in folders)]

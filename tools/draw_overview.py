@@ -16,8 +16,8 @@ import pandas as pd
 
 from erragree_utils import evaluate, load_benchmark, load_clip, summarize
 from erragree_utils.plots.style import BLUE, GREEN, INK
-from erragree_utils.scoring import runner
 from erragree_utils.scoring.embeddings import pair_cosines
+from erragree_utils.scoring.retrieval import evaluate_retrieval
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "book" / "_static" / "overview.png"
@@ -29,7 +29,7 @@ def measure() -> tuple[float, pd.DataFrame]:
     clip, bench = load_clip("mini"), load_benchmark(BENCH)
     cosines = pair_cosines(clip, bench).query("relation == 'left/right'")["cosine"]
     matching = summarize(evaluate(clip, bench), by="relation").loc["left/right"]
-    finding = summarize(runner.evaluate_retrieval(clip, bench)).loc["all"]
+    finding = summarize(evaluate_retrieval(clip, bench)).loc["all"]
     rows = {
         "which objects?\n(1 caption of 100)": (finding, "individual"),
         "left or right?\neach image": (matching, "individual"),

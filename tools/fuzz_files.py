@@ -45,7 +45,9 @@ def write_lists(folder: Path) -> dict[str, Path]:
         for i in range(1, 9)
     ]
     _csv(folder / "mmvp" / "Questions.csv", rows)
-    rows = [["Question ID", "Type", "Statement"]]
+    rows = [["Question ID", "Type", "Statement"], *([i, "Any", f"thing {i}"] for i in range(1, 9))]
+    _csv(folder / "mmvp" / "Questions-clip.csv", rows)
+    rows = rows[:1]
     for i in range(1, 9):
         _picture(folder / "mmvp-vlm" / "MLLM_VLM Images" / "Color" / f"{i}.jpg")
         rows.append([i, "Color", f"a picture of {i}"])

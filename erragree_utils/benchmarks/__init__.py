@@ -41,12 +41,12 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
     ----------
     **options
         Passed to the loader. ``tabletop-*``: ``seed``, ``n_sets``, ``size`` (see
-        `tabletop.load_tabletop`). ``whatsup-*``: ``folder``, ``download``, ``skip_incomplete``
-        (see `whatsup.load_whatsup`). ``coco-spatial`` and ``gqa-spatial``: the same and
-        ``objects`` (see `spatial.load_spatial`). ``mmvp``: the same and ``labels``, ``repository``
-        (see `mmvp.load_mmvp`); ``mmvp-vlm``: the same and ``prefix`` (see `mmvp.load_mmvp_vlm`).
-        ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep`` (see
-        `tabletop_mmvp.load_tabletop_mmvp`).
+        `tabletop.load_tabletop`). All published ones: ``folder``, ``download``,
+        ``skip_incomplete``; further ``whatsup-*``: ``labels`` (see `whatsup.load_whatsup`);
+        ``coco-spatial`` and ``gqa-spatial``: ``objects`` (see `spatial.load_spatial`); ``mmvp``:
+        ``labels``, ``repository``, ``statements`` (see `mmvp.load_mmvp`); ``mmvp-vlm``: ``prefix``
+        (see `mmvp.load_mmvp_vlm`). ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep``
+        (see `tabletop_mmvp.load_tabletop_mmvp`).
 
     Raises
     ------

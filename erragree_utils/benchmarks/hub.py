@@ -34,17 +34,20 @@ class DataSet:
 
     def folder(self, folder: str | Path | None, download: bool) -> Path:
         """The folder with the files: a local copy, or the cache, completed if need be."""
+        root = self.place(folder)
         if folder is not None:
-            root = Path(folder).expanduser()
             if not root.is_dir():
                 raise BenchmarkError(self.needed(root, folder))
             return root
-        root = cache_folder() / self.cache
         if sum(1 for pattern in self.patterns for _ in root.glob(pattern)) < self.n_files:
             if not download:
                 raise BenchmarkError(self.needed(root, folder))
             self._fetch(root)
         return root
+
+    def place(self, folder: str | Path | None) -> Path:
+        """Where the files are to be, whether they are or not."""
+        return cache_folder() / self.cache if folder is None else Path(folder).expanduser()
 
     def needed(self, root: Path, folder: str | Path | None) -> str:
         """What `root` lacks and how it gets there; `folder` is None for the cache."""

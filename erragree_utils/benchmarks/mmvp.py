@@ -17,8 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from .base import Benchmark, BenchmarkError, QuestionPair, plain
+from .download import DownloadError
 from .hub import DataSet
 from .mmvp_rows import CSV, QUESTION_COLUMNS, STATEMENT_COLUMNS, Row, read_csv, read_parquet
+from .mmvp_statements import PREFIX, by_hand, read_statements, with_statements
 from .published import report_incomplete, warn_of_count, warn_of_orientation
 
 PAGE = "https://github.com/tsb0601/MMVP"
@@ -44,8 +46,7 @@ VLM = DataSet(
     f"{CSV} beside {VLM_IMAGES}/TYPE/1.jpg and on", PAGE,
 )  # fmt: skip
 LABELS = ("corrected", "original")
-#: What CLIP reads before a statement of MMVP-VLM (the publisher's ``scripts/evaluate_vlm.py``).
-PREFIX = "a photo of "
+STATEMENTS = ("authors", "none")
 #: `pattern` of MMVP's pairs: which pattern each shows was not published.
 NOT_ANNOTATED = "not annotated"
 #: Pairs published with their answers the wrong way round (issues 14 and 30 of `PAGE`), by their
@@ -61,6 +62,7 @@ def load_mmvp(
     skip_incomplete: bool = False,
     labels: str = "corrected",
     repository: str = "MMVP/MMVP",
+    statements: str = "authors",
 ) -> Benchmark:
     """MMVP as question pairs, from either of its published layouts.
 
@@ -82,8 +84,15 @@ def load_mmvp(
         read, these pairs get the answers asked for; `Benchmark.source` says which.
     repository : {"MMVP/MMVP", "lmms-lab-eval/MMVP"}
         What to fetch.
+    statements : {"authors", "none"}
+        What CLIP reads: a statement for each image, from ``Questions-clip.csv`` of the paper's
+        authors, which is fetched too, or lies in `folder` beside ``Questions.csv``. Where it is not
+        to be had, a warning says so, and CLIP reads what it does with ``"none"``: the question with
+        the answer. `Benchmark.source` says which. Statements go with the answers that `labels`
+        asks for.
     """
     for option, value, choices in (
+        ("statements", statements, STATEMENTS),
         ("labels", labels, LABELS),
         ("repository", repository, DATA_SETS),
     ):
@@ -92,7 +101,12 @@ def load_mmvp(
                 f"{option} is {value!r}; choose one of {', '.join(map(repr, choices))}"
             )
     data = DATA_SETS[repository]
-    root = data.folder(folder, download)
+    try:
+        root = data.folder(folder, download)
+    except (BenchmarkError, DownloadError) as error:
+        if statements == "authors":
+            error.args = (f"{error}\n{by_hand(data.place(folder))}",)
+        raise
     where, images = root / CSV, root
     if where.is_file():
         images = next((root / name for name in IMAGES if (root / name).is_dir()), root / IMAGES[0])
@@ -112,12 +126,18 @@ def load_mmvp(
         warn_of_count(name, len(rows), 300, where)
     pairs = _pairs(rows, _question_pair, where, images, skip_incomplete)
     pairs = tuple(_relabelled(pair, labels, where) for pair in pairs)
+    found = None
+    if statements == "authors":
+        found = read_statements(name, root, fetch=folder is None and download)
+    if found is not None:
+        pairs = tuple(with_statements(p, found, _is_erratum(p), root) for p in pairs)
+    text = "question with answer" if found is None else "the authors' statements"
     warn_of_orientation(name, pairs)
     return Benchmark(
         name,
         pairs,
         "MMVP: pairs of images that CLIP takes for nearly the same, with questions",
-        f"{PAGE}, read from {root}, {labels} labels",
+        f"{PAGE}, read from {root}, {labels} labels, for CLIP {text}",
     )
 
 
@@ -257,12 +277,20 @@ def _statement_pair(first: Row, second: Row, prefix: str) -> QuestionPair:
     )
 
 
+def _erratum(pair: QuestionPair) -> str | None:
+    return ERRATA.get(int(pair.pair_id.partition("-")[0]))
+
+
+def _is_erratum(pair: QuestionPair) -> bool:
+    word = _erratum(pair)
+    return word is not None and word in pair.question.casefold()
+
+
 def _relabelled(pair: QuestionPair, labels: str, where: Path) -> QuestionPair:
     """The pair with the answers asked for, if it is one of those published the wrong way round."""
-    word = ERRATA.get(int(pair.pair_id.partition("-")[0]))
-    if word is None:
+    if _erratum(pair) is None:
         return pair
-    if word not in pair.question.casefold():
+    if not _is_erratum(pair):
         warnings.warn(
             f"{where}: the question of {pair.pair_id} is not MMVP's, so its answers are taken as "
             f"they stand, whatever {labels!r} labels are",

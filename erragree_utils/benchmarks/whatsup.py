@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -40,6 +40,9 @@ _RELATION = re.compile(
     "|".join(rf"(?P<{name}>\b(?:{words})\b)" for name, (_, words) in _WORDS.items()),
     re.IGNORECASE,
 )
+LABELS = ("published", "swapped")
+#: The set of A whose left and right image a public report calls swapped; we have not seen them.
+SWAPPED = ("pillow", "chair")
 _ITEM = '{"image_path": ".../mug_left_of_chair.jpeg", "caption_options": [four captions]}'
 
 
@@ -100,6 +103,7 @@ def load_whatsup(
     folder: str | Path | None = None,
     download: bool = True,
     skip_incomplete: bool = False,
+    labels: str = "published",
 ) -> Benchmark:
     """What'sUp A or B as image pairs; the two pairs of a set share its `set_id`.
 
@@ -118,7 +122,14 @@ def load_whatsup(
     skip_incomplete : bool
         Leave out sets that lack an image or an entry, with a warning, instead of raising. A set
         goes as a whole, so that pair, set and four-way numbers are about the same images.
+    labels : {"published", "swapped"}
+        Of A: ``"swapped"`` exchanges the images ``pillow_left_of_chair`` and
+        ``pillow_right_of_chair``. `Benchmark.source` says which labels were taken.
     """
+    if labels not in LABELS or (labels == "swapped" and name != "whatsup-a"):
+        raise ValueError(
+            f"labels is {labels!r}; choose 'published' or, for whatsup-a alone, 'swapped'"
+        )
     part = PARTS[name]
     root = published_folder((part.json, part.images), CACHE, folder, download, PAGE)
     json_path, images = root / part.json.name, root / part.images.result
@@ -152,8 +163,10 @@ def load_whatsup(
         if " / ".join(objects) not in problems
         for one, other in part.pairs
     )
+    if labels == "swapped":
+        pairs = _with_swapped_images(pairs, json_path)
     warn_of_orientation(name, pairs)
-    return Benchmark(name, pairs, part.title, f"{PAGE}, read from {root}")
+    return Benchmark(name, pairs, part.title, f"{PAGE}, read from {root}, {labels} labels")
 
 
 def stated_relation(caption: str) -> str | None:
@@ -226,6 +239,19 @@ def _pair(one: _Photo, other: _Photo) -> ImagePair:
         captions=(one.captions[one.relation], other.captions[other.relation]),
         sources=(one.path, other.path),
         orientation="keep",
+    )
+
+
+def _with_swapped_images(pairs: tuple[ImagePair, ...], where: Path) -> tuple[ImagePair, ...]:
+    named = f"{'__'.join(SWAPPED)}__left-right"
+    if named not in {pair.pair_id for pair in pairs}:
+        raise BenchmarkError(
+            f"{where} has no complete left/right pair of {' and '.join(SWAPPED)}, so there are no "
+            "labels to swap: leave labels='swapped' out"
+        )
+    return tuple(
+        replace(pair, sources=pair.sources[::-1]) if pair.pair_id == named else pair
+        for pair in pairs
     )
 
 

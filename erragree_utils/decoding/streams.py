@@ -45,8 +45,8 @@ def generate_contrastive(
         Of the sampling, applied after the streams are combined.
     seed : int, sequence of int, or None
         Of the noise and the sampling; each entry has random numbers of its own, whatever the batch
-        size. One for each entry makes them independent of its place, too (see `named_seed`). None
-        gives other ones at each call.
+        size. One seed for each entry makes them independent of its place, too (see
+        `processor.named_seed`). None gives other numbers at each call.
     batch_size : int
         Entries at a time, two rows for each; halved when the device's memory is too small.
 

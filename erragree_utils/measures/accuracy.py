@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .decisions import predict
-from .intervals import bootstrap_share, wilson
+from .intervals import bootstrap_mean, bootstrap_share, wilson
 from .predictions import refuse_duplicates, validate
 
 
@@ -55,6 +55,44 @@ def summarize_sets(pred: pd.DataFrame, by: str | Sequence[str] | None = None) ->
     sets, and is refused.
     """
     return _by_group(pred, by, _set_row)
+
+
+def summarize_draws(tables: Sequence[pd.DataFrame], seed: int = 0) -> dict[str, float]:
+    """Individual and pair accuracy over several draws of sampled answers to the same questions.
+
+    Parameters
+    ----------
+    tables : sequence of pandas.DataFrame
+        What `predict` returned for each draw, of the same pairs.
+
+    Returns
+    -------
+    dict
+        What a row of `summarize` has, where each accuracy is the mean over draws and its interval
+        is a bootstrap over pairs of each pair's mean (Wilson's where all pairs are alike); further
+        ``_lowest`` and ``_highest``, the least and the greatest accuracy of one draw, and
+        ``n_draws``.
+    """
+    rows = pd.concat([summarize(table) for table in tables], ignore_index=True)
+    pairs = [set(table["pair_id"]) for table in tables]
+    if any(mine != pairs[0] for mine in pairs):
+        raise ValueError("the draws are of different pairs: give tables of the same ones")
+    right = pd.concat(
+        [table.groupby("pair_id")["correct"].agg(["mean", "all"]) for table in tables]
+    )
+    of_pair = right.astype(float).groupby(level=0).mean()
+    out = rows.iloc[0].to_dict() | {"n_draws": len(tables)}
+    for kind, column in (("individual", "mean"), ("pair", "all")):
+        name = f"{kind}_accuracy"
+        if rows[name].isna().any() or len(of_pair) < 2:
+            continue
+        values = of_pair[column].to_numpy()
+        low, high = bootstrap_mean(values, seed)[["mean_low", "mean_high"]]
+        if len(set(values)) == 1:  # every resample is alike
+            low, high = wilson(float(values[0]), len(values))
+        out |= {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
+        out |= {f"{name}_lowest": rows[name].min(), f"{name}_highest": rows[name].max()}
+    return out
 
 
 def as_percent(summary: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,7 @@ def compare(pred_a: pd.DataFrame, pred_b: pd.DataFrame, seed: int = 0) -> pd.Ser
     Parameters
     ----------
     pred_a, pred_b : pandas.DataFrame
-        What `runner.evaluate` returned, each of one model and method, for the same images.
+        What `evaluate` returned, each for one model and method, for the same images.
     seed : int
         Of the bootstrap.
 

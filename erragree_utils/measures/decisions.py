@@ -1,6 +1,6 @@
 """From scores to decisions: which text each image gets, and which image of a pair prefers which.
 
-A table of scores has a row for each pair, image and option (`scoring.score`). Answering about each
+A table of scores has a row for each pair, image and option (`scores.score`). Answering about each
 image and relative preference have different chance levels: neither is an upper bound of the other.
 """
 

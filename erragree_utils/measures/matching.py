@@ -58,8 +58,8 @@ def matching_table(
     Returns
     -------
     pandas.DataFrame
-        As from `runner.evaluate`, for `accuracy.summarize`: ``pair_id``, ``set_id``,
-        ``image_index``, ``n_options``, ``score_own``, ``score_other``, ``correct``.
+        What `accuracy.summarize` takes: ``pair_id``, ``set_id``, ``image_index``, ``n_options``,
+        ``score_own``, ``score_other``, ``correct``.
     """
     images, texts = pair_arrays(images, texts)
     names = [f"{i:04d}" for i in range(len(images))] if pair_ids is None else list(pair_ids)

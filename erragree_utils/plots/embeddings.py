@@ -15,7 +15,7 @@ from .style import COLOURS, DASHED, GREEN, GUIDE, IMAGE_1, IMAGE_2, INK
 
 def cosine_histogram(tables: Mapping[str, pd.DataFrame]) -> Axes:
     """Distributions of cosine similarity: label to a table with a column ``cosine``."""
-    style.check_tables(tables, ["cosine"], "agreement.pair_cosines")
+    style.check_tables(tables, ["cosine"], "pair_cosines")
     if any(table["cosine"].isna().any() for table in tables.values()):
         raise ValueError("a cosine is missing: drop its row first")
     ax = style.new_axes(7.0, 3.4)

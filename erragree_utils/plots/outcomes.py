@@ -86,10 +86,10 @@ def joint_outcomes(pred: pd.DataFrame) -> Axes:
 def signal_and_bias(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Each pair by how much its images differ for the model, and how far both lean one way.
 
-    `tables` maps titles to what `relative_preference` returned, in nats. Pairs beyond the axes are
+    `tables` maps titles to what `prefer` returned, in nats. Pairs beyond the axes are
     drawn at their edge.
     """
-    style.check_tables(tables, ["signal", "bias"], "relative_preference")
+    style.check_tables(tables, ["signal", "bias"], "prefer")
     every = pd.concat([table[["signal", "bias"]] for table in tables.values()])
     limit = float(1.05 * every.abs().quantile(0.98).max())
     figure, axes = style.panels(1, len(tables), 3.6 * len(tables), 3.9, sharey=True)

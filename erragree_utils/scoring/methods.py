@@ -194,6 +194,7 @@ METHODS: Mapping[str, Method] = {
     "sampled": Answer(temperature=0.2, max_new_tokens=64),
     "vcd": Answer(contrast=VCD()),
     "m3id": Answer(contrast=M3ID()),
+    "m3id-always": Answer(contrast=M3ID(threshold=1.0)),
     "text-contrast": Answer(contrast=TextContrast()),
     "two-images": BothImages(),
     "relative-preference": RelativePreference(),

@@ -2,6 +2,7 @@
 
 from .runner import ItemError, Outcome, run
 from .store import read
+from .stored import stored_scores
 from .tables import TABLES, Table
 from .tasks import ROLES, ModelChoice, Task, default_models, plan
 
@@ -17,4 +18,5 @@ __all__ = [
     "plan",
     "read",
     "run",
+    "stored_scores",
 ]

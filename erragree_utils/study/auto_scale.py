@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 
-from ..scale import SCALES
+from ..scale import SCALES, VARIABLE, Scale, get_scale
 from .costs import BATCH, GIB, llava_15_7b, memory_need, model_size
 from .hardware import chosen_precision
+
+
+def start(name: str = "auto") -> Scale:
+    """The scale of a chapter: its first line.
+
+    By default Colab gets the scale that suits its GPU, and any other machine the one of
+    `get_scale`. A scale named here counts everywhere; it is set in ``ERRAGREE_SCALE`` too.
+    """
+    if name == "auto" and "google.colab" not in sys.modules:
+        return get_scale()
+    if name not in ("auto", *SCALES):
+        raise ValueError(f"unknown scale {name!r}; choose one of auto, {', '.join(SCALES)}")
+    choice = choose_scale()
+    os.environ[VARIABLE] = chosen = choice.scale if name == "auto" else name
+    print(describe(choice, chosen))
+    other = next(scale for scale in SCALES if scale != chosen)
+    print(f'For the other scale, write scale = start("{other}") and run all cells again.')
+    return get_scale(chosen)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from .downloads import fetch_all
 from .processes import launched
 from .runner import run
 from .store import Results, StoreError, read
+from .stored import stored_sets
 from .tables import TABLES
 from .tasks import ROLES, ModelChoice, Task, default_models, plan
 
@@ -126,6 +127,10 @@ def _parser() -> argparse.ArgumentParser:
         help="leave out sets with a damaged image or score, and count them")  # fmt: skip
     add("--option", type=_bench_option, nargs="+", default=[], action="extend",
         metavar="BENCHMARK.NAME=VALUE", help="an option of load_benchmark")  # fmt: skip
+    add("--decoding", type=_decoding, nargs="+", default=[], action="extend",
+        metavar="METHOD.NAME=NUMBER", help="another setting of a method's decoding: of its "
+        "contrast (m3id.t0, m3id.threshold, vcd.alpha, ...), temperature, seed, max_new_tokens; "
+        "results have a key and rows of their own")  # fmt: skip
     add("--quiet", action="store_true", help="no progress bars")
 
     add = _add_command(commands, "report", _report)
@@ -174,21 +179,38 @@ def _positive(text: str) -> int:
 
 
 def _bench_option(text: str) -> tuple[str, str, Any]:
-    name, equals, value = text.partition("=")
-    benchmark, _, option = name.partition(".")
-    if not (equals and benchmark and option):
-        raise argparse.ArgumentTypeError(f"{text!r} has not the form BENCHMARK.NAME=VALUE")
+    benchmark, option, value = _assignment(text, "BENCHMARK.NAME=VALUE")
     try:
         return benchmark, option, json.loads(value)
     except (ValueError, RecursionError):  # a text; thousands of brackets, too
         return benchmark, option, value
 
 
+def _decoding(text: str) -> tuple[str, str, float]:
+    method, name, value = _assignment(text, "METHOD.NAME=NUMBER")
+    try:
+        return method, name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} in {text!r} is not a number") from None
+
+
+def _assignment(text: str, form: str) -> tuple[str, str, str]:
+    name, equals, value = text.partition("=")
+    owner, _, field = name.partition(".")
+    if not (equals and owner and field):
+        raise argparse.ArgumentTypeError(f"{text!r} has not the form {form}")
+    return owner, field, value
+
+
 def _plan(options: argparse.Namespace, device: str | None = None) -> tuple[Scale, list[Task]]:
     try:
         scale = get_scale(options.scale)
         models = _models(options, scale, device)
-        return scale, plan(scale, options.benchmark, models, getattr(options, "method", ()))
+        decoding: dict[str, dict[str, float]] = {}
+        for method, name, value in getattr(options, "decoding", ()):
+            decoding.setdefault(method, {})[name] = value
+        methods = getattr(options, "method", ())
+        return scale, plan(scale, options.benchmark, models, methods, decoding)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -227,30 +249,17 @@ def _list(options: argparse.Namespace) -> int:
     """
     scale, tasks = _plan(options)
     rows = [["benchmark", "model", "method"]]
-    rows += [
-        [task.benchmark, f"{task.model.role} {task.model.name}", task.method] for task in tasks
-    ]
+    rows += [[task.benchmark, f"{task.model.role} {task.model.name}", task.label] for task in tasks]
     if options.out:
         results = read(options.out)
         rows[0].append("stored")
         for row, task in zip(rows[1:], tasks, strict=True):
-            row.append(_stored_sets(results, task))
+            row.append(stored_sets(results, task))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print(f"scale {scale.name}: {scale.hardware}\n")
     for row in rows:
         print("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip())
     return OK
-
-
-def _stored_sets(results: Results, task: Task) -> str:
-    """How many sets of a task are stored, for each of the settings it was run with."""
-    counts = []
-    for key, settings in results.settings.items():
-        benchmark, method, model = (settings[part] for part in ("benchmark", "method", "model"))
-        cell = (benchmark["name"], method["name"], model["role"], results.about[key]["asked"])
-        if cell == (task.benchmark, task.method, task.model.role, task.model.name):
-            counts.append(f"{len(results.items[key])} of {benchmark['n_sets']} sets")
-    return ", ".join(counts) or "-"
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -264,6 +273,7 @@ def _run(options: argparse.Namespace) -> int:
       python -m erragree_utils run --scale paper --out r --model mllm=llava-hf/llava-1.5-13b-hf
       python -m erragree_utils run --scale paper --out r --option whatsup-a.folder=/data/whatsup
       python -m erragree_utils run --out r --option tabletop-a.seed=1 tabletop-b.seed=1
+      python -m erragree_utils run --out r --method m3id --decoding m3id.t0=0 m3id.threshold=1
 
     on several GPUs (pip install accelerate), each with its share of the images; on several CPU
     cores:

@@ -75,7 +75,6 @@ def study_images() -> pd.DataFrame:
     ``passes`` (images read; more than one where a second stream reads along, or each image is shown
     in both places of a prompt).
     """
-    from ..scoring import METHODS
     from .tasks import plan
 
     tasks = [t for t in plan(get_scale("paper")) if t.model.role == "mllm"]
@@ -84,7 +83,7 @@ def study_images() -> pd.DataFrame:
         "benchmark": [task.benchmark for task in tasks],
         "method": [task.method for task in tasks],
         "images": images,
-        "passes": [n * METHODS[t.method].weight for n, t in zip(images, tasks, strict=True)],
+        "passes": [n * task.passes for n, task in zip(images, tasks, strict=True)],
     })  # fmt: skip
 
 

@@ -10,9 +10,22 @@ import pandas as pd
 
 from ..measures.accuracy import as_percent
 from ..measures.comparison import as_points
-from ..paper import GRADES, PUBLISHED
 from ..scoring import METHODS
-from .report import KINDS, PLACES, UNRUN, cells, comparisons, provenance, without_protocol
+from .report import (
+    KINDS,
+    PLACES,
+    UNRUN,
+    cells,
+    comparisons,
+    provenance,
+)
+from .sections import (
+    disagreements_text,
+    markdown_table,
+    not_here_text,
+    sources_text,
+    sweep_text,
+)
 from .store import Results
 from .tables import TABLES, Table
 
@@ -35,6 +48,10 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
     """
     ran = rows["status"] != UNRUN
     out = rows[["benchmark", "relation", "reader", "model", "method"]].copy()
+    for column, title in (("settings", "settings"), ("text", "CLIP reads")):
+        known = rows[column].where(rows[column].notna(), "")
+        if (known != "").any():
+            out[title] = known
     # Only told apart where there is more than one.
     cell = ["benchmark", "relation", "reader", "method"]
     if rows.loc[ran].duplicated(cell).any():
@@ -48,7 +65,7 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
     for kind in KINDS:
         if rows[f"{kind}_accuracy"].notna().any():
             text = _percent(rows, kind)
-            out[f"{kind} accuracy"] = text[f"{kind} accuracy"]
+            out[f"{kind} accuracy"] = text[f"{kind} accuracy"] + _draws_text(rows, kind)
             out["chance" if kind == "individual" else f"{kind} chance"] = text[f"{kind} chance"]
         elif kind == first:
             out[f"{kind} accuracy"] = ""
@@ -73,6 +90,17 @@ def _percent(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
     column = f"{kind}_accuracy"
     names = [column, f"{column}_low", f"{column}_high", f"{kind}_chance"]
     return as_percent(rows[names].astype(float)).where(rows[column].notna(), "")
+
+
+def _draws_text(rows: pd.DataFrame, kind: str) -> list[str]:
+    """Of sampled answers, between which accuracies the draws lie."""
+    if f"{kind}_accuracy_lowest" not in rows:
+        return [""] * len(rows)
+    ends = 100 * rows[[f"{kind}_accuracy_lowest", f"{kind}_accuracy_highest"]].astype(float)
+    return [
+        "" if np.isnan(low) else f", {n} draws: {low:.1f} to {high:.1f}"
+        for n, low, high in zip(rows["n_draws"], *ends.to_numpy().T, strict=True)
+    ]
 
 
 def _places_text(rows: pd.DataFrame) -> list[str]:
@@ -103,7 +131,7 @@ def shown_relations(rows: pd.DataFrame) -> pd.DataFrame:
     label = rows["reader"] + " " + rows["method"]
     cell = ["benchmark", "relation", "reader", "method"]
     if rows.duplicated(cell).any():
-        label += " (" + rows["key"].str[:8] + ")"
+        label += _apart(rows)
     table = pd.DataFrame({
         "relation": rows["relation"], "sets": rows["n_sets"], "label": label,
         "text": _percent(rows, kind)[f"{kind} accuracy"] if len(rows) else "",
@@ -173,7 +201,9 @@ def to_markdown(results: Results, scale: str) -> str:
             "a paired bootstrap interval; p: exact McNemar test.",
             markdown_table(shown_comparisons(compared)),
         ]
-    parts += [*_unrun_text(rows), *_sources_text(scale), *_provenance_text(results, rows)]
+    parts += [*sweep_text(results, scale), *disagreements_text(rows, scale)]
+    parts += [*_unrun_text(rows), *sources_text(), *not_here_text()]
+    parts += _provenance_text(results, rows)
     return "\n\n".join(parts) + "\n"
 
 
@@ -230,20 +260,8 @@ def _unrun_text(rows: pd.DataFrame) -> list[str]:
     return parts
 
 
-def _sources_text(scale: str) -> list[str]:
-    numbers = without_protocol() if scale == "paper" else []
-    lines = [f"- [{grade}] {meaning}" for grade, meaning in GRADES.items()]
-    held = [number for number in PUBLISHED if number not in without_protocol()]
-    lines += [f"- {number}" for number in held]
-    parts = ["## Sources of the paper's numbers", "\n".join(lines)]
-    if numbers:
-        texts = [f"- {number}" for number in numbers]
-        parts += ["Published for what is not part of this study:", "\n".join(texts)]
-    return parts
-
-
 def _provenance_text(results: Results, rows: pd.DataFrame) -> list[str]:
-    keys = list(dict.fromkeys(rows["key"].dropna()))
+    keys = list(dict.fromkeys(key for keys in rows["key"].dropna() for key in keys.split()))
     if not keys:
         return []
     table = provenance(results, keys)
@@ -256,14 +274,6 @@ def _provenance_text(results: Results, rows: pd.DataFrame) -> list[str]:
             "or run into a new folder."
         )
     return parts
-
-
-def markdown_table(table: pd.DataFrame) -> str:
-    """A table as Markdown, without its index."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join(
-        "| " + " | ".join(str(value).replace("|", "\\|") for value in line) + " |" for line in lines
-    )
 
 
 def to_csv(results: Results, scale: str) -> str:
@@ -315,4 +325,12 @@ def _row_labels(rows: pd.DataFrame) -> Sequence[str]:
     cell = ["benchmark", "relation", "reader", "method"]
     labels = rows[cell].agg(", ".join, axis=1)
     several = labels.duplicated(keep=False)
-    return labels.where(~several, labels + " (" + rows["key"].str[:8] + ")").tolist()
+    return labels.where(~several, labels + _apart(rows)).tolist()
+
+
+def _apart(rows: pd.DataFrame) -> pd.Series:
+    """What tells rows of one cell apart, for their labels."""
+    settings = rows["settings"].where(rows["settings"].notna(), "")
+    return " (" + settings + settings.map(lambda text: "; " if text else "") + (
+        rows["key"].str[:8] + ")"
+    )  # fmt: skip

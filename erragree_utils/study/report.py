@@ -5,22 +5,31 @@ A cell that nobody has run says so. `pages` makes text and pictures of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, product
 from typing import Any
 
 import pandas as pd
 
-from ..measures.accuracy import summarize, summarize_sets
+from ..measures.accuracy import summarize, summarize_draws, summarize_sets
 from ..measures.comparison import compare
-from ..measures.decisions import predict, prefer
 from ..measures.intervals import bootstrap_mean
 from ..paper import PUBLISHED, Published
 from ..scale import SCALES
 from ..scoring import METHODS
 from .store import Results
-from .tables import TABLES, Table
+from .stored import (
+    Cell,
+    changes,
+    clip_text,
+    draws_of,
+    keys_of,
+    predictions,
+    scores,
+    settings_text,
+)
+from .sweep import SWEEP, held_out
+from .tables import SEEDS, TABLES, Table
 
 #: Kinds of accuracy, each with a chance level of its own. ``relative``: of relative preference, for
 #: which the images of a pair are compared and one decision is made.
@@ -36,12 +45,15 @@ def cells(results: Results, scale: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``table``, ``benchmark``, ``relation`` (``"all"`` for all together), ``reader``, ``model``,
-        ``method``, ``precision``, ``key``, ``status`` (``"run"``, ``"partly run"``,
-        ``"not run"``), ``n_sets`` and ``of_sets``, ``n_skipped``, ``n_unparsed`` (generated answers
+        ``method``, ``settings`` (what differs from the usual ones), ``text`` (what CLIP read about
+        question pairs), ``precision``, ``key`` (several, with a space between, where answers were
+        drawn with several seeds), ``status`` (``"run"``, ``"partly run"``, ``"not run"``),
+        ``n_draws``, ``n_sets`` and ``of_sets``, ``n_skipped``, ``n_unparsed`` (generated answers
         that name no one option; they count as wrong), ``n_ties`` of a relative preference; for each
-        kind of accuracy (individual, pair, set, relative) the columns that `metrics.summarize` has,
-        and ``paper_KIND`` (a share), ``paper_KIND_text`` (with the grade) and ``difference_KIND``
+        kind of accuracy (individual, pair, set, relative) the columns that `summarize` has, and
+        ``paper_KIND`` (a share), ``paper_KIND_text`` (with the grade) and ``difference_KIND``
         (ours minus the paper's: for complete results of the paper's own models and images alone).
+        Over several draws, accuracies are means, and ``_lowest`` and ``_highest`` the extremes.
         Prompts with two images add ``first_accuracy`` and ``second_accuracy``, of images by their
         place in the prompt, and ``place_bias``, the first less the second, with ``_low`` and
         ``_high``. A relative preference has a relative accuracy and no other, as its chance level
@@ -55,22 +67,23 @@ def cells(results: Results, scale: str) -> pd.DataFrame:
                 "table": table.name, "benchmark": cell.benchmark, "reader": _READERS[cell.role],
                 "method": cell.method,
             }  # fmt: skip
-            keys = _keys(results, cell)
-            if not any(_is_default(results, key, scale) for key in keys):
+            draws = draws_of(results, cell)
+            if not any(_is_default(results, keys[0], scale) for keys in draws):
                 rows += [head | row for row in _unrun_rows(table, cell, scale)]
-            for key in keys:
-                rows += [head | row for row in _rows(results, key, table, scale)]
+            for keys in draws:
+                rows += [head | row for row in _rows(results, keys, table, scale)]
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS)
     return table.astype({name: "Int64" for name in _COUNTS})
 
 
-_COUNTS = ("n_sets", "of_sets", "n_skipped", "n_unparsed", "n_ties")
+_COUNTS = ("n_draws", "n_sets", "of_sets", "n_skipped", "n_unparsed", "n_ties")
 PLACES = ("first_accuracy", "second_accuracy", "place_bias", "place_bias_low", "place_bias_high")
 _COLUMNS = [
-    "table", "benchmark", "relation", "reader", "model", "method", "precision", "key", "status",
-    *_COUNTS,
+    "table", "benchmark", "relation", "reader", "model", "method", "settings", "text", "precision",
+    "key", "status", *_COUNTS,
     *(f"{kind}_{what}" for kind in KINDS
       for what in ("accuracy", "accuracy_low", "accuracy_high", "chance")),
+    *(f"{kind}_accuracy_{end}" for kind in KINDS[:2] for end in ("lowest", "highest")),
     *PLACES,
     *(f"{what}_{kind}{end}" for kind in KINDS
       for what, end in (("paper", ""), ("paper", "_text"), ("difference", ""))),
@@ -82,82 +95,54 @@ def _check_scale(scale: str) -> None:
         raise ValueError(f"unknown scale {scale!r}; choose one of {', '.join(SCALES)}")
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """One benchmark read in one way by one kind of model."""
-
-    benchmark: str
-    method: str
-    role: str
-
-    @staticmethod
-    def of(settings: Mapping[str, Any]) -> _Cell:
-        """The cell that results of these settings belong to."""
-        parts = (settings["benchmark"]["name"], settings["method"]["name"])
-        return _Cell(*parts, settings["model"]["role"])
-
-
-def _table_cells(table: Table, scale: str) -> list[_Cell]:
+def _table_cells(table: Table, scale: str) -> list[Cell]:
     return [
-        _Cell(benchmark, method, role)
+        Cell(benchmark, method, role)
         for benchmark, method in product(table.benchmarks.get(scale, ()), table.methods)
         for role in METHODS[method].roles
     ]
 
 
-def _keys(results: Results, cell: _Cell) -> list[str]:
-    """Settings with results for a cell, those with most of them first."""
-    found = [
-        key
-        for key, settings in results.settings.items()
-        if _Cell.of(settings) == cell and results.items.get(key)
-    ]
-    return sorted(found, key=lambda key: (-len(results.items[key]), key))
-
-
 def _is_default(results: Results, key: str, scale: str) -> bool:
-    """Whether results are of the scale's own model."""
+    """Whether results are of the scale's own model, with the method's usual settings."""
     role = results.settings[key]["model"]["role"]
-    return results.about[key]["asked"] == getattr(SCALES[scale], role)
+    usual = not changes(results.settings[key])
+    return usual and results.about[key]["asked"] == getattr(SCALES[scale], role)
 
 
-def scores(results: Results, key: str) -> pd.DataFrame:
-    """The table of scores of a key, as `scoring.score` returned it."""
-    settings, table = results.settings[key], results.table(key)
-    for place, part in enumerate(("benchmark", "model", "method")):
-        table.insert(place, part, settings[part]["name"])
-    return table
-
-
-def predictions(results: Results, key: str) -> pd.DataFrame:
-    """The decisions of a key, as `scoring.evaluate` returned them."""
-    method = METHODS[results.settings[key]["method"]["name"]]
-    return (prefer if method.decides == "pair" else predict)(scores(results, key))
-
-
-def _rows(results: Results, key: str, table: Table, scale: str) -> Iterator[dict[str, Any]]:
-    settings, pred = results.settings[key], predictions(results, key)
-    of_sets, n_sets = settings["benchmark"]["n_sets"], pred["set_id"].nunique()
+def _rows(
+    results: Results, keys: Sequence[str], table: Table, scale: str
+) -> Iterator[dict[str, Any]]:
+    """The rows of one combination of settings; of several keys if it was drawn several times."""
+    settings, preds = results.settings[keys[0]], [predictions(results, key) for key in keys]
+    cell, of_sets = Cell.of(settings), settings["benchmark"]["n_sets"]
+    # Draws that have got as far as the first, which has got furthest.
+    sets = [set(pred["set_id"]) for pred in preds]
+    keys = [key for key, mine in zip(keys, sets, strict=True) if mine == sets[0]]
+    preds = [pred for pred, mine in zip(preds, sets, strict=True) if mine == sets[0]]
+    whole = len(sets[0]) == of_sets and len(keys) >= SEEDS.get(cell.method, 1)
     head = {
         "model": settings["model"]["name"],
+        "settings": settings_text(settings),
+        "text": clip_text(settings),
         "precision": settings["model"]["quantization"] or settings["model"]["dtype"],
-        "key": key,
-        "status": "run" if n_sets == of_sets else "partly run",
+        "key": " ".join(keys),
+        "status": "run" if whole else "partly run",
         "of_sets": of_sets,
-        "n_skipped": len(results.skipped.get(key, ())),
+        "n_skipped": sum(len(results.skipped.get(key, ())) for key in keys),
     }
-    cell = _Cell.of(settings)
-    for relation in [*_relations(pred, table), "all"]:
-        part = pred if relation == "all" else pred[pred["relation"] == relation]
-        row = head | {"relation": relation, "n_sets": part["set_id"].nunique()}
-        if "parsed" in part:
-            row["n_unparsed"] = int((~part["parsed"]).sum())
-        row |= summarize(part).iloc[0].to_dict()
-        if "correct_first" in part:
-            row |= _places(part)
+    for relation in [*_relations(preds[0], table), "all"]:
+        parts = [p if relation == "all" else p[p["relation"] == relation] for p in preds]
+        row = head | {"relation": relation, "n_sets": parts[0]["set_id"].nunique()}
+        if "parsed" in parts[0]:
+            row["n_unparsed"] = sum(int((~part["parsed"]).sum()) for part in parts)
+        one = len(parts) == 1
+        row |= summarize(parts[0]).iloc[0].to_dict() if one else summarize_draws(parts)
+        if "correct_first" in parts[0]:
+            row |= _places(parts[0])
         if table.sets and relation == "all":
-            row |= summarize_sets(part).iloc[0].to_dict()
-        if _is_default(results, key, scale):
+            row |= summarize_sets(parts[0]).iloc[0].to_dict()
+        if _is_default(results, keys[0], scale):
             row |= _paper(row, table, cell, scale)
         yield row
 
@@ -179,7 +164,7 @@ def _places(part: pd.DataFrame) -> dict[str, float]:
     return row
 
 
-def _unrun_rows(table: Table, cell: _Cell, scale: str) -> Iterator[dict[str, Any]]:
+def _unrun_rows(table: Table, cell: Cell, scale: str) -> Iterator[dict[str, Any]]:
     """Rows for a cell without results: one for each relation of which the paper has a number."""
     model = getattr(SCALES[scale], cell.role)
     known = [number.relation for number in _reported(table, cell, scale)]
@@ -188,7 +173,7 @@ def _unrun_rows(table: Table, cell: _Cell, scale: str) -> Iterator[dict[str, Any
         yield row | _paper(row, table, cell, scale)
 
 
-def _reported(table: Table, cell: _Cell, scale: str) -> list[Published]:
+def _reported(table: Table, cell: Cell, scale: str) -> list[Published]:
     """The paper's numbers for a cell, or for that of the paper's benchmark which it mirrors."""
     place = table.benchmarks[scale].index(cell.benchmark)
     theirs = table.benchmarks.get("paper", table.benchmarks[scale])[place]
@@ -199,7 +184,7 @@ def _reported(table: Table, cell: _Cell, scale: str) -> list[Published]:
     ]
 
 
-def _paper(row: dict[str, Any], table: Table, cell: _Cell, scale: str) -> dict[str, Any]:
+def _paper(row: dict[str, Any], table: Table, cell: Cell, scale: str) -> dict[str, Any]:
     """The paper's numbers for a row, and how far ours are from them."""
     found: dict[str, Any] = {}
     for kind in KINDS:
@@ -207,6 +192,8 @@ def _paper(row: dict[str, Any], table: Table, cell: _Cell, scale: str) -> dict[s
             number
             for number in _reported(table, cell, scale)
             if (number.relation, number.kind) == (row["relation"], kind)
+            # A number stands beside no row for which CLIP read another text.
+            if row["status"] == UNRUN or number.text in ("", row["text"])
         ]
         if not numbers:
             continue
@@ -229,23 +216,23 @@ def comparisons(results: Results, scale: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``table``, ``benchmark``, ``relation``, ``first``, ``second``, ``key_first``,
-        ``key_second``, and the columns of `metrics.compare` (second minus first, unit pair, on the
-        sets that both have), and ``chance``, that of both accuracies.
+        ``key_second``, and the columns of `compare` (second minus first, unit pair, on the sets
+        that both have), and ``chance``, that of both accuracies.
     """
     _check_scale(scale)
     rows = []
     for table in TABLES:
         for benchmark, contest in product(table.benchmarks.get(scale, ()), table.compare):
             for a, b in _contestants(benchmark, *contest):
-                keys = product(_keys(results, a), _keys(results, b))
+                keys = product(keys_of(results, a), keys_of(results, b))
                 rows += _contests(results, table, benchmark, keys)
     columns = ["table", "benchmark", "relation", "first", "second", "key_first", "key_second"]
     return pd.DataFrame(rows, columns=None if rows else columns)
 
 
-def _contestants(benchmark: str, first: str, second: str) -> list[tuple[_Cell, _Cell]]:
+def _contestants(benchmark: str, first: str, second: str) -> list[tuple[Cell, Cell]]:
     """The cells that are compared; of a method with itself, the kinds of models."""
-    sides = [[_Cell(benchmark, name, r) for r in METHODS[name].roles] for name in (first, second)]
+    sides = [[Cell(benchmark, name, r) for r in METHODS[name].roles] for name in (first, second)]
     return list(combinations(sides[0], 2) if first == second else product(*sides))
 
 
@@ -277,8 +264,59 @@ def _compared(results: Results, key_a: str, key_b: str, table: Table) -> Iterato
 
 
 def _label(results: Results, key: str) -> str:
-    model, method = results.settings[key]["model"], results.settings[key]["method"]["name"]
-    return f"{_READERS[model['role']]} {method}"
+    settings = results.settings[key]
+    changed = settings_text(settings | {"benchmark": {"options": {}}})
+    name = f"{_READERS[settings['model']['role']]} {settings['method']['name']}"
+    return f"{name} ({changed})" if changed else name
+
+
+def sweeps(results: Results, scale: str) -> pd.DataFrame:
+    """Contrastive decoding with the setting that other pairs chose, against no correction.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `sweep.held_out` (second minus first, unit pair), with ``benchmark``,
+        ``model``, ``key``, ``status`` and ``family``.
+    """
+    _check_scale(scale)
+    tables = []
+    for key in keys_of(results, Cell(SCALES[scale].mmvp, SWEEP, "mllm")):
+        settings, whole = results.settings[key], results.settings[key]["benchmark"]["n_sets"]
+        table = held_out(scores(results, key))
+        if len(table) == 0:  # too few pairs as yet
+            continue
+        table = table.rename_axis("family").reset_index()
+        head = {
+            "benchmark": settings["benchmark"]["name"], "model": settings["model"]["name"],
+            "key": key, "status": "run" if len(results.items[key]) == whole else "partly run",
+        }  # fmt: skip
+        tables.append(table.assign(**head))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def disagreements(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `cells` where the paper's number lies outside the 95% interval of ours.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each kind of accuracy: ``benchmark``, ``relation``, ``reader``, ``method``,
+        ``kind``, ``accuracy`` with ``_low`` and ``_high``, ``paper`` and ``paper_text``.
+    """
+    found = []
+    for kind in KINDS:
+        ours = [f"{kind}_accuracy{end}" for end in ("", "_low", "_high")]
+        part = rows[[*_WHERE, *ours, f"paper_{kind}", f"paper_{kind}_text"]]
+        part = part.set_axis([*_WHERE, *(n.removeprefix(f"{kind}_") for n in ours), "paper",
+                              "paper_text"], axis=1)  # fmt: skip
+        found.append(part[
+            (part["paper"] < part["accuracy_low"]) | (part["paper"] > part["accuracy_high"])
+        ].assign(kind=kind))  # fmt: skip
+    return pd.concat(found).sort_index(kind="stable").reset_index(drop=True)
+
+
+_WHERE = ["benchmark", "relation", "reader", "method"]
 
 
 def provenance(results: Results, keys: Iterable[str] | None = None) -> pd.DataFrame:
@@ -329,5 +367,5 @@ def without_protocol() -> list[Published]:
     return [
         n
         for n in PUBLISHED
-        if not any(_Cell(n.benchmark, method, n.role) in held for method in n.methods)
+        if not any(Cell(n.benchmark, method, n.role) in held for method in n.methods)
     ]

@@ -18,11 +18,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .. import __version__
 from ..benchmarks import Benchmark, ImageError, load_benchmark
-from ..scoring import METHODS
 from ..scoring.scores import score
-from .settings import bench_settings, files_digest, method_settings, model_settings, provenance
+from .settings import files_digest, job_settings, provenance
 from .store import Item, Writer, setting_key
 from .tasks import Task
 
@@ -135,12 +133,7 @@ class _Job:
     ):
         self.task, self.model, self.bench = task, model, bench
         self.batch_size = batch_size
-        self.settings = {
-            "package": __version__,
-            "benchmark": bench_settings(bench, options),
-            "model": model_settings(model, task.model.role),
-            "method": method_settings(task.method, task.model.role),
-        }
+        self.settings = job_settings(task, model, bench, options)
         self.key = setting_key(self.settings)
         self.about = {
             "asked": task.model.name,
@@ -170,7 +163,10 @@ class _Job:
             raise ItemError(f"{self.task}: {error}") from error
         _check_numbers(table, self.task)
         each = (time.perf_counter() - start) / len(part.sets)
-        by_set = dict(list(table.drop(columns=list(_CONSTANT)).groupby("set_id", sort=False)))
+        if len(self.task.methods) > 1:  # of a sweep
+            table = table.rename(columns={"method": "setting"})
+        table = table.drop(columns=[name for name in _CONSTANT if name in table])
+        by_set = dict(list(table.groupby("set_id", sort=False)))
         return [
             Item(
                 group.name, group.place, _columns(by_set[group.name]), round(each, 4),
@@ -182,7 +178,8 @@ class _Job:
     def _run(self, bench: Benchmark) -> pd.DataFrame:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            table = score(self.model, bench, self.task.method, batch_size=self.batch_size)
+            methods = self.task.methods
+            table = score(self.model, bench, methods, batch_size=self.batch_size)
         for warning in caught:
             self._take(warning)
         return table
@@ -194,7 +191,7 @@ class _Job:
         # `models.batches.BatchSizeReduced`, which need not have been imported.
         size = getattr(warning.message, "batch_size", None)
         if size is not None:  # or every part would fail first
-            self.batch_size = min(self.batch_size, size * METHODS[self.task.method].weight)
+            self.batch_size = min(self.batch_size, size * self.task.weight)
             told += str(size)
         if told not in self._told:
             self._told.add(told)

@@ -16,8 +16,10 @@ from typing import Any
 
 from PIL import Image
 
+from .. import __version__
 from ..benchmarks import Benchmark
 from ..scoring import METHODS
+from .tasks import Task
 
 #: Options of `load_benchmark` that say where files are, and not what is in them.
 _PLACES = ("folder", "download")
@@ -25,9 +27,36 @@ _PACKAGES = ("torch", "torchvision", "transformers", "open_clip_torch", "acceler
              "bitsandbytes", "numpy", "pandas", "pillow")  # fmt: skip
 
 
-def method_settings(name: str, role: str) -> dict[str, Any]:
-    """What decides a method's results for a kind of model."""
-    return {"name": name, **asdict(METHODS[name].underlying(role))}
+def method_settings(task: Task) -> dict[str, Any]:
+    """What decides a method's results for a kind of model; of the sweep, its settings by name."""
+    filed = {n: asdict(m.underlying(task.model.role)) for n, m in task.methods.items()}
+    return {"name": task.method, **filed.get(task.method, {"settings": filed})}
+
+
+def changed_settings(method: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """Where stored settings of a method differ from those that its name stands for."""
+    if method["name"] not in METHODS:
+        return {}
+    usual = _flat(asdict(METHODS[method["name"]].underlying(role)))
+    return {k: v for k, v in _flat(method).items() if k in usual and v != usual[k]}
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """With the fields of a contrast beside those of the method."""
+    inner = settings.get("contrast") or {}
+    return {k: v for k, v in {**inner, **settings}.items() if k not in ("contrast", "name")}
+
+
+def job_settings(
+    task: Task, model: Any, bench: Benchmark, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that decides the results of a task: what they are filed by."""
+    return {
+        "package": __version__,
+        "benchmark": bench_settings(bench, options),
+        "model": model_settings(model, task.model.role),
+        "method": method_settings(task),
+    }
 
 
 def model_settings(model: Any, role: str) -> dict[str, Any]:
@@ -82,7 +111,16 @@ def bench_settings(bench: Benchmark, options: Mapping[str, Any]) -> dict[str, An
         "options": {k: v for k, v in sorted(options.items()) if k not in _PLACES},
         "items": digest.hexdigest()[:16],
         "n_sets": bench.n_sets,
+        "text": _text(bench),
     }
+
+
+def _text(bench: Benchmark) -> str:
+    """What CLIP reads."""
+    if not any(hasattr(pair, "question") for pair in bench):
+        return "captions"
+    stated = all(pair.statements is not None for pair in bench)
+    return "statements" if stated else "question with answer"
 
 
 def _identity(source: Path | Image.Image) -> bytes:

@@ -48,8 +48,12 @@ _MMVP_VLM = {name: (scale.mmvp_vlm,) for name, scale in SCALES.items()}
 TABLES = (
     Table(
         "two-way", "What'sUp, two captions: its own, and the pair's other one", _WHATSUP,
-        ("matching", "vqascore", "options", "prompted"), sets=True,
-        compare=(("matching", "vqascore"), ("matching", "options"), ("matching", "prompted")),
+        ("matching", "vqascore", "vqascore-authors", "options", "prompted", "prompted-v1"),
+        sets=True,
+        compare=(
+            ("matching", "vqascore"), ("matching", "vqascore-authors"), ("matching", "options"),
+            ("matching", "prompted"), ("matching", "prompted-v1"),
+        ),
     ),
     Table(
         "four-way", "What'sUp, the four captions of the set", _WHATSUP,
@@ -63,11 +67,15 @@ TABLES = (
     ),
     Table(
         "mmvp", "MMVP, one question about two images with opposite answers", _MMVP,
-        ("matching", "question-options", "greedy", "vcd", "m3id", "text-contrast", "two-images"),
+        (
+            "matching", "matching-text-to-image", "question-options", "greedy", "sampled", "vcd",
+            "m3id", "m3id-always", "text-contrast", "two-images",
+        ),
         relations="apart",
         compare=(
             ("matching", "greedy"), ("matching", "question-options"), ("greedy", "vcd"),
-            ("greedy", "m3id"), ("greedy", "text-contrast"), ("question-options", "two-images"),
+            ("greedy", "m3id"), ("greedy", "m3id-always"), ("greedy", "text-contrast"),
+            ("question-options", "two-images"),
         ),
     ),
     Table(
@@ -80,3 +88,6 @@ TABLES = (
         _MMVP_VLM, ("matching-text-to-image",),
     ),
 )  # fmt: skip
+
+#: How many seeds a method is run with that draws tokens, from 0 on: results differ by the draw.
+SEEDS: Mapping[str, int] = {"sampled": 5}

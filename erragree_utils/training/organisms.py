@@ -17,13 +17,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .. import load_clip
 from ..benchmarks.base import ImagePair
 from ..benchmarks.tabletop import FAMILIES, MODEL_SIZE, load_tabletop
 from ..measures.agreement import cosine
 from ..measures.intervals import bootstrap_mean, bootstrap_share, wilson
 from ..measures.matching import retrieval
-from ..models import ASSETS, Clip
+from ..models import ASSETS, Clip, load_clip
 from ..models.states import pool_grid, untrained
 from ..scoring.captions import side_examples
 from ..scoring.embeddings import image_embeddings

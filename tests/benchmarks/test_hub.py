@@ -6,22 +6,34 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import huggingface_hub
 import pytest
 
-from erragree_utils.benchmarks import Benchmark, BenchmarkError, load_benchmark, mmvp
+from erragree_utils.benchmarks import (
+    Benchmark,
+    BenchmarkError,
+    load_benchmark,
+    mmvp,
+    mmvp_statements,
+)
 from erragree_utils.benchmarks.download import DownloadError
 from tests.benchmarks.serving import Reply, Server, files_in, jpeg
 
 COMMIT = "c" * 40
 MMVP = "MMVP/MMVP"
+_ADDRESS = urlsplit(mmvp_statements.LIST.url)
+STATEMENTS = f"/{_ADDRESS.hostname}{_ADDRESS.path}"
 
 
 @pytest.fixture
-def hub(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """A stand-in for the hub that has MMVP, of one pair; its client does not wait between tries."""
+def hub(internet: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A stand-in for the hub that has MMVP, of one pair; its client does not wait between tries.
+
+    It has the list of statements too, which lies elsewhere.
+    """
+    server = internet
     fetch = partial(huggingface_hub.snapshot_download, endpoint=server.address)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
@@ -34,6 +46,8 @@ def hub(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     files = {"Questions.csv": rows.encode()}
     files |= {f"MMVP Images/{i}.jpg": jpeg() for i in (1, 2)}
     server.files = files
+    statements = b"Question ID,Type,Statement\n1,Unknown,a red thing\n2,Unknown,a blue thing\n"
+    server.replies[STATEMENTS] = Reply(statements, content_type="text/plain; charset=utf-8")
     named = {"X-Repo-Commit": COMMIT}
     names = {**files, "README.md": b"not needed"}
     listed = [
@@ -63,7 +77,10 @@ def test_a_data_set_of_the_hub_is_fetched_once_into_the_cache(hub: Server, cache
         load_benchmark("mmvp", download=False)
     bench = load_small_mmvp()
     assert [image.size for image in bench[0].images] == [(16, 12)] * 2
-    assert {p for p in files_in(cache / "mmvp") if ".cache" not in p} == set(hub.files)
+    assert {p for p in files_in(cache / "mmvp") if not p.startswith(".")} == {
+        *hub.files, "Questions-clip.csv",
+    }  # fmt: skip
+    assert bench[0].captions == ("a photo of a red thing", "a photo of a blue thing")
     requests = [path for path, _ in hub.log]
     assert not any(path.endswith("README.md") for path in requests)
     assert load_small_mmvp(download=False).pairs == bench.pairs
@@ -143,3 +160,35 @@ def test_a_file_of_another_size_than_the_hub_listed_is_not_kept(hub: Server, cac
     with pytest.raises(DownloadError, match="MMVP/MMVP could not be fetched"):
         load_benchmark("mmvp")
     assert not (cache / "mmvp" / "MMVP Images" / "1.jpg").exists()
+
+
+class TestStatements:
+    """The list that lies elsewhere."""
+
+    def test_a_list_of_another_length_is_told(self, hub: Server):
+        with pytest.warns(UserWarning, match=r"has 2 entries, the list of mmvp's statements as pu"):
+            load_benchmark("mmvp")
+
+    @pytest.mark.parametrize(
+        "reply", [Reply(status=404), Reply(b"<html>Sign in</html>", content_type="text/html")]
+    )
+    def test_if_it_cannot_be_had_mmvp_can_still_be_and_a_warning_says_why(
+        self, hub: Server, cache: Path, reply: Reply
+    ):
+        hub.replies[STATEMENTS] = reply
+        with pytest.warns(UserWarning, match=r"(?s)CLIP reads each question.*(404|a web page)"):
+            bench = load_benchmark("mmvp")
+        assert bench[0].captions == ("Is it red? Yes", "Is it red? No")
+        assert not (cache / "mmvp" / "Questions-clip.csv").exists()
+
+    def test_a_text_that_is_no_list_is_refused_with_what_to_do(self, hub: Server):
+        hub.replies[STATEMENTS].body = b"Service unavailable, come back later\n"
+        with pytest.raises(BenchmarkError, match=r"Questions-clip\.csv.*Delete the file"):
+            load_benchmark("mmvp")
+
+    def test_without_download_what_is_there_is_read_and_nothing_asked_for(self, hub: Server):
+        load_small_mmvp(statements="none")
+        requests = len(hub.log)
+        with pytest.warns(UserWarning, match="list of statements is not there"):
+            load_benchmark("mmvp", download=False)
+        assert len(hub.log) == requests

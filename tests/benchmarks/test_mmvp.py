@@ -30,6 +30,14 @@ ERRATA = [
     ["280", "Is the elderly person standing or sitting?", "(a) Standing (b) Sitting", "(b)"],
 ]
 HEADER = ["Index", "Question", "Options", "Correct Answer"]
+# What CLIP reads, in the order of the original answers, as its list is.
+STATEMENTS = [
+    "a butterfly with wings open", "a butterfly with wings closed", "cat asleep", "dog asleep ",
+    'animal with "two" eyes', "animal with one eye",
+    *({99: "elephant with long tusks", 100: "elephant with short tusks",
+       279: "elderly person standing", 280: "elderly person sitting"}.get(i, f"thing {i}")
+      for i in range(7, 301)),
+]  # fmt: skip
 
 
 def picture(level: int) -> Image.Image:
@@ -53,11 +61,14 @@ class StandIn:
         self.root, self.images = root, root / images
         self.images.mkdir(parents=True)
         self.header, self.rows = list(HEADER), [list(row) for row in ROWS]
+        self.statements = [[i, "Unknown", text] for i, text in enumerate(STATEMENTS, 1)]
         self.save()
 
     def save(self) -> None:
         with (self.root / "Questions.csv").open("w", encoding="utf-8-sig", newline="") as file:
             csv.writer(file).writerows([self.header, *self.rows])
+        with (self.root / "Questions-clip.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([["Question ID", "Type", "Statement"], *self.statements])
         for row in self.rows:
             if row and row[0].isdigit():
                 (self.images / f"{row[0]}.jpg").write_bytes(jpeg(int(row[0])))
@@ -159,8 +170,8 @@ class TestErrata:
         assert by_id(corrected)["279-280"].options == ("Sitting", "Standing")
         assert by_id(original)["279-280"].options == ("Standing", "Sitting")
         assert by_id(corrected)["1-2"] == by_id(original)["1-2"]
-        assert corrected.source.endswith("corrected labels")
-        assert original.source.endswith("original labels")
+        assert ", corrected labels" in corrected.source
+        assert ", original labels" in original.source
 
     def test_a_copy_with_corrected_answers_gives_the_same(self, stand_in):
         """lmms-lab-eval/MMVP is such a copy."""
@@ -183,9 +194,88 @@ class TestErrata:
         with pytest.warns(UserWarning, match="99-100 is not MMVP's"):
             assert by_id(stand_in.load())["99-100"].options == ("Long", "Short")
 
+    def test_statements_go_with_the_answers(self, stand_in):
+        for labels in mmvp.LABELS:
+            pairs = by_id(stand_in.load(labels=labels))
+            for name in ("99-100", "279-280"):
+                for answer, statement in zip(
+                    pairs[name].options, pairs[name].statements, strict=True
+                ):
+                    assert answer.lower() in statement
+            assert pairs["1-2"].captions[0] == "a photo of a butterfly with wings open"
+
+    def test_a_list_of_corrected_statements_gives_the_same(self, stand_in):
+        before = {labels: stand_in.load(labels=labels).pairs for labels in mmvp.LABELS}
+        for first in (99, 279):
+            own, other = stand_in.statements[first - 1 : first + 1]
+            own[2], other[2] = other[2], own[2]
+        stand_in.save()
+        assert before == {labels: stand_in.load(labels=labels).pairs for labels in mmvp.LABELS}
+
     def test_other_labels_are_refused(self, stand_in):
         with pytest.raises(ValueError, match="labels is 'new'.*'corrected', 'original'"):
             stand_in.load(labels="new")
+
+
+class TestStatements:
+    def test_clip_reads_the_authors_statements_of_the_two_images(self, stand_in):
+        bench = stand_in.load()
+        assert bench[2].captions == (
+            'a photo of animal with "two" eyes', "a photo of animal with one eye",
+        )  # fmt: skip
+        assert by_id(bench)["3-4"].statements[1] == "a photo of dog asleep"
+        assert bench.source.endswith("for CLIP the authors' statements")
+        assert by_id(bench)["3-4"].question == "Is the dog, or the cat, asleep?"
+
+    def test_without_them_it_reads_question_and_answer(self, stand_in):
+        bench = stand_in.load(statements="none")
+        assert bench[0].statements is None
+        assert bench[0].captions[0] == "Are the wings open or closed? Open"
+        assert bench.source.endswith("for CLIP question with answer")
+        with pytest.raises(ValueError, match="statements is 'mine'.*'authors', 'none'"):
+            stand_in.load(statements="mine")
+
+    def test_if_the_list_is_not_there_a_warning_says_what_is_read_and_what_to_do(self, stand_in):
+        path = stand_in.root / "Questions-clip.csv"
+        path.unlink()
+        message = (
+            r"mmvp: the list of statements is not there, so CLIP reads each question with its "
+            rf"answer instead.*save https://raw\S*/Questions-clip\.csv as {path}\..*'none'"
+        )
+        with pytest.warns(UserWarning, match=message):
+            bench = stand_in.load()
+        assert bench.pairs == stand_in.load(statements="none").pairs
+        assert bench.source.endswith("for CLIP question with answer")
+
+    def test_a_missing_statement_is_named(self, stand_in):
+        del stand_in.statements[3]
+        stand_in.save()
+        with pytest.raises(BenchmarkError, match=r"Questions-clip\.csv has no statement for 4: "):
+            stand_in.load()
+
+    @pytest.mark.parametrize(
+        ("row", "message"),
+        [
+            ([3, "Unknown", "again"], "line 5: a second statement for image 3"),
+            ([4, "Unknown", ""], "line 5: expected a type .* and a statement"),
+            (["four", "Unknown", "x"], "line 5: the index is 'four'"),
+        ],
+    )
+    def test_a_damaged_list_is_an_error_that_says_how_to_have_it_whole(
+        self, stand_in, row, message
+    ):
+        stand_in.statements[3] = row
+        stand_in.save()
+        with pytest.raises(BenchmarkError, match=rf"Questions-clip\.csv, {message}.*save https"):
+            stand_in.load()
+
+    def test_a_place_without_mmvp_tells_of_both_lists(self, tmp_path):
+        with pytest.raises(BenchmarkError, match=r"(?s)Questions\.csv beside.*save https") as error:
+            load_benchmark("mmvp", folder=tmp_path / "nowhere")
+        assert str(tmp_path / "nowhere" / "Questions-clip.csv") in str(error.value)
+        with pytest.raises(BenchmarkError) as error:
+            load_benchmark("mmvp", folder=tmp_path / "nowhere", statements="none")
+        assert "Questions-clip" not in str(error.value)
 
 
 # --- what can be wrong ---------------------------------------------------------------------------
@@ -310,6 +400,8 @@ class TestParquet:
             (tmp_path / "data").mkdir(exist_ok=True)
             for part, rows in enumerate((table[:3], table[3:])):  # a pair may straddle two files
                 rows.to_parquet(tmp_path / "data" / f"train-0000{part}-of-00002.parquet")
+            listed = "".join(f"{i},Unknown,thing {i}\n" for i in range(1, 7))
+            (tmp_path / "Questions-clip.csv").write_text(f"Question ID,Type,Statement\n{listed}")
             return tmp_path
 
         return write

@@ -299,3 +299,41 @@ def test_only_what_is_missing_is_asked_for(a: StandIn):
 )
 def test_stated_relation(caption: str, relation: str | None):
     assert stated_relation(caption) == relation
+
+
+class TestLabels:
+    """Two images of A, of which a public report says that their names are swapped."""
+
+    @pytest.fixture
+    def a(self, a: StandIn) -> StandIn:
+        a.entries += [a._entry("pillow", "chair", relation) for relation in RELATIONS["a"]]
+        a.save()
+        return a
+
+    def test_swapped_labels_exchange_the_two_images_and_nothing_else(self, a: StandIn):
+        published, swapped = (by_id(a.load(labels=labels)) for labels in ("published", "swapped"))
+        before, after = (each["pillow__chair__left-right"] for each in (published, swapped))
+        assert [path.name for path in after.sources] == [
+            "pillow_right_of_chair.jpeg", "pillow_left_of_chair.jpeg",
+        ]  # fmt: skip
+        assert after.sources == before.sources[::-1] and after.captions == before.captions
+        assert {name for name in published if published[name] != swapped[name]} == {before.pair_id}
+
+    def test_published_labels_are_the_default_and_the_source_says_which(self, a: StandIn):
+        assert a.load().pairs == a.load(labels="published").pairs
+        assert a.load().source.endswith(", published labels")
+        assert a.load(labels="swapped").source.endswith(", swapped labels")
+
+    def test_without_the_two_images_there_is_nothing_to_swap(self, a: StandIn):
+        (a.images / "pillow_left_of_chair.jpeg").unlink()
+        with (
+            pytest.warns(UserWarning, match="left out 1 of 4 sets"),
+            pytest.raises(BenchmarkError, match="left/right pair of pillow and chair.*swapped"),
+        ):
+            a.load(labels="swapped", skip_incomplete=True)
+
+    def test_other_labels_and_those_of_b_are_refused(self, a: StandIn, tmp_path: Path):
+        with pytest.raises(ValueError, match="labels is 'new'; choose 'published' or, for whatsup"):
+            a.load(labels="new")
+        with pytest.raises(ValueError, match="labels is 'swapped'.*for whatsup-a alone"):
+            StandIn(tmp_path / "b", "b").load(labels="swapped")

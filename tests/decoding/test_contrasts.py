@@ -53,6 +53,10 @@ class TestCombine:
         expected = torch.tensor([[2.0, 2.0, -2.0]])
         assert torch.equal(VCD(beta=0).combine(self.CONDITIONAL, self.OTHER, 1), expected)
 
+    def test_a_token_at_the_cut_off_of_vcd_is_kept(self):
+        found = VCD(beta=1).combine(self.CONDITIONAL, self.OTHER, 1)
+        assert found.tolist() == [[2.0, -math.inf, -math.inf]]
+
     def test_text_contrast_by_hand(self):
         found = TextContrast(0.5).combine(self.CONDITIONAL, self.OTHER, 1)
         assert torch.equal(found, torch.tensor([[2.0, 1.5, -1.5]]))
@@ -70,6 +74,10 @@ class TestCombine:
         torch.testing.assert_close(found[1], unsure * math.exp(0.22))
         always = M3ID(threshold=1).combine(conditional, torch.zeros(2, 4), 1)
         torch.testing.assert_close(always, conditional * math.exp(0.22))
+
+    def test_m3id_leaves_a_token_that_has_just_the_probability_of_its_threshold(self):
+        even = torch.tensor([[1.0, 1.0]])
+        assert torch.equal(M3ID(threshold=0.5).combine(even, torch.tensor([[1.0, 0.0]]), 1), even)
 
     @each_contrast
     def test_all_are_the_reference_up_to_a_constant(self, contrast):

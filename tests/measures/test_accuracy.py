@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from erragree_utils.measures.accuracy import as_percent, summarize, summarize_sets
+from erragree_utils.measures.accuracy import (
+    as_percent,
+    summarize,
+    summarize_draws,
+    summarize_sets,
+)
 from erragree_utils.measures.intervals import wilson
 
 
@@ -143,3 +148,37 @@ def test_accuracies_that_do_not_exist_are_not_shown():
     assert "individual accuracy" in shown and "pair accuracy" not in shown
     with pytest.raises(ValueError, match="no accuracies"):
         as_percent(pd.DataFrame({"n_pairs": [1]}))
+
+
+class TestDraws:
+    """Sampled answers to the same questions, drawn several times."""
+
+    def draw(self, seed: int, n: int = 30) -> pd.DataFrame:
+        return table(guesses(n, seed, 0.6))
+
+    def test_accuracies_are_means_with_the_range_of_the_draws(self):
+        draws = [self.draw(seed) for seed in range(4)]
+        each = pd.concat([summarize(draw) for draw in draws])
+        found = summarize_draws(draws)
+        for kind in ("individual", "pair"):
+            name = f"{kind}_accuracy"
+            assert found[name] == pytest.approx(each[name].mean())
+            assert (found[f"{name}_lowest"], found[f"{name}_highest"]) == (
+                each[name].min(), each[name].max(),
+            )  # fmt: skip
+            assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
+        assert (found["n_draws"], found["n_pairs"], found["pair_chance"]) == (4, 30, 0.25)
+
+    def test_the_interval_is_over_pairs_so_that_more_draws_of_the_same_narrow_nothing(self):
+        draw = self.draw(0)
+        few, many = (summarize_draws([draw] * n) for n in (2, 20))
+        assert few == many | {"n_draws": 2}
+
+    def test_where_all_pairs_are_alike_the_interval_still_has_a_width(self):
+        found = summarize_draws([table([(1, 1)] * 30)] * 3)
+        assert found["pair_accuracy"] == 1
+        assert (found["pair_accuracy_low"], found["pair_accuracy_high"]) == wilson(1.0, 30)
+
+    def test_draws_of_other_pairs_are_refused(self):
+        with pytest.raises(ValueError, match="the draws are of different pairs"):
+            summarize_draws([self.draw(0, 30), self.draw(1, 20)])

@@ -135,6 +135,14 @@ class TestSettingsChosenOnOtherPairs:
         first, second = (m.loc[m["pair_id"] == before["pair_id"].iloc[0], "setting"] for m in both)
         assert first.tolist() == second.tolist()
 
+    def test_a_pair_gets_what_the_halves_without_it_have_chosen(self):
+        plain = self.margins()
+        better = plain + np.where(plain < 0, 1.5, 0.0)
+        better[0] = -1000.0  # the half that has this pair keeps clear of it
+        pred = pd.concat([under(plain, "plain"), under(better, "better")])
+        chosen = choose_held_out(pred, "setting").set_index("pair_id")["setting"]
+        assert set(chosen["left/right-0"]) == {"better"}
+
     def test_halves_have_pairs_of_each_relation(self):
         # One relation in which each setting is hopeless: uneven halves would show it now and then.
         good, bad = np.full((30, 2), 2.0), np.full((2, 2), -9.0)

@@ -28,6 +28,13 @@ def planted(strength: float = 0.02, seed: int = 0):
     return x, np.array(["left", "right"])[sides], groups
 
 
+def of_objects():
+    """Labels that belong to the objects and that nothing else tells: to be learnt by heart only."""
+    x, _, groups = planted()
+    labels = np.random.default_rng(1).permutation(np.arange(GROUPS) % 2)
+    return x, labels[groups], groups
+
+
 class TestProbe:
     def test_a_direction_of_little_variance_is_found(self):
         x, sides, groups = planted()
@@ -48,10 +55,19 @@ class TestProbe:
         row = probes.probe(*planted(), shuffles=5)
         assert abs(row["shuffled"] - 0.5) < 0.1
 
+    def test_the_control_shuffles_within_groups(self):
+        x, labels, groups = of_objects()  # alike within each group, they stay what they are
+        row = probes.probe(x, labels, groups)
+        assert row["shuffled"] == row["accuracy"]
+
+    def test_the_interval_is_that_of_groups_not_of_examples(self):
+        row = probes.probe(*of_objects(), shuffles=0)  # a group is right or wrong as a whole
+        p = row["accuracy"]
+        of_groups, of_examples = (2 * 1.96 * (p * (1 - p) / n) ** 0.5 for n in (20, 120))
+        assert row["accuracy_high"] - row["accuracy_low"] > (of_groups + of_examples) / 2
+
     def test_grouped_folds_prevent_a_leak_that_ungrouped_ones_show(self):
-        # The label belongs to the objects and nothing else tells it: to be learnt by heart only.
-        x, _, groups = planted()
-        labels = np.random.default_rng(1).permutation(np.arange(GROUPS) % 2)[groups]
+        x, labels, groups = of_objects()
         assert probes.probe(x, labels, np.arange(len(x)), shuffles=0)["accuracy"] > 0.95
         grouped = probes.probe(x, labels, groups, shuffles=0)
         assert grouped["accuracy_low"] <= 0.5

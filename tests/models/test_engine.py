@@ -257,6 +257,12 @@ class TestWhatIsTooLong:
             tiny.answer_logprobs(images, rows, batch_size=2)
         assert error.value.index == 3
 
+    def test_one_token_more_than_the_model_reads_is_refused(self, tiny):
+        question = BRANCHES[0][0]
+        (ids,) = tiny.engine.tokens([tiny.prompt(question, 0)]).values()
+        with pytest.raises(EncodeError, match="entry 0 has 257 .*tiny reads 256"):
+            tiny.generate([None], question, max_new_tokens=257 - len(ids))
+
     def test_what_is_to_be_written_counts_too(self, tiny):
         asked = ["Is it red?", "Is it a red mug?"]
         ((_, ids),) = tiny.engine.tokens([tiny.prompt(asked[0], 0)]).items()

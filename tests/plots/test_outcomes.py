@@ -49,5 +49,5 @@ class TestSignalAndBias:
         edge = figure.axes[0].get_xlim()[1]
         assert list(right.get_xdata()) == [2, edge] and 10 < edge < 50  # far ones at the edge
         assert list(wrong.get_xdata()) == [1, -1]
-        with pytest.raises(ValueError, match="relative_preference"):
+        with pytest.raises(ValueError, match="prefer"):
             plots.signal_and_bias({"plain": table.drop(columns="bias")})

@@ -103,7 +103,7 @@ class TestFields:
 
     def test_what_is_read_twice_weighs_twice(self):
         twice = {name for name, method in METHODS.items() if method.weight == 2}
-        assert twice == {"vcd", "m3id", "text-contrast", "two-images"}
+        assert twice == {"vcd", "m3id", "m3id-always", "text-contrast", "two-images"}
         assert Options(contrast=VCD()).weight == 2 and {m.weight for m in METHODS.values()} == {
             1,
             2,

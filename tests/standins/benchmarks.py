@@ -83,6 +83,15 @@ def write_mmvp(folder: Path, n_pairs: int) -> None:
     write_csv(folder / "Questions.csv", rows)
 
 
+def write_mmvp_statements(folder: Path, n_pairs: int) -> None:
+    """The authors' list of what CLIP reads about MMVP, where it is kept once it was fetched."""
+    pairs = candidates()[::2][:n_pairs]
+    rows = [["Question ID", "Type", "Statement"]]
+    rows += [[index, "Unknown", pair.statements[place]] for index, pair, place in numbered(pairs)]
+    folder.mkdir(parents=True)
+    write_csv(folder / "Questions-clip.csv", rows)
+
+
 def write_mmvp_vlm(folder: Path, per_type: int) -> None:
     """The files of MMVP/MMVP_VLM: statements in nine types, each with a folder of pictures."""
     patterns = {name: type_ for type_, name in TYPES.items()}

@@ -44,6 +44,7 @@ def built(root: Path) -> Iterator[dict[str, str]]:
     models.write_llava(on_hub / "llava-hf" / "llava-1.5-7b-hf", clip)
     data_sets = root / "hub" / "datasets" / "MMVP"
     benchmarks.write_mmvp(data_sets / "MMVP", N_PAIRS)
+    benchmarks.write_mmvp_statements(root / "cache" / "mmvp", N_PAIRS)
     benchmarks.write_mmvp_vlm(data_sets / "MMVP_VLM", PER_TYPE)
     for name in ("whatsup-a", "whatsup-b"):
         benchmarks.write_whatsup(root / "cache" / "whatsup", name, N_SETS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import types
 
 import pytest
 
-from erragree_utils.study.auto_scale import choose_scale, describe
+from erragree_utils.scale import SCALES, VARIABLE, get_scale
+from erragree_utils.study.auto_scale import choose_scale, describe, start
 from erragree_utils.study.costs import GIB
 
 
@@ -52,3 +55,60 @@ def test_paper_scale_where_it_does_not_fit_is_said(gpu):
     gpu(6.0, True)
     text = describe(choose_scale(), "paper")
     assert "scale: paper" in text and "will be refused" in text and "even at 4 bits" in text
+
+
+class TestStart:
+    @pytest.fixture(autouse=True)
+    def nothing_chosen(self, monkeypatch):
+        """No scale in the environment, no GPU."""
+        monkeypatch.setenv(VARIABLE, "")  # so that it is put back whatever is set
+        monkeypatch.delenv(VARIABLE)
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    @pytest.fixture
+    def colab(self, monkeypatch):
+        """A module by which this is taken for Colab, with a scale that an earlier run chose."""
+        monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+        monkeypatch.setenv(VARIABLE, "paper")
+
+    @pytest.fixture
+    def card(self, monkeypatch):
+        """Lets PyTorch see a GPU."""
+
+        def see(name: str, memory: int, major: int) -> None:
+            properties = types.SimpleNamespace(name=name, total_memory=memory, major=major)
+            monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+            monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: properties)
+
+        return see
+
+    def test_outside_colab_the_environment_decides_and_nothing_is_said(self, monkeypatch, capsys):
+        assert start() == SCALES["mini"]
+        assert VARIABLE not in os.environ
+        monkeypatch.setenv(VARIABLE, "paper")
+        assert start("auto") == SCALES["paper"]
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize(("name", "other"), [("mini", "paper"), ("paper", "mini")])
+    def test_a_name_chooses_and_how_to_change_it_is_said(self, name, other, capsys):
+        assert start(name) == get_scale() == SCALES[name]
+        out = capsys.readouterr().out
+        assert f"scale: {name}" in out and f'start("{other}")' in out
+
+    def test_on_colab_without_a_gpu_it_is_mini(self, colab, capsys):
+        assert start() == get_scale() == SCALES["mini"]
+        assert "GPU: none" in capsys.readouterr().out
+
+    def test_on_colab_with_a_t4_it_is_paper_in_4_bits(self, colab, card, capsys):
+        card("Tesla T4", 15_828_320_256, 7)
+        assert start() == get_scale() == SCALES["paper"]
+        out = capsys.readouterr().out
+        assert "Tesla T4, 14.7 GiB" in out and "4 bits" in out
+
+    def test_a_name_overrules_the_gpu(self, colab, card):
+        card("H100", 85_000_000_000, 9)
+        assert start("mini") == get_scale() == SCALES["mini"]
+
+    def test_an_unknown_name_is_refused(self):
+        with pytest.raises(ValueError, match="unknown scale 'huge'; choose one of auto, mini"):
+            start("huge")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import shutil
@@ -30,9 +31,11 @@ class TestRun:
             for table in TABLES
             for benchmark in table.benchmarks.get("mini", ())
             for method in table.methods
-        }
+        } | {("tabletop-mmvp", "sweep")}
         rows = {"tabletop-a": 24, "tabletop-b": 24, "tabletop-mmvp": 18}
         for key, settings in results.settings.items():
+            if settings["method"]["name"] == "sweep":
+                continue
             single = METHODS[settings["method"]["name"]].decides == "pair"
             assert len(report.predictions(results, key)) == rows[settings["benchmark"]["name"]] // (
                 1 + single
@@ -98,6 +101,40 @@ class TestRun:
         options = cli._parser().parse_args(["run", "--out", "r", "--model", *names])
         chosen = cli._models(options, cli.get_scale("paper"), None)
         assert [choice.options["revision"] for choice in chosen] == ["abc", "def"]
+
+    def test_another_setting_of_decoding_has_a_key_of_its_own_and_shows_in_the_report(
+        self, models, tmp_path, capsys
+    ):
+        command = ["run", "--out", str(tmp_path), "--model", models[1], "--method", "m3id",
+                   "--quiet", "--option", *PAIRS]  # fmt: skip
+        assert main(command) == cli.OK
+        assert main([*command, "--decoding", "m3id.t0=0", "m3id.threshold=1"]) == cli.OK
+        results = read(tmp_path)
+        contrasts = [s["method"]["contrast"] for s in results.settings.values()]
+        assert sorted((c["t0"], c["threshold"]) for c in contrasts) == [(0, 1), (10, 0.3)]
+        capsys.readouterr()
+        assert main(["report", str(tmp_path)]) == cli.OK
+        assert "t0=0, threshold=1" in capsys.readouterr().out.replace("threshold=1, t0=0", (
+            "t0=0, threshold=1"
+        ))  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("setting", "message"),
+        [
+            ("m3id.t0", "has not the form METHOD.NAME=NUMBER"),
+            ("m3id.t0=ten", "'ten' in 'm3id.t0=ten' is not a number"),
+            ("m3id.alpha=1", "m3id has no setting 'alpha'"),
+            ("m3id.threshold=2", "threshold must be a number between 0 and 1"),
+            ("vcd.alpha=1", "no method 'vcd'"),
+        ],
+    )
+    def test_a_setting_that_makes_no_sense_is_refused_before_anything_is_done(
+        self, tmp_path, capsys, setting, message
+    ):
+        command = ["run", "--out", str(tmp_path / "r"), "--method", "m3id", "--decoding", setting]
+        with contextlib.suppress(SystemExit):
+            assert main(command) == cli.USAGE
+        assert message in capsys.readouterr().err and not (tmp_path / "r").exists()
 
 
 class TestExitCodes:

@@ -68,7 +68,7 @@ def test_by_hand_every_file_and_its_place_is_told_and_nothing_fetched(
         "whatsup-b": ["controlled_clevr_dataset.json", "controlled_clevr.tar.gz"],
         "coco-spatial": ["coco_qa_one_obj.json", "coco_qa_two_obj.json", "val2017.zip"],
         "gqa-spatial": ["vg_qa_one_obj.json", "vg_qa_two_obj.json", "vg_images.tar.gz"],
-        "mmvp": ["Questions.csv", "MMVP Images/1.jpg to 300.jpg"],
+        "mmvp": ["Questions.csv", "MMVP Images/1.jpg to 300.jpg", "Questions-clip.csv"],
         "mmvp-vlm": ["Questions.csv", "MLLM_VLM Images/TYPE/1.jpg"],
     }.items():
         text = told[f"benchmark {name}"]

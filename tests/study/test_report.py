@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from itertools import product
 
 import matplotlib.pyplot as plt
@@ -14,18 +15,20 @@ import pytest
 from erragree_utils import summarize, summarize_sets
 from erragree_utils.measures.comparison import compare
 from erragree_utils.measures.decisions import predict, prefer
-from erragree_utils.paper import CLIP, PUBLISHED, Published
+from erragree_utils.paper import CLIP, PHI, PUBLISHED, Published, subject_not_here
 from erragree_utils.scale import SCALES
 from erragree_utils.scoring import METHODS
-from erragree_utils.study import pages, report
+from erragree_utils.study import ModelChoice, Task, pages, report, sections
+from erragree_utils.study.settings import method_settings
 from erragree_utils.study.store import Item, Writer, read, setting_key
 
 N_SETS = 40
 
 
 def fill(
-    folder, benchmark, method, *, right=0.5, sets=N_SETS, skipped=(), asked=None, role=None, **more
-):
+    folder, benchmark, method, *, right=0.5, sets=N_SETS, skipped=(), asked=None, role=None,
+    text="statements", decoding=None, options=None, **more,
+):  # fmt: skip
     """Results of made-up images: a share of them right, for whole sets."""
     role = role or METHODS[method].roles[0]
     scale = "mini" if benchmark.startswith("tabletop") else "paper"
@@ -34,11 +37,14 @@ def fill(
              "quantization": None, "weights": "w"}  # fmt: skip
     settings = {
         "package": "1",
-        "benchmark": {"name": benchmark, "options": {}, "items": "i", "n_sets": N_SETS},
+        "benchmark": {"name": benchmark, "options": options or {}, "items": "i",
+                      "n_sets": N_SETS, "text": text if "mmvp" in benchmark else "captions"},
         "model": model | more,
-        "method": {"name": method},
-    }
-    rng = np.random.default_rng(len(method) + len(role))
+        "method": method_settings(
+            Task(benchmark, ModelChoice(role, asked), method, tuple((decoding or {}).items()))
+        ),
+    }  # fmt: skip
+    rng = np.random.default_rng(len(method) + len(role) + int((decoding or {}).get("seed", 0)))
     items = [
         Item(f"s{i}", i, _rows(benchmark, method, i, rng.random(4) < right), 0.1)
         for i in range(sets)
@@ -71,7 +77,7 @@ def _rows(benchmark, method, i, right) -> dict:
         }  # fmt: skip
         if place is not None:
             row["position"] = place
-        if method in ("prompted", "prompted-4way", "greedy", "m3id"):
+        if method in ("prompted", "prompted-4way", "greedy", "m3id", "sampled"):
             row |= {"answer": "so", "parsed": bool(right[k] or i % 2 == 0)}
         rows.append(row)
     return {name: [row[name] for row in rows] for name in rows[0]}
@@ -89,6 +95,7 @@ def cell(rows: pd.DataFrame, benchmark, method, relation="all", **more) -> pd.Se
 def paper(tmp_path):
     fill(tmp_path, "whatsup-a", "matching", right=0.4)
     fill(tmp_path, "whatsup-a", "vqascore", right=0.9)
+    fill(tmp_path, "whatsup-a", "vqascore-authors", right=0.9)
     fill(tmp_path, "whatsup-a", "prompted", right=0.8, sets=10, skipped=["s39"])
     fill(tmp_path, "coco-spatial", "matching", right=0.6)
     return read(tmp_path)
@@ -123,12 +130,17 @@ class TestPaper:
             assert (number in apart) == (not number.methods)
 
     def test_numbers_for_other_protocols_are_told_apart(self, tmp_path, monkeypatch):
-        other = Published(CLIP, "mmvp", "all", "pair", 0.5, "M3ID", "v9", "H", ("m3id",))
+        other = Published(PHI, "mmvp", "all", "pair", 0.5, "M3ID", "v9", "H")
         monkeypatch.setattr(report, "PUBLISHED", (*PUBLISHED, other))
-        assert other in report.without_protocol()  # CLIP does not decode
+        assert other in report.without_protocol()
+        clip = replace(other, reader=CLIP, methods=("m3id",))  # CLIP does not decode
+        monkeypatch.setattr(report, "PUBLISHED", (clip,))
+        assert report.without_protocol() == [clip]
+        monkeypatch.setattr(report, "PUBLISHED", (*PUBLISHED, other))
         text = pages.to_markdown(read(tmp_path), "paper")
-        _, after = text.split("not part of this study:\n\n")
-        assert "- 50.0: CLIP ViT-L/14-336, MMVP, pair accuracy by M3ID (v9) [H]" in after
+        _, after = text.split("## What cannot be produced here, and why\n\n")
+        assert "  - 50.0: Phi-3-V, MMVP, pair accuracy by M3ID (v9) [H]" in after
+        assert "- 50.0: Phi-3-V" not in text.split("## Sources of the paper's numbers")[0]
 
 
 class TestCells:
@@ -165,8 +177,13 @@ class TestCells:
 
     def test_the_difference_is_ours_minus_the_papers(self, paper):
         rows = report.cells(paper, "paper")
-        row = cell(rows, "whatsup-a", "vqascore", "left/right")
+        row = cell(rows, "whatsup-a", "vqascore-authors", "left/right")
         assert row["difference_pair"] == pytest.approx(row["pair_accuracy"] - 0.932)
+        # P("Yes") alone is another number, and so is an answer to another question.
+        for method in ("vqascore", "prompted"):
+            assert np.isnan(cell(rows, "whatsup-a", method, "left/right")["paper_pair"])
+        row = cell(rows, "whatsup-a", "prompted-v1", "left/right")
+        assert row["status"] == "not run" and row["paper_pair"] == 0.981
 
     def test_parts_and_other_models_have_no_difference(self, tmp_path):
         fill(tmp_path, "whatsup-a", "matching", sets=10)
@@ -232,6 +249,169 @@ class TestCells:
     def test_an_unknown_scale_is_refused(self, paper):
         with pytest.raises(ValueError, match="unknown scale 'huge'"):
             report.cells(paper, "huge")
+
+
+class TestWhatWasSet:
+    """Settings, texts and draws that tell rows apart."""
+
+    def test_settings_are_told_where_they_are_not_the_usual_ones(self, tmp_path):
+        fill(tmp_path, "mmvp", "m3id")
+        fill(tmp_path, "mmvp", "m3id", decoding={"t0": 0, "threshold": 1})
+        fill(tmp_path, "whatsup-a", "matching", options={"labels": "swapped"})
+        rows = report.cells(read(tmp_path), "paper")
+        usual, other = (cell(rows, "mmvp", "m3id", settings=s) for s in ("", "threshold=1, t0=0"))
+        assert usual["paper_pair"] == 0.313
+        assert np.isnan(other["paper_pair"])  # the paper's settings are not these, or unknown
+        assert cell(rows, "whatsup-a", "matching")["settings"] == "labels=swapped"
+        text = pages.to_markdown(read(tmp_path), "paper")
+        assert "| m3id | threshold=1, t0=0 |" in text
+        fill(tmp_path, "mmvp", "greedy")
+        compared = report.comparisons(read(tmp_path), "paper")
+        assert set(compared["second"]) == {"LLaVA m3id", "LLaVA m3id (threshold=1, t0=0)"}
+
+    def test_without_the_usual_settings_a_cell_is_not_run(self, tmp_path):
+        fill(tmp_path, "mmvp", "m3id", decoding={"t0": 0})
+        rows = report.cells(read(tmp_path), "paper").query("method == 'm3id'")
+        assert rows["status"].tolist() == ["not run", "run"]
+
+    def test_a_number_stands_beside_the_text_that_it_belongs_to(self, tmp_path):
+        for method in ("matching", "relative-preference"):
+            fill(tmp_path, "mmvp", method, text="statements")
+            fill(tmp_path, "mmvp", method, text="question with answer")
+        rows = report.cells(read(tmp_path), "paper")
+        for method, column, value in (
+            ("matching", "paper_pair", 0.14), ("relative-preference", "paper_relative", 0.64),
+        ):  # fmt: skip
+            assert cell(rows, "mmvp", method, text="statements")[column] == value
+            assert np.isnan(cell(rows, "mmvp", method, text="question with answer")[column])
+        shown = pages.shown(rows[(rows["table"] == "mmvp") & (rows["status"] == "run")])
+        assert set(shown["CLIP reads"]) == {"statements", "question with answer"}
+
+    def test_draws_are_one_row_with_their_mean_and_range(self, tmp_path):
+        keys = [fill(tmp_path, "mmvp", "sampled", decoding={"seed": s}) for s in range(5)]
+        results = read(tmp_path)
+        (row,) = report.cells(results, "paper").query("method == 'sampled'").to_dict("records")
+        each = [summarize(report.predictions(results, key))["pair_accuracy"].item() for key in keys]
+        assert len(set(each)) > 1
+        assert row["pair_accuracy"] == pytest.approx(np.mean(each))
+        assert (row["pair_accuracy_lowest"], row["pair_accuracy_highest"]) == (min(each), max(each))
+        assert row["pair_accuracy_low"] < row["pair_accuracy"] < row["pair_accuracy_high"]
+        assert (row["n_draws"], row["status"], row["settings"]) == (5, "run", "")
+        assert set(row["key"].split()) == set(keys) and row["paper_pair"] == 0.247
+        text = pages.to_markdown(results, "paper")
+        assert f", 5 draws: {100 * min(each):.1f} to {100 * max(each):.1f} |" in text
+        assert all(f"| {key[:8]} |" in text for key in keys)  # their provenance
+
+    def test_draws_that_are_not_finished_are_left_out_and_the_row_says_so(self, tmp_path):
+        for seed, sets in enumerate((N_SETS, N_SETS, 10)):
+            fill(tmp_path, "mmvp", "sampled", decoding={"seed": seed}, sets=sets)
+        row = cell(report.cells(read(tmp_path), "paper"), "mmvp", "sampled")
+        assert (row["n_draws"], row["n_sets"], row["status"]) == (2, N_SETS, "partly run")
+
+    def test_other_settings_of_drawn_answers_are_other_rows(self, tmp_path):
+        for temperature in (0.2, 0.7):
+            for seed in range(2):
+                decoding = {"temperature": temperature, "seed": seed}
+                fill(tmp_path, "mmvp", "sampled", decoding=decoding)
+        rows = report.cells(read(tmp_path), "paper").query("method == 'sampled'")
+        assert rows["settings"].tolist() == ["", "temperature=0.7"]
+        assert (rows["n_draws"] == 2).all()
+
+
+class TestSweep:
+    """Contrastive decoding with a setting that other pairs chose."""
+
+    @pytest.fixture
+    def swept(self, tmp_path):
+        """A bias toward the first option that text contrast takes away, half of it at strength 1.
+
+        The scores are made by the formula, from a stream with the bias and one that is nothing but
+        the bias.
+        """
+        settings = {
+            "package": "1", "benchmark": {"name": "mmvp", "options": {}, "items": "i",
+                                          "n_sets": N_SETS, "text": "statements"},
+            "model": {"role": "mllm", "name": "m", "revision": None, "dtype": "float32",
+                      "quantization": None, "weights": "w"},
+            "method": method_settings(Task("mmvp", ModelChoice("mllm", "m"), "sweep")),
+        }  # fmt: skip
+        rng, items = np.random.default_rng(0), []
+        for i in range(N_SETS):
+            signal, rows = rng.uniform(0.7, 1.3), []
+            for name in settings["method"]["settings"]:
+                family, _, setting = name.partition(": ")
+                strength = float(setting.partition(",")[0]) if family == "text contrast" else 0.0
+                for image, option in product((0, 1), (0, 1)):
+                    margin = signal * (1 - 2 * image) * (1 + strength) + 2.0
+                    rows.append({
+                        "setting": name, "set_id": f"s{i}", "pair_id": f"s{i}",
+                        "relation": "not annotated", "image_index": image, "option_index": option,
+                        "own": option == image, "score": margin / 2 * (1 - 2 * option),
+                    })  # fmt: skip
+            items.append(Item(f"s{i}", i, {k: [row[k] for row in rows] for k in rows[0]}, 0.1))
+        provenance = {"hardware": "abacus", "time": "2025-01-02T03:04:05Z", "source": "c0de"}
+        with Writer(tmp_path, lambda: provenance) as writer:
+            writer.add(setting_key(settings), settings, items,
+                       {"asked": "llava-hf/llava-1.5-7b-hf"})  # fmt: skip
+        return read(tmp_path)
+
+    def test_what_helps_is_chosen_and_what_does_not_is_left_at_no_correction(self, swept):
+        rows = report.sweeps(swept, "paper").set_index("family")
+        assert rows.loc["VCD", "chosen"] == {"0": 1.0} and rows.loc["VCD", "difference"] == 0
+        gained = rows.loc["text contrast"]
+        assert gained["accuracy_b"] == 1 > gained["accuracy_a"] and "0" not in gained["chosen"]
+        assert set(rows["status"]) == {"run"} and set(rows["n"]) == {N_SETS}
+
+    def test_the_report_says_what_was_chosen_and_among_how_many(self, swept):
+        text = pages.to_markdown(swept, "paper")
+        assert "with a setting that was chosen on other pairs\n\nOf 64 settings" in text
+        assert "| VCD | 0 for 100% of pairs | 40 |" in text
+
+    def test_too_few_pairs_choose_nothing(self, swept):
+        (key,) = swept.settings
+        for name in list(swept.items[key])[3:]:
+            del swept.items[key][name]
+        assert report.sweeps(swept, "paper").empty
+        assert "chosen on other pairs" not in pages.to_markdown(swept, "paper")
+
+    def test_nothing_is_told_of_a_sweep_that_was_not_run(self, paper):
+        assert report.sweeps(paper, "paper").empty
+
+
+class TestDisagreements:
+    def test_they_are_rows_whose_interval_leaves_the_papers_number_out(self, tmp_path):
+        fill(tmp_path, "tabletop-b", "vqascore-authors", right=1.0)
+        fill(tmp_path, "tabletop-a", "matching", right=0.49)
+        rows = report.cells(read(tmp_path), "mini")
+        rows["relation"] = rows["relation"].replace("on/under", "front/behind")
+        found = report.disagreements(rows)
+        for row in found.itertuples():
+            assert row.paper < row.accuracy_low or row.paper > row.accuracy_high
+        beside = rows.filter(regex="^paper_(individual|pair|set|relative)$").notna()
+        assert len(found) < beside.to_numpy().sum()  # others agree, or are not run
+
+    def test_the_report_shows_them_at_either_scale(self, tmp_path):
+        fill(tmp_path, "tabletop-a", "vqascore-authors", right=1.0)
+        fill(tmp_path, "whatsup-a", "vqascore-authors", right=1.0)
+        for scale, name in (("mini", "tabletop-a"), ("paper", "whatsup-a")):
+            text = pages.to_markdown(read(tmp_path), scale)
+            _, after = text.split("## Where ours and the paper's disagree")
+            assert f"| {name} | on/under | LLaVA | vqascore-authors | pair | 100.0 [" in after
+            assert "| 52.4 [S] |" in after.partition("\n## ")[0]
+
+
+class TestWhatIsNotHere:
+    def test_every_number_that_stands_beside_nothing_has_its_reason(self):
+        text = "\n".join(sections.not_here_text())
+        assert "- Phi-3-V: published for the original LLaVA code" in text
+        for number in report.without_protocol():
+            assert f"  - {number}" in text
+        for number in PUBLISHED:
+            assert (str(number) in text) == (number in report.without_protocol())
+
+    def test_a_number_without_a_reason_is_noticed(self):
+        with pytest.raises(LookupError, match="no reason is given for 50.0: GPT-9"):
+            subject_not_here(Published("GPT-9", "mmvp", "all", "pair", 0.5, "M3ID", "v9", "H"))
 
 
 class TestStoredRows:
@@ -304,7 +484,7 @@ class TestText:
         assert "| 50 | 64.0 [S] |" in relative and "pair accuracy" not in relative
         others = [part for part in tables.values() if part is not relative]
         assert not any("| relative accuracy" in part for part in others)
-        assert "| greedy | 40 |" in text and "| 25.3 [S] |" in text
+        assert "| greedy |  | 40 |" in text and "| 25.3 [S] |" in text
 
     def test_relations_that_stand_apart_have_a_row_each_and_a_column_for_each_method(self, mini):
         text = pages.to_markdown(mini, "mini")

@@ -23,7 +23,7 @@ from PIL import Image
 from erragree_utils import score
 from erragree_utils.benchmarks import Benchmark, ImagePair, QuestionPair
 from erragree_utils.scoring import METHODS, Matching
-from erragree_utils.study import ItemError, ModelChoice, Task, read, run, runner
+from erragree_utils.study import ItemError, ModelChoice, Task, read, run, runner, settings
 from erragree_utils.study.store import StoreError
 
 N_SETS = 24
@@ -271,7 +271,7 @@ class TestSettings:
         for options in ("pair", "set"):
             monkeypatch.setitem(METHODS, "mine", Matching(options))
             assert scored("mine") == N_SETS and scored("mine") == 0
-        monkeypatch.setattr(runner, "__version__", "99")
+        monkeypatch.setattr(settings, "__version__", "99")
         assert scored() == N_SETS
         assert len(read(tmp_path).settings) == 6
 
@@ -413,8 +413,8 @@ class TestQuestionPairs:
         assert run(mine, tmp_path).stored == 2 * len(questions)
         results = read(tmp_path)
         assert {s["model"]["role"] for s in results.settings.values()} == {"clip", "mllm"}
-        for key, settings in results.settings.items():
-            expected = score(models[settings["model"]["role"]], questions, "relative-preference")
+        for key, found in results.settings.items():
+            expected = score(models[found["model"]["role"]], questions, "relative-preference")
             table = results.table(key)
             pd.testing.assert_frame_equal(table, expected[list(table)], check_exact=True)
 

@@ -13,8 +13,10 @@ from PIL import Image
 
 from erragree_utils.benchmarks import Benchmark, ImagePair, QuestionPair
 from erragree_utils.scoring import METHODS
+from erragree_utils.study import ModelChoice, Task
 from erragree_utils.study.settings import (
     bench_settings,
+    changed_settings,
     files_digest,
     method_settings,
     model_settings,
@@ -22,6 +24,7 @@ from erragree_utils.study.settings import (
     weights_digest,
 )
 from erragree_utils.study.store import setting_key
+from erragree_utils.study.sweep import swept
 
 
 def make_bench(seed: int = 0, folder: Path | None = None) -> Benchmark:
@@ -39,30 +42,49 @@ def make_bench(seed: int = 0, folder: Path | None = None) -> Benchmark:
     return Benchmark("tabletop-a", tuple(pairs))
 
 
+def of(method: str, role: str = "mllm", **decoding) -> dict:
+    """What the results of a method are filed by."""
+    return method_settings(Task("b", ModelChoice(role, "m"), method, tuple(decoding.items())))
+
+
 class TestMethods:
     def test_all_fields_are_among_them(self):
-        assert method_settings("prompted", "mllm") == {
+        assert of("prompted") == {
             "name": "prompted", "question": METHODS["prompted"].question, "options": "pair",
-            "contrast": None, "max_new_tokens": 16, "blind": False,
+            "contrast": None, "max_new_tokens": 16, "blind": False, "temperature": 0.0, "seed": 0,
         }  # fmt: skip
-        assert "figure show" in method_settings("vqascore", "mllm")["question"]
-        assert "{which}" in method_settings("two-images", "mllm")["prompt"]
-        assert method_settings("vcd", "mllm")["contrast"] == {
+        assert "figure show" in of("vqascore")["question"]
+        assert "{which}" in of("two-images")["prompt"]
+        assert of("vcd")["contrast"] == {
             "name": "VCD", "alpha": 1.0, "beta": 0.1, "noise_step": 500,
         }  # fmt: skip
-        assert method_settings("m3id", "mllm")["contrast"]["t0"] == 10
+        assert of("m3id")["contrast"]["t0"] == 10
 
     def test_a_method_for_both_kinds_of_models_has_settings_of_each(self):
-        assert method_settings("relative-preference", "mllm")["normalize"] is True
-        assert method_settings("relative-preference", "clip")["direction"] == "image-to-text"
+        assert of("relative-preference")["normalize"] is True
+        assert of("relative-preference", "clip")["direction"] == "image-to-text"
 
     def test_each_makes_a_key_of_its_own_whatever_it_is_called(self):
         named = {
-            setting_key({"role": role, **method_settings(name, role)})
+            setting_key({"role": role, **of(name, role)})
             for name, method in METHODS.items()
             for role in method.roles
         }
         assert len(named) == sum(len(method.roles) for method in METHODS.values())
+
+    def test_other_settings_of_its_decoding_make_another_key_and_are_told(self):
+        assert setting_key(of("m3id", t0=5)) != setting_key(of("m3id"))
+        assert changed_settings(of("m3id", t0=5, temperature=0.2), "mllm") == {
+            "t0": 5.0, "temperature": 0.2,
+        }  # fmt: skip
+        assert changed_settings(of("m3id"), "mllm") == {}
+        assert changed_settings(of("relative-preference", "clip"), "clip") == {}
+
+    def test_a_sweep_has_those_of_every_setting(self):
+        found = of("sweep")
+        assert found["name"] == "sweep" and set(found["settings"]) == set(swept())
+        assert found["settings"]["VCD: 2"]["contrast"]["alpha"] == 2
+        assert changed_settings(found, "mllm") == {}
 
 
 class TestModels:
@@ -117,6 +139,15 @@ class TestBenchmarks:
                            {"lettered": False}, {"options": ("No", "Yes")})
         }  # fmt: skip
         assert len(items) == 5
+
+    def test_what_clip_reads_is_told(self):
+        images = tuple(Image.new("RGB", (4, 4)) for _ in range(2))
+        asked = QuestionPair("p", "colour", "Is it red?", ("Yes", "No"), images)
+        stated = replace(asked, statements=("a", "b"))
+        assert [
+            bench_settings(Benchmark("b", pairs), {})["text"]
+            for pairs in ((asked,), (stated,), (make_bench()[0],))
+        ] == ["question with answer", "statements", "captions"]
 
     def test_what_is_in_files_is_told_apart_and_when_they_were_written_is_not(self, tmp_path):
         bench = make_bench(0, tmp_path / "a")

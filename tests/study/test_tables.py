@@ -7,6 +7,7 @@ import pytest
 from erragree_utils.scale import SCALES
 from erragree_utils.scoring import METHODS
 from erragree_utils.study import TABLES
+from erragree_utils.study.tables import SEEDS
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
@@ -46,4 +47,10 @@ def test_every_method_stands_in_a_table_once():
     names = [name for table in TABLES for name in table.methods]
     assert set(names) == set(METHODS)
     twice = {name for name in names if names.count(name) > 1}
-    assert twice == {"matching", "vqascore"}  # of captions in sets, of single images, of MMVP
+    # Of captions in sets, of single images, of MMVP's questions and of its statements.
+    assert twice == {"matching", "matching-text-to-image", "vqascore"}
+
+
+def test_a_method_that_draws_tokens_is_run_with_several_seeds():
+    drawing = {n for n, method in METHODS.items() if getattr(method, "temperature", 0) > 0}
+    assert set(SEEDS) == drawing and min(SEEDS.values()) > 1

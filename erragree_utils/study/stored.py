@@ -1,0 +1,123 @@
+"""Stored results by what they are of: the keys of a cell, their scores, what was set otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..benchmarks import Benchmark
+from ..measures.decisions import predict, prefer
+from ..scoring import METHODS
+from ..scoring.methods import role_of
+from .settings import changed_settings, job_settings, method_settings
+from .store import Results, read
+from .tables import SEEDS
+from .tasks import ModelChoice, Task
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One benchmark read in one way by one kind of model."""
+
+    benchmark: str
+    method: str
+    role: str
+
+    @staticmethod
+    def of(settings: Mapping[str, Any]) -> Cell:
+        """The cell that results of these settings belong to."""
+        parts = (settings["benchmark"]["name"], settings["method"]["name"])
+        return Cell(*parts, settings["model"]["role"])
+
+
+def keys_of(results: Results, cell: Cell) -> list[str]:
+    """Settings with results for a cell, those with most of them first."""
+    found = [
+        key
+        for key, settings in results.settings.items()
+        if Cell.of(settings) == cell and results.items.get(key)
+    ]
+    return sorted(found, key=lambda key: (-len(results.items[key]), key))
+
+
+def draws_of(results: Results, cell: Cell) -> list[tuple[str, ...]]:
+    """The keys of a cell, those together that differ in the seed of the draw alone."""
+    if cell.method not in SEEDS:
+        return [(key,) for key in keys_of(results, cell)]
+    groups: dict[str, list[str]] = {}
+    for key in keys_of(results, cell):
+        settings = results.settings[key]
+        same = repr(settings | {"method": {**settings["method"], "seed": None}})
+        groups.setdefault(same, []).append(key)
+    return [tuple(keys) for keys in groups.values()]
+
+
+def changes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a method that differ from its usual ones; seeds that the study varies do not."""
+    changed = changed_settings(settings["method"], settings["model"]["role"])
+    if settings["method"]["name"] in SEEDS:
+        changed.pop("seed", None)
+    return changed
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """What differs from a method's usual settings and a benchmark's usual options."""
+    differing = changes(settings) | settings["benchmark"]["options"]
+    return ", ".join(
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in differing.items()
+    )
+
+
+def clip_text(settings: Mapping[str, Any]) -> str:
+    """What CLIP read about question pairs, which have more than one text."""
+    text = settings["benchmark"].get("text", "captions")
+    return text if settings["model"]["role"] == "clip" and text != "captions" else ""
+
+
+def scores(results: Results, key: str) -> pd.DataFrame:
+    """The table of scores of a key, as `score` returned it; of a sweep, of all settings."""
+    settings, table = results.settings[key], results.table(key)
+    method = table.pop("setting") if "setting" in table else settings["method"]["name"]
+    names = {"benchmark": settings["benchmark"]["name"], "model": settings["model"]["name"]}
+    for place, (part, name) in enumerate((names | {"method": method}).items()):
+        table.insert(place, part, name)
+    return table
+
+
+def predictions(results: Results, key: str) -> pd.DataFrame:
+    """The decisions of a key, as `evaluate` returned them."""
+    method = METHODS.get(results.settings[key]["method"]["name"])  # the sweep is none of them
+    of_pairs = method is not None and method.decides == "pair"
+    return (prefer if of_pairs else predict)(scores(results, key))
+
+
+def stored_sets(results: Results, task: Task) -> str:
+    """How many sets of a task are stored, for each of the settings it was run with."""
+    counts, wanted = [], (task.benchmark, method_settings(task), task.model.role, task.model.name)
+    for key, settings in results.settings.items():
+        benchmark, method, model = (settings[part] for part in ("benchmark", "method", "model"))
+        if (benchmark["name"], method, model["role"], results.about[key]["asked"]) == wanted:
+            counts.append(f"{len(results.items[key])} of {benchmark['n_sets']} sets")
+    return ", ".join(counts) or "-"
+
+
+def stored_scores(
+    folder: str | Path, model: Any, bench: Benchmark, method: str
+) -> pd.DataFrame | None:
+    """The scores that a run has stored of exactly this, or None if they are not all there.
+
+    `method` is a name of the study's, its sweep included.
+    """
+    task = Task(bench.name, ModelChoice(role_of(model), model.name), method)
+    wanted, results = job_settings(task, model, bench, {}), read(folder)
+    for key, settings in results.settings.items():
+        # The options say the same as the hash of the items, which decides.
+        found = settings | {"benchmark": settings["benchmark"] | {"options": {}}}
+        if found == wanted and len(results.items.get(key, ())) == bench.n_sets:
+            return scores(results, key)
+    return None
