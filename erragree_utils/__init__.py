@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .models.mllm import load_mllm
     from .models.vision import load_vision
     from .scale import get_scale
-    from .scoring.scores import evaluate, score
     from .study.auto_scale import start
+    from .study.kept import evaluate, score
 
 try:
     __version__ = version("erragree-utils")
@@ -29,8 +29,8 @@ _HOMES = {
     "load_mllm": "models.mllm",
     "load_vision": "models.vision",
     "load_benchmark": "benchmarks",
-    "evaluate": "scoring.scores",
-    "score": "scoring.scores",
+    "evaluate": "study.kept",
+    "score": "study.kept",
     "get_scale": "scale",
     "start": "study.auto_scale",
     "summarize": "measures.accuracy",

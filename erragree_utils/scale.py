@@ -9,6 +9,12 @@ from typing import Any
 
 VARIABLE = "ERRAGREE_SCALE"
 SEED_VARIABLE = "ERRAGREE_SEED"
+#: Other models than the paper's, or folders that hold them.
+MODEL_VARIABLES = {
+    "clip": "ERRAGREE_CLIP",
+    "mllm": "ERRAGREE_MLLM",
+    "vision": "ERRAGREE_VISION",
+}
 
 
 @dataclass(frozen=True)
@@ -96,13 +102,18 @@ SCALES = {scale.name: scale for scale in (_MINI, _PAPER)}
 def get_scale(name: str | None = None) -> Scale:
     """A scale by name; by default the one in the environment variable ``ERRAGREE_SCALE``, or mini.
 
-    ``ERRAGREE_SEED`` gives another draw of the rendered benchmarks than that of seed 0.
+    ``ERRAGREE_SEED`` gives another draw of the rendered benchmarks than that of seed 0. At paper
+    scale ``ERRAGREE_CLIP``, ``ERRAGREE_MLLM`` and ``ERRAGREE_VISION`` name other models, or folders
+    with the published ones.
     """
     chosen = name if name is not None else os.environ.get(VARIABLE) or "mini"
     if chosen not in SCALES:
         origin = "" if name is not None else f" (from the environment variable {VARIABLE})"
         raise ValueError(f"unknown scale {chosen!r}{origin}; choose one of {', '.join(SCALES)}")
     scale, seed = SCALES[chosen], os.environ.get(SEED_VARIABLE)
+    if scale.name == "paper":
+        named = {role: os.environ.get(variable) for role, variable in MODEL_VARIABLES.items()}
+        return replace(scale, **{role: name for role, name in named.items() if name})
     if not seed or scale.seed is None:
         return scale
     if not seed.isdecimal():

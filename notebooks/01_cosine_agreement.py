@@ -40,6 +40,8 @@ if "google.colab" in sys.modules:
 #
 # **You need** to know what a vector is. To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about half a minute. At paper scale: a network for CLIP's weights and What'sUp's photographs, and minutes.
 #
+# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 2 GiB, 3 to 4 min; L4: 2 GiB, 1 min; A100 40 GB: 2 GiB, 1 to 2 min; H100 80 GB: 2 GiB, 1 min.
+#
 # ## The question
 #
 # A contrastive vision-language model such as CLIP {cite:p}`radford2021clip` turns an image into one vector, its embedding. Two images are alike for CLIP if the cosine of the angle between their embeddings is near 1. If two images that plainly differ get nearly the same embedding, whoever reads only the embedding seems bound to confuse them. Li, Koh and Du {cite:p}`li2024erroneous` call this an **erroneous agreement**; many papers explain failures of visual reasoning by it.

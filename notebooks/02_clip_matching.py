@@ -40,6 +40,8 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 1](01_cosine_agreement.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about half a minute. At paper scale: a network for CLIP's weights and What'sUp's photographs, and minutes.
 #
+# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 2 GiB, 10 to 13 min; L4: 2 GiB, 3 min; A100 40 GB: 2 GiB, 4 to 5 min; H100 80 GB: 2 GiB, 1 to 2 min.
+#
 # ## The question
 #
 # The two images of a left/right pair have nearly the same embedding. CLIP is used by comparing an image with captions: the caption of highest cosine wins. That cosine is its **matching score**. Can it tell *a red mug to the left of a blue table* from *a red mug to the right of a blue table*?

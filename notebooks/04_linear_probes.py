@@ -40,6 +40,8 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 1](01_cosine_agreement.ipynb) and [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: a CPU and about a minute. At paper scale: a network, and a GPU or patience.
 #
+# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 2 GiB, 5 to 6 min; L4: 2 GiB, 1 to 2 min; A100 40 GB: 2 GiB, 2 to 3 min; H100 80 GB: 2 GiB, 1 min.
+#
 # ## The question
 #
 # Left and right images have nearly the same embedding (chapter 1), and matching fails (chapter 2). The paper argues that the encoder is not blind, since LLaVA reads the same encoder and succeeds {cite:p}`li2024erroneous`. LLaVA reads patch tokens, though, and CLIP's score uses the one vector at the end. So is the difference in *that* vector, hidden from the text, or is it lost on the way there? The paper does not measure it; we do.

@@ -40,6 +40,8 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 3](03_same_encoder_new_reader.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and less than a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
 #
+# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 15 to 19 min; L4: 19 GiB, 7 to 9 min; A100 40 GB: 19 GiB, 4 to 5 min; H100 80 GB: 19 GiB, 1 to 2 min.
+#
 # ## The question
 #
 # LLaVA answers left/right questions about pairs with a cosine above 0.99. Then CLIP-blind pairs should not trouble it either. But {term}`MMVP`, a benchmark made of such pairs, troubles all models that its authors tested {cite:p}`tong2024eyes`. Does LLaVA fail there because CLIP is blind after all?

@@ -40,6 +40,8 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 5](05_clip_blind_pairs.ipynb); [chapter 6](06_contrastive_decoding.ipynb) helps. To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
 #
+# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 13 to 16 min; L4: 19 GiB, 7 to 8 min; A100 40 GB: 19 GiB, 3 to 4 min; H100 80 GB: 19 GiB, 1 min.
+#
 # ## The question
 #
 # A model fails on a pair if it gives both images the same answer. Perhaps it sees no difference. Perhaps it sees one that is too small to overcome its habit. Look at both images, and you can tell: the habit is the same for both.

@@ -40,9 +40,9 @@ if "google.colab" in sys.modules:
 #
 # **You need** for the page as it stands: two CPU cores and about half a minute. For the real run: a GPU of 15 GB or more and a network; the table below says how long it takes.
 #
-# ```{admonition} Not run by this project
+# ```{admonition} What is measured here, and what is computed
 # :class: warning
-# This project had no GPU at hand. Memory and time on this page are *estimates* by formulas that are shown, and the tables of paper scale at its end hold results only if you have made some. Cells without results say "not run".
+# We have measured speed and memory on one H100, with LLaVA-1.5-7B's *architecture* and random weights, on stand-ins of the benchmarks in their published numbers. Memory and time on this page are *computed*, by formulas that are shown and that this one GPU has corrected; for the other GPUs nobody has checked them. The published weights have not been run: the tables of paper scale at the end hold results only if you have made some. Cells without results say "not run".
 # ```
 #
 # ## What takes memory
@@ -55,15 +55,16 @@ if "google.colab" in sys.modules:
 import pandas as pd
 
 from erragree_utils import start
+from erragree_utils.models import memory
 from erragree_utils.study import auto_scale, costs, hardware
 
 scale = start()
 config = costs.llava_15_7b()
-size = costs.model_size(config)
+size = memory.model_size(config)
 parts = ("tower", "projector", "decoder", "head", "rest")
 print(f"{size.total / 1e9:.2f} billion parameters,", end=" ")
 print(f"in float16 {2 * size.total / 1e9:.1f} GB")
-print(f"cache: {costs.cache_bytes(config) / 2**20:.2f} MiB a token")
+print(f"cache: {memory.cache_bytes(config) / 2**20:.2f} MiB a token")
 millions = {part: getattr(size, part) / 1e6 for part in parts}
 pd.Series(millions, name="millions").round(1)
 
@@ -76,9 +77,9 @@ pd.Series(millions, name="millions").round(1)
 # ```
 
 # %%
-GIB = costs.GIB
+GIB = 2**30
 needs = {
-    f"{precision}, {n} at a time": costs.memory_need(config, precision, n) / GIB
+    f"{precision}, {n} at a time": memory.memory_need(config, precision, n) / GIB
     for precision in ("float16", "4bit")
     for n in (1, 8, 32)
 }
@@ -112,7 +113,7 @@ print(f"the whole study: {passes:,} such passes at most, {total / 1e15:.0f} PFLO
 work.groupby("method", sort=False)[["images", "passes"]].sum()
 
 # %% [markdown]
-# How fast a GPU computes stands in its datasheet. We take the rate of *dense* 16-bit matrix products, as no weight here is sparse (for some GPUs datasheets print the rate with sparsity, twice as high). No program reaches it. How close ours comes is an assumption, from a quarter to a half:
+# How fast a GPU computes stands in its datasheet. We take the rate of *dense* 16-bit matrix products, as no weight here is sparse (for some GPUs datasheets print the rate with sparsity, twice as high). No program reaches it. How close ours comes was measured on one H100: the study of then, 11,538 passes with the decoding of the photographs, took 10 to 12 minutes, which by the formula is a sixth to a fifth of the published rate. (Option scoring alone, in batches of 32, ran at 289 to 325 TFLOP/s. That is 0.29 to 0.33 of the published rate, and 0.38 to 0.42 of the 767 TFLOP/s that plain matrix products reached there.) For the other GPUs we take the same share:
 
 # %%
 gpus = pd.DataFrame([vars(gpu) for gpu in hardware.GPUS]).set_index("name")
@@ -126,14 +127,14 @@ print("\n".join(f"{name}: NVIDIA's {source}" for name, source in gpus["source"].
 published
 
 # %% [markdown]
-# Memory with eight images at a time, and time for all passes. The precision is the one that `load_mllm` chooses on such a GPU by itself: 16 bits where the weights fit with room to work, else 4.
+# Memory with eight images at a time, and time for all passes, computed. The precision is the one that `load_mllm` chooses on such a GPU by itself: 16 bits where the weights fit with room to work, else 4.
 
 # %%
 table = hardware.requirements(config)
 hardware.readable(table).drop(columns=["memory, GiB", "fits"])
 
 # %% [markdown]
-# All of it is estimated; only the GPU's memory is published. CLIP adds minutes, loading and downloads whatever your network takes. Forcing float16 on a T4:
+# Only the GPU's memory is published. On the H100 the formula for the memory lay 8 to 16% above the measured peak: 26.7 GiB and 24.3 with 32 images in half precision, 8.4 and 7.3 with eight at 4 bits. CLIP adds minutes, loading and downloads whatever your network takes. Forcing float16 on a T4:
 
 # %%
 forced = hardware.requirements(config, precision="float16")
@@ -162,7 +163,7 @@ print(auto_scale.describe(auto_scale.choose_scale()))
 #
 # Give `run` and `report` another folder if you like, and this page the same one: it reads the folder that the environment variable `ERRAGREE_RESULTS` names (then build the book anew with `make clean` and `make book`, since executed pages are kept).
 #
-# `download` is optional, since `run` fetches what it needs; it tells at once what cannot be fetched, and how to get it by hand. The weights of LLaVA are 14 GB, of CLIP 1.7, of the vision-only encoder (for chapter 5 alone) 1.2, the photographs of COCO-spatial 0.8; models go where `HF_HOME` says, benchmarks where `ERRAGREE_CACHE` says.
+# `download` is optional, since `run` fetches what it needs; it tells at once what cannot be fetched. With `--by-hand` it fetches nothing and gives a line for each file, with its address and the place where it belongs, for a machine without a network: all you need is a browser elsewhere. The chapters find benchmarks saved so by themselves, and models by the environment variables `ERRAGREE_CLIP`, `ERRAGREE_MLLM` and `ERRAGREE_VISION`. The weights of LLaVA are 14 GB, of CLIP 1.7, of the vision-only encoder (for chapter 5 alone) 1.2, the photographs of COCO-spatial 0.8; models go where `HF_HOME` says, benchmarks where `ERRAGREE_CACHE` says.
 #
 # | you want | command |
 # |---|---|
@@ -177,7 +178,9 @@ print(auto_scale.describe(auto_scale.choose_scale()))
 # | several GPUs, each with its share | `accelerate launch --multi_gpu -m erragree_utils run --scale paper --out results` |
 # | several machines | the same on each, with part of the benchmarks; copy the files into one folder |
 #
-# A run that was stopped, by whatever, goes on with the same command. Out of memory halves the batch and goes on.
+# A run that was stopped, by whatever, goes on with the same command. How many images are read at a time follows from the memory that is free, by the formula above; if that is too many all the same, the batch is halved, once for each model.
+#
+# The chapters store their scores as they come, too, in the folder `chapters` below the results, and take what a run has stored. If the connection breaks in the middle of a long cell, run the cell again: it loses one batch.
 #
 # **On Colab.** Choose a GPU under *Runtime > Change runtime type*, and run the first cell of any chapter. It installs this package and leaves Colab's PyTorch alone. Then `start()` shows the GPU and chooses the scale: paper with a GPU, in 4 bits on a T4; mini without. `start("mini")` or `start("paper")` overrules it. For the whole study put `!` before the commands above. Colab deletes the machine's files when the session ends: copy the folder `results` to your Drive now and then, and back to go on. (Whether a run can write into a mounted Drive directly we have not tried.)
 #
@@ -332,11 +335,11 @@ findings.show([
 # %% [markdown]
 # ## What it means
 #
-# The real study is small: an hour or two on the smallest GPU that holds the model, minutes on a large one, if the estimates hold. What makes it slow elsewhere is reading each image again for each caption. And what it needs is not mainly arithmetic but memory, of which precision decides more than anything else.
+# The real study is small: a few hours on the smallest GPU that holds the model, a quarter of an hour on a large one, if what one H100 gave holds for others. What makes it slow elsewhere is reading each image again for each caption. And what it needs is not mainly arithmetic but memory, of which precision decides more than anything else.
 #
 # ## What could be wrong
 #
-# - **The share of the datasheet's rate** is the weakest number here. A T4 throttles at its 70 watts, a slow disk or a slow image decoder feeds no GPU, and small batches leave it idle. If your run is slower than the table's upper end, it is the table that is wrong. Tell us, with what `speed/paper_scale.py` prints.
+# - **The share of the datasheet's rate** is the weakest number here: it comes from one H100, before the study had its draws and its sweep. A T4 throttles at its 70 watts, a slow disk or a slow image decoder feeds no GPU, and small batches leave it idle. If your run is slower than the table's upper end, it is the table that is wrong. Tell us, with what `speed/paper_scale.py` prints.
 # - **Memory that the formula does not know.** Activations are counted by their largest few tensors; the fixed part is an assumption; the allocator keeps more than it uses. The loader asks for 2.5 GiB beyond the weights for this reason, and a batch that does not fit is halved.
 # - **4 bits are not 16.** The language model's weights are rounded, so scores differ a little, and a decision may flip. Results of both precisions have keys of their own and rows of their own. The paper's numbers are, as far as we know, of 16 bits.
 # - **The published counts** of images are taken for the estimates. A file with more or fewer would say so when it is read.

@@ -106,7 +106,7 @@ def large(n: int) -> None:
     """One mining in this process: its time and the peak of its memory."""
     clip, vision = embeddings(n)
     table, seconds, peak = measured(
-        lambda: mine_blind_pairs(clip, vision, ABOVE, BELOW, device="cpu", progress=True), CPU
+        lambda: mine_blind_pairs(clip, vision, ABOVE, BELOW, device="cpu"), CPU
     )
     name = f"{table.attrs['engine']}, cpu"
     line(name, n, seconds, 0.0, f", {table.attrs['found']} blind pairs")

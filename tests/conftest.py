@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     import torch
+    from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration
 
     from erragree_utils.models.mllm import Mllm
 
@@ -82,3 +84,58 @@ def tiny() -> Mllm:
 def tiny_next() -> Mllm:
     """The same as a LLaVA-NeXT."""
     return random_llava(shapes=[[40, 80], [80, 40], [80, 80]])
+
+
+@pytest.fixture(scope="session")
+def counted_config() -> LlavaConfig:
+    """The config of a LLaVA small enough to count what it takes: 64 patches, grouped keys."""
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
+
+    vision = CLIPVisionConfig(
+        hidden_size=64, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4,
+        image_size=112, patch_size=14, projection_dim=64,
+    )  # fmt: skip
+    text = LlamaConfig(
+        hidden_size=128, intermediate_size=352, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, vocab_size=512,
+    )  # fmt: skip
+    return LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=5, image_seq_length=64
+    )
+
+
+@pytest.fixture(scope="session")
+def counted_llava(counted_config) -> LlavaForConditionalGeneration:
+    """It, with random weights, and attention of plain matrix products, which can be counted."""
+    import torch
+    from transformers import LlavaForConditionalGeneration
+
+    torch.manual_seed(0)
+    counted_config._attn_implementation = "eager"
+    return LlavaForConditionalGeneration(counted_config).eval()
+
+
+@pytest.fixture(scope="session")
+def read_image(counted_llava) -> Callable[..., tuple[DynamicCache, str]]:
+    """Lets it read images with `n_text` tokens around each; its keys and values, and their name."""
+    import inspect
+
+    import torch
+    from transformers import DynamicCache
+
+    # The name was changed in the course of Transformers 5.
+    accepted = inspect.signature(counted_llava.forward).parameters
+    name = "cache" if "cache" in accepted else "past_key_values"
+
+    def read(n_text: int, batch: int = 1) -> tuple[DynamicCache, str]:
+        ids = torch.full((batch, 64 + n_text), 7)
+        ids[:, 2:66] = counted_llava.config.image_token_index
+        more: dict[str, Any] = {name: (kept := DynamicCache())}
+        with torch.no_grad():
+            counted_llava(
+                input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True,
+                logits_to_keep=1, pixel_values=torch.zeros(batch, 3, 112, 112), **more,
+            )  # fmt: skip
+        return kept, name
+
+    return read

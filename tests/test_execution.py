@@ -43,6 +43,16 @@ class TestExecute:
         assert path.read_bytes() == before
         assert printed(executed(path, cache)) == "21\n"
 
+    def test_bars_of_long_work_leave_nothing_in_the_outputs(self, tmp_path, cache):
+        source = """
+from erragree_utils import bars
+bars.DELAY_S = 1e-9
+with bars.bar(2, "images") as shown:
+    shown.update()
+"""
+        ran = execute(write(tmp_path / "a.ipynb", source), cache)
+        assert ran.cells[1].outputs == []
+
     def test_runs_once_until_a_code_cell_changes(self, tmp_path, cache):
         log = tmp_path / "log"
         source = f"open({str(log)!r}, 'a').write('x')"

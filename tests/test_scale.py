@@ -50,6 +50,14 @@ def test_an_unknown_scale_is_refused_and_its_origin_said(monkeypatch):
         get_scale()
 
 
+def test_at_paper_scale_the_environment_names_other_models_or_folders(monkeypatch):
+    monkeypatch.setenv("ERRAGREE_MLLM", "/models/llava")
+    monkeypatch.setenv("ERRAGREE_CLIP", "")
+    scale = get_scale("paper")
+    assert (scale.mllm, scale.clip) == ("/models/llava", SCALES["paper"].clip)
+    assert get_scale("mini").mllm == "mini"
+
+
 def test_the_environment_chooses_the_draw_of_rendered_scenes_alone(monkeypatch):
     monkeypatch.delenv(SEED_VARIABLE, raising=False)
     assert get_scale("mini").seed == 0

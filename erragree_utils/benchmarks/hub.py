@@ -39,11 +39,21 @@ class DataSet:
             if not root.is_dir():
                 raise BenchmarkError(self.needed(root, folder))
             return root
-        if sum(1 for pattern in self.patterns for _ in root.glob(pattern)) < self.n_files:
+        if self._count(root) < self.n_files:
             if not download:
                 raise BenchmarkError(self.needed(root, folder))
             self._fetch(root)
+            # The client takes a folder that is there for whole, if it cannot reach the hub.
+            if self._count(root) < self.n_files:
+                raise DownloadError(
+                    f"{self.needed(root, folder)}\nThe rest could not be fetched: check the "
+                    "network and run the same line again."
+                )
         return root
+
+    def _count(self, root: Path) -> int:
+        """Files that are there."""
+        return sum(1 for pattern in self.patterns for _ in root.glob(pattern))
 
     def place(self, folder: str | Path | None) -> Path:
         """Where the files are to be, whether they are or not."""
@@ -51,7 +61,9 @@ class DataSet:
 
     def needed(self, root: Path, folder: str | Path | None) -> str:
         """What `root` lacks and how it gets there; `folder` is None for the cache."""
-        state = "lacks files" if root.is_dir() else "does not exist"
+        state = "does not exist"
+        if root.is_dir():
+            state = f"is incomplete: it has {self._count(root)} of {self.n_files} files"
         other = "give download=True" if folder is None else "leave folder out"
         return (
             f"the folder {root} {state}. Needed: {self.layout}, as described at {self.page}. To "
@@ -75,13 +87,13 @@ class DataSet:
         # The client raises errors of its HTTP library, which is another one in each major version.
         except Exception as error:
             cause: BaseException = error
-            while (
-                cause.__cause__ is not None
-            ):  # the client wraps a refusal; its first cause says why
+            # The client wraps a refusal; its first cause says why.
+            while cause.__cause__ is not None:
                 cause = cause.__cause__
+            kept = f"{self._count(root)} of {self.n_files} files"
             raise DownloadError(
                 f"{self.repository} could not be fetched ({type(cause).__name__}: {cause}). Check "
-                "the network and run the same line again: files that are complete are kept in "
+                f"the network and run the same line again: {kept} are there, and are kept in "
                 f"{root}.\nTo get it by hand, run: {self._by_hand('FOLDER')}\nand give "
                 "folder='FOLDER'."
             ) from error

@@ -31,7 +31,6 @@ def generate_contrastive(
     top_p: float = 1.0,
     seed: int | Sequence[int] | None = 0,
     batch_size: int = 16,
-    progress: bool = False,
 ) -> list[str]:
     """Answer questions by contrastive decoding.
 
@@ -48,7 +47,8 @@ def generate_contrastive(
         size. One seed for each entry makes them independent of its place, too (see
         `processor.named_seed`). None gives other numbers at each call.
     batch_size : int
-        Entries at a time, two rows for each; halved when the device's memory is too small.
+        At most so many entries at a time, two rows for each; fewer where the device's memory is
+        too small.
 
     Raises
     ------
@@ -68,8 +68,8 @@ def generate_contrastive(
         )  # fmt: skip
         return engine.write(inputs, len(batch), first, max_new_tokens, [processor])
 
-    rows, label = aligned(images, questions=questions), "answers" if progress else None
-    return engine.gather(rows, length(images), batch_size, answer, label)
+    rows, total = aligned(images, questions=questions), length(images, questions)
+    return engine.gather(rows, total, batch_size, answer, "answers", streams=2)
 
 
 def generate_sampled(
@@ -81,7 +81,6 @@ def generate_sampled(
     max_new_tokens: int = 16,
     seed: int | Sequence[int] | None = 0,
     batch_size: int = 32,
-    progress: bool = False,
 ) -> list[str]:
     """Answer questions by sampling; arguments as in `generate_contrastive`."""
     warp, seeds, engine = warpers(True, temperature, top_p), Seeds(seed), mllm.engine
@@ -92,8 +91,8 @@ def generate_sampled(
         processor = SamplingLogitsProcessor(inputs["input_ids"].shape[1], warp, draws)
         return engine.write(inputs, len(batch), first, max_new_tokens, [processor])
 
-    rows, label = aligned(images, questions=questions), "answers" if progress else None
-    return engine.gather(rows, length(images), batch_size, answer, label)
+    rows, total = aligned(images, questions=questions), length(images, questions)
+    return engine.gather(rows, total, batch_size, answer, "answers")
 
 
 class Streams(NamedTuple):
@@ -126,7 +125,6 @@ def option_streams(
     contrast: Contrast,
     seed: int | Sequence[int] | None = 0,
     batch_size: int = 16,
-    progress: bool = False,
 ) -> list[list[Streams]]:
     """Both streams of each option of each image, to be combined with any strength afterwards.
 
@@ -142,8 +140,8 @@ def option_streams(
 
     seeds = Seeds(seed)
     rows = aligned(images, questions=questions, options=options_of_each(options))
-    label = "images" if progress else None
-    return mllm.engine.gather(rows, length(images), batch_size, encode, label)
+    total = length(images, questions)
+    return mllm.engine.gather(rows, total, batch_size, encode, streams=2)
 
 
 def contrastive_option_logprobs(
@@ -155,7 +153,6 @@ def contrastive_option_logprobs(
     normalize: bool = True,
     seed: int | Sequence[int] | None = 0,
     batch_size: int = 16,
-    progress: bool = False,
 ) -> list[np.ndarray]:
     """Log-likelihood of each option under each combined distribution; closed form, no sampling.
 
@@ -191,8 +188,8 @@ def contrastive_option_logprobs(
 
     seeds = Seeds(seed)
     rows = aligned(images, questions=questions, options=options_of_each(options))
-    label = "images" if progress else None
-    return mllm.engine.gather(rows, length(images), batch_size, encode, label)
+    total = length(images, questions)
+    return mllm.engine.gather(rows, total, batch_size, encode, streams=2)
 
 
 # --- the two streams -----------------------------------------------------------------------------

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
-from tqdm.auto import tqdm
+
+from ..bars import bar
 
 #: Images up to which "auto" compares all pairs; past it FAISS searches, where it is installed.
 BLOCK_LIMIT = {"cpu": 300_000, "cuda": 3_000_000, "mps": 600_000}
@@ -35,7 +36,6 @@ def mine_blind_pairs(
     clip_above: float = 0.95,
     vision_below: float = 0.6,
     k: int | None = 1000,
-    progress: bool = False,
     device: str | torch.device | None = None,
     engine: str = "auto",
     block_rows: int | None = None,
@@ -56,8 +56,6 @@ def mine_blind_pairs(
     k : int, optional
         Pairs to return, in total: those whose two cosines differ most. None returns all of them.
         An image may be in several pairs.
-    progress : bool
-        Show a progress bar.
     device : str or torch.device, optional
         By default CUDA if there is one, else the CPU.
     engine : {"auto", "blocks", "faiss"}
@@ -93,10 +91,10 @@ def mine_blind_pairs(
     engine = _pick_engine(engine, len(clip), place)
     search = _Search(clip, vision, clip_above, vision_below)
     if engine == "faiss":
-        candidates = _by_faiss(search, probes, progress)
+        candidates = _by_faiss(search, probes)
     else:
         rows = block_rows or BLOCK_ROWS.get(place.type, BLOCK_ROWS["cpu"])
-        candidates = _by_blocks(search, place, rows, progress)
+        candidates = _by_blocks(search, place, rows)
     pairs, count = _best((search.decide(i, j) for i, j in candidates), k)
     table = pd.DataFrame(pairs, columns=COLUMNS).astype({"i": np.int64, "j": np.int64})
     recall = 1.0 if engine == "blocks" else _recall(search, pairs, len(pairs) == k)
@@ -179,13 +177,12 @@ def _recall(search: _Search, pairs: np.ndarray, cut: bool) -> float:
 Candidates = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
-def _by_blocks(search: _Search, device: torch.device, rows: int, progress: bool) -> Candidates:
+def _by_blocks(search: _Search, device: torch.device, rows: int) -> Candidates:
     """Each block with itself and those after it."""
     clip, vision = search.clip, search.vision
     starts = range(0, len(clip), rows)
     total = len(starts) * (len(starts) + 1) // 2
-    bar = tqdm(total=total, desc="pairs of blocks", disable=not progress, leave=False)
-    with bar, _full_precision():
+    with bar(total, "pairs of blocks") as shown, _full_precision():
         for first in starts:
             clip_first, vision_first = (_block(a, first, rows, device) for a in (clip, vision))
             for second in starts[first // rows :]:
@@ -199,10 +196,10 @@ def _by_blocks(search: _Search, device: torch.device, rows: int, progress: bool)
                     unlike = vision_first[left] @ others.T < search.far
                     i, j = (alike[left][:, right] & unlike).nonzero(as_tuple=True)
                     yield (left[i] + first).cpu().numpy(), (right[j] + second).cpu().numpy()
-                bar.update()
+                shown.update()
 
 
-def _by_faiss(search: _Search, probes: int, progress: bool) -> Candidates:
+def _by_faiss(search: _Search, probes: int) -> Candidates:
     """Each image's neighbours under CLIP, from an inverted file."""
     import faiss
 
@@ -213,7 +210,7 @@ def _by_faiss(search: _Search, probes: int, progress: bool) -> Candidates:
     sample = np.sort(np.random.default_rng(0).permutation(n)[: 64 * cells])
     index.train(_unit_rows(clip, sample))
     index.nprobe = min(probes, cells)
-    with tqdm(total=n, desc="images", disable=not progress, leave=False) as bar:
+    with bar(n, "images") as shown:
         for start in range(0, n, BLOCK_ROWS["cpu"]):
             # Images find those of this block and of the ones before: each pair is looked for once.
             block = np.arange(start, min(start + BLOCK_ROWS["cpu"], n))
@@ -223,7 +220,7 @@ def _by_faiss(search: _Search, probes: int, progress: bool) -> Candidates:
             own = np.repeat(block, np.diff(limits.astype(np.int64)))
             earlier = neighbours < own
             yield neighbours[earlier], own[earlier]
-            bar.update(len(rows))
+            shown.update(len(rows))
 
 
 def _pick_engine(engine: str, n: int, device: torch.device) -> str:

@@ -8,9 +8,10 @@ from itertools import islice
 from typing import TypeVar
 
 import torch
-from tqdm.auto import tqdm
 
+from ..bars import bar
 from .device import is_out_of_memory
+from .memory import UNBOUNDED
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,26 +25,43 @@ class BatchSizeReduced(UserWarning):
         self.batch_size = batch_size
 
 
+class Room:
+    """How many rows a model's device holds at a time, as far as is known.
+
+    Each model has one for each kind of work, so that what did not fit is not tried again.
+    """
+
+    def __init__(self, rows: int = UNBOUNDED):
+        self.rows = rows
+
+
 def in_batches(
     items: Iterable[Item],
     batch_size: int,
     encode: Callable[[list[Item], int], Result],
     *,
+    room: Room | None = None,
+    rows_each: int = 1,
     total: int | None = None,
-    progress: str | None = None,
+    label: str = "images",
 ) -> list[Result]:
     """What `encode` makes of each batch; out of memory halves the batch and goes on from there.
 
     Items are drawn a batch at a time, so a generator that opens images holds one batch in memory.
+    A progress bar shows the time left, if the work is long (`bars`).
 
     Parameters
     ----------
+    batch_size : int
+        At most so many items at a time; fewer if `room` is known to be smaller.
     encode : callable
         Takes a list of items and the index of the first.
-    total : int, optional
-        Number of items, for the progress bar.
-    progress : str, optional
-        Label of the progress bar; no bar without one.
+    room : Room, optional
+        Remembers for the calls to come what fitted.
+    rows_each : int
+        Rows of `room` that an item takes.
+    total, label
+        Of the progress bar: number of items, and what they are.
 
     Raises
     ------
@@ -52,9 +70,11 @@ def in_batches(
     """
     if batch_size != int(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size must be a positive integer, not {batch_size!r}")
+    room = room or Room()
+    batch_size = min(batch_size, max(1, room.rows // rows_each))
     results: list[Result] = []
     source, waiting, done = iter(items), [], 0
-    with tqdm(total=total, desc=progress, disable=progress is None, leave=False) as bar:
+    with bar(total, label) as shown:
         while True:
             waiting += islice(source, max(0, batch_size - len(waiting)))
             if not waiting:
@@ -71,10 +91,11 @@ def in_batches(
                         "device, choose dtype='float16', a smaller model or device='cpu'"
                     ) from error
                 batch_size = len(batch) // 2
+                room.rows = batch_size * rows_each
             else:
                 del waiting[: len(batch)]
                 done += len(batch)
-                bar.update(len(batch))
+                shown.update(len(batch))
                 continue
             # Outside the handler: the error's traceback held the tensors of the failed batch.
             if torch.cuda.is_available():

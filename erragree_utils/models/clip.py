@@ -69,11 +69,9 @@ class Clip(Encoder):
             tokens = self._tokens(batch, first).to(self.device)
             return self.unit(self.model.encode_text(tokens), "text", first)
 
-        return self.gather(listed(texts, "texts"), batch_size, encode)
+        return self.gather(listed(texts, "texts"), batch_size, encode, self.text_room, "texts")
 
-    def patch_tokens(
-        self, images: Iterable[Image.Image], batch_size: int = 64, progress: bool = False
-    ) -> np.ndarray:
+    def patch_tokens(self, images: Iterable[Image.Image], batch_size: int = 64) -> np.ndarray:
         """Patch tokens as LLaVA-1.5 reads them: from the last block but one, no class token.
 
         This is ``vision_feature_layer=-2`` with ``vision_feature_select_strategy="default"`` in
@@ -94,7 +92,7 @@ class Clip(Encoder):
         def encode(batch: list[Image.Image], first: int) -> np.ndarray:
             return self.patch_features(self.pixels(batch, first)).float().cpu().numpy()
 
-        return self.gather(listed(images, "images"), batch_size, encode, progress)
+        return self.gather(listed(images, "images"), batch_size, encode, self.room)
 
     def patch_features(self, pixels: torch.Tensor) -> torch.Tensor:
         """`patch_tokens` of the model's inputs (B, 3, H, W), on its device."""

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ..checks import listed
-from .batches import in_batches
+from .batches import Room, in_batches
 from .device import format_name
 from .inputs import EncodeError, encodable, length
 
@@ -28,6 +28,7 @@ class Encoder:
 
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)
+        self.room, self.text_room = Room(), Room()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.summary}>"
@@ -41,19 +42,17 @@ class Encoder:
         """The model's image features (B, embed_dim), of any length."""
         raise NotImplementedError
 
-    def embed_images(
-        self, images: Iterable[Image.Image], batch_size: int = 64, progress: bool = False
-    ) -> np.ndarray:
+    def embed_images(self, images: Iterable[Image.Image], batch_size: int = 64) -> np.ndarray:
         """Image embeddings, float32, shape (N, embed_dim), rows of unit length.
 
-        A generator is read a batch at a time. The batch is halved when the device's memory is too
-        small. An `EncodeError` names an image that is damaged or cannot be preprocessed.
+        A generator is read a batch at a time; batches are smaller where the device's memory is. An
+        `EncodeError` names an image that is damaged or cannot be preprocessed.
         """
 
         def encode(batch: list[Image.Image], first: int) -> np.ndarray:
             return self.unit(self.features(self.pixels(batch, first)), "image", first)
 
-        return self.gather(listed(images, "images"), batch_size, encode, progress)
+        return self.gather(listed(images, "images"), batch_size, encode, self.room)
 
     def pixels(self, images: list[Image.Image], first: int) -> torch.Tensor:
         """The model's inputs (B, 3, H, W); an image that cannot be read is named by its index."""
@@ -89,9 +88,9 @@ class Encoder:
         items: Iterable[Any],
         batch_size: int,
         encode: Callable[[list, int], np.ndarray],
-        progress: bool = False,
+        room: Room,
+        label: str = "images",
     ) -> np.ndarray:
         """What `encode` makes of all items, a batch at a time, one below the other."""
-        label = "images" if progress else None
-        parts = in_batches(items, batch_size, encode, total=length(items), progress=label)
+        parts = in_batches(items, batch_size, encode, room=room, total=length(items), label=label)
         return np.concatenate(parts) if parts else np.zeros((0, self.embed_dim), np.float32)

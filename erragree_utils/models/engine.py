@@ -13,14 +13,16 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.nn import functional as F
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from .batches import in_batches
+from .batches import Room, in_batches
 from .inputs import EncodeError
+from .memory import rows_that_fit
 from .tokens import Prompts, Stream, shared_start
 
 Row = TypeVar("Row")
@@ -55,6 +57,11 @@ class Engine(Prompts):
         # The argument of keys and values was renamed in the course of Transformers 5.
         self.cache_name = "cache" if "cache" in accepted else "past_key_values"
 
+    @cached_property
+    def room(self) -> Room:
+        """Prompts with an image that may be read at a time; by a formula before the first try."""
+        return Room(rows_that_fit(self.model, self.device))
+
     @torch.inference_mode()
     def gather(
         self,
@@ -62,14 +69,18 @@ class Engine(Prompts):
         total: int | None,
         batch_size: int,
         encode: Callable[[list[Row], int], Iterable[Any]],
-        progress: str | None,
+        label: str = "images",
+        streams: int = 1,
     ) -> list[Any]:
         """What `encode(batch, index of its first row)` makes of all rows, a batch at a time.
 
+        `batch_size` rows at most, each of so many `streams`; fewer where the memory is smaller.
         Warns of questions with words that the tokenizer does not know.
         """
         self.unknown.clear()
-        parts = in_batches(rows, batch_size, encode, total=total, progress=progress)
+        parts = in_batches(
+            rows, batch_size, encode, room=self.room, rows_each=streams, total=total, label=label
+        )
         if self.unknown:
             warnings.warn(
                 f"questions or answers with words {self.name} does not know: {len(self.unknown)} "

@@ -52,9 +52,10 @@ def options_of_each(options: Iterable[Any]) -> Iterable[Sequence[str]]:
     return repeat(entries)
 
 
-def length(items: Iterable[Any]) -> int | None:
-    """The number of items, if that can be known before they are read."""
-    return len(items) if hasattr(items, "__len__") else None
+def length(*columns: Iterable[Any]) -> int | None:
+    """The number of rows, if a column tells it before it is read; a text stands for all rows."""
+    sized = (c for c in columns if hasattr(c, "__len__") and not isinstance(c, str))
+    return next(map(len, sized), None)
 
 
 def aligned(images: Iterable[Any], **columns: Iterable[Any]) -> Iterator[tuple]:

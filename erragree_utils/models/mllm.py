@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from ..images import central_square
+from .batches import Room
 from .checkpoint import find_checkpoint
 from .device import pick_device
 from .engine import Engine, finite
@@ -76,6 +77,7 @@ class Mllm:
         self.device, self.dtype, self.quantization = device, dtype, quantization
         self.square = square
         self.engine = Engine(name, model, processor, device, dtype, square)
+        self.gradient_room = Room()  # gradients need far more memory than scores
 
     def __repr__(self) -> str:
         precision = self.quantization or str(self.dtype).removeprefix("torch.")
@@ -101,7 +103,6 @@ class Mllm:
         questions: str | Sequence[str],
         max_new_tokens: int = 16,
         batch_size: int = 32,
-        progress: bool = False,
     ) -> list[str]:
         """Answer questions by greedy decoding.
 
@@ -113,7 +114,7 @@ class Mllm:
         questions : str or sequence of str
             One for all images, or one for each.
         batch_size : int
-            Halved when the device's memory is too small.
+            At most so many at a time; fewer where the device's memory is too small.
 
         Raises
         ------
@@ -126,15 +127,14 @@ class Mllm:
             inputs = self.engine.inputs(batch, first)
             return self.engine.write(inputs, len(batch), first, max_new_tokens)
 
-        rows, label = aligned(images, questions=questions), "answers" if progress else None
-        return self.engine.gather(rows, length(images), batch_size, encode, label)
+        rows, total = aligned(images, questions=questions), length(images, questions)
+        return self.engine.gather(rows, total, batch_size, encode, "answers")
 
     def answer_logprobs(
         self,
         images: Iterable[Picture],
         branches: Iterable[Sequence[tuple[str, str]]],
         batch_size: int = 32,
-        progress: bool = False,
         end: bool = False,
     ) -> list[list[LogLikelihood]]:
         """Log-likelihoods of answers to questions, several for each image, which is read once.
@@ -156,7 +156,7 @@ class Mllm:
 
         lists = (list(row) for row in branches)
         rows = aligned(images, branches=lists if length(branches) is None else list(lists))
-        return self._logprobs(rows, length(images), batch_size, progress, end)
+        return self._logprobs(rows, length(images, branches), batch_size, end)
 
     def option_logprobs(
         self,
@@ -165,7 +165,6 @@ class Mllm:
         options: Sequence[str] | Sequence[Sequence[str]],
         normalize: bool = True,
         batch_size: int = 32,
-        progress: bool = False,
     ) -> list[np.ndarray]:
         """Log-likelihood of each option as the answer to a question about an image, in nats.
 
@@ -184,7 +183,7 @@ class Mllm:
                 images, questions=questions, options=options_of_each(options)
             )
         )
-        scores = self._logprobs(rows, length(images), batch_size, progress)
+        scores = self._logprobs(rows, length(images, questions), batch_size)
         return [np.array([x.mean if normalize else x.total for x in row]) for row in scores]
 
     def _logprobs(
@@ -192,7 +191,6 @@ class Mllm:
         rows: Iterable[tuple[Picture, Any]],
         total: int | None,
         batch_size: int,
-        bar: bool,
         end: bool = False,
     ) -> list[list[LogLikelihood]]:
         def encode(batch: list[tuple[Picture, Any]], first: int) -> list[list[LogLikelihood]]:
@@ -204,7 +202,7 @@ class Mllm:
                 out[i][k] = LogLikelihood(finite(float(scores.sum()), first + i), len(tokens))
             return out
 
-        return self.engine.gather(rows, total, batch_size, encode, "images" if bar else None)
+        return self.engine.gather(rows, total, batch_size, encode)
 
 
 def load_mllm(

@@ -27,7 +27,6 @@ def answer_saliency(
     questions: str | Sequence[str],
     answers: tuple[str, str] = ("Yes", "No"),
     batch_size: int = 16,
-    progress: bool = False,
 ) -> np.ndarray:
     """How each patch moves one answer against another, to first order.
 
@@ -38,7 +37,8 @@ def answer_saliency(
     answers : tuple of two str
         Compared by their first tokens, which must differ.
     batch_size : int
-        Halved when the device's memory is too small; gradients need more of it than scores.
+        At most so many at a time; fewer where the device's memory is too small. Gradients need more
+        of it than scores.
 
     Returns
     -------
@@ -84,10 +84,9 @@ def answer_saliency(
         mllm.engine.check_length(inputs["attention_mask"], 1, first)
         return _gradient_times_input(mllm, inputs, wanted.to(mllm.device), first)
 
-    total, label = length(images), "images" if progress else None
-    rows = aligned(images, questions=questions)
+    rows, total = aligned(images, questions=questions), length(images, questions)
     with torch.enable_grad():
-        parts = in_batches(rows, batch_size, encode, total=total, progress=label)
+        parts = in_batches(rows, batch_size, encode, room=mllm.gradient_room, total=total)
     if not parts:
         raise ValueError("there are no images to explain")
     return np.concatenate(parts)

@@ -33,7 +33,6 @@ def clip_states(
     images: Iterable[Image.Image],
     reduce: Reduce | None = None,
     batch_size: int = 64,
-    progress: bool = False,
 ) -> dict[str, np.ndarray]:
     """Class token and patch tokens of a CLIP image tower at every layer, and the embedding.
 
@@ -42,7 +41,7 @@ def clip_states(
     reduce : callable, optional
         Applied to the patch tokens of each batch, such as `mean_pool` or ``pool_grid(4)``.
     batch_size : int
-        Halved when the device's memory is too small.
+        At most so many at a time; fewer where the device's memory is too small.
 
     Returns
     -------
@@ -83,9 +82,8 @@ def clip_states(
         return found | {"embedding": clip.unit(features, "image", first)}
 
     total = length(listed(images, "images"))
-    label = "images" if progress else None
     with torch.inference_mode():
-        parts = in_batches(images, batch_size, encode, total=total, progress=label)
+        parts = in_batches(images, batch_size, encode, room=clip.room, total=total)
     return _joined(parts)
 
 
@@ -96,7 +94,6 @@ def mllm_states(
     reduce: Reduce | None = None,
     only: str = "",
     batch_size: int = 32,
-    progress: bool = False,
 ) -> dict[str, np.ndarray]:
     """What a LLaVA model makes of images on the way to the answer to a question.
 
@@ -110,7 +107,7 @@ def mllm_states(
         Keep the states whose names end so, such as ``"last"``: the image tokens of a real model are
         large, and copying them takes longer than computing them.
     batch_size : int
-        Halved when the device's memory is too small.
+        At most so many at a time; fewer where the device's memory is too small.
 
     Returns
     -------
@@ -165,9 +162,8 @@ def mllm_states(
             )
         return [found]
 
-    total, label = length(images), "images" if progress else None
-    rows = aligned(images, questions=questions)
-    return _joined(mllm.engine.gather(rows, total, batch_size, encode, label))
+    rows, total = aligned(images, questions=questions), length(images, questions)
+    return _joined(mllm.engine.gather(rows, total, batch_size, encode))
 
 
 def untrained(clip: Clip, seed: int = 0) -> Clip:

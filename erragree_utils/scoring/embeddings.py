@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from ..bars import Counted
 from ..measures.agreement import cosine
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
     Pairs = Sequence[ImagePair]
 
 
-def image_embeddings(
-    model: Encoder, bench: Pairs, batch_size: int = 64, progress: bool = False
-) -> dict[str, np.ndarray]:
+def image_embeddings(model: Encoder, bench: Pairs, batch_size: int = 64) -> dict[str, np.ndarray]:
     """Embed every image of a benchmark once, also when several pairs share it.
 
     Returns
@@ -32,6 +31,7 @@ def image_embeddings(
         ``pair_id`` to an array of shape (images of the pair, D).
     """
     pairs = list(bench)  # held, so that an image in memory keeps its identity
+    n = len({source_key(source) for pair in pairs for source in pair.sources})
     rows: dict[Hashable, int] = {}
     names: list[str] = []
 
@@ -47,7 +47,7 @@ def image_embeddings(
                     yield image
 
     try:
-        embedded = model.embed_images(fresh(), batch_size=batch_size, progress=progress)
+        embedded = model.embed_images(Counted(fresh(), n), batch_size=batch_size)
     except ValueError as error:
         index = getattr(error, "index", None)  # of `models.EncodeError`
         if index is not None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_retrieval(
-    model: Clip, bench: Iterable[ImagePair], batch_size: int = 64, progress: bool = False
+    model: Clip, bench: Iterable[ImagePair], batch_size: int = 64
 ) -> pd.DataFrame:
     """Does an image find its own caption among those of all sets that state the same relation?
 
@@ -37,7 +37,7 @@ def evaluate_retrieval(
     bench = list(bench)
     if not bench:
         raise ValueError("the benchmark has no pairs")
-    embedded = image_embeddings(model, bench, batch_size, progress)
+    embedded = image_embeddings(model, bench, batch_size)
     captions = list(dict.fromkeys(text for pair in bench for text in pair.captions))
     texts = dict(zip(captions, model.embed_texts(captions), strict=True))
     groups: dict[tuple[str, int], list[ImagePair]] = defaultdict(list)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -35,7 +35,6 @@ def score(
     benchmarks: Any,
     methods: str | Method | Iterable[str | Method] | Mapping[str, str | Method] = "matching",
     batch_size: int = 32,
-    progress: bool = False,
     **options: Any,
 ) -> pd.DataFrame:
     """How well does each text fit each image of a benchmark, by a model?
@@ -45,7 +44,8 @@ def score(
     models, benchmarks, methods
         One of each, several, or a mapping of names to them, which the table then has.
     batch_size : int
-        Images with a prompt at a time; halved when the device's memory is too small.
+        Images with a prompt at a time, at most; fewer where the device's memory is too small. The
+        model remembers how many fitted.
     **options
         Fields of the method with other values, such as ``blind=True``.
 
@@ -66,14 +66,14 @@ def score(
         encoded or asked about (it is named).
     """
     chosen, tables = named_methods(methods, **options), []
-    for bench_name, bench in _named(benchmarks).items():
+    for bench_name, bench in named(benchmarks).items():
         pairs = list(bench)
         if not pairs:
             raise ValueError("the benchmark has no pairs")
-        for model_name, model in _named(models).items():
+        for model_name, model in named(models).items():
             for names, group in _together(chosen, model):
                 size = max(1, batch_size // group[0].weight)
-                scored = _ways[type(group[0])](model, pairs, group, size, progress)
+                scored = _ways[type(group[0])](model, pairs, group, size)
                 for name, table in zip(names, scored, strict=True):
                     head = {"benchmark": bench_name, "model": model_name, "method": name}
                     for place, (column, value) in enumerate(head.items()):
@@ -91,15 +91,20 @@ def evaluate(models: Any, benchmarks: Any, methods: Any = "matching", **options:
         A row for each image (see `measures.decisions.predict`); by relative preference, for each
         pair (`measures.decisions.prefer`).
     """
-    fields = {k: v for k, v in options.items() if k not in ("batch_size", "progress")}
-    deciders = {method.decides for method in named_methods(methods, **fields).values()}
-    if len(deciders) > 1:
+    decide = decider(methods, **options)
+    return decide(score(models, benchmarks, methods, **options))
+
+
+def decider(methods: Any, **options: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """What turns scores of these methods into decisions: `predict` or `prefer`."""
+    fields = {key: value for key, value in options.items() if key != "batch_size"}
+    kinds = {method.decides for method in named_methods(methods, **fields).values()}
+    if len(kinds) > 1:
         raise ValueError("methods that decide about images and about pairs: evaluate each apart")
-    scores = score(models, benchmarks, methods, **options)
-    return prefer(scores) if deciders == {"pair"} else predict(scores)
+    return prefer if kinds == {"pair"} else predict
 
 
-def _named(things: Any) -> dict[str, Any]:
+def named(things: Any) -> dict[str, Any]:
     """By name: of a mapping, of things that have one, or of bare pairs, which have none."""
     if isinstance(things, Mapping):
         return dict(things)
@@ -215,11 +220,11 @@ def _need_two(pairs: Sequence[Any], why: str) -> None:
 # --- ways to score -------------------------------------------------------------------------------
 
 
-def _match(clip: Any, pairs: Sequence[Any], methods: list[Any], size: int, progress: bool):
+def _match(clip: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     (method,) = methods
     if method.direction == "text-to-image":
         _need_two(pairs, "from text to image, a caption chooses between two")
-    embeddings = image_embeddings(clip, pairs, size, progress)
+    embeddings = image_embeddings(clip, pairs, size)
     captions = list(dict.fromkeys(text for pair in pairs for text in pair.captions))
     texts = dict(zip(captions, clip.embed_texts(captions), strict=True))
     owners = _owners(pairs)
@@ -240,7 +245,7 @@ def _match(clip: Any, pairs: Sequence[Any], methods: list[Any], size: int, progr
     return [_table(owners, own, scores)]
 
 
-def _vqascore(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, progress: bool):
+def _vqascore(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     (method,) = methods
     owners, rivals = _owners(pairs), _rivals(pairs, method.options)
     # An image that several pairs have is read once, with the captions of all of them.
@@ -260,9 +265,7 @@ def _vqascore(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, pr
     ]
     with _naming(_names(owners[place] for place in sorted(first.values()))):
         whole = {"end": True} if method.form == "authors" else {}
-        answers = mllm.answer_logprobs(
-            pictures, branches, batch_size=size, progress=progress, **whole
-        )
+        answers = mllm.answer_logprobs(pictures, branches, batch_size=size, **whole)
     kind = "mean" if whole else "total"
     of_image = {
         key: dict(zip(row, np.exp([float(getattr(x, kind)) for x in scores]), strict=True))
@@ -302,12 +305,12 @@ def _questions(pairs: Sequence[Any], method: Any) -> tuple[list[str], list[list[
     return questions, offers, flags
 
 
-def _options(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, progress: bool):
+def _options(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     method, owners = methods[0], _owners(pairs)
     questions, offers, own = _questions(pairs, method)
     if method.question is not None:
         offers = [[ANSWERS[relation] for relation in row] for row in offers]
-    how = {"normalize": method.normalize, "batch_size": size, "progress": progress}
+    how = {"normalize": method.normalize, "batch_size": size}
     pictures = _pictures(pairs, method.blind)
     with _naming(_names(owners)):
         if method.contrast is None:
@@ -324,10 +327,10 @@ def _options(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, pro
     return [_table(owners, own, [row[c] for row in rows]) for c in range(len(contrasts))]
 
 
-def _answer(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, progress: bool):
+def _answer(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     (method,), owners = methods, _owners(pairs)
     questions, offers, own = _questions(pairs, method)
-    how = {"max_new_tokens": method.max_new_tokens, "batch_size": size, "progress": progress}
+    how = {"max_new_tokens": method.max_new_tokens, "batch_size": size}
     pictures = _pictures(pairs, method.blind)
     with _naming(_names(owners)):
         if method.contrast is None and method.temperature == 0:
@@ -356,7 +359,7 @@ def _answer(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, prog
     return [_table(owners, own, scores, answer=answers, parsed=parsed)]
 
 
-def _both_images(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int, progress: bool):
+def _both_images(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     (method,) = methods
     _need_two(pairs, "two are shown")
     _questions(pairs, Options())
@@ -375,7 +378,7 @@ def _both_images(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int,
         f"pair {pair.pair_id!r}, {order}" for pair in pairs for order in ("in order", "swapped")
     ]
     with _naming(names):
-        answers = mllm.answer_logprobs(shown(), branches, batch_size=size, progress=progress)
+        answers = mllm.answer_logprobs(shown(), branches, batch_size=size)
     owners, scores, positions = [], [], []
     shuffled = ((pair, swapped) for pair in pairs for swapped in (0, 1))
     for (pair, swapped), row in zip(shuffled, answers, strict=True):

@@ -6,9 +6,13 @@ import os
 import sys
 from dataclasses import dataclass
 
+from ..models.device import GIB
+from ..models.memory import BATCH, memory_need, model_size
 from ..scale import SCALES, VARIABLE, Scale, get_scale
-from .costs import BATCH, GIB, llava_15_7b, memory_need, model_size
+from .costs import llava_15_7b
 from .hardware import chosen_precision
+from .kept import VARIABLE as RESULTS
+from .kept import results_folder
 
 
 def start(name: str = "auto") -> Scale:
@@ -77,5 +81,10 @@ def describe(choice: Choice, scale: str | None = None) -> str:
             f"LLaVA-1.5-7B is held in {precision} and needs about {needed:.0f} GiB with {BATCH} "
             f"images at a time (an estimate); its weights are "
             f"{2 * model_size(config).total / 1e9:.0f} GB to fetch."
+        )
+    if scale == "paper":
+        lines.append(
+            f"Scores are stored below {results_folder()} ({RESULTS}) as they come: a cell that was "
+            "cut off goes on from there."
         )
     return "\n".join(lines)

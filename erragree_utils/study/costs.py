@@ -1,60 +1,18 @@
-"""What a LLaVA costs, computed from its config alone: parameters, memory, operations.
-
-Memory is the sum of four parts (`memory_need`):
-
-- *weights*: parameters times bytes, 2 in half precision. At 4 bits (NF4, Dettmers et al. 2023,
-  "QLoRA") a weight takes half a byte, and each block of 64 a scale of 4 bytes; only the linear
-  layers of the language model are quantized, everything else stays in half precision
-  (`models.precision`).
-- *cache*, the keys and values: 2 x layers x key heads x numbers per head x bytes, for each token.
-- *activations*: the largest intermediate results of a forward pass.
-- *fixed*: the CUDA context, workspaces of its libraries, what the allocator cannot use.
+"""How many operations a LLaVA takes, computed from its config alone.
 
 Operations are those of matrix products and attention, a multiplication and an addition counted as
-two: 2 x parameters x tokens, and per layer 4 x tokens^2 x width.
-
-These are estimates. `speed/paper_scale.py` measures on a real GPU.
+two: 2 x parameters x tokens, and per layer 4 x tokens^2 x width. What it takes of the memory is in
+`models.memory`.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import pandas as pd
+from ..models.memory import model_size, patches
 
 if TYPE_CHECKING:
     from transformers import LlavaConfig
-
-GIB = 2.0**30
-BATCH = 8  # images at a time: 5,000 tokens keep a GPU busy
-TEXT_TOKENS = 120  # system line, question and answers, about
-BITS4 = 0.5 + 4 / 64  # bytes a weight
-_FIXED = 0.6 * GIB  # an assumption
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "4bit": 2}  # all but the weights, at 4 bits
-
-
-@dataclass(frozen=True)
-class Size:
-    """Parameters of a LLaVA's parts.
-
-    `decoder` are the linear layers of the language model, `head` the layer that predicts tokens,
-    `rest` embeddings and norms; `tower_matrices` are the tower's without its embeddings and norms.
-    """
-
-    tower: int
-    projector: int
-    decoder: int
-    head: int
-    rest: int
-    tower_matrices: int
-
-    @property
-    def total(self) -> int:
-        """All parameters."""
-        return self.tower + self.projector + self.decoder + self.head + self.rest
 
 
 def llava_15_7b() -> LlavaConfig:
@@ -78,82 +36,11 @@ def llava_15_7b() -> LlavaConfig:
     )
 
 
-def model_size(config: LlavaConfig) -> Size:
-    """Count a LLaVA's parameters without allocating them."""
-    return _model_size(config.to_json_string(use_diff=False))
-
-
-@lru_cache
-def _model_size(config: str) -> Size:
-    import torch
-    from transformers import LlavaConfig, LlavaForConditionalGeneration
-
-    def count(*modules: torch.nn.Module) -> int:
-        return sum(p.numel() for module in modules for p in module.parameters())
-
-    with torch.device("meta"):
-        llava = LlavaForConditionalGeneration(LlavaConfig(**json.loads(config)))
-    tower, language = llava.model.vision_tower, llava.model.language_model
-    decoder = count(*(m for m in language.modules() if isinstance(m, torch.nn.Linear)))
-    matrices = (torch.nn.Linear, torch.nn.Conv2d)
-    return Size(
-        tower=count(tower),
-        projector=count(llava.model.multi_modal_projector),
-        decoder=decoder,
-        head=count(llava.lm_head),
-        rest=count(language) - decoder,
-        tower_matrices=sum(m.weight.numel() for m in tower.modules() if isinstance(m, matrices)),
-    )
-
-
-def memory_need(
-    config: LlavaConfig, precision: str = "float16", batch_size: int = BATCH
-) -> pd.Series:
-    """Estimate the memory that reading `batch_size` images at a time takes, by the formula above.
-
-    `precision` is float32, float16, bfloat16 or 4bit. Returns bytes: ``weights``, ``cache``,
-    ``activations``, ``fixed``, and ``needed``, their sum.
-    """
-    if precision not in _BYTES:
-        raise ValueError(f"unknown precision {precision!r}; choose one of {', '.join(_BYTES)}")
-    size, each = model_size(config), _BYTES[precision]
-    text, vision = config.text_config, config.vision_config
-    decoder = size.decoder * (BITS4 if precision == "4bit" else each)
-    tokens = config.image_seq_length + TEXT_TOKENS
-    patches = _patches(config) + 1  # and the class token
-    # Gate, up and their product; states, and queries, keys and values.
-    reading = tokens * (3 * text.intermediate_size + 4 * text.hidden_size)
-    # Transformers keeps the output of every layer of the tower.
-    seeing = patches * (
-        (vision.num_hidden_layers + 4) * vision.hidden_size + 2 * vision.intermediate_size
-    )
-    largest = text.hidden_size * text.intermediate_size  # unpacked from 4 bits, one at a time
-    unpacked = largest * each if precision == "4bit" else 0
-    need = {
-        "weights": decoder + (size.total - size.decoder) * each,
-        "cache": cache_bytes(config, each) * tokens * batch_size,
-        "activations": max(reading, seeing) * batch_size * each + unpacked,
-        "fixed": _FIXED,
-    }
-    return pd.Series(need | {"needed": sum(need.values())}, name=precision, dtype=float)
-
-
-def cache_bytes(config: LlavaConfig, bytes_each: int = 2) -> int:
-    """Bytes of the keys and values of one token."""
-    text = config.text_config
-    heads = text.num_key_value_heads * text.head_dim
-    return 2 * text.num_hidden_layers * heads * bytes_each
-
-
-def _patches(config: LlavaConfig) -> int:
-    return (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-
-
 def image_flops(config: LlavaConfig) -> float:
     """Floating-point operations of the vision tower and the projector for one image."""
-    size, vision, patches = model_size(config), config.vision_config, _patches(config)
-    attention = 4 * vision.num_hidden_layers * (patches + 1) ** 2 * vision.hidden_size
-    return 2.0 * (size.tower_matrices * (patches + 1) + size.projector * patches) + attention
+    size, vision, n = model_size(config), config.vision_config, patches(config)
+    attention = 4 * vision.num_hidden_layers * (n + 1) ** 2 * vision.hidden_size
+    return 2.0 * (size.tower_matrices * (n + 1) + size.projector * n) + attention
 
 
 def text_flops(config: LlavaConfig, tokens: int, before: int = 0, predictions: int = 1) -> float:

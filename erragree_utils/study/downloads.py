@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from ..benchmarks import BenchmarkError, load_benchmark
 from ..benchmarks.download import DownloadError
 from ..scale import get_scale
+from .by_hand import CLIP_FILES, IN_PLACE, LLAVA_FILES, VISION_FILES, for_benchmark, for_model
 from .tasks import ModelChoice
 
 
@@ -43,7 +44,8 @@ def _benchmark(name: str, by_hand: bool) -> str:
     except BenchmarkError as error:
         if not by_hand:
             raise
-        return str(error)  # it says what goes where
+        lines = for_benchmark(name)
+        return lines if IN_PLACE not in lines else f"{error}\n{lines}"
     return f"{len(bench)} pairs, {bench.source}"
 
 
@@ -54,7 +56,7 @@ def _model(choice: ModelChoice, by_hand: bool) -> str:
     if choice.role == "clip":
         repository = _clip_repository(choice.name) if by_hand else ""
         if repository:
-            return _by_hand(repository, "give --model clip=FOLDER")
+            return for_model("clip", repository, "main", CLIP_FILES)
         here = ModelChoice("clip", choice.name, {**choice.options, "device": "cpu"})
         return f"weights {here.load().weights}"
     folder = checkpoint.local_folder(choice.name)
@@ -62,7 +64,8 @@ def _model(choice: ModelChoice, by_hand: bool) -> str:
         return f"in {folder}"
     revision = choice.options.get("revision") or checkpoint.REVISIONS.get(choice.name, "main")
     if by_hand:
-        return _by_hand(f"{choice.name} --revision {revision}", "give --model mllm=FOLDER")
+        known = choice.name == get_scale("paper").mllm
+        return for_model("mllm", choice.name, revision, LLAVA_FILES if known else ())
     files = [*checkpoint.SETTINGS_FILES, *checkpoint.WEIGHTS_FILES]
     folder, commit = hub.fetch(choice.name, revision, files)
     return f"commit {commit[:7]}, in {folder}"
@@ -82,12 +85,5 @@ def _vision(name: str, by_hand: bool) -> str:
     from ..models.vision import load_vision
 
     if by_hand and name != get_scale("mini").vision and not os.path.isdir(name):
-        return _by_hand(f"timm/{name}", "call load_vision('FOLDER')")
+        return for_model("vision", f"timm/{name}", "main", VISION_FILES)
     return f"{load_vision(name, device='cpu').embed_dim} numbers an image"
-
-
-def _by_hand(arguments: str, use: str) -> str:
-    return (
-        f"on a machine with a network, run hf download {arguments} --local-dir FOLDER; copy FOLDER "
-        f"here, and {use}"
-    )

@@ -1,8 +1,9 @@
-"""What the study at paper scale takes of each class of GPUs: memory and hours, estimated.
+"""What the study and the chapters at paper scale take of each class of GPUs, computed.
 
-Reading a prompt is arithmetic, over a share of the GPU's published rate of dense matrix products.
+Reading a prompt is arithmetic, over a share of the GPU's published rate of dense matrix products,
+which was measured on one H100 and is taken for the others.
 Writing a token is traffic: all weights are read once from memory, for a whole batch together
-(`seconds_per_image`). `study.costs` counts the operations and the bytes.
+(`seconds_per_image`). `study.costs` counts the operations, `models.memory` the bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ..models import memory
+from ..models.device import GIB
 from ..scale import get_scale
 from . import costs
 
@@ -19,8 +22,15 @@ if TYPE_CHECKING:
     from transformers import LlavaConfig
 
 NEW_TOKENS = 4  # of a written answer, about
-#: Share of the published rate that a program reaches: an assumption, from poor to good.
-SHARES = (0.25, 0.5)
+#: What one H100 (80 GB, PyTorch 2.11, Transformers 5.17) gave, with LLaVA-1.5-7B's shape, random
+#: weights in bfloat16, and stand-ins of the published benchmarks in their full numbers: minutes for
+#: so many images read, decoding of the photographs included.
+MEASURED_MINUTES, MEASURED_PASSES = (10, 12), 11_538
+#: By `seconds_per_image` these are shares of the published rate, from poor to good. Option scoring
+#: alone, in batches of 32, reached 289 to 325 TFLOP/s: 0.29 to 0.33 of the published rate, and 0.38
+#: to 0.42 of that of plain matrix products, 767 TFLOP/s.
+SHARES = (0.16, 0.20)
+CLIP_WEIGHTS = 428e6  # of ViT-L/14 at 336 px, both towers, in float32
 _BATCHES = (32, 16, 8, 4, 2, 1)  # the study halves its batch on out of memory
 
 
@@ -30,24 +40,27 @@ class Gpu:
 
     `memory` is in bytes: a datasheet's GB are taken as 10^9, as error correction and the driver
     keep about what that is less than 2^30 (a T4 of 16 GB shows 14.7 GiB to PyTorch). `rate` is in
-    operations a second of dense 16-bit matrix products, `bandwidth` in bytes a second.
+    operations a second of dense 16-bit matrix products, `rate32` of those in float32, `bandwidth`
+    in bytes a second.
     """
 
     name: str
     memory: float
     rate: float
+    rate32: float
     bandwidth: float
     has_bf16: bool
     source: str
 
 
 GPUS = (
-    Gpu("T4", 16e9, 65e12, 300e9, False, "T4 datasheet"),
+    Gpu("T4", 16e9, 65e12, 8.1e12, 300e9, False, "T4 datasheet"),
     # Of the next, datasheets give rates with sparsity, which is twice the dense rate.
-    Gpu("L4", 24e9, 121e12, 300e9, True, "L4 datasheet: 242 with sparsity"),
-    Gpu("A100 40 GB", 40e9, 312e12, 1555e9, True, "A100 datasheet"),
-    Gpu("A100 80 GB", 80e9, 312e12, 2039e9, True, "A100 datasheet, SXM"),
-    Gpu("H100 80 GB", 80e9, 989e12, 3350e9, True, "H100 datasheet, SXM: 1,979 with sparsity"),
+    Gpu("L4", 24e9, 121e12, 30.3e12, 300e9, True, "L4 datasheet: 242 with sparsity"),
+    Gpu("A100 40 GB", 40e9, 312e12, 19.5e12, 1555e9, True, "A100 datasheet"),
+    Gpu("A100 80 GB", 80e9, 312e12, 19.5e12, 2039e9, True, "A100 datasheet, SXM"),
+    Gpu("H100 80 GB", 80e9, 989e12, 67e12, 3350e9, True,
+        "H100 datasheet, SXM: 1,979 with sparsity"),
 )  # fmt: skip
 
 
@@ -62,10 +75,10 @@ def seconds_per_image(
 
     `share` is of the GPU's published rate; `precision` decides the bytes read for a new token.
     """
-    tokens = config.image_seq_length + costs.TEXT_TOKENS
+    tokens = config.image_seq_length + memory.TEXT_TOKENS
     reading = (costs.image_flops(config) + costs.text_flops(config, tokens)) / (share * gpu.rate)
-    weights = costs.memory_need(config, precision)["weights"]
-    return reading + new_tokens * weights / gpu.bandwidth / costs.BATCH
+    weights = memory.memory_need(config, precision)["weights"]
+    return reading + new_tokens * weights / gpu.bandwidth / memory.BATCH
 
 
 def study_images() -> pd.DataFrame:
@@ -116,13 +129,13 @@ def requirements(config: LlavaConfig | None = None, precision: str | None = None
     rows = {}
     for gpu in GPUS:
         chosen = precision or chosen_precision(config, gpu.memory, gpu.has_bf16)
-        needed = {n: costs.memory_need(config, chosen, n) for n in _BATCHES}
+        needed = {n: memory.memory_need(config, chosen, n) for n in _BATCHES}
         high, low = (seconds_per_image(config, gpu, chosen, share) for share in SHARES)
         rows[gpu.name] = {
             "precision": chosen,
-            **(needed[costs.BATCH] / costs.GIB).to_dict(),
-            "memory": gpu.memory / costs.GIB,
-            "fits": needed[costs.BATCH]["needed"] <= gpu.memory,
+            **(needed[memory.BATCH] / GIB).to_dict(),
+            "memory": gpu.memory / GIB,
+            "fits": needed[memory.BATCH]["needed"] <= gpu.memory,
             "largest_batch": next((n for n in _BATCHES if needed[n]["needed"] <= gpu.memory), 0),
             "hours_low": low * passes / 3600,
             "hours_high": high * passes / 3600,
@@ -130,17 +143,41 @@ def requirements(config: LlavaConfig | None = None, precision: str | None = None
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("GPU")
 
 
-def chosen_precision(config: LlavaConfig, memory: float, has_bf16: bool) -> str:
+def chosen_precision(config: LlavaConfig, available: float, has_bf16: bool) -> str:
     """What `load_mllm` chooses on such a GPU for weights in float16, as LLaVA-1.5's are."""
     import torch
 
     from ..models.precision import plan_precision
 
     plan = plan_precision(
-        costs.model_size(config).total, torch.device("cuda"), memory=int(memory), has_bf16=has_bf16,
-        checkpoint=torch.float16, name="LLaVA-1.5-7B",
+        memory.model_size(config).total, torch.device("cuda"), memory=int(available),
+        has_bf16=has_bf16, checkpoint=torch.float16, name="LLaVA-1.5-7B",
     )  # fmt: skip
     return plan.quantization or str(plan.dtype).removeprefix("torch.")
+
+
+def chapter_needs(gpu: Gpu, passes: int = 0, clip_images: int = 0) -> tuple[float, float, float]:
+    """Bytes, and seconds from good to poor, that a chapter takes which reads so many images.
+
+    Parameters
+    ----------
+    passes : int
+        Images that LLaVA-1.5-7B reads, eight at a time; without any it isn't loaded.
+    clip_images : int
+        Images that CLIP embeds, in float32.
+    """
+    config, need = costs.llava_15_7b(), CLIP_WEIGHTS * 4
+    if passes:
+        precision = chosen_precision(config, gpu.memory, gpu.has_bf16)
+        need += memory.memory_need(config, precision)["needed"]
+    else:
+        need += memory.FIXED
+    low, high = (
+        passes * (seconds_per_image(config, gpu, precision, share) if passes else 0.0)
+        + clip_images * costs.image_flops(config) / (share * gpu.rate32)
+        for share in SHARES[::-1]
+    )
+    return need, low, high
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,9 +189,12 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         "needed, GiB": table["needed"].map("{:.1f}".format),
         "fits": table["fits"].map({True: "yes", False: "no"}),
         "largest batch": table["largest_batch"],
-        "the whole study": [f"{_duration(a)} to {_duration(b)}" for a, b in hours],
+        "the whole study": [span(3600 * low, 3600 * high) for low, high in hours],
     })  # fmt: skip
 
 
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(60 * hours))} min"
+def span(low: float, high: float) -> str:
+    """Seconds from `low` to `high` in words, such as ``"4 to 5 min"``."""
+    unit, each, digits = ("h", 3600, 1) if high >= 3600 else ("min", 60, 0)
+    ends = [f"{max(seconds / each, 1 - digits):.{digits}f}" for seconds in (low, high)]
+    return f"{' to '.join(dict.fromkeys(ends))} {unit}"

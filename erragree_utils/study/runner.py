@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import re
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from .. import bars
 from ..benchmarks import Benchmark, ImageError, load_benchmark
 from ..scoring.scores import score
-from .settings import files_digest, job_settings, provenance
+from .parts import Group, Part, groups, parts, told_once
+from .settings import job_settings, provenance
 from .store import Item, Writer, setting_key
 from .tasks import Task
 
@@ -67,8 +68,7 @@ def run(
     limit : int, optional
         Sets of each benchmark, from its first.
     batch_size : int
-        Images that a model reads at a time, and about as many that are stored at a time. Out of
-        memory halves the former for the rest of the task.
+        Images that a model reads at a time, at most, and about as many that are stored at a time.
     skip_bad : bool
         Leave out sets with a damaged image or a score that is no number, and note them, instead of
         stopping. They are tried again by the next run.
@@ -106,10 +106,10 @@ def run(
             for task in mine:
                 bench = benches(task.benchmark)
                 job = _Job(task, model, bench, (options or {}).get(task.benchmark, {}), batch_size)
-                sets = _sets(bench)
-                parts = _parts(sets[:limit], batch_size)
-                todo = [p for i, p in enumerate(parts, turn) if i % share[1] == share[0]]
-                turn += len(parts)
+                sets = groups(bench)
+                all_parts = parts(sets[:limit], batch_size)
+                todo = [p for i, p in enumerate(all_parts, turn) if i % share[1] == share[0]]
+                turn += len(all_parts)
                 rest = sets[limit:] if limit and share[0] == 0 else []
                 _withdraw(job, [*(group for part in todo for group in part.sets), *rest], writer)
                 _run_job(job, todo, writer, outcome, skip_bad, progress)
@@ -143,7 +143,7 @@ class _Job:
         }
         self._told: set[str] = set()
 
-    def score(self, part: _Part) -> list[Item]:
+    def score(self, part: Part) -> list[Item]:
         """The results of whole sets.
 
         Raises
@@ -151,11 +151,11 @@ class _Job:
         ItemError
             If an image is damaged or a score is not a number.
         """
-        pairs = tuple(pair for group in part.sets for pair in group.pairs)
-        bench = Benchmark(self.bench.name, pairs, self.bench.description, self.bench.source)
-        start = time.perf_counter()
+        bench, start = part.benchmark(self.bench), time.perf_counter()
         try:
-            table = self._run(bench)
+            # The run has a bar of its own.
+            with told_once(self._told), bars.hidden():
+                table = score(self.model, bench, self.task.methods, batch_size=self.batch_size)
         except ValueError as error:
             # Errors about one item have an index, those of models too (`models.EncodeError`).
             if not isinstance(error, ImageError) and getattr(error, "index", None) is None:
@@ -175,30 +175,6 @@ class _Job:
             for group in part.sets
         ]  # fmt: skip
 
-    def _run(self, bench: Benchmark) -> pd.DataFrame:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            methods = self.task.methods
-            table = score(self.model, bench, methods, batch_size=self.batch_size)
-        for warning in caught:
-            self._take(warning)
-        return table
-
-    def _take(self, warning: warnings.WarningMessage) -> None:
-        """Pass a warning on, once a task; what it says of memory holds for all that comes."""
-        # In a text, what follows a number differs from part to part.
-        told = re.split(r"\d", str(warning.message))[0]
-        # `models.batches.BatchSizeReduced`, which need not have been imported.
-        size = getattr(warning.message, "batch_size", None)
-        if size is not None:  # or every part would fail first
-            self.batch_size = min(self.batch_size, size * self.task.weight)
-            told += str(size)
-        if told not in self._told:
-            self._told.add(told)
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
-
 
 def _check_numbers(table: pd.DataFrame, task: Task) -> None:
     bad = ~np.isfinite(table["score"].to_numpy(float))
@@ -214,59 +190,7 @@ def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
     return {str(name): table[name].tolist() for name in table}
 
 
-# --- parts ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Set:
-    name: str
-    place: int
-    pairs: tuple[Any, ...]
-
-    @property
-    def n_images(self) -> int:
-        return sum(len(pair.sources) for pair in self.pairs)
-
-    @cached_property
-    def files(self) -> str:
-        return files_digest(self.pairs)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Sets that are scored and stored together."""
-
-    sets: tuple[_Set, ...]
-
-    @property
-    def n_images(self) -> int:
-        return sum(group.n_images for group in self.sets)
-
-
-def _sets(bench: Benchmark) -> list[_Set]:
-    pairs: dict[str, list[Any]] = {}
-    for pair in bench:
-        pairs.setdefault(pair.set_id, []).append(pair)
-    return [_Set(name, place, tuple(group)) for place, (name, group) in enumerate(pairs.items())]
-
-
-def _parts(sets: Sequence[_Set], n_images: int) -> list[_Part]:
-    """Whole sets in the benchmark's order, about `n_images` a part.
-
-    Parts do not depend on what is stored: a resumed run puts the same images into a batch, and so
-    rounds as an undisturbed one does (unless a part was torn; then its missing sets alone are
-    scored).
-    """
-    parts, waiting = [], []
-    for group in sets:
-        waiting.append(group)
-        if sum(w.n_images for w in waiting) >= n_images:
-            parts.append(_Part(tuple(waiting)))
-            waiting = []
-    return [*parts, _Part(tuple(waiting))] if waiting else parts
-
-
-def _withdraw(job: _Job, sets: Sequence[_Set], writer: Writer) -> None:
+def _withdraw(job: _Job, sets: Sequence[Group], writer: Writer) -> None:
     """Take back results of image files that have been replaced since; settings lost come back."""
     known = writer.stored.items.get(job.key, {})
     # A file that cannot be read now, as on a drive that is not there, was not replaced.
@@ -288,16 +212,16 @@ def _withdraw(job: _Job, sets: Sequence[_Set], writer: Writer) -> None:
 
 def _run_job(
     job: _Job,
-    parts: Sequence[_Part],
+    mine: Sequence[Part],
     writer: Writer,
     outcome: Outcome,
     skip_bad: bool,
     progress: bool,
 ) -> None:
     done = writer.stored.items.get(job.key, {})
-    open_parts = [_Part(tuple(g for g in p.sets if g.name not in done)) for p in parts]
+    open_parts = [Part(tuple(g for g in p.sets if g.name not in done)) for p in mine]
     n_sets, n_images = (
-        [sum(f(p) for p in which) for which in (parts, open_parts)]
+        [sum(f(p) for p in which) for which in (mine, open_parts)]
         for f in (lambda p: len(p.sets), lambda p: p.n_images)
     )
     outcome.stored += n_sets[0] - n_sets[1]
@@ -319,7 +243,7 @@ def _run_job(
             bar.update(part.n_images)
 
 
-def _scored(job: _Job, part: _Part, skip_bad: bool) -> Iterator[list[Item]]:
+def _scored(job: _Job, part: Part, skip_bad: bool) -> Iterator[list[Item]]:
     """The items of a part; if one is bad and may be skipped, of its halves, until it is alone."""
     if not part.sets:
         return
@@ -334,6 +258,6 @@ def _scored(job: _Job, part: _Part, skip_bad: bool) -> Iterator[list[Item]]:
         else:
             half = len(part.sets) // 2
             for sets in (part.sets[:half], part.sets[half:]):
-                yield from _scored(job, _Part(sets), skip_bad)
+                yield from _scored(job, Part(sets), skip_bad)
             return
     yield items

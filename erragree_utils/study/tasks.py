@@ -65,11 +65,6 @@ class Task:
         return {self.method: with_decoding(self.method, dict(self.decoding))}
 
     @property
-    def weight(self) -> int:
-        """How many images with a prompt an entry of a batch stands for."""
-        return max(method.weight for method in self.methods.values())
-
-    @property
     def passes(self) -> int:
         """How often each image is read; settings of a sweep with one second stream share a pass."""
         streams = {getattr(m, "contrast", None) and m.contrast.noise_step: m.weight

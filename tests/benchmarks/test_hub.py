@@ -148,6 +148,24 @@ def test_a_data_set_that_is_half_there_is_not_taken_for_whole_without_the_hub(
         load_benchmark("mmvp")
 
 
+@pytest.mark.parametrize("quiet", [True, False])
+def test_without_the_hub_what_is_incomplete_is_called_so(
+    hub: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, quiet: bool
+):
+    load_small_mmvp()
+    (cache / "mmvp" / "MMVP Images" / "2.jpg").unlink()
+    hub.shutdown()
+    hub.server_close()
+    if quiet:  # as the client is, where it has no list of the files: it returns what is there
+        monkeypatch.setattr(
+            huggingface_hub, "snapshot_download", lambda *_, local_dir, **__: local_dir
+        )
+    with pytest.raises(DownloadError) as error:
+        load_benchmark("mmvp")
+    assert "2 of 3 files" in str(error.value) and "run the same line again" in str(error.value)
+    assert ("is incomplete" in str(error.value)) == quiet
+
+
 def test_a_web_page_instead_of_the_list_of_questions_is_not_taken_for_it(hub: Server, cache: Path):
     hub.replies[place_of("Questions.csv")].body = b"<html>\nQuota exceeded, sign in\n</html>"
     with pytest.raises((BenchmarkError, DownloadError), match=r"Questions\.csv"):

@@ -375,7 +375,8 @@ def test_a_file_without_the_columns_says_which_it_has(stand_in):
 
 
 def test_a_wrong_folder_says_what_belongs_there(tmp_path):
-    for folder, state in ((tmp_path / "nowhere", "does not exist"), (tmp_path, "lacks files")):
+    incomplete = "is incomplete: it has 0 of 301 files"
+    for folder, state in ((tmp_path / "nowhere", "does not exist"), (tmp_path, incomplete)):
         with pytest.raises(BenchmarkError, match=rf"{state}.*Questions\.csv beside MMVP Images"):
             load_benchmark("mmvp", folder=folder)
     with pytest.raises(BenchmarkError, match=r"Questions\.csv beside MLLM_VLM Images"):

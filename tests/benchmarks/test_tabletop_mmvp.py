@@ -24,7 +24,7 @@ class Raw:
 
     name = "pixels"
 
-    def embed_images(self, images, batch_size=64, progress=False):
+    def embed_images(self, images, batch_size=64):
         rows = np.stack([np.asarray(image, np.float32).ravel() for image in images])
         return rows - rows.mean(axis=1, keepdims=True)
 

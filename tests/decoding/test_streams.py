@@ -27,6 +27,7 @@ from erragree_utils.decoding.streams import (
     option_streams,
 )
 from erragree_utils.models import EncodeError
+from erragree_utils.models.batches import Room
 from erragree_utils.models.mllm import Mllm
 
 # Two thresholds of M3ID, so that it corrects at some steps and at others not.
@@ -206,9 +207,13 @@ class TestGenerate:
 
         expected = answers(tiny, entries, VCD())
         monkeypatch.setattr(tiny.model, "generate", tight)
+        monkeypatch.setattr(tiny.engine, "room", Room())
         with pytest.warns(UserWarning, match="batch size reduced to 2"):
             assert answers(tiny, entries, VCD(), batch_size=5) == expected
         assert rows == [10, 4, 4, 2]
+        rows.clear()
+        tiny.generate(*entries, max_new_tokens=1)  # a single stream has room for twice as many
+        assert rows == [4, 1]
 
     def test_weights_may_be_packed_as_those_of_4_bits_are(self, build_tiny, entries):
         packed = build_tiny()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from erragree_utils.models.batches import BatchSizeReduced, in_batches
+from erragree_utils.models.batches import BatchSizeReduced, Room, in_batches
 
 
 def test_items_come_in_order_with_the_index_of_each_batch():
@@ -50,6 +50,38 @@ def test_out_of_memory_halves_the_batch_and_goes_on_where_it_stopped(error):
     assert [warning.message.batch_size for warning in warned] == [4, 2]
     assert [item for part in parts for item in part] == list(range(11))
     assert tried == [8, 4, 2, 2, 2, 2, 2, 1]
+
+
+class TestRoom:
+    """What a model's device holds is learnt once."""
+
+    def test_a_second_call_does_not_try_again_what_did_not_fit(self):
+        encode, tried = failing_above(3, torch.OutOfMemoryError("CUDA out of memory"))
+        room = Room()
+        with pytest.warns(BatchSizeReduced):
+            in_batches(range(8), 8, encode, room=room)
+        assert tried == [8, 4, 2, 2, 2, 2] and room.rows == 2
+        tried.clear()
+        in_batches(range(5), 8, encode, room=room)
+        assert tried == [2, 2, 1]
+
+    def test_what_is_known_beforehand_is_not_exceeded(self):
+        assert in_batches(range(5), 8, lambda batch, _: len(batch), room=Room(4)) == [4, 1]
+
+    def test_a_number_that_is_asked_for_is_an_upper_bound(self):
+        assert in_batches(range(5), 2, lambda batch, _: len(batch), room=Room(4)) == [2, 2, 1]
+
+    def test_items_may_take_several_rows_each(self):
+        encode, tried = failing_above(1, torch.OutOfMemoryError("CUDA out of memory"))
+        room = Room(4)
+        with pytest.warns(BatchSizeReduced):
+            in_batches(range(3), 8, encode, room=room, rows_each=2)
+        assert tried == [2, 1, 1, 1] and room.rows == 2
+        assert in_batches(range(2), 8, lambda batch, _: len(batch), room=room) == [2]
+
+    def test_one_item_is_tried_however_little_room_there_is(self):
+        room = Room(1)
+        assert in_batches(range(2), 8, lambda b, _: len(b), room=room, rows_each=2) == [1, 1]
 
 
 @pytest.mark.filterwarnings("ignore:out of memory")

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from erragree_utils.models import EncodeError, ModelError, load_clip
+from erragree_utils.models.batches import Room
 
 CONTEXT = 8
 
@@ -170,6 +171,23 @@ def test_a_damaged_image_in_memory_is_named(small, tmp_path):
         with pytest.raises(EncodeError, match="image 2 cannot be read .*truncated") as caught:
             read(images, batch_size=2)
         assert caught.value.index == 2
+
+
+def test_a_batch_that_does_not_fit_is_tried_once(small, monkeypatch):
+    sizes, features = [], type(small).features
+
+    def tight(clip, pixels):
+        sizes.append(len(pixels))
+        if len(pixels) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return features(clip, pixels)
+
+    monkeypatch.setattr(type(small), "features", tight)
+    monkeypatch.setattr(small, "room", Room())
+    with pytest.warns(UserWarning, match="batch size reduced to 2"):
+        small.embed_images(noise(5))
+    small.embed_images(noise(3))
+    assert sizes == [5, 2, 2, 1, 2, 1]
 
 
 def test_one_image_where_a_list_belongs(small):

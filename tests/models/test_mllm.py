@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from erragree_utils.models import EncodeError, ModelError
+from erragree_utils.models.batches import Room
 from erragree_utils.models.mllm import load_mllm
 
 SYSTEM = (
@@ -161,19 +162,23 @@ class TestLogprobs:
         assert [len(row) for row in found] == [2, 1]
         assert found[1][0] == pytest.approx(alone(small, noise(2)[1:], "Who?", "on"), abs=1e-4)
 
-    def test_out_of_memory_halves_the_batch(self, small, monkeypatch):
+    def test_out_of_memory_halves_the_batch_for_all_calls_to_come(self, small, monkeypatch):
         answers, sizes = small.engine.answers, []
 
-        def tight(streams, rows, first):
+        def tight(streams, rows, first, end):
             sizes.append(len(rows))
             if len(rows) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return answers(streams, rows, first)
+            return answers(streams, rows, first, end)
 
         monkeypatch.setattr(small.engine, "answers", tight)
+        monkeypatch.setattr(small.engine, "room", Room())
         with pytest.warns(UserWarning, match="batch size reduced to 2"):
             found = small.answer_logprobs(noise(5), [BRANCHES] * 5, batch_size=4)
         assert sizes == [4, 2, 2, 1] and len(found) == 5
+        sizes.clear()
+        small.option_logprobs(noise(3), "Why?", ["left"], batch_size=4)
+        assert sizes == [2, 1]
 
 
 class TestGenerate:
@@ -231,13 +236,14 @@ class TestGenerators:
     def test_a_group_outlives_a_batch_that_was_too_large(self, small, monkeypatch):
         answers, sizes = small.engine.answers, []
 
-        def tight(streams, rows, first):
+        def tight(streams, rows, first, end):
             sizes.append(streams[0].n_images)
             if len(rows) > 1:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return answers(streams, rows, first)
+            return answers(streams, rows, first, end)
 
         monkeypatch.setattr(small.engine, "answers", tight)
+        monkeypatch.setattr(small.engine, "room", Room())
         groups = [(image for image in noise(2)) for _ in "12"]
         with pytest.warns(UserWarning, match="batch size reduced to 1"):
             small.option_logprobs(groups, "Why?", ["left"])

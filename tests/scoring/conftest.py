@@ -19,7 +19,7 @@ class Colours:
     def __init__(self):
         self.images, self.texts = 0, Counter()
 
-    def embed_images(self, images, batch_size=64, progress=False):
+    def embed_images(self, images, batch_size=64):
         rows = [np.asarray(image.convert("RGB"), np.float32)[0, 0] for image in images]
         self.images += len(rows)
         return self._unit(rows)

@@ -16,7 +16,7 @@ class Pixels:
     def __init__(self):
         self.encoded = 0
 
-    def embed_images(self, images, batch_size=64, progress=False):
+    def embed_images(self, images, batch_size=64):
         rows = [np.asarray(image, np.float32)[0, 0] for image in images]
         self.encoded += len(rows)
         return np.stack(rows)

@@ -79,7 +79,7 @@ class Seer:
             return float(np.log(0.9 if f'"{CAPTIONS[shown]}"' in text else 0.2))
         return -0.1 if answer == shown else -3.0
 
-    def answer_logprobs(self, images, branches, batch_size=32, progress=False):
+    def answer_logprobs(self, images, branches, batch_size=32):
         rows = []
         self.sizes.append(batch_size)
         for shown, row in zip(images, branches, strict=True):
@@ -357,7 +357,7 @@ class TestClip:
             plain(RED).save(path)
 
         class OneByOne(type(colours)):
-            def embed_images(self, images, batch_size=64, progress=False):
+            def embed_images(self, images, batch_size=64):
                 rows = []
                 for image in images:
                     rows.append(super().embed_images([image]))
@@ -618,9 +618,9 @@ class TestContrasts:
     def test_halves_of_a_batch_are_those_of_two_streams(self, tiny, asked, monkeypatch):
         sizes, gather = [], tiny.engine.gather
 
-        def noted(rows, total, batch_size, *more):
+        def noted(rows, total, batch_size, *more, **kwargs):
             sizes.append(batch_size)
-            return gather(rows, total, batch_size, *more)
+            return gather(rows, total, batch_size, *more, **kwargs)
 
         monkeypatch.setattr(tiny.engine, "gather", noted)
         for method in ("question-options", "vcd", "two-images", Options(contrast=VCD(beta=0))):

@@ -8,9 +8,9 @@ import types
 
 import pytest
 
+from erragree_utils.models.device import GIB
 from erragree_utils.scale import SCALES, VARIABLE, get_scale
 from erragree_utils.study.auto_scale import choose_scale, describe, start
-from erragree_utils.study.costs import GIB
 
 
 @pytest.fixture

@@ -52,35 +52,83 @@ def test_one_that_fails_does_not_stop_the_others(whatsup, models, monkeypatch, c
     assert "warning: " in err and "has 12 entries, whatsup-a as published has 412" in err
 
 
-def test_by_hand_every_file_and_its_place_is_told_and_nothing_fetched(
-    tmp_path, monkeypatch, capsys
-):
-    def refuse(*_, **__):
-        raise AssertionError("something was fetched")
+class TestByHand:
+    """What to save where, for someone who has only a browser."""
 
-    monkeypatch.setattr("socket.socket.connect", refuse)
-    monkeypatch.setenv("ERRAGREE_CACHE", str(tmp_path / "cache"))
-    assert main(["download", "--scale", "paper", "--by-hand"]) == cli.OK
-    told = dict(re.findall(r"^(\w+ [\w./-]+): ((?:.|\n(?!\w+ [\w./-]+:))*)",
-                           capsys.readouterr().out, re.M))  # fmt: skip
-    for name, files in {
-        "whatsup-a": ["controlled_images_dataset.json", "controlled_images.tar.gz"],
-        "whatsup-b": ["controlled_clevr_dataset.json", "controlled_clevr.tar.gz"],
-        "coco-spatial": ["coco_qa_one_obj.json", "coco_qa_two_obj.json", "val2017.zip"],
-        "gqa-spatial": ["vg_qa_one_obj.json", "vg_qa_two_obj.json", "vg_images.tar.gz"],
-        "mmvp": ["Questions.csv", "MMVP Images/1.jpg to 300.jpg", "Questions-clip.csv"],
-        "mmvp-vlm": ["Questions.csv", "MLLM_VLM Images/TYPE/1.jpg"],
-    }.items():
-        text = told[f"benchmark {name}"]
-        assert str(tmp_path / "cache") in text and "https://" in text
-        assert all(file in text for file in files), text
-    for name, option in {
-        "clip ViT-L-14-336": "hf download timm/vit_large_patch14_clip_336.openai --local-dir F",
-        "mllm llava-hf/llava-1.5-7b-hf": "--model mllm=FOLDER",
-        "vision vit_large_patch14_dinov2.lvd142m": "load_vision('FOLDER')",
-    }.items():
-        assert "hf download" in told[name] and option in told[name]
-    assert "--revision b234b80" in told["mllm llava-hf/llava-1.5-7b-hf"]
+    @pytest.fixture
+    def told(self, tmp_path, monkeypatch, capsys):
+        """Asks for it, and gives the lines by what they are about; nothing may be fetched."""
+
+        def refuse(*_, **__):
+            raise AssertionError("something was fetched")
+
+        def ask(*arguments: str) -> dict[str, str]:
+            assert main(["download", "--scale", "paper", "--by-hand", *arguments]) == cli.OK
+            found = re.findall(
+                r"^(\w+ [\w./-]+): ((?:.*\n)(?:  .*\n)*)", capsys.readouterr().out, re.M
+            )
+            return dict(found)
+
+        monkeypatch.setattr("socket.socket.connect", refuse)
+        monkeypatch.setenv("ERRAGREE_CACHE", str(tmp_path / "cache"))
+        return ask
+
+    @staticmethod
+    def places(text: str) -> list[str]:
+        lines = [line for line in text.splitlines() if line.startswith("  save ")]
+        assert all(re.search("https?://.* as /", line) for line in lines)
+        return [line.rpartition(" as ")[2] for line in lines]
+
+    def test_every_file_of_a_benchmark_has_a_line(self, told, tmp_path):
+        lines = told()
+        for name, files in {
+            "whatsup-a": ["controlled_images_dataset.json", "controlled_images.tar.gz"],
+            "whatsup-b": ["controlled_clevr_dataset.json", "controlled_clevr.tar.gz"],
+            "coco-spatial": ["coco_qa_one_obj.json", "coco_qa_two_obj.json", "val2017.zip"],
+            "gqa-spatial": ["vg_qa_one_obj.json", "vg_qa_two_obj.json", "vg_images.tar.gz"],
+            "mmvp": ["Questions.csv", "MMVP Images/N.jpg", "Questions-clip.csv"],
+            "mmvp-vlm": ["Questions.csv", "MLLM_VLM Images/TYPE/NUMBER.jpg"],
+        }.items():
+            folder = tmp_path / "cache" / (name if "mmvp" in name else "whatsup")
+            text = lines[f"benchmark {name}"]
+            assert self.places(text) == [str(folder / file) for file in files]
+            assert f"then: python -m erragree_utils download --scale paper --benchmark {name}" in (
+                text
+            )
+
+    def test_every_file_of_a_model_has_a_line(self, told, tmp_path):
+        lines = told("--model", "clip", "mllm", "vision")
+        for name, role in {
+            "clip ViT-L-14-336": "clip",
+            "mllm llava-hf/llava-1.5-7b-hf": "mllm",
+            "vision vit_large_patch14_dinov2.lvd142m": "vision",
+        }.items():
+            places = self.places(lines[name])
+            (folder,) = {place.rpartition("/")[0] for place in places}
+            assert folder.startswith(str(tmp_path / "cache" / "models"))
+            assert any(place.endswith(".safetensors") for place in places)
+            assert f"export ERRAGREE_{role.upper()}={folder} for the chapters" in lines[name]
+            assert role == "vision" or f"--model {role}={folder} for `run`" in lines[name]
+        text = lines["mllm llava-hf/llava-1.5-7b-hf"]
+        assert "/resolve/b234b804b114d9e37bb655e11cbbb5f5e971b7a9/config.json as" in text
+
+    def test_of_another_model_its_page_is_named(self, told):
+        lines = told("--model", "mllm=llava-hf/llava-1.5-13b-hf")
+        (text,) = (text for name, text in lines.items() if name.startswith("mllm"))
+        assert "https://huggingface.co/llava-hf/llava-1.5-13b-hf/tree/main as " in text
+
+    def test_what_is_there_already_has_none(self, told, tmp_path):
+        folder = tmp_path / "cache" / "whatsup"
+        folder.mkdir(parents=True)
+        (folder / "controlled_images.tar.gz").write_bytes(b"saved, not yet unpacked")
+        (text,) = (t for n, t in told("--benchmark", "whatsup-a").items() if "whatsup" in n)
+        assert self.places(text) == [str(folder / "controlled_images_dataset.json")]
+
+    def test_files_that_are_there_and_damaged_are_named(self, told, whatsup, monkeypatch):
+        monkeypatch.setenv("ERRAGREE_CACHE", str(whatsup.parent))
+        (whatsup / "controlled_images_dataset.json").write_text("{}")
+        (text,) = (t for n, t in told("--benchmark", "whatsup-a").items() if "whatsup" in n)
+        assert "expected a JSON list" in text and "  save " not in text
 
 
 def test_by_hand_what_is_there_already_is_told(whatsup, models, monkeypatch, capsys):

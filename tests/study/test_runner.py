@@ -38,7 +38,7 @@ class Eye:
         self.name, self.images, self.sizes = name, 0, []
         self.__dict__.update(more)
 
-    def embed_images(self, images, batch_size=64, progress=False):
+    def embed_images(self, images, batch_size=64):
         rows = [np.asarray(image.convert("RGB"), np.float32).mean((0, 1)) + 1 for image in images]
         self.images += len(rows)
         self.sizes.append(batch_size)
@@ -152,7 +152,7 @@ class TestRun:
 
     def test_results_that_are_deleted_during_the_run_are_not_told_as_scored(self, bench, tmp_path):
         class Deleting(Eye):
-            def embed_images(self, images, batch_size=64, progress=False):
+            def embed_images(self, images, batch_size=64):
                 if self.images:
                     shutil.rmtree(tmp_path / "r", ignore_errors=True)
                 return super().embed_images(images)
@@ -191,7 +191,7 @@ import test_runner as t
 from erragree_utils.study import runner
 
 class Slow(t.Eye):
-    def embed_images(self, images, batch_size=64, progress=False):
+    def embed_images(self, images, batch_size=64):
         rows = super().embed_images(images)
         open(sys.argv[2], "a").write(f"{{len(rows)}}\\n")
         time.sleep(0.02)
@@ -367,7 +367,7 @@ class TestBadItems:
         class Flawed(Eye):
             """Its 43rd image has no embedding."""
 
-            def embed_images(self, images, batch_size=64, progress=False):
+            def embed_images(self, images, batch_size=64):
                 rows = super().embed_images(images)
                 if self.images > 42 >= self.images - len(rows):
                     rows[42 - self.images] = np.nan
@@ -379,7 +379,7 @@ class TestBadItems:
 
     def test_errors_that_are_not_about_an_item_are_not_skipped(self, bench, tmp_path):
         class Broken(Eye):
-            def embed_images(self, images, batch_size=64, progress=False):
+            def embed_images(self, images, batch_size=64):
                 raise ValueError("no weights")
 
         with pytest.raises(ValueError, match="no weights"):
@@ -459,56 +459,26 @@ def test_a_warning_is_given_once_a_task_whatever_it_counts(bench, tmp_path):
 
 
 # The script of the killed runs imports this file, and has no use for torch: it comes late here.
-def test_a_batch_size_halved_for_memory_stays_halved_for_the_rest(bench, tmp_path):
-    from erragree_utils.models.batches import in_batches
+def test_a_batch_that_does_not_fit_is_tried_once_a_model(bench, tmp_path):
+    from erragree_utils.models.batches import Room, in_batches
 
     class Small(Eye):
         """With room for three images."""
 
-        refused = 0
+        refused, room = 0, Room()
 
-        def embed_images(self, images, batch_size=64, progress=False):
+        def embed_images(self, images, batch_size=64):
             def encode(batch, first):
                 if len(batch) > 3:
                     self.refused += 1
                     raise RuntimeError("CUDA out of memory")
                 return Eye.embed_images(self, batch)
 
-            return np.concatenate(in_batches(images, batch_size, encode))
+            return np.concatenate(in_batches(images, batch_size, encode, room=self.room))
 
     model = Small()
     with pytest.warns(UserWarning) as told:
-        run(tasks(model), tmp_path, batch_size=8)
-    assert model.refused == 2  # 8 and 4, in the first part alone
+        run([*tasks(model), *tasks(model, "matching-all")], tmp_path, batch_size=8)
+    assert model.refused == 2  # 8 and 4, in the first part of the first task alone
     assert [w.message.batch_size for w in told] == [4, 2]
-    assert model.images == 4 * N_SETS
-
-
-def test_also_where_a_prompt_has_two_rows(tmp_path, monkeypatch):
-    """Batches are then half as large, before memory is too small and after."""
-    from erragree_utils.models.batches import in_batches
-    from erragree_utils.models.mllm import LogLikelihood
-
-    class Small:
-        """A language model with room for two prompts."""
-
-        name, sizes = "small", []
-
-        def answer_logprobs(self, images, branches, batch_size=32, progress=False):
-            def encode(batch, first):
-                self.sizes.append(len(batch))
-                if len(batch) > 2:
-                    raise RuntimeError("CUDA out of memory")
-                return [[LogLikelihood(-1.0, 1) for _ in row] for _, row in batch]
-
-            rows = zip(images, branches, strict=True)
-            return [row for part in in_batches(rows, batch_size, encode) for row in part]
-
-    images = tuple(Image.new("RGB", (4, 4)) for _ in (0, 1))
-    pairs = [QuestionPair(str(i), "x", "Is it?", ("Yes", "No"), images) for i in range(16)]
-    made = Benchmark("tabletop-mmvp", tuple(pairs))
-    monkeypatch.setattr(runner, "load_benchmark", lambda name, **options: made)
-    task = Task("tabletop-mmvp", Ready("mllm", "small", model=Small()), "two-images")
-    with pytest.warns(UserWarning, match="batch size reduced"):
-        run([task], tmp_path, batch_size=16)
-    assert Small.sizes == [8, 4, *[2] * 16]
+    assert model.images == 2 * 4 * N_SETS

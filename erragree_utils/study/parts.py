@@ -1,0 +1,91 @@
+"""A benchmark in parts: whole sets, scored and stored together."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..benchmarks import Benchmark
+from .settings import files_digest
+
+
+@dataclass(frozen=True)
+class Group:
+    """The pairs of a set, and its place in the benchmark."""
+
+    name: str
+    place: int
+    pairs: tuple[Any, ...]
+
+    @property
+    def n_images(self) -> int:
+        """Images of all its pairs."""
+        return sum(len(pair.sources) for pair in self.pairs)
+
+    @cached_property
+    def files(self) -> str:
+        """A hash of what is in its image files."""
+        return files_digest(self.pairs)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sets that are scored and stored together."""
+
+    sets: tuple[Group, ...]
+
+    @property
+    def n_images(self) -> int:
+        """Images of all its sets."""
+        return sum(group.n_images for group in self.sets)
+
+    def benchmark(self, whole: Benchmark) -> Benchmark:
+        """The benchmark `whole` with the pairs of these sets alone."""
+        pairs = tuple(pair for group in self.sets for pair in group.pairs)
+        return Benchmark(whole.name, pairs, whole.description, whole.source)
+
+
+def groups(bench: Benchmark) -> list[Group]:
+    """The sets of a benchmark, in its order."""
+    pairs: dict[str, list[Any]] = {}
+    for pair in bench:
+        pairs.setdefault(pair.set_id, []).append(pair)
+    return [Group(name, place, tuple(mine)) for place, (name, mine) in enumerate(pairs.items())]
+
+
+def parts(sets: Sequence[Group], n_images: int) -> list[Part]:
+    """Whole sets in the benchmark's order, about `n_images` a part.
+
+    Parts do not depend on what is stored: a resumed run puts the same images into a batch, and so
+    rounds as an undisturbed one does (unless a part was torn; then its missing sets alone are
+    scored).
+    """
+    made, waiting = [], []
+    for group in sets:
+        waiting.append(group)
+        if sum(w.n_images for w in waiting) >= n_images:
+            made.append(Part(tuple(waiting)))
+            waiting = []
+    return [*made, Part(tuple(waiting))] if waiting else made
+
+
+@contextmanager
+def told_once(told: set[str]) -> Iterator[None]:
+    """Pass warnings on, but none that was `told` before: parts repeat them, with other numbers."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        text = re.split(r"\d", str(warning.message))[0]
+        # `models.batches.BatchSizeReduced`, whose number is news.
+        text += str(getattr(warning.message, "batch_size", ""))
+        if text not in told:
+            told.add(text)
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
