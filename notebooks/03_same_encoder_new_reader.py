@@ -475,7 +475,7 @@ findings.show([
 # %% [markdown]
 # ## What it means
 #
-# The encoder is not blind. At mini scale its patch tokens hold left and right, a linear probe finds it there, and a language model that was trained to answer questions uses it for nearly every pair; what the findings say at paper scale stands above. What failed in chapter 2 was the *matching score*: one vector for the image, one for the text, and a cosine. A cosine above 0.99 between two embeddings does not show that the difference is lost to all readers of the encoder.
+# The encoder is not blind. At mini scale its patch tokens hold left and right, a linear probe finds it there, and a language model that was trained to answer questions uses it for nearly every pair. (At paper scale, look which of the findings above hold.) What failed in chapter 2 was the *matching score*: one vector for the image, one for the text, and a cosine. A cosine above 0.99 between two embeddings does not show that the difference is lost to all readers of the encoder.
 #
 # That is less than it may sound. It says that *an* other reader of the same encoder succeeds. It does not say which of the many differences between the two readers makes it succeed.
 #

@@ -121,7 +121,7 @@ firsts = [patterned.select(pattern)[0] for pattern in patterned.relations]
 if scale.name == "mini":  # the same, drawn larger than the models see them
     firsts = load_benchmark(scale.mmvp, n_pairs=1, size=224, supersample=3, **scale.draw)
 notes = [
-    "{}: CLIP {:.3f}, vision-only {:.2f}".format(
+    "{}\nCLIP {:.3f}, vision-only {:.2f}".format(
         pair.relation, *cosines.loc[pair.pair_id, ["clip_cosine", "vision_cosine"]]
     )
     for pair in firsts

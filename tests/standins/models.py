@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from erragree_utils.training.llava_model import vision_weights
-from tests.models.conftest import TEMPLATE, write_shards
+from tests.models.conftest import SYSTEM, TEMPLATE, write_shards
 
 #: ViT-L/14 at 336 px in all but width and depth; without dimensions it is OpenAI's.
 CLIP = {
@@ -32,6 +32,8 @@ CLIP = {
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
 }
 DINO = {"embed_dim": 24, "depth": 2, "num_heads": 2}
+#: Answers and by how much their logits are raised.
+ANSWERS = {"left": 12, "right": 12, "Yes": 10, "No": 10}
 WORDS = 32_000  # of Llama's vocabulary
 ROWS = 32_064  # of LLaVA-1.5's embedding, which has some to spare
 
@@ -56,7 +58,9 @@ def write_vision(folder: Path) -> None:
     torch.manual_seed(2)
     model = timm.create_model("vit_large_patch14_dinov2", num_classes=0, **DINO)
     for name, parameter in model.named_parameters():
-        if parameter.ndim > 1 and "pos_embed" not in name:
+        if name.endswith("gamma"):
+            parameter.data.fill_(1)  # training begins with blocks that hardly do anything
+        elif parameter.ndim > 1 and "pos_embed" not in name:
             parameter.data *= 4
     save_file(model.state_dict(), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"architecture": "vit_large_patch14_dinov2"}))
@@ -85,6 +89,7 @@ def write_llava(folder: Path, clip: dict[str, torch.Tensor]) -> None:
         if parameter.ndim > 1:
             parameter.data *= 5  # nothing was learnt, but answers shall depend on images
     model.model.vision_tower.load_state_dict(vision_weights(clip))
+    teach_to_answer(model, words)
     model.half().save_pretrained(folder)
     whole = folder / "model.safetensors"
     weights = {
@@ -102,6 +107,26 @@ def write_llava(folder: Path, clip: dict[str, torch.Tensor]) -> None:
         "processor_class": "LlavaProcessor", "vision_feature_select_strategy": "default",
     }))  # fmt: skip
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+
+
+@torch.no_grad()
+def teach_to_answer(model: LlavaForConditionalGeneration, words: LlamaTokenizer) -> None:
+    """Let answers be one of `ANSWERS`, whichever the image makes likely, and end there."""
+    image = torch.randn(1, 3, 336, 336, generator=torch.Generator().manual_seed(3))
+    text = SYSTEM + " USER: " + "<image>" * 576 + "\nIs it on the left or right? ASSISTANT:"
+
+    def hidden(text: str) -> torch.Tensor:
+        inputs = words(text, return_tensors="pt")
+        return model.model(**inputs, pixel_values=image).last_hidden_state[0, -1]
+
+    asked = hidden(text)
+    answered = torch.stack([hidden(f"{text} {answer}") for answer in ANSWERS])
+    answered -= (answered @ asked / (asked @ asked))[:, None] * asked  # the end is no answer
+    head = model.lm_head.weight
+    for answer, raised in ANSWERS.items():
+        (first,) = words(answer, add_special_tokens=False)["input_ids"]
+        head[first] += raised * asked / (asked @ asked)
+    head[words.eos_token_id] += 40 * torch.linalg.pinv(answered).sum(dim=1)
 
 
 def llama_tokenizer() -> LlamaTokenizer:

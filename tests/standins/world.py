@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import benchmarks, hub, models
 
-N_SETS = 12  # of What'sUp A and of B
+N_SETS = 8  # of What'sUp A and of B
 N_PAIRS = 9  # of MMVP
 PER_TYPE = 2  # pairs of each of MMVP-VLM's types
 HERE = Path(__file__).parent
