@@ -40,7 +40,7 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB (4-bit weights) or 24 GB (half precision), a network for the weights and What'sUp's photographs, and minutes to hours depending on the GPU ([Paper scale](10_paper_scale.ipynb) estimates them).
 #
-# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 1.0 to 1.3 h; L4: 19 GiB, 32 to 40 min; A100 40 GB: 19 GiB, 14 to 18 min; H100 80 GB: 19 GiB, 4 to 6 min.
+# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 1.1 to 1.4 h; L4: 19 GiB, 35 to 44 min; A100 40 GB: 19 GiB, 15 to 19 min; H100 80 GB: 19 GiB, 5 to 6 min.
 #
 # ## The question
 #

@@ -52,6 +52,8 @@ CHAPTERS = {
         2 * (A + B),
         (
             ("vqascore", A + B),
+            ("vqascore-authors", A // 2),
+            ("prompted-v1", A // 2),
             ("prompted", (A + B) // 2),
             ("prompted-4way", A + B),
             ("vqascore", 2 * A // 2),  # another pair's images
