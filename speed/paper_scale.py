@@ -29,11 +29,10 @@ from random_models import llava_7b, random_mllm
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from erragree_utils import load_clip
-from erragree_utils.models import Clip
+from erragree_utils.models import Clip, memory
 from erragree_utils.models.mllm import Mllm
 from erragree_utils.scoring.captions import parse_caption
 from erragree_utils.scoring.questions import RELATION_QUESTION, relation_question
-from erragree_utils.study import costs
 
 SETS = {"cpu": 1, "cuda": 25}  # of four images
 ROUNDS = 3
@@ -131,7 +130,7 @@ def main() -> None:
     mllm = (llava_7b if on_gpu else small_llava)(device)
     batch, dtype = BATCH[device.type], str(mllm.dtype).removeprefix("torch.")
     where = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} CPU threads"
-    size = costs.model_size(mllm.model.config)
+    size = memory.model_size(mllm.model.config)
     print(f"{where}; {len(jobs)} images with {len(jobs[0][1])} captions each, batch {batch}")
     print(f"{clip.name}, float32; {mllm.name}, {size.total / 1e6:,.0f} million parameters, {dtype}")
     stages = [
@@ -157,7 +156,7 @@ def main() -> None:
         f"  option scoring: {rate / 1e12:.3g} TFLOP/s, {rate / peak:.2f} of the {peak / 1e12:.3g} "
         f"TFLOP/s of plain {dtype} matrix products here (target on an H100: {SHARE:g})"
     )
-    need = costs.memory_need(mllm.model.config, dtype, min(batch, len(jobs)))["needed"] / GIB
+    need = memory.memory_need(mllm.model.config, dtype, min(batch, len(jobs)))["needed"] / GIB
     print(
         f"  option scoring: {scoring.peak:.2f} GiB at the peak; by the formula {need:.2f} GiB"
         + ("" if on_gpu else " on a GPU (here the peak is of the whole process)")

@@ -30,7 +30,11 @@ CLIP, LLAVA = "ViT-L-14-336:openai", "llava-hf/llava-1.5-7b-hf"
 NAMED = {
     "01_cosine_agreement": (CLIP, "whatsup-a", "whatsup-b"),
     "02_clip_matching": (CLIP,),
-    "03_same_encoder_new_reader": (CLIP, LLAVA, "576 patch tokens"),
+    "03_same_encoder_new_reader": (
+        CLIP,
+        f"{LLAVA}: weights of the hub, commit b234b80",
+        "576 patch tokens",
+    ),
     "05_clip_blind_pairs": ("tsb0601/MMVP", "for CLIP the authors' statements", *benchmarks.TYPES),
     "06_contrastive_decoding": (LLAVA, "<Benchmark mmvp: "),
 }

@@ -7,6 +7,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -73,7 +74,7 @@ def write_whatsup(folder: Path, name: str, n_sets: int) -> None:
 
 
 def write_mmvp(folder: Path, n_pairs: int) -> None:
-    """The files of MMVP/MMVP: a list of questions beside a folder of pictures."""
+    """MMVP as it is kept: a short list of questions, and the statements, beside 300 pictures."""
     pairs = candidates()[::2][:n_pairs]
     rows = [["Index", "Question", "Options", "Correct Answer"]]
     for index, pair, place in numbered(pairs):
@@ -81,19 +82,14 @@ def write_mmvp(folder: Path, n_pairs: int) -> None:
         rows.append([index, pair.question, options, "(a)" if place == 0 else "(b)"])
         save(pair.images[place], folder / "MMVP Images" / f"{index}.jpg")
     write_csv(folder / "Questions.csv", rows)
-
-
-def write_mmvp_statements(folder: Path, n_pairs: int) -> None:
-    """The authors' list of what CLIP reads about MMVP, where it is kept once it was fetched."""
-    pairs = candidates()[::2][:n_pairs]
     rows = [["Question ID", "Type", "Statement"]]
     rows += [[index, "Unknown", pair.statements[place]] for index, pair, place in numbered(pairs)]
-    folder.mkdir(parents=True)
     write_csv(folder / "Questions-clip.csv", rows)
+    fill(folder / "MMVP Images", range(2 * n_pairs + 1, 301))
 
 
 def write_mmvp_vlm(folder: Path, per_type: int) -> None:
-    """The files of MMVP/MMVP_VLM: statements in nine types, each with a folder of pictures."""
+    """MMVP-VLM as it is kept: a short list of statements beside 270 pictures in nine types."""
     patterns = {name: type_ for type_, name in TYPES.items()}
     pairs = [pair for pair in candidates() if int(pair.pair_id[-4:]) < per_type]
     rows = [["Question ID", "Type", "Statement"]]
@@ -102,8 +98,10 @@ def write_mmvp_vlm(folder: Path, per_type: int) -> None:
         rows.append([index, type_, pair.statements[place]])
         save(pair.images[place], folder / "MLLM_VLM Images" / type_ / f"{index}.jpg")
     write_csv(folder / "Questions.csv", rows)
+    fill(folder / "MLLM_VLM Images" / type_, range(2 * len(pairs) + 1, 271))
 
 
+@cache
 def candidates() -> Benchmark:
     """Two rendered pairs of each pattern."""
     return load_benchmark("tabletop-mmvp", n_pairs=2, size=SIZE, mined=False)
@@ -117,6 +115,12 @@ def numbered(pairs: Iterable) -> Iterable[tuple]:
 def save(picture: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.resize((224, 224)).save(path, quality=90)
+
+
+def fill(folder: Path, indices: Iterable[int]) -> None:
+    """Pictures that no list names: with fewer files than were published a folder is incomplete."""
+    for index in indices:
+        Image.new("RGB", (8, 8)).save(folder / f"{index}.jpg")
 
 
 def write_csv(path: Path, rows: list[list]) -> None:

@@ -1,4 +1,4 @@
-"""The Hugging Face hub on this computer: folders of models and data sets at its addresses."""
+"""The Hugging Face hub on this computer: folders of models at its addresses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMIT = "c0ffee" * 6 + "beef"
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves ``root/models/OWNER/NAME`` and ``root/datasets/OWNER/NAME``, whatever the revision."""
+    """Serves ``root/OWNER/NAME``, whatever the revision."""
 
     daemon_threads = True
 
@@ -33,10 +33,9 @@ class HubRequest(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-        asks = parts[0] == "api"
-        parts = parts[1:] if asks else parts
-        kind = parts.pop(0) if parts[0] in ("models", "datasets") else "models"
-        folder = self.server.root / kind / "/".join(parts[:2])
+        asks = parts[:2] == ["api", "models"]
+        parts = parts[2:] if asks else parts
+        folder = self.server.root / "/".join(parts[:2])
         what, revision, *inside = parts[2:] or ["", ""]
         revision = COMMIT if revision == "main" else revision
         if asks and folder.is_dir():

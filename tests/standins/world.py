@@ -31,22 +31,20 @@ def variables(root: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "ERRAGREE_"))}
     return kept | {
         "ERRAGREE_SCALE": "paper", "ERRAGREE_CACHE": f"{root}/cache", "HF_HOME": f"{root}/home",
-        "PYTHONPATH": str(HERE.parents[1]),
+        "PYTHONPATH": str(HERE.parents[1]), "NO_PROXY": "127.0.0.1",
     }  # fmt: skip
 
 
 @contextmanager
 def built(root: Path) -> Iterator[dict[str, str]]:
-    """The environment of a kernel for as long as the hub is served."""
-    on_hub = root / "hub" / "models"
-    clip = models.write_clip(on_hub / "timm" / "vit_large_patch14_clip_336.openai")
-    models.write_vision(on_hub / "timm" / "vit_large_patch14_dinov2.lvd142m")
-    models.write_llava(on_hub / "llava-hf" / "llava-1.5-7b-hf", clip)
-    data_sets = root / "hub" / "datasets" / "MMVP"
-    benchmarks.write_mmvp(data_sets / "MMVP", N_PAIRS)
-    benchmarks.write_mmvp_statements(root / "cache" / "mmvp", N_PAIRS)
-    benchmarks.write_mmvp_vlm(data_sets / "MMVP_VLM", PER_TYPE)
+    """The environment of a kernel, with models on a hub and benchmarks in the cache."""
+    owners, cache = root / "hub", root / "cache"
+    clip = models.write_clip(owners / "timm" / "vit_large_patch14_clip_336.openai")
+    models.write_vision(owners / "timm" / "vit_large_patch14_dinov2.lvd142m")
+    models.write_llava(owners / "llava-hf" / "llava-1.5-7b-hf", clip)
+    benchmarks.write_mmvp(cache / "mmvp", N_PAIRS)
+    benchmarks.write_mmvp_vlm(cache / "mmvp-vlm", PER_TYPE)
     for name in ("whatsup-a", "whatsup-b"):
-        benchmarks.write_whatsup(root / "cache" / "whatsup", name, N_SETS)
-    with hub.served(root / "hub") as address:
+        benchmarks.write_whatsup(cache / "whatsup", name, N_SETS)
+    with hub.served(owners) as address:
         yield variables(root) | {"HF_ENDPOINT": address}
