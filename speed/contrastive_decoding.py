@@ -116,7 +116,7 @@ def compare(mllm: Mllm, images: list[Image.Image], questions: list[str]) -> None
             raise SystemExit("the two ways answer differently: one of them is wrong")
 
 
-def report(mllm: Mllm, n: int, size: int | None = None) -> None:
+def report(mllm: Mllm, n: int, size: int = 96) -> None:
     """Compare with answers of one word, and of a sentence."""
     images, questions = [], []
     for image, captions in read_jobs(-(-n // 4), size):  # a set has four images

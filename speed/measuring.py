@@ -6,14 +6,50 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from statistics import median
+from typing import Any, TypeVar
 
 import torch
 
 GIB = 2.0**30
 Result = TypeVar("Result")
+
+
+@dataclass
+class Timing:
+    """What a way gave, how long it took in each round, and the GiB of memory at its peak."""
+
+    result: Any = None
+    rounds: list[float] = field(default_factory=list)
+    peak: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The median."""
+        return median(self.rounds)
+
+    def over(self, other: Timing) -> float:
+        """The median over rounds of how many times as long as another way it took."""
+        return median(a / b for a, b in zip(self.rounds, other.rounds, strict=True))
+
+
+def alternated(
+    ways: Mapping[str, Callable[[], Any]], device: torch.device, rounds: int = 5
+) -> dict[str, Timing]:
+    """Run all ways in turn, several times: other programs then disturb all of them alike.
+
+    A first turn, which is not measured, warms up.
+    """
+    timings = {name: Timing(way()) for name, way in ways.items()}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            _, spent, peak = measured(way, device)
+            timings[name].rounds.append(spent)
+            timings[name].peak = max(timings[name].peak, peak)
+    return timings
 
 
 def measured(run: Callable[[], Result], device: torch.device) -> tuple[Result, float, float]:

@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import GIB, matrix_rate, measured
-from option_scoring import BATCH, Job, llava_7b, official, ours, random_mllm, read_jobs
+from option_scoring import (
+    BATCH, Job, agreement, flops, llava_7b, official, ours, random_mllm, read_jobs,
+)
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from erragree_utils import load_clip
 from erragree_utils.models import Clip
 from erragree_utils.models.mllm import Mllm
-from erragree_utils.models.tokens import shared_start
 from erragree_utils.scoring.captions import parse_caption
 from erragree_utils.scoring.questions import RELATION_QUESTION, VQA_QUESTION, relation_question
 from erragree_utils.study import costs
@@ -102,16 +103,9 @@ class Stage:
     peak: float
 
 
-def agreement(name: str, theirs: np.ndarray, mine: np.ndarray) -> str:
-    """How many decisions agree; stops if two ways disagree by more than rounding."""
-    if theirs.ndim == 1:  # answers: a token may be chosen among two that score alike
-        return f"{(theirs == mine).sum()} of {len(mine)} answers equal"
-    best = np.sort(theirs, axis=1)
-    clear = best[:, -1] - best[:, -2] > 2 * np.abs(theirs - mine).max()
-    same = theirs.argmax(axis=1) == mine.argmax(axis=1)
-    if not same[clear].all():
-        raise SystemExit(f"{name}: the two ways decide differently, so one of them is wrong")
-    return f"{same.sum()} of {len(same)} decisions agree, {clear.sum()} are beyond rounding"
+def answers_equal(theirs: np.ndarray, mine: np.ndarray) -> str:
+    """How many written answers are equal; a token may be chosen among two that score alike."""
+    return f"{(theirs == mine).sum()} of {len(mine)} answers equal"
 
 
 def compare(name: str, model: Any, jobs: list[Job], theirs: Way, mine: Way) -> Stage:
@@ -127,27 +121,9 @@ def compare(name: str, model: Any, jobs: list[Job], theirs: Way, mine: Way) -> S
     print(
         f"  {name:15} official {n / slow:7.2f} images/s, ours {n / fast:7.2f}, "
         f"ratio {slow / fast:4.1f}; peak {high:.2f} and {low:.2f} GiB; "
-        f"{agreement(name, *(found for found, *_ in rounds[0]))}"
+        f"{agrees(*(found for found, *_ in rounds[0]))}"
     )
     return Stage(slow, fast, low)
-
-
-def scoring_flops(mllm: Mllm, jobs: list[Job]) -> float:
-    """Operations of `ours` by the formula of `erragree_utils.study.costs`, without padding."""
-    config, total = mllm.model.config, 0.0
-    for _, captions in jobs:
-        asked = [(VQA_QUESTION.format(caption=text), "Yes") for text in captions]
-        (row,) = mllm.engine.branches([asked], [1], 0)
-        keep = shared_start(row)
-        (whole,) = mllm.engine.tokens([mllm.prompt(asked[0][0])]).values()
-        # What stands before the image, which is one token here.
-        head = len(whole) - row[0].start - 1
-        prefix = head + config.image_seq_length + keep
-        total += costs.image_flops(config) + costs.text_flops(config, prefix)
-        for rest in {branch.inputs[keep:] for branch in row}:
-            n = len(rest)
-            total += costs.text_flops(config, n, before=prefix, predictions=n)
-    return total
 
 
 def main() -> None:
@@ -172,7 +148,7 @@ def main() -> None:
     stages += [scoring, compare("generation", mllm, jobs, one_by_one, batched)]
     overall = sum(s.slow for s in stages) / sum(s.fast for s in stages)
     print(f"  overall ratio {overall:.1f} (target on an H100: {OVERALL:g})")
-    rate = scoring_flops(mllm, jobs) / scoring.fast
+    rate = flops(mllm, jobs) / scoring.fast
     peak = matrix_rate(device, mllm.dtype, MATRIX[device.type])
     print(
         f"  option scoring: {rate / 1e12:.3g} TFLOP/s, {rate / peak:.2f} of the {peak / 1e12:.3g} "

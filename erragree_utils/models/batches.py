@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import islice
 from typing import TypeVar
 
@@ -31,6 +33,8 @@ def in_batches(
     *,
     total: int | None = None,
     progress: str | None = None,
+    prepare: Callable[[list[Item], int], list[Item]] | None = None,
+    ahead: bool = False,
 ) -> list[Result]:
     """What `encode` makes of each batch; out of memory halves the batch and goes on from there.
 
@@ -44,6 +48,10 @@ def in_batches(
         Number of items, for the progress bar.
     progress : str, optional
         Label of the progress bar; no bar without one.
+    prepare : callable, optional
+        Applied to the items before `encode`, once to each, with the index of the first.
+    ahead : bool
+        Draw and prepare the next batch in a thread, while `encode` works on one.
 
     Raises
     ------
@@ -53,12 +61,29 @@ def in_batches(
     if batch_size != int(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size must be a positive integer, not {batch_size!r}")
     results: list[Result] = []
-    source, waiting, done = iter(items), [], 0
-    with tqdm(total=total, desc=progress, disable=progress is None, leave=False) as bar:
+    source, drawn, waiting, done = iter(items), 0, [], 0
+
+    def draw(count: int) -> list[Item]:
+        nonlocal drawn
+        batch = list(islice(source, count))
+        drawn += len(batch)
+        return prepare(batch, drawn - len(batch)) if prepare and batch else batch
+
+    # One thread, which therefore draws the items in their order.
+    with (
+        tqdm(total=total, desc=progress, disable=progress is None, leave=False) as bar,
+        ThreadPoolExecutor(1) if ahead else nullcontext() as pool,
+    ):
+        following = None
         while True:
-            waiting += islice(source, max(0, batch_size - len(waiting)))
+            if len(waiting) < batch_size:
+                more = batch_size - len(waiting)
+                waiting += following.result() if following else draw(more)
+                following = None
             if not waiting:
                 return results
+            if pool and not following:
+                following = pool.submit(draw, batch_size)
             batch = waiting[:batch_size]
             try:
                 results.append(encode(batch, done))

@@ -123,11 +123,13 @@ class Mllm:
         """
 
         def encode(batch: list[tuple[Picture, str]], first: int) -> list[str]:
-            inputs = self.engine.inputs(batch, first)
+            inputs = self.engine.begun([self.engine.whole(batch, first)])
             return self.engine.write(inputs, len(batch), first, max_new_tokens)
 
         rows, label = aligned(images, questions=questions), "answers" if progress else None
-        return self.engine.gather(rows, length(images), batch_size, encode, label)
+        return self.engine.gather(
+            rows, length(images), batch_size, encode, label, self.engine.shown
+        )
 
     def answer_logprobs(
         self,
@@ -204,7 +206,8 @@ class Mllm:
                 out[i][k] = LogLikelihood(finite(float(scores.sum()), first + i), len(tokens))
             return out
 
-        return self.engine.gather(rows, total, batch_size, encode, "images" if bar else None)
+        label = "images" if bar else None
+        return self.engine.gather(rows, total, batch_size, encode, label, self.engine.shown)
 
 
 def load_mllm(

@@ -164,11 +164,11 @@ class TestLogprobs:
     def test_out_of_memory_halves_the_batch(self, small, monkeypatch):
         answers, sizes = small.engine.answers, []
 
-        def tight(streams, rows, first):
+        def tight(streams, rows, *more):
             sizes.append(len(rows))
             if len(rows) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return answers(streams, rows, first)
+            return answers(streams, rows, *more)
 
         monkeypatch.setattr(small.engine, "answers", tight)
         with pytest.warns(UserWarning, match="batch size reduced to 2"):
@@ -231,11 +231,11 @@ class TestGenerators:
     def test_a_group_outlives_a_batch_that_was_too_large(self, small, monkeypatch):
         answers, sizes = small.engine.answers, []
 
-        def tight(streams, rows, first):
+        def tight(streams, rows, *more):
             sizes.append(streams[0].n_images)
             if len(rows) > 1:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return answers(streams, rows, first)
+            return answers(streams, rows, *more)
 
         monkeypatch.setattr(small.engine, "answers", tight)
         groups = [(image for image in noise(2)) for _ in "12"]
@@ -332,7 +332,8 @@ class TestWhatCannotBeAsked:
 
         def overflow(module, inputs, logits):
             passes.append(len(logits))
-            if len(passes) == 5:  # three tokens of the first batch, then the second of the second
+            # A batch is two passes for what comes before the question, then one for each token.
+            if len(passes) == 5 + 2 + 2:  # the second token of the second batch
                 logits[1, -1, 7] = bad
 
         before = small.generate(noise(4), "Why?", max_new_tokens=3, batch_size=2)
