@@ -22,7 +22,7 @@ robust: $(STAMP)  ## findings on other draws and processor paths (half an hour o
 	OMP_NUM_THREADS=1 $(PY) tools/robust.py --record book/margins.csv
 
 bench: $(STAMP)  ## run the speed benchmarks
-	@set -e; for script in $(filter-out speed/measuring.py,$(wildcard speed/*.py)); do echo "== $$script"; $(PY) "$$script"; done
+	@set -e; for script in $(filter-out speed/measuring.py speed/random_models.py,$(wildcard speed/*.py)); do echo "== $$script"; $(PY) "$$script"; done
 
 sync: $(STAMP)  ## make each .ipynb and its .py pair equal (the newer one wins)
 	$(PY) tools/sync_notebooks.py

@@ -3,10 +3,11 @@
 Three ways to answer the same questions in one run: greedy (`Mllm.generate`); contrastive, with the
 second stream as further rows of the same batch (`generate_contrastive`); and contrastive in two
 passes, a second call of the model for every token, as published code does it. The two contrastive
-ways must give the same answers. Answers are one word, or a sentence: the fewer tokens, the more
-reading the prompt counts. Where there is no image in the second prompt, it is short; VCD has a
-second image to read, and where reading is most of the work, as in short answers on a CPU, that
-costs as much again in either way.
+ways must choose the same tokens wherever the best two differ by more than rounding. Answers are one
+word, or a sentence: the fewer tokens, the more reading the prompt counts.
+
+Without an image the second prompt is short. VCD has a second image to read: where reading is all
+the work, as in short answers, two image reads are its floor, whichever way it is computed.
 
 With a GPU, also LLaVA-1.5-7B's architecture with random weights in bfloat16; its answers never end
 before the 16th token.
@@ -21,9 +22,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from measuring import measured
-from option_scoring import llava_7b, mini, read_jobs
+from measuring import alternated
+from option_scoring import mini, read_jobs
 from PIL import Image
+from random_models import ROUNDING, llava_7b
 from transformers import DynamicCache, LogitsProcessor
 
 from erragree_utils.decoding import M3ID, VCD, Contrast, TextContrast
@@ -38,10 +40,9 @@ from erragree_utils.scoring.questions import RELATION_QUESTION, relation_questio
 IMAGES = 64
 BATCH = 16
 TOKENS = 16
-ROUNDS = 3  # the best of each way counts: other programs disturb single ones
-TARGET = 1.3
-CONTRASTS = (TextContrast(), M3ID(), VCD())
-Answers = Callable[[], list[str]]
+ROUNDS = 5
+CONTRASTS = {TextContrast(): 1.2, M3ID(): 1.2, VCD(): 1.7}  # with the target beside greedy
+AGREE = 0.95  # of the tokens that are decided: VCD also cuts off by a threshold
 
 
 class SecondCall(LogitsProcessor):
@@ -84,36 +85,90 @@ def two_pass(
     return answers
 
 
+class Recorded:
+    """A contrast that remembers the best token of each step, and how far it is ahead."""
+
+    def __init__(self, contrast: Contrast):
+        self.contrast, self.noise_step = contrast, contrast.noise_step
+        self.steps: list[tuple[int, torch.Tensor, torch.Tensor]] = []
+
+    def combine(self, conditional: torch.Tensor, second: torch.Tensor, step: int) -> torch.Tensor:
+        """Logits (N, V) of both streams in, the combined ones out."""
+        combined = self.contrast.combine(conditional, second, step)
+        best = combined.float().topk(2, dim=-1)
+        gaps = best.values[:, 0] - best.values[:, 1]
+        self.steps.append((step, best.indices[:, 0].cpu(), gaps.cpu()))
+        return combined
+
+    def answers(self) -> list[list[tuple[int, float]]]:
+        """Of each entry the (token, gap) of all steps."""
+        rows: list[list[tuple[int, float]]] = []
+        for step, tokens, gaps in self.steps:
+            if step == 1:
+                batch: list[list[tuple[int, float]]] = [[] for _ in tokens]
+                rows += batch
+            for row, token, gap in zip(batch, tokens.tolist(), gaps.tolist(), strict=True):
+                row.append((token, gap))
+        return rows
+
+
+def decided(theirs: Recorded, mine: Recorded, rounding: float, end: int) -> tuple[int, int]:
+    """Tokens that agree, and tokens that are decided: beyond rounding, as all before them are."""
+    agree = decided = 0
+    for row, other in zip(theirs.answers(), mine.answers(), strict=True):
+        for (token, gap), (found, _) in zip(row, other, strict=False):
+            if gap <= rounding:
+                break
+            decided += 1
+            if token != found:
+                break
+            agree += 1
+            if token == end:
+                break
+    return agree, decided
+
+
+def check(mllm: Mllm, images: list[Image.Image], questions: list[str], contrast: Contrast) -> str:
+    """How many tokens agree between one batch and two passes; stops if they do not."""
+    one, two = Recorded(contrast), Recorded(contrast)
+    generate_contrastive(mllm, images, questions, one, TOKENS, batch_size=BATCH)
+    two_pass(mllm, images, questions, two)
+    end = mllm.processor.tokenizer.eos_token_id
+    agree, n = decided(two, one, ROUNDING[mllm.dtype], end)
+    if n < len(images) / 2 or agree < AGREE * n:
+        raise SystemExit(
+            f"{type(contrast).__name__}: {agree} of {n} decided tokens agree between one batch and "
+            f"two passes, of {len(images)} answers: one of the ways is wrong, or the model decides "
+            "too little"
+        )
+    return f"{agree} of {n} tokens that are decided beyond rounding agree"
+
+
 def compare(mllm: Mllm, images: list[Image.Image], questions: list[str]) -> None:
-    """Print seconds and ratios to greedy of each way; both contrastive ways must agree."""
-    ways: dict[str, Answers] = {
+    """Print times and ratios to greedy of each way; both contrastive ways must agree."""
+    ways: dict[str, Callable[[], list[str]]] = {
         "greedy": lambda: mllm.generate(images, questions, TOKENS, batch_size=BATCH)
     }
-    for contrast in CONTRASTS:
+    targets = {}
+    for contrast, target in CONTRASTS.items():
         name = type(contrast).__name__
+        targets[f"{name}, one batch"] = f" (target {target:g})"
         ways[f"{name}, one batch"] = lambda c=contrast: generate_contrastive(
             mllm, images, questions, c, TOKENS, batch_size=BATCH
         )
         ways[f"{name}, two passes"] = lambda c=contrast: two_pass(mllm, images, questions, c)
-    answers = {name: way() for name, way in ways.items()}  # warm up
-    seconds = dict.fromkeys(ways, np.inf)
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            seconds[name] = min(seconds[name], measured(way, mllm.device)[1])
-    words = np.mean([len(answer.split()) for answer in answers["greedy"]])
-    print(f"  {questions[0]!r}: {words:.1f} words an answer")
-    for name, spent in seconds.items():
-        ratio = f"{spent / seconds['greedy']:5.2f} of greedy"
-        target = f" (target {TARGET:g})" if "one batch" in name else ""
-        print(f"    {name:26} {1e3 * spent / len(images):7.2f} ms an image, {ratio}{target}")
+    timings = alternated(ways, mllm.device, ROUNDS)
+    greedy = timings["greedy"]
+    words = np.mean([len(answer.split()) for answer in greedy.result])
+    print(f"  {questions[0]!r}: {words:.1f} words an answer, medians of {ROUNDS} rounds")
+    for name, timing in timings.items():
+        print(
+            f"    {name:26} {1e3 * timing.seconds / len(images):7.2f} ms an image, "
+            f"{timing.over(greedy):5.2f} of greedy{targets.get(name, '')}"
+        )
+    print("    VCD reads two images where greedy reads one: 2 is its floor if reading is all")
     for contrast in CONTRASTS:
-        name = type(contrast).__name__
-        pair = zip(answers[f"{name}, one batch"], answers[f"{name}, two passes"], strict=True)
-        same = sum(a == b for a, b in pair)
-        print(f"    {name}: {same} of {len(images)} answers agree between one batch and two passes")
-        # Two tokens may score the same within rounding; more than that is an error.
-        if same < 0.95 * len(images):
-            raise SystemExit("the two ways answer differently: one of them is wrong")
+        print(f"    {type(contrast).__name__}: {check(mllm, images, questions, contrast)}")
 
 
 def report(mllm: Mllm, n: int, size: int = 96) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +81,10 @@ class Mllm:
     def __repr__(self) -> str:
         precision = self.quantization or str(self.dtype).removeprefix("torch.")
         return f"<Mllm {self.name}: weights {self.weights}, {precision} on {self.device}>"
+
+    def remembering(self) -> AbstractContextManager[None]:
+        """See `Engine.remembering`."""
+        return self.engine.remembering()
 
     def prompt(self, question: str, n_images: int = 1) -> str:
         """The question in the checkpoint's chat template, up to where the answer begins.

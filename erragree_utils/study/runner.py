@@ -1,4 +1,8 @@
-"""Score what a store lacks of the study's tasks, and store it as it comes."""
+"""Score what a store lacks of the study's tasks, and store it as it comes.
+
+All methods by which a model reads a benchmark go through it together, a part at a time: each image
+is opened once for all of them, and read once by the model, which remembers what it saw.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,9 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +26,7 @@ from tqdm.auto import tqdm
 from .. import __version__
 from ..benchmarks import Benchmark, ImageError, load_benchmark
 from ..scoring import METHODS
+from ..scoring.embeddings import source_key
 from ..scoring.scores import score
 from .settings import bench_settings, files_digest, method_settings, model_settings, provenance
 from .store import Item, Writer, setting_key
@@ -80,7 +86,7 @@ def run(
         Number of this process and how many share the tasks. Parts go to processes by their place,
         whatever is stored, so that processes need not talk to each other.
     progress : bool
-        Show a progress bar for each task.
+        Show a progress bar for each benchmark that a model reads.
 
     Returns
     -------
@@ -105,17 +111,22 @@ def run(
             model = None
             _free_memory()
             model = choice.load()
+            by_bench: dict[str, list[Task]] = {}
             for task in mine:
-                bench = benches(task.benchmark)
-                job = _Job(task, model, bench, (options or {}).get(task.benchmark, {}), batch_size)
-                sets = _sets(bench)
-                parts = _parts(sets[:limit], batch_size)
-                todo = [p for i, p in enumerate(parts, turn) if i % share[1] == share[0]]
-                turn += len(parts)
-                rest = sets[limit:] if limit and share[0] == 0 else []
-                _withdraw(job, [*(group for part in todo for group in part.sets), *rest], writer)
-                _run_job(job, todo, writer, outcome, skip_bad, progress)
-            del job
+                by_bench.setdefault(task.benchmark, []).append(task)
+            with getattr(model, "remembering", nullcontext)():
+                for name, some in by_bench.items():
+                    bench, how = benches(name), (options or {}).get(name, {})
+                    jobs = [_Job(task, model, bench, how, batch_size) for task in some]
+                    sets = _sets(bench)
+                    parts = _parts(sets[:limit], batch_size)
+                    todo = [p for i, p in enumerate(parts, turn) if i % share[1] == share[0]]
+                    turn += len(parts)
+                    rest = sets[limit:] if limit and share[0] == 0 else []
+                    for job in jobs:
+                        _withdraw(job, [*(g for part in todo for g in part.sets), *rest], writer)
+                    _run_jobs(jobs, todo, writer, outcome, skip_bad, progress)
+            del jobs
     return outcome
 
 
@@ -150,18 +161,18 @@ class _Job:
         }
         self._told: set[str] = set()
 
-    def score(self, part: _Part) -> list[Item]:
-        """The results of whole sets.
+    def score(self, part: _Part, album: _Album) -> list[Item]:
+        """The results of whole sets. Their time counts what no method before has read.
 
         Raises
         ------
         ItemError
             If an image is damaged or a score is not a number.
         """
-        pairs = tuple(pair for group in part.sets for pair in group.pairs)
-        bench = Benchmark(self.bench.name, pairs, self.bench.description, self.bench.source)
         start = time.perf_counter()
         try:
+            pairs = tuple(pair for group in part.sets for pair in album.opened(group))
+            bench = Benchmark(self.bench.name, pairs, self.bench.description, self.bench.source)
             table = self._run(bench)
         except ValueError as error:
             # Errors about one item have an index, those of models too (`models.EncodeError`).
@@ -246,6 +257,33 @@ class _Part:
         return sum(group.n_images for group in self.sets)
 
 
+class _Album:
+    """The images of a part, opened once for all methods."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[str, tuple[Any, ...]] = {}
+        self._images: dict[Hashable, Any] = {}
+
+    def opened(self, group: _Set) -> tuple[Any, ...]:
+        """The pairs of a set with their images in memory; pairs that share a file share that.
+
+        Raises
+        ------
+        ImageError
+            If one cannot be read.
+        """
+        if group.name not in self._pairs:
+            self._pairs[group.name] = tuple(map(self._open, group.pairs))
+        return self._pairs[group.name]
+
+    def _open(self, pair: Any) -> Any:
+        keys = [(source_key(source), pair.orientation) for source in pair.sources]
+        for place, key in enumerate(keys):
+            if key not in self._images:
+                self._images[key] = pair.image(place)
+        return replace(pair, sources=tuple(self._images[key] for key in keys))
+
+
 def _sets(bench: Benchmark) -> list[_Set]:
     pairs: dict[str, list[Any]] = {}
     for pair in bench:
@@ -289,45 +327,57 @@ def _withdraw(job: _Job, sets: Sequence[_Set], writer: Writer) -> None:
         del known[group.name]
 
 
-def _run_job(
-    job: _Job,
+def _run_jobs(
+    jobs: Sequence[_Job],
     parts: Sequence[_Part],
     writer: Writer,
     outcome: Outcome,
     skip_bad: bool,
     progress: bool,
 ) -> None:
-    done = writer.stored.items.get(job.key, {})
-    open_parts = [_Part(tuple(g for g in p.sets if g.name not in done)) for p in parts]
-    n_sets, n_images = (
-        [sum(f(p) for p in which) for which in (parts, open_parts)]
-        for f in (lambda p: len(p.sets), lambda p: p.n_images)
-    )
-    outcome.stored += n_sets[0] - n_sets[1]
+    done = [writer.stored.items.get(job.key, {}) for job in jobs]
+    # For each part, what each job lacks of it.
+    lacking = [
+        [_Part(tuple(g for g in part.sets if g.name not in known)) for known in done]
+        for part in parts
+    ]
+    n_sets = len(jobs) * sum(len(part.sets) for part in parts)
+    outcome.stored += n_sets - sum(len(part.sets) for row in lacking for part in row)
+    n_images = len(jobs) * sum(part.n_images for part in parts)
+    to_do = sum(part.n_images for row in lacking for part in row)
     # Where output goes to a file, a line now and then is enough.
     pause = 0.1 if sys.stderr.isatty() else 15.0
     with tqdm(
-        total=n_images[0], initial=n_images[0] - n_images[1], desc=str(job.task), unit="image",
+        total=n_images, initial=n_images - to_do, desc=_described(jobs), unit="image",
         disable=not progress, mininterval=pause, dynamic_ncols=True,
     ) as bar:  # fmt: skip
-        for part in open_parts:
-            for items in _scored(job, part, skip_bad):
-                writer.add(job.key, job.settings, items, job.about)
-                outcome.scored += sum(item.skipped is None for item in items)
-                outcome.skipped |= {
-                    f"{job.task}, set {item.name!r}": item.skipped
-                    for item in items
-                    if item.skipped is not None
-                }
-            bar.update(part.n_images)
+        for row in lacking:
+            album = _Album()
+            for job, part in zip(jobs, row, strict=True):
+                for items in _scored(job, part, album, skip_bad):
+                    writer.add(job.key, job.settings, items, job.about)
+                    outcome.scored += sum(item.skipped is None for item in items)
+                    outcome.skipped |= {
+                        f"{job.task}, set {item.name!r}": item.skipped
+                        for item in items
+                        if item.skipped is not None
+                    }
+                bar.update(part.n_images)
 
 
-def _scored(job: _Job, part: _Part, skip_bad: bool) -> Iterator[list[Item]]:
+def _described(jobs: Sequence[_Job]) -> str:
+    task = jobs[0].task
+    if len(jobs) == 1:
+        return str(task)
+    return f"{task.benchmark}, {task.model.role} {task.model.name}, {len(jobs)} methods"
+
+
+def _scored(job: _Job, part: _Part, album: _Album, skip_bad: bool) -> Iterator[list[Item]]:
     """The items of a part; if one is bad and may be skipped, of its halves, until it is alone."""
     if not part.sets:
         return
     try:
-        items = job.score(part)
+        items = job.score(part, album)
     except ItemError as error:
         if not skip_bad:
             raise
@@ -337,6 +387,6 @@ def _scored(job: _Job, part: _Part, skip_bad: bool) -> Iterator[list[Item]]:
         else:
             half = len(part.sets) // 2
             for sets in (part.sets[:half], part.sets[half:]):
-                yield from _scored(job, _Part(sets), skip_bad)
+                yield from _scored(job, _Part(sets), album, skip_bad)
             return
     yield items
