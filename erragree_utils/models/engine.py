@@ -178,38 +178,21 @@ class Engine(Prompts):
         return joint, torch.cat(masks)
 
     def _read(self, stream: Stream) -> tuple[DynamicCache, torch.Tensor]:
-        """Keys and values of a stream's rows, and their mask; their common start is read once."""
-        n, cache, begun = len(stream.rows), DynamicCache(), self._common(stream)
-        mask = self.put(torch.ones((n, begun), dtype=torch.long))
-        if begun:
-            ids, _ = self.padded([stream.rows[0][:begun]], left=True)
-            self._keep(ids, None, cache)
-            cache.batch_repeat_interleave(n)
-        rests = [row[begun:] for row in stream.rows]
-        if any(rests) or not begun:
-            ids, fresh = self.padded(rests, left=True)
-            mask = torch.cat([mask, fresh], dim=1)
-            even = all(len(row) == ids.shape[1] for row in rests)
-            features = self.features(stream.seen)
-            self._keep(ids, None if even else mask, cache, features)
+        """Keys and values of a stream's rows, and their mask; equal texts are read once."""
+        rows, cache = stream.rows, DynamicCache()
+        alike = not stream.seen and all(row == rows[0] for row in rows)
+        ids, mask = self.padded(rows[:1] if alike else rows, left=True)
+        even = all(len(row) == ids.shape[1] for row in rows)
+        self._keep(ids, None if even else mask, cache, self.features(stream.seen))
+        if alike:
+            cache.batch_repeat_interleave(len(rows))
+            mask = mask.expand(len(rows), -1)
         return cache, mask
 
     def _keep(self, *inputs: Any) -> None:
         """A pass that only fills the cache: what follows the last keys and values is left out."""
         with _without_mlp(self.model.get_decoder().layers[-1:]):
             self.forward(*inputs, logits_to_keep=1)
-
-    def _common(self, stream: Stream) -> int:
-        """Tokens that all rows begin with, before the first image.
-
-        With images on a GPU, none: attention that continues needs a mask, and without one it saves
-        more than these tokens cost.
-        """
-        if len(stream.rows) < 2 or (stream.seen and self.device.type == "cuda"):
-            return 0
-        begun = min(common_start(stream.rows[0], row) for row in stream.rows)
-        image = self.processor.image_token_id
-        return next((k for k, t in enumerate(stream.rows[0][:begun]) if t == image), begun)
 
     def answers(
         self,

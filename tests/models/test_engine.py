@@ -174,23 +174,30 @@ class TestSharing:
             after, tiny.option_logprobs([image], "Where?", ["left"]), atol=1e-5
         )
 
-    def test_what_all_prompts_begin_with_is_read_once(self, tiny, read):
+    def test_what_all_branches_begin_with_is_read_once_and_then_only_what_differs(self, tiny, read):
         tiny.option_logprobs(noise(3), "Where is the red mug?", ["to the left", "to the right"])
         question = tiny.engine.tokens([tiny.prompt("Where is the red mug?")]).popitem()[1]
         start = question.index(tiny.processor.image_token_id)
-        (rows, tokens), images, tree = read
-        assert (rows, tokens) == (1, start) and images == (3, 16)
+        images, tree = read
+        assert images == (3, start + 16)  # tokens for the image's one
         # What follows the image, and both options but for their last word.
         assert tree == (3, len(question) - 1 - start + len(["to", "the"]))
 
-    def test_one_prompt_is_read_in_two_passes(self, tiny, read):
-        tiny.option_logprobs(noise(1), "Where is the red mug?", ["to the left", "to the right"])
-        assert len(read) == 2
+    def test_prompts_of_one_length_are_read_without_a_mask(self, tiny, monkeypatch):
+        masks, forward = [], tiny.engine.forward
+        monkeypatch.setattr(
+            tiny.engine, "forward",
+            lambda ids, mask, *more, **kw: masks.append(mask) or forward(ids, mask, *more, **kw),
+        )  # fmt: skip
+        tiny.option_logprobs(noise(3), "Where is the red mug?", ["left", "right"])
+        assert masks[0] is None and len(masks) == 2
+        tiny.option_logprobs([*noise(1), None], "Where is the red mug?", ["left", "right"])
+        assert masks[2] is not None
 
     def test_all_branches_go_through_as_one_tree(self, tiny, read):
         rows = [BRANCHES, BRANCHES[:1], BRANCHES[:3]]
         tiny.answer_logprobs(noise(3), rows)
-        assert len(read) == 3 and read[-1][0] == 3
+        assert len(read) == 2 and read[-1][0] == 3
         (asked,) = tiny.engine.branches([BRANCHES], [1], 0)
         beginnings = {b.inputs[:k] for b in asked for k in range(1, len(b.inputs) + 1)}
         assert read[-1][1] == len(beginnings) < sum(len(b.inputs) for b in asked)
@@ -198,7 +205,7 @@ class TestSharing:
     def test_what_prompts_without_an_image_begin_with_is_read_once(self, tiny, read, entries):
         first = heads(tiny, entries[:1] * 4)
         told(tiny, [first, first.without_images()], [BRANCHES[:1]] * 4)
-        assert [shape[0] for shape in read] == [1, 4, 1, 8]
+        assert [shape[0] for shape in read] == [4, 1, 8]
         assert read[-1][1] < 12  # of which the question is the longest
 
     def test_layers_that_nobody_reads_are_spared_and_back_in_their_place(self, tiny):

@@ -332,8 +332,8 @@ class TestWhatCannotBeAsked:
 
         def overflow(module, inputs, logits):
             passes.append(len(logits))
-            # A batch is two passes for what comes before the question, then one for each token.
-            if len(passes) == 5 + 2 + 2:  # the second token of the second batch
+            # A batch is a pass for what comes before the question, then one for each token.
+            if len(passes) == 4 + 1 + 2:  # the second token of the second batch
                 logits[1, -1, 7] = bad
 
         before = small.generate(noise(4), "Why?", max_new_tokens=3, batch_size=2)
