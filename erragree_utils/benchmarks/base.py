@@ -37,9 +37,11 @@ class HasImages:
         With ``orientation="keep"`` the pixels are taken as they are stored, as the official
         What'sUp script does; otherwise a photograph is turned as a viewer would turn it.
         """
-        return tuple(self._open(place, source) for place, source in enumerate(self.sources))
+        return tuple(self.image(place) for place in range(len(self.sources)))
 
-    def _open(self, place: int, source: Source) -> Image.Image:
+    def image(self, place: int) -> Image.Image:
+        """One of the `images`."""
+        source = self.sources[place]
         if isinstance(source, Path):
             name = f"the image {source}"
         else:

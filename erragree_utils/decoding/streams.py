@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from ..models.engine import Engine, finite
+from ..models.features import Seen, stacked
 from ..models.inputs import aligned, length, options_of_each
 from ..models.mllm import Mllm
-from ..models.tokens import Picture, Stream, common_start
+from ..models.tokens import Picture, Stream
 from .contrasts import Contrast, add_noise
 from .processor import ContrastiveLogitsProcessor, SamplingLogitsProcessor, Seeds, warpers
 
@@ -60,7 +61,7 @@ def generate_contrastive(
         raise ValueError(f"max_new_tokens must be a positive integer, not {max_new_tokens!r}")
 
     def answer(batch: list[tuple[Picture, str]], first: int) -> list[str]:
-        inputs = _half_read(engine, prompt_streams(engine, batch, contrast, seeds, first))
+        inputs = engine.begun(prompt_streams(engine, batch, contrast, seeds, first))
         draws = seeds.uniforms(first, len(batch), max_new_tokens) if do_sample else None
         processor = ContrastiveLogitsProcessor(
             contrast, inputs["input_ids"].shape[1], warp,
@@ -69,7 +70,7 @@ def generate_contrastive(
         return engine.write(inputs, len(batch), first, max_new_tokens, [processor])
 
     rows, total = aligned(images, questions=questions), length(images, questions)
-    return engine.gather(rows, total, batch_size, answer, "answers", streams=2)
+    return engine.gather(rows, total, batch_size, answer, engine.shown, "answers", streams=2)
 
 
 def generate_sampled(
@@ -86,13 +87,13 @@ def generate_sampled(
     warp, seeds, engine = warpers(True, temperature, top_p), Seeds(seed), mllm.engine
 
     def answer(batch: list[tuple[Picture, str]], first: int) -> list[str]:
-        inputs = engine.inputs(batch, first)
+        inputs = engine.begun([engine.whole(batch, first)])
         draws = seeds.uniforms(first, len(batch), max_new_tokens).to(mllm.device)
         processor = SamplingLogitsProcessor(inputs["input_ids"].shape[1], warp, draws)
         return engine.write(inputs, len(batch), first, max_new_tokens, [processor])
 
     rows, total = aligned(images, questions=questions), length(images, questions)
-    return engine.gather(rows, total, batch_size, answer, "answers")
+    return engine.gather(rows, total, batch_size, answer, engine.shown, "answers")
 
 
 class Streams(NamedTuple):
@@ -141,7 +142,7 @@ def option_streams(
     seeds = Seeds(seed)
     rows = aligned(images, questions=questions, options=options_of_each(options))
     total = length(images, questions)
-    return mllm.engine.gather(rows, total, batch_size, encode, streams=2)
+    return mllm.engine.gather(rows, total, batch_size, encode, mllm.engine.shown, streams=2)
 
 
 def contrastive_option_logprobs(
@@ -189,7 +190,7 @@ def contrastive_option_logprobs(
     seeds = Seeds(seed)
     rows = aligned(images, questions=questions, options=options_of_each(options))
     total = length(images, questions)
-    return mllm.engine.gather(rows, total, batch_size, encode, streams=2)
+    return mllm.engine.gather(rows, total, batch_size, encode, mllm.engine.shown, streams=2)
 
 
 # --- the two streams -----------------------------------------------------------------------------
@@ -208,62 +209,27 @@ def _second(stream: Stream, contrast: Contrast, seeds: Seeds, first: int) -> Str
     """What the second stream reads: no images, or noised ones."""
     if contrast.noise_step is None:
         return stream.without_images()
-    pixels = dict(stream.pixels)
-    if "pixel_values" in pixels:
-        noise = seeds.normals(first, stream.n_images, pixels["pixel_values"])
-        pixels["pixel_values"] = add_noise(pixels["pixel_values"], contrast.noise_step, noise)
-    return replace(stream, pixels=pixels)
+    seen, done = [], 0
+    if stream.seen:
+        pixels = stacked([each.pixels["pixel_values"] for each in stream.seen])
+        noise = seeds.normals(first, stream.n_images, pixels)
+        noised = add_noise(pixels, contrast.noise_step, noise)
+        for each in stream.seen:
+            own = {"pixel_values": noised[done : done + len(each.counts)]}
+            seen.append(Seen(each.pixels | own, each.counts))
+            done += len(each.counts)
+    return replace(stream, seen=seen)
 
 
 def prompt_streams(
     engine: Engine, batch: list[tuple[Picture, str]], contrast: Contrast, seeds: Seeds, first: int
 ) -> list[Stream]:
     """Whole prompts with their images, and those of the second stream."""
-    inputs = engine.inputs(batch, first)
-    ids, real = inputs.pop("input_ids"), inputs.pop("attention_mask").bool()
-    rows = [row[kept].tolist() for row, kept in zip(ids, real, strict=True)]
-    counts = [0 if p is None else len(p) if isinstance(p, list | tuple) else 1 for p, _ in batch]
-    whole = Stream(rows, counts, inputs)
+    batch = engine.shown(batch, first)
+    whole = engine.whole(batch, first)
     second = _second(whole, contrast, seeds, first)
     if contrast.noise_step is None:
         texts = engine.prompts([question for _, question in batch], [0] * len(batch), first)
         ids = engine.tokens(texts)
         second = replace(second, rows=[ids[text] for text in texts])
     return [whole, second]
-
-
-def _half_read(engine: Engine, streams: Sequence[Stream]) -> dict[str, Any]:
-    """Inputs of ``generate()``: both streams' prompts, the cache of what comes before questions.
-
-    Images, and what prompts without one begin with, are read here; the questions of both streams
-    are left for generate(), which reads them in one batch. Rows of different lengths are padded on
-    the left of either half.
-    """
-    lengths = [_begun(engine, stream) for stream in streams]
-    heads = [
-        replace(stream, rows=[row[:n] for row, n in zip(stream.rows, of_stream, strict=True)])
-        for stream, of_stream in zip(streams, lengths, strict=True)
-    ]
-    rests = [
-        row[n:]
-        for stream, of_stream in zip(streams, lengths, strict=True)
-        for row, n in zip(stream.rows, of_stream, strict=True)
-    ]
-    cache, mask = engine.prefill(heads)
-    read, _ = engine.padded([row for stream in heads for row in stream.rows], left=True)
-    ids, fresh = engine.padded(rests, left=True)
-    return {
-        "input_ids": torch.cat([read, ids], dim=1),
-        "attention_mask": torch.cat([mask, fresh], dim=1),
-        engine.cache_name: cache,
-    }
-
-
-def _begun(engine: Engine, stream: Stream) -> list[int]:
-    """Tokens of each prompt up to its last image, or that all prompts without one share."""
-    bare = [row for row, n in zip(stream.rows, stream.n_images, strict=True) if not n]
-    shared = min((min(common_start(bare[0], row), len(row) - 1) for row in bare), default=0)
-    return [
-        engine.image_end(row) if n else max(1, shared)
-        for row, n in zip(stream.rows, stream.n_images, strict=True)
-    ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from ..checks import listed
 from .batches import Room, in_batches
 from .device import format_name
+from .features import Memory
 from .inputs import EncodeError, encodable, length
 
 
@@ -25,6 +27,7 @@ class Encoder:
     embed_dim: int
     device: torch.device
     dtype: torch.dtype  # of the computation; what comes out is always float32
+    _known: dict[Hashable, np.ndarray] | None = None  # while remembering
 
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)
@@ -42,6 +45,15 @@ class Encoder:
         """The model's image features (B, embed_dim), of any length."""
         raise NotImplementedError
 
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Keep the embeddings of images for further calls, as `Engine.remembering` does."""
+        self._known = {}
+        try:
+            yield
+        finally:
+            self._known = None
+
     def embed_images(self, images: Iterable[Image.Image], batch_size: int = 64) -> np.ndarray:
         """Image embeddings, float32, shape (N, embed_dim), rows of unit length.
 
@@ -50,7 +62,14 @@ class Encoder:
         """
 
         def encode(batch: list[Image.Image], first: int) -> np.ndarray:
-            return self.unit(self.features(self.pixels(batch, first)), "image", first)
+            if self._known is None:
+                return self.unit(self.features(self.pixels(batch, first)), "image", first)
+            keys = [Memory.key([encodable(image, k)]) for k, image in enumerate(batch, first)]
+            # A batch that holds a new image is embedded whole, as it would be by itself.
+            if any(key not in self._known for key in keys):
+                rows = self.unit(self.features(self.pixels(batch, first)), "image", first)
+                self._known.update(zip(keys, rows, strict=True))
+            return np.stack([self._known[key] for key in keys])
 
         return self.gather(listed(images, "images"), batch_size, encode, self.room)
 

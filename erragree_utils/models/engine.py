@@ -1,9 +1,9 @@
 """How prompts go through a language model: in batches, with shared beginnings, one stream or two.
 
 An image and the words before it are the same for every question about it, so they go through the
-model once (`Engine.prefill`); what each question and answer adds continues from the keys and values
-that are kept (`Engine.answers`). Contrastive decoding reads a second stream, the same questions
-with a noised image or without one, as further rows of the same batch.
+model once (`Engine.prefill`); what all questions and answers add continues from the keys and values
+that are kept, as one tree (`Engine.answers`). Contrastive decoding reads a second stream, the same
+questions with a noised image or without one, as further rows of the same batch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import inspect
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -19,11 +20,14 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch.nn import functional as F
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+from transformers.models.clip.modeling_clip import CLIPEncoder
 
 from .batches import Room, in_batches
+from .branches import attended, common_start, grown, shared_start
+from .features import BUDGET, Memory, Seen, stacked
 from .inputs import EncodeError
 from .memory import rows_that_fit
-from .tokens import Prompts, Stream, shared_start
+from .tokens import Prompts, Stream
 
 Row = TypeVar("Row")
 
@@ -62,6 +66,19 @@ class Engine(Prompts):
         """Prompts with an image that may be read at a time; by a formula before the first try."""
         return Room(rows_that_fit(self.model, self.device))
 
+    @contextmanager
+    def remembering(self, budget: int = BUDGET) -> Iterator[None]:
+        """Keep the features of images for further calls, up to so many bytes.
+
+        For calls between which nothing about the model changes: what is remembered passes by the
+        vision tower and its hooks.
+        """
+        self.memory = Memory(budget)
+        try:
+            yield
+        finally:
+            self.memory = None
+
     @torch.inference_mode()
     def gather(
         self,
@@ -69,18 +86,21 @@ class Engine(Prompts):
         total: int | None,
         batch_size: int,
         encode: Callable[[list[Row], int], Iterable[Any]],
+        prepare: Callable[[list[Row], int], list[Row]] | None = None,
         label: str = "images",
         streams: int = 1,
     ) -> list[Any]:
         """What `encode(batch, index of its first row)` makes of all rows, a batch at a time.
 
         `batch_size` rows at most, each of so many `streams`; fewer where the memory is smaller.
-        Warns of questions with words that the tokenizer does not know.
+        `prepare`, such as `shown`, comes before; while a GPU works on one batch, the next is
+        prepared. Warns of questions with words that the tokenizer does not know.
         """
         self.unknown.clear()
         parts = in_batches(
-            rows, batch_size, encode, room=self.room, rows_each=streams, total=total, label=label
-        )
+            rows, batch_size, encode, room=self.room, rows_each=streams, total=total, label=label,
+            prepare=prepare, ahead=self.device.type == "cuda",
+        )  # fmt: skip
         if self.unknown:
             warnings.warn(
                 f"questions or answers with words {self.name} does not know: {len(self.unknown)} "
@@ -89,50 +109,69 @@ class Engine(Prompts):
             )
         return [result for part in parts for result in part]
 
-    def check_length(self, mask: torch.Tensor, more: int, first: int) -> None:
-        """Refuse prompts that are longer, with so many tokens more, than the model reads."""
+    def check_length(self, lengths: Sequence[int], first: int) -> None:
+        """Refuse prompts that are longer, with what is to be written, than the model reads."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        lengths = mask.sum(dim=1) + more
-        if limit is not None and lengths.max() > limit:
-            index = first + int(lengths.argmax())
+        if limit is not None and max(lengths) > limit:
+            index = first + list(lengths).index(max(lengths))
             raise EncodeError(
-                f"entry {index} has {int(lengths.max())} tokens with its images and its answer, "
+                f"entry {index} has {max(lengths)} tokens with its images and its answer, "
                 f"{self.name} reads {limit}: shorten it, or show fewer images",
                 index,
             )
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor, cache: Any, **more: Any):
+    def forward(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor | None,
+        cache: Any,
+        features: Sequence[torch.Tensor] = (),
+        **more: Any,
+    ) -> torch.Tensor:
         """Logits for the tokens `ids` that follow what is in the cache.
 
-        Positions count real tokens, so that a row means the same however far it is padded.
+        Positions count real tokens, so that a row means the same however far it is padded. Where
+        nothing is padded, no mask lets attention take its fast ways.
         """
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        if "position_ids" not in more:
+            if mask is None:
+                begun = cache.get_seq_length()
+                more["position_ids"] = torch.arange(begun, begun + ids.shape[1], device=ids.device)[
+                    None
+                ]
+            else:
+                positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+                more["position_ids"] = positions[:, -ids.shape[1] :]
+        words = self.model.get_input_embeddings()(ids)
+        if features:
+            places = (ids == self.processor.image_token_id)[..., None]
+            words = words.masked_scatter(places, torch.cat(list(features)).to(words.dtype))
         return self.model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True,
+            inputs_embeds=words, attention_mask=mask, use_cache=True,
             **{self.cache_name: cache}, **more,
         ).logits  # fmt: skip
+
+    def features(self, seen: Sequence[Seen]) -> list[torch.Tensor]:
+        """The tokens (count, width) of each image; the vision tower reads each only once."""
+        fresh = [each for each in dict.fromkeys(seen) if each.features is None]
+        if fresh:
+            pixels = {key: stacked([each.pixels[key] for each in fresh]) for key in fresh[0].pixels}
+            with _without_mlp(_unread(self.model)):
+                found = self.model.get_image_features(**pixels, return_dict=True)
+            images = iter(getattr(found, "pooler_output", found))
+            for each in fresh:
+                each.features = [next(images) for _ in each.counts]
+        return [tokens for each in seen for tokens in each.features or ()]
 
     def prefill(self, streams: Sequence[Stream]) -> tuple[DynamicCache, torch.Tensor]:
         """Keys and values of the rows of all streams, one after another, and their mask.
 
         Each stream goes through the model by itself: in one batch, prompts without an image would
-        be padded to the length of those with one. Equal rows without images go through once. The
-        shorter stream is padded on the left; keys carry their positions already, so where they
-        stand in the cache does not matter, and the mask hides the padding.
+        be padded to the length of those with one. The shorter stream is padded on the left; keys
+        carry their positions already, so where they stand in the cache does not matter, and the
+        mask hides the padding.
         """
-        parts = []
-        for stream in streams:
-            rows = stream.rows
-            if not stream.pixels:
-                rows = [list(row) for row in dict.fromkeys(map(tuple, rows))]
-            ids, mask = self.padded(rows, left=True)
-            cache = DynamicCache()
-            self.forward(ids, mask, cache, logits_to_keep=1, **stream.pixels)
-            if len(rows) < len(stream.rows):
-                places = torch.tensor([rows.index(row) for row in stream.rows], device=self.device)
-                cache.batch_select_indices(places)
-                mask = mask[places]
-            parts.append((cache, mask))
+        parts = [self._read(stream) for stream in streams]
         if len(parts) == 1:
             return parts[0]
         width = max(mask.shape[1] for _, mask in parts)
@@ -147,6 +186,23 @@ class Engine(Prompts):
         masks = [F.pad(mask, (n, 0)) for (_, mask), n in zip(parts, lacking, strict=True)]
         return joint, torch.cat(masks)
 
+    def _read(self, stream: Stream) -> tuple[DynamicCache, torch.Tensor]:
+        """Keys and values of a stream's rows, and their mask; equal texts are read once."""
+        rows, cache = stream.rows, DynamicCache()
+        alike = not stream.seen and all(row == rows[0] for row in rows)
+        ids, mask = self.padded(rows[:1] if alike else rows, left=True)
+        even = all(len(row) == ids.shape[1] for row in rows)
+        self._keep(ids, None if even else mask, cache, self.features(stream.seen))
+        if alike:
+            cache.batch_repeat_interleave(len(rows))
+            mask = mask.expand(len(rows), -1)
+        return cache, mask
+
+    def _keep(self, *inputs: Any) -> None:
+        """A pass that only fills the cache: what follows the last keys and values is left out."""
+        with _without_mlp(self.model.get_decoder().layers[-1:]):
+            self.forward(*inputs, logits_to_keep=1)
+
     def answers(
         self,
         streams: Sequence[Stream],
@@ -158,10 +214,9 @@ class Engine(Prompts):
 
         With `end`, also those that predict the end token behind it.
 
-        Of each entry, the image and the tokens with which all its branches begin are read once.
-        What differs is read in turns: in each, every entry continues with one of its different
-        rests, padded on the right, where no real token attends to it; then the cache is cut back.
-        Answers that are predicted from the same tokens (as options of one token are) share a turn.
+        Of each entry, what comes before its questions is read first. All its branches then go
+        through the model at once, as one tree: beginnings they share are there once, and each token
+        attends to those before it in its own branch alone.
 
         Streams
         -------
@@ -170,42 +225,82 @@ class Engine(Prompts):
         """
         if not any(rows):
             return
-        branches = [self.branches(rows, stream.n_images, first, end) for stream in streams]
-        shared = [[shared_start(row) for row in of_stream] for of_stream in branches]
-        cache, mask = self.prefill([
-            replace(stream, rows=[
-                [*head, *(row[0].inputs[:n] if row else ())]
-                for head, row, n in zip(stream.rows, of_stream, lengths, strict=True)
-            ])
-            for stream, of_stream, lengths in zip(streams, branches, shared, strict=True)
-        ])  # fmt: skip
-        rests = [list(dict.fromkeys(branch.inputs for branch in row)) for row in branches[0]]
-        for turn in range(max(map(len, rests))):
-            chosen = [
-                [k for k, branch in enumerate(row) if rest[turn : turn + 1] == [branch.inputs]]
-                for row, rest in zip(branches[0], rests, strict=True)
-            ]
-            continued = [
-                # An entry that has no rest left goes along with one token, which nothing reads.
-                row[ks[0]].inputs[n:] if ks else (self.pad_id,)
-                for of_stream, lengths in zip(branches, shared, strict=True)
-                for row, ks, n in zip(of_stream, chosen, lengths, strict=True)
-            ]
-            ids, fresh = self.padded(continued, left=False)
-            full = torch.cat([mask, fresh], dim=1)
-            self.check_length(full[: len(rows)], 0, first)
-            logits = self.forward(ids, full, cache)
-            cache.crop(-ids.shape[1])
-            for i, ks in enumerate(chosen):
-                for k in ks:
-                    tokens = branches[0][i][k].ids[branches[0][i][k].start :]
-                    yield Answer(i, k, [
-                        # A token is predicted one place before it.
-                        logits[s * len(rows) + i][
-                            branches[s][i][k].start - 1 - shared[s][i] :
-                        ][: len(tokens)]
-                        for s in range(len(streams))
-                    ], torch.tensor(tokens, device=logits.device))  # fmt: skip
+        branches, heads = [], []
+        for stream in streams:
+            some = self.branches(rows, stream.n_images, first, end)
+            # Prompts without images have nothing before their questions, but begin alike.
+            n = 0 if any(stream.rows) else shared_start([b for row in some for b in row])
+            begun = next(row[0].ids[:n] for row in some if row)
+            branches += [(n, row) for row in some]
+            heads.append(replace(stream, rows=[[*row, *begun] for row in stream.rows]))
+        trees = [grown(row, n) for n, row in branches]
+        before = [len(row) for head in heads for row in head.rows]
+        longest = [
+            n + max((len(path) for path in paths), default=0)
+            for n, (_, paths) in zip(before, trees, strict=True)
+        ]
+        self.check_length(longest[: len(rows)], first)
+        cache, mask = self.prefill(heads)
+        ids, _ = self.padded([tokens for tokens, _ in trees], left=False)
+        # A token is predicted one place before it.
+        wanted = [
+            [path[b.start - 1 - n :] for b, path in zip(row, paths, strict=True)]
+            for (n, row), (_, paths) in zip(branches, trees, strict=True)
+        ]
+        kept = sorted({place for row in wanted for places in row for place in places})
+        found = {place: k for k, place in enumerate(kept)}
+        own, depths = map(torch.from_numpy, attended([x for _, x in trees], ids.shape[1]))
+        positions = self.put(torch.tensor(before)[:, None] + depths)
+        allowed = torch.cat([
+            mask[:, None].bool().expand(-1, ids.shape[1], -1), self.put(own)
+        ], dim=2)[:, None]  # fmt: skip
+        # Added to what attention computes, as every kind of it takes it.
+        hidden = torch.zeros(allowed.shape, dtype=self.dtype, device=ids.device)
+        hidden.masked_fill_(~allowed, torch.finfo(self.dtype).min)
+        logits = self.forward(
+            ids, hidden, cache, position_ids=positions, logits_to_keep=self.put(torch.tensor(kept))
+        )
+        for i, (_, row) in enumerate(branches[: len(rows)]):
+            for k, branch in enumerate(row):
+                yield Answer(i, k, [
+                    logits[s * len(rows) + i][[found[p] for p in wanted[s * len(rows) + i][k]]]
+                    for s in range(len(streams))
+                ], self.put(torch.tensor(branch.ids[branch.start :])))  # fmt: skip
+
+    def begun(self, streams: Sequence[Stream]) -> dict[str, Any]:
+        """Inputs of ``generate()``: the prompts, and the cache of what comes before questions.
+
+        Images, and what prompts without one begin with, are read here; the questions of all streams
+        are left for generate(), which reads them in one batch. Rows of different lengths are padded
+        on the left of either half.
+        """
+        lengths = [self._begun(stream) for stream in streams]
+        heads = [
+            replace(stream, rows=[row[:n] for row, n in zip(stream.rows, of_stream, strict=True)])
+            for stream, of_stream in zip(streams, lengths, strict=True)
+        ]
+        rests = [
+            row[n:]
+            for stream, of_stream in zip(streams, lengths, strict=True)
+            for row, n in zip(stream.rows, of_stream, strict=True)
+        ]
+        cache, mask = self.prefill(heads)
+        read, _ = self.padded([row for stream in heads for row in stream.rows], left=True)
+        ids, fresh = self.padded(rests, left=True)
+        return {
+            "input_ids": torch.cat([read, ids], dim=1),
+            "attention_mask": torch.cat([mask, fresh], dim=1),
+            self.cache_name: cache,
+        }
+
+    def _begun(self, stream: Stream) -> list[int]:
+        """Tokens of each prompt up to its last image, or that all prompts without one share."""
+        bare = [row for row, n in zip(stream.rows, stream.n_images, strict=True) if not n]
+        shared = min((min(common_start(bare[0], row), len(row) - 1) for row in bare), default=0)
+        return [
+            self.image_end(row) if n else max(1, shared)
+            for row, n in zip(stream.rows, stream.n_images, strict=True)
+        ]
 
     def write(
         self,
@@ -219,7 +314,8 @@ class Engine(Prompts):
 
         Sampling is done by a processor that leaves one token (`decoding`).
         """
-        self.check_length(inputs["attention_mask"][:n], max_new_tokens, first)
+        lengths = inputs["attention_mask"][:n].sum(dim=1) + max_new_tokens
+        self.check_length(lengths.tolist(), first)
         numbers = _NumbersOnly()
         out = self.model.generate(
             **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1,
@@ -232,6 +328,28 @@ class Engine(Prompts):
         new = out[:n, inputs["input_ids"].shape[1] :]
         texts = self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+
+@contextmanager
+def _without_mlp(layers: Iterable[torch.nn.Module]) -> Iterator[None]:
+    """Spare the larger half of layers whose output nobody reads."""
+    own = [(layer, layer.mlp) for layer in layers]
+    for layer, _ in own:
+        layer.mlp = torch.nn.Identity()
+    try:
+        yield
+    finally:
+        for layer, mlp in own:
+            layer.mlp = mlp
+
+
+def _unread(model: torch.nn.Module) -> Iterable[torch.nn.Module]:
+    """The layers of a CLIP tower above the one that LLaVA reads."""
+    layer = getattr(model.config, "vision_feature_layer", None)
+    encoder = getattr(getattr(model.model, "vision_tower", None), "encoder", None)
+    if not isinstance(layer, int) or layer >= -1 or not isinstance(encoder, CLIPEncoder):
+        return []
+    return encoder.layers[layer + 1 :]
 
 
 class _NumbersOnly(LogitsProcessor):

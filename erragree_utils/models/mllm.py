@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,6 +84,10 @@ class Mllm:
         precision = self.quantization or str(self.dtype).removeprefix("torch.")
         return f"<Mllm {self.name}: weights {self.weights}, {precision} on {self.device}>"
 
+    def remembering(self) -> AbstractContextManager[None]:
+        """See `Engine.remembering`."""
+        return self.engine.remembering()
+
     def prompt(self, question: str, n_images: int = 1) -> str:
         """The question in the checkpoint's chat template, up to where the answer begins.
 
@@ -124,11 +129,11 @@ class Mllm:
         """
 
         def encode(batch: list[tuple[Picture, str]], first: int) -> list[str]:
-            inputs = self.engine.inputs(batch, first)
+            inputs = self.engine.begun([self.engine.whole(batch, first)])
             return self.engine.write(inputs, len(batch), first, max_new_tokens)
 
         rows, total = aligned(images, questions=questions), length(images, questions)
-        return self.engine.gather(rows, total, batch_size, encode, "answers")
+        return self.engine.gather(rows, total, batch_size, encode, self.engine.shown, "answers")
 
     def answer_logprobs(
         self,
@@ -202,7 +207,7 @@ class Mllm:
                 out[i][k] = LogLikelihood(finite(float(scores.sum()), first + i), len(tokens))
             return out
 
-        return self.engine.gather(rows, total, batch_size, encode)
+        return self.engine.gather(rows, total, batch_size, encode, self.engine.shown)
 
 
 def load_mllm(

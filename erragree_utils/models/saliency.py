@@ -81,7 +81,7 @@ def answer_saliency(
             )
         batch = [(encodable(image, first + i), text) for i, (image, text) in enumerate(batch)]
         inputs = mllm.engine.inputs(batch, first)
-        mllm.engine.check_length(inputs["attention_mask"], 1, first)
+        mllm.engine.check_length((inputs["attention_mask"].sum(dim=1) + 1).tolist(), first)
         return _gradient_times_input(mllm, inputs, wanted.to(mllm.device), first)
 
     rows, total = aligned(images, questions=questions), length(images, questions)

@@ -133,7 +133,7 @@ def mllm_states(
     def encode(batch: list[tuple[Image.Image, str]], first: int) -> list[dict[str, np.ndarray]]:
         batch = [(encodable(image, first + i), text) for i, (image, text) in enumerate(batch)]
         inputs = mllm.engine.inputs(batch, first)
-        mllm.engine.check_length(inputs["attention_mask"], 0, first)
+        mllm.engine.check_length(inputs["attention_mask"].sum(dim=1).tolist(), first)
         places = inputs["input_ids"] == mllm.processor.image_token_id
         found: dict[str, np.ndarray] = {}
 

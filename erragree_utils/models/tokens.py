@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import torch
 from PIL import Image
 
 from ..images import padded_square
+from .branches import Branch, common_start
+from .features import Memory, Seen
 from .folders import ModelError
 from .inputs import EncodeError, encodable, worded
 from .limits import bounded, check_template
@@ -25,16 +28,15 @@ SYSTEM = (
 
 
 @dataclass(frozen=True)
-class Branch:
-    """Tokens of a question with its answer, after the last image; the answer begins at `start`."""
+class Shown:
+    """The preprocessed images of an entry."""
 
-    ids: tuple[int, ...]
-    start: int
+    seen: list[Seen]
 
     @property
-    def inputs(self) -> tuple[int, ...]:
-        """What the model reads: nothing is predicted from the last token."""
-        return self.ids[:-1]
+    def counts(self) -> list[int]:
+        """Tokens that each image takes."""
+        return [count for seen in self.seen for count in seen.counts]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Stream:
 
     rows: list[list[int]]
     n_images: list[int]
-    pixels: dict[str, torch.Tensor] = field(default_factory=dict)
+    seen: list[Seen] = field(default_factory=list)
 
     def without_images(self) -> Stream:
         """Nothing is read before the questions, which `Engine.branches` then gives whole."""
@@ -71,18 +73,26 @@ class Prompts:
         self.name, self.processor, self.square = name, processor, square
         self.device, self.dtype = device, dtype
         self.unknown: dict[str, None] = {}  # questions with unknown words, of the call in progress
+        self.memory: Memory | None = None  # of images, where `Engine.remembering` gave one
         self._checked: Any = None  # the chat template that was looked through
+        self._kind: tuple[Any, bool] | None = None  # a template, and whether it is Vicuna's
         processor.tokenizer.padding_side = "left"
 
     def prompt(self, question: str, n_images: int = 1) -> str:
         """See `Mllm.prompt`."""
-        content = [{"type": "image"}] * n_images + [{"type": "text", "text": question}]
-        messages = [{"role": "user", "content": content}]
-        bare = self._render(messages)
-        if "USER:" in bare and "ASSISTANT:" in bare and SYSTEM not in bare:
+        messages = [_asked(question, n_images)]
+        if self._is_vicuna():
             line = {"role": "system", "content": [{"type": "text", "text": SYSTEM}]}
-            return self._render([line, *messages])
-        return bare
+            messages.insert(0, line)
+        return self._render(messages)
+
+    def _is_vicuna(self) -> bool:
+        """Whether the chat template is of the Vicuna kind, and leaves its line to the caller."""
+        template = self.processor.chat_template
+        if self._kind is None or self._kind[0] != template:
+            bare = self._render([_asked("Why?", 1)])
+            self._kind = template, "USER:" in bare and "ASSISTANT:" in bare and SYSTEM not in bare
+        return self._kind[1]
 
     def prompts(self, questions: Sequence[str], n_images: Sequence[int], first: int) -> list[str]:
         """The prompt of each entry; an entry without a question is refused by its index."""
@@ -158,9 +168,8 @@ class Prompts:
             for question, answer in row:
                 worded(question, f"the question of entry {index}", index)
                 worded(answer, f"an answer of entry {index}", index)
-        prompts = {
-            (q, n): self.prompt(q, n) for n, row in zip(n_images, rows, strict=True) for q, _ in row
-        }
+        pairs = ((q, n) for n, row in zip(n_images, rows, strict=True) for q, _ in row)
+        prompts = {(q, n): self.prompt(q, n) for q, n in dict.fromkeys(pairs)}
         if not prompts:
             return [[] for _ in rows]
 
@@ -190,26 +199,102 @@ class Prompts:
         ids = self.tokens(texts)
         for i, (text, (_, question, *_)) in enumerate(zip(texts, batch, strict=True)):
             self._check_tokens(ids[text], question, len(groups[i]), first + i)
-        return self._processed(groups, texts, first)
+        return self._processed(groups, texts, range(first, first + len(groups)))
+
+    def shown(self, batch: Sequence[tuple], first: int) -> list[tuple]:
+        """The batch with the first of each entry, its images, preprocessed.
+
+        An image that is remembered is not preprocessed again (`Engine.remembering`).
+        """
+        groups = [
+            entry[0] if isinstance(entry[0], Shown) else pictures(entry[0], first + i)
+            for i, entry in enumerate(batch)
+        ]
+        # OneVision shows several images of a prompt in another way than each by itself.
+        whole = "onevision" in type(self.processor).__name__.lower()
+        units = [
+            (i, unit)
+            for i, group in enumerate(groups)
+            if not isinstance(group, Shown)
+            for unit in ([group] if whole and group else [[image] for image in group])
+        ]
+        if self.memory is None:
+            found = self._seen(units, first)
+        else:
+            found = self.memory.recalled(
+                [unit for _, unit in units],
+                lambda fresh: self._seen([units[k] for k in fresh], first),
+            )
+        seen_of: list[list[Seen]] = [[] for _ in groups]
+        for (i, _), seen in zip(units, found, strict=True):
+            seen_of[i].append(seen)
+        return [
+            (group if isinstance(group, Shown) else Shown(seen), *entry[1:])
+            for group, seen, entry in zip(groups, seen_of, batch, strict=True)
+        ]
+
+    def _seen(self, units: Sequence[tuple[int, list[Image.Image]]], first: int) -> list[Seen]:
+        """Images that are preprocessed together, with the numbers of their entries."""
+        if not units:
+            return []
+        token = self.processor.image_token
+        groups = [group for _, group in units]
+        # Line breaks keep the tokens of two images apart.
+        texts = ["\n".join([token] * len(group)) for group in groups]
+        found = self._processed(groups, texts, [first + i for i, _ in units])
+        ids, mask = found.pop("input_ids"), found.pop("attention_mask").bool()
+        done, out = 0, []
+        for k, group in enumerate(groups):
+            flags = (ids[k][mask[k]] == self.processor.image_token_id).tolist()
+            counts = [sum(run) for flag, run in groupby(flags) if flag]
+            own = slice(done, done + len(group))
+            out.append(Seen(
+                {key: x[k : k + 1] if key == "batch_num_images" else x[own]
+                 for key, x in found.items()},
+                counts,
+            ))  # fmt: skip
+            done += len(group)
+        return out
 
     def heads(self, batch: Sequence[tuple], first: int) -> Stream:
         """Images, and what stands before them: all that questions about an entry share."""
-        groups = [pictures(entry[0], first + i) for i, entry in enumerate(batch)]
-        rows: list[list[int]] = [[] for _ in groups]
-        with_image = [i for i, group in enumerate(groups) if group]
-        if not with_image:
-            return Stream(rows, [0] * len(rows))
-        token = self.processor.image_token
-        texts = [self.prompt("", len(groups[i])) for i in with_image]
-        texts = [text[: text.rindex(token) + len(token)] for text in texts]
-        pixels = self._processed([groups[i] for i in with_image], texts, first)
-        ids, real = pixels.pop("input_ids"), pixels.pop("attention_mask").bool()
-        for i, row, kept in zip(with_image, ids, real, strict=True):
-            rows[i] = row[kept].tolist()
-        return Stream(rows, list(map(len, groups)), pixels)
+        token, shown = self.processor.image_token, [row[0] for row in self.shown(batch, first)]
+        texts = {}
+        for n in {len(each.counts) for each in shown} - {0}:
+            text = self.prompt("", n)
+            texts[n] = text[: text.rindex(token) + len(token)]
+        ids = self.tokens(texts.values()) if texts else {}
+        rows = [
+            self.expanded(ids[texts[len(each.counts)]], each.counts) if each.counts else []
+            for each in shown
+        ]
+        return _stream(rows, shown)
+
+    def whole(self, batch: Sequence[tuple], first: int) -> Stream:
+        """Whole prompts, (images, question) each, up to where the answer begins."""
+        batch = self.shown(batch, first)
+        shown = [row[0] for row in batch]
+        texts = self.prompts(
+            [question for _, question, *_ in batch], [len(each.counts) for each in shown], first
+        )
+        ids = self.tokens(texts)
+        for i, (text, each, row) in enumerate(zip(texts, shown, batch, strict=True)):
+            self._check_tokens(ids[text], row[1], len(each.counts), first + i)
+        rows = [
+            self.expanded(ids[text], each.counts) for text, each in zip(texts, shown, strict=True)
+        ]
+        return _stream(rows, shown)
+
+    def expanded(self, ids: Sequence[int], counts: Sequence[int]) -> list[int]:
+        """Token numbers with as many for each image as it takes."""
+        left, image = iter(counts), self.processor.image_token_id
+        return [token for t in ids for token in ([t] * next(left) if t == image else [t])]
 
     def _processed(
-        self, groups: Sequence[Sequence[Image.Image]], texts: Sequence[str], first: int
+        self,
+        groups: Sequence[Sequence[Image.Image]],
+        texts: Sequence[str],
+        places: Sequence[int],
     ) -> dict[str, torch.Tensor]:
         flat = [self.framed(image) for group in groups for image in group]
         try:
@@ -218,7 +303,7 @@ class Prompts:
                 return_tensors="pt", add_special_tokens=self._adds_special(texts[0]),
             )  # fmt: skip
         except (OSError, ValueError, ZeroDivisionError) as error:
-            entries = [(i, image) for i, group in enumerate(groups, first) for image in group]
+            entries = [(i, x) for i, group in zip(places, groups, strict=True) for x in group]
             index, image = next((e for e in entries if not self._preprocesses(e[1])), entries[0])
             raise EncodeError(
                 f"image {index} ({image.mode}, {image.width} x {image.height} px) cannot be "
@@ -226,10 +311,16 @@ class Prompts:
                 index,
             ) from error
         return {
-            key: value.to(self.device, self.dtype if value.is_floating_point() else value.dtype)
+            key: self.put(value, self.dtype if value.is_floating_point() else value.dtype)
             for key, value in inputs.items()
             if not key.endswith("token_type_ids")
         }
+
+    def put(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """A tensor on the model's device; a GPU fetches it while the program goes on."""
+        if self.device.type == "cuda" and tensor.device.type == "cpu":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, dtype, non_blocking=True)
 
     def framed(self, image: Image.Image) -> Image.Image:
         """See `Mllm.framed`."""
@@ -255,13 +346,24 @@ class Prompts:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Token numbers and mask, both (B, longest)."""
         length = max(1, *map(len, rows), 0)
-        ids = torch.full((len(rows), length), self.pad_id)
-        mask = torch.zeros((len(rows), length), dtype=torch.long)
-        for i, row in enumerate(rows):
-            place = slice(length - len(row), length) if left else slice(0, len(row))
-            ids[i, place] = torch.tensor(row, dtype=torch.long)
-            mask[i, place] = 1
-        return ids.to(self.device), mask.to(self.device)
+        fill = [[0] * (length - len(row)) for row in rows]
+        real = [[1] * len(row) for row in rows]
+        pads = [[self.pad_id] * len(zeros) for zeros in fill]
+        ids, mask = (
+            torch.tensor([[*a, *b] if left else [*b, *a] for a, b in zip(*both, strict=True)])
+            for both in ((pads, rows), (fill, real))
+        )
+        return self.put(ids), self.put(mask)
+
+
+def _asked(question: str, n_images: int) -> dict[str, Any]:
+    content = [{"type": "image"}] * n_images + [{"type": "text", "text": question}]
+    return {"role": "user", "content": content}
+
+
+def _stream(rows: list[list[int]], shown: Sequence[Shown]) -> Stream:
+    counts = [len(each.counts) for each in shown]
+    return Stream(rows, counts, [seen for each in shown for seen in each.seen])
 
 
 def pictures(picture: Picture, index: int) -> list[Image.Image]:
@@ -270,17 +372,3 @@ def pictures(picture: Picture, index: int) -> list[Image.Image]:
         return []
     group = picture if isinstance(picture, list | tuple) else [picture]
     return [encodable(image, index) for image in group]
-
-
-def common_start(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common beginning of two sequences."""
-    pairs = zip(a, b, strict=False)
-    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
-
-
-def shared_start(row: Sequence[Branch]) -> int:
-    """Tokens with which all branches begin, before the one that predicts the first answer."""
-    if not row:
-        return 0
-    limit = min(branch.start - 1 for branch in row)
-    return min([limit, *(common_start(row[0].inputs, branch.inputs) for branch in row)])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from ..benchmarks import Benchmark
+from ..scoring.embeddings import source_key
 from .settings import files_digest
 
 
@@ -48,6 +49,36 @@ class Part:
         """The benchmark `whole` with the pairs of these sets alone."""
         pairs = tuple(pair for group in self.sets for pair in group.pairs)
         return Benchmark(whole.name, pairs, whole.description, whole.source)
+
+
+class Album:
+    """The images of a part, opened once for all methods."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[str, tuple[Any, ...]] = {}
+        self._images: dict[Hashable, Any] = {}
+
+    def opened(self, part: Part) -> Part:
+        """The part with its images in memory; pairs that share a file share its image.
+
+        Raises
+        ------
+        ImageError
+            If one cannot be read.
+        """
+        return Part(tuple(replace(group, pairs=self._of(group)) for group in part.sets))
+
+    def _of(self, group: Group) -> tuple[Any, ...]:
+        if group.name not in self._pairs:
+            self._pairs[group.name] = tuple(map(self._open, group.pairs))
+        return self._pairs[group.name]
+
+    def _open(self, pair: Any) -> Any:
+        keys = [(source_key(source), pair.orientation) for source in pair.sources]
+        for place, key in enumerate(keys):
+            if key not in self._images:
+                self._images[key] = pair.image(place)
+        return replace(pair, sources=tuple(self._images[key] for key in keys))
 
 
 def groups(bench: Benchmark) -> list[Group]:

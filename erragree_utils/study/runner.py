@@ -1,4 +1,8 @@
-"""Score what a store lacks of the study's tasks, and store it as it comes."""
+"""Score what a store lacks of the study's tasks, and store it as it comes.
+
+All methods by which a model reads a benchmark go through it together, a part at a time: each image
+is opened once for all of them, and read once by the model, which remembers what it saw.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
@@ -20,7 +25,7 @@ from tqdm.auto import tqdm
 from .. import bars
 from ..benchmarks import Benchmark, ImageError, load_benchmark
 from ..scoring.scores import score
-from .parts import Group, Part, groups, parts, told_once
+from .parts import Album, Group, Part, groups, parts, told_once
 from .settings import job_settings, provenance
 from .store import Item, Writer, setting_key
 from .tasks import Task
@@ -78,7 +83,7 @@ def run(
         Number of this process and how many share the tasks. Parts go to processes by their place,
         whatever is stored, so that processes need not talk to each other.
     progress : bool
-        Show a progress bar for each task.
+        Show a progress bar for each benchmark that a model reads.
 
     Returns
     -------
@@ -103,17 +108,22 @@ def run(
             model = None
             _free_memory()
             model = choice.load()
+            by_bench: dict[str, list[Task]] = {}
             for task in mine:
-                bench = benches(task.benchmark)
-                job = _Job(task, model, bench, (options or {}).get(task.benchmark, {}), batch_size)
-                sets = groups(bench)
-                all_parts = parts(sets[:limit], batch_size)
-                todo = [p for i, p in enumerate(all_parts, turn) if i % share[1] == share[0]]
-                turn += len(all_parts)
-                rest = sets[limit:] if limit and share[0] == 0 else []
-                _withdraw(job, [*(group for part in todo for group in part.sets), *rest], writer)
-                _run_job(job, todo, writer, outcome, skip_bad, progress)
-            del job
+                by_bench.setdefault(task.benchmark, []).append(task)
+            with getattr(model, "remembering", nullcontext)():
+                for name, some in by_bench.items():
+                    bench, how = benches(name), (options or {}).get(name, {})
+                    jobs = [_Job(task, model, bench, how, batch_size) for task in some]
+                    sets = groups(bench)
+                    all_parts = parts(sets[:limit], batch_size)
+                    todo = [p for i, p in enumerate(all_parts, turn) if i % share[1] == share[0]]
+                    turn += len(all_parts)
+                    rest = sets[limit:] if limit and share[0] == 0 else []
+                    for job in jobs:
+                        _withdraw(job, [*(g for part in todo for g in part.sets), *rest], writer)
+                    _run_jobs(jobs, todo, writer, outcome, skip_bad, progress)
+            del jobs
     return outcome
 
 
@@ -143,16 +153,17 @@ class _Job:
         }
         self._told: set[str] = set()
 
-    def score(self, part: Part) -> list[Item]:
-        """The results of whole sets.
+    def score(self, part: Part, album: Album) -> list[Item]:
+        """The results of whole sets. Their time counts what no method before has read.
 
         Raises
         ------
         ItemError
             If an image is damaged or a score is not a number.
         """
-        bench, start = part.benchmark(self.bench), time.perf_counter()
+        start = time.perf_counter()
         try:
+            bench = album.opened(part).benchmark(self.bench)
             # The run has a bar of its own.
             with told_once(self._told), bars.hidden():
                 table = score(self.model, bench, self.task.methods, batch_size=self.batch_size)
@@ -210,45 +221,57 @@ def _withdraw(job: _Job, sets: Sequence[Group], writer: Writer) -> None:
         del known[group.name]
 
 
-def _run_job(
-    job: _Job,
+def _run_jobs(
+    jobs: Sequence[_Job],
     mine: Sequence[Part],
     writer: Writer,
     outcome: Outcome,
     skip_bad: bool,
     progress: bool,
 ) -> None:
-    done = writer.stored.items.get(job.key, {})
-    open_parts = [Part(tuple(g for g in p.sets if g.name not in done)) for p in mine]
-    n_sets, n_images = (
-        [sum(f(p) for p in which) for which in (mine, open_parts)]
-        for f in (lambda p: len(p.sets), lambda p: p.n_images)
-    )
-    outcome.stored += n_sets[0] - n_sets[1]
+    done = [writer.stored.items.get(job.key, {}) for job in jobs]
+    # For each part, what each job lacks of it.
+    lacking = [
+        [Part(tuple(g for g in part.sets if g.name not in known)) for known in done]
+        for part in mine
+    ]
+    n_sets = len(jobs) * sum(len(part.sets) for part in mine)
+    outcome.stored += n_sets - sum(len(part.sets) for row in lacking for part in row)
+    n_images = len(jobs) * sum(part.n_images for part in mine)
+    to_do = sum(part.n_images for row in lacking for part in row)
     # Where output goes to a file, a line now and then is enough.
     pause = 0.1 if sys.stderr.isatty() else 15.0
     with tqdm(
-        total=n_images[0], initial=n_images[0] - n_images[1], desc=str(job.task), unit="image",
+        total=n_images, initial=n_images - to_do, desc=_described(jobs), unit="image",
         disable=not progress, mininterval=pause, dynamic_ncols=True,
     ) as bar:  # fmt: skip
-        for part in open_parts:
-            for items in _scored(job, part, skip_bad):
-                writer.add(job.key, job.settings, items, job.about)
-                outcome.scored += sum(item.skipped is None for item in items)
-                outcome.skipped |= {
-                    f"{job.task}, set {item.name!r}": item.skipped
-                    for item in items
-                    if item.skipped is not None
-                }
-            bar.update(part.n_images)
+        for row in lacking:
+            album = Album()
+            for job, part in zip(jobs, row, strict=True):
+                for items in _scored(job, part, album, skip_bad):
+                    writer.add(job.key, job.settings, items, job.about)
+                    outcome.scored += sum(item.skipped is None for item in items)
+                    outcome.skipped |= {
+                        f"{job.task}, set {item.name!r}": item.skipped
+                        for item in items
+                        if item.skipped is not None
+                    }
+                bar.update(part.n_images)
 
 
-def _scored(job: _Job, part: Part, skip_bad: bool) -> Iterator[list[Item]]:
+def _described(jobs: Sequence[_Job]) -> str:
+    task = jobs[0].task
+    if len(jobs) == 1:
+        return str(task)
+    return f"{task.benchmark}, {task.model.role} {task.model.name}, {len(jobs)} methods"
+
+
+def _scored(job: _Job, part: Part, album: Album, skip_bad: bool) -> Iterator[list[Item]]:
     """The items of a part; if one is bad and may be skipped, of its halves, until it is alone."""
     if not part.sets:
         return
     try:
-        items = job.score(part)
+        items = job.score(part, album)
     except ItemError as error:
         if not skip_bad:
             raise
@@ -258,6 +281,6 @@ def _scored(job: _Job, part: Part, skip_bad: bool) -> Iterator[list[Item]]:
         else:
             half = len(part.sets) // 2
             for sets in (part.sets[:half], part.sets[half:]):
-                yield from _scored(job, Part(sets), skip_bad)
+                yield from _scored(job, Part(sets), album, skip_bad)
             return
     yield items

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import DynamicCache
 
 from erragree_utils.models import EncodeError
-from erragree_utils.models.tokens import Branch, Stream, common_start, shared_start
+from erragree_utils.models.tokens import Stream
 
 # Questions that begin alike and differently, answers of one token and of many.
 BRANCHES = [
@@ -94,9 +94,8 @@ class TestAnswers:
 
     def test_of_two_streams_each_has_its_own_images(self, tiny, entries):
         first = heads(tiny, entries)
-        pixels = {key: value.flip(0) for key, value in first.pixels.items()}
         other = [entries[4], [entries[3], entries[1][1]], None, entries[1][0], entries[0], None]
-        found = told(tiny, [first, replace(first, pixels=pixels)], ROWS)
+        found = told(tiny, [first, replace(first, seen=first.seen[::-1])], ROWS)
         for (i, k), ((mine, second), _) in found.items():
             assert_same(mine, plain(tiny, entries[i], *ROWS[i][k]))
             assert_same(second, plain(tiny, other[i], *ROWS[i][k]))
@@ -147,27 +146,85 @@ class TestSharing:
             hook.remove()
         assert seen == [2, 2, 1]
 
+    def test_it_is_in_the_same_batch_too_while_it_is_remembered(self, tiny):
+        seen, tower = [], tiny.model.model.vision_tower
+        a, b, c, _ = noise(4)
+        expected = tiny.option_logprobs([a, b, a, c], "Where?", ["left", "right"])
+        hook = tower.register_forward_hook(lambda *call: seen.append(len(call[2][0])))
+        try:
+            with tiny.engine.remembering():
+                for _ in (1, 2):
+                    found = tiny.option_logprobs([a, b, a.copy(), c], "Where?", ["left", "right"])
+                    np.testing.assert_allclose(found, expected, atol=1e-5)
+                tiny.generate([c, b], "Why?", max_new_tokens=2)
+            assert seen == [3]
+            tiny.generate([c, b], "Why?", max_new_tokens=2)
+            assert seen == [3, 2]
+        finally:
+            hook.remove()
+
+    def test_an_image_that_was_drawn_on_is_another_one(self, tiny):
+        image = noise(1)[0]
+        with tiny.engine.remembering():
+            before = tiny.option_logprobs([image], "Where?", ["left"])
+            image.paste("red", (0, 0, 30, 30))
+            after = tiny.option_logprobs([image], "Where?", ["left"])
+        assert abs(before[0] - after[0]) > 1e-3
+        np.testing.assert_allclose(
+            after, tiny.option_logprobs([image], "Where?", ["left"]), atol=1e-5
+        )
+
     def test_what_all_branches_begin_with_is_read_once_and_then_only_what_differs(self, tiny, read):
-        tiny.option_logprobs(noise(2), "Where is the red mug?", ["to the left", "to the right"])
-        (rows, head), *rests = read
+        tiny.option_logprobs(noise(3), "Where is the red mug?", ["to the left", "to the right"])
         question = tiny.engine.tokens([tiny.prompt("Where is the red mug?")]).popitem()[1]
-        assert (rows, head) == (2, len(question) - 1 + 16 - 1)  # 16 tokens for the image's one
-        assert rests == [(2, 3)]  # ":", "to", "the", of which the last predicts what differs
+        start = question.index(tiny.processor.image_token_id)
+        images, tree = read
+        assert images == (3, start + 16)  # tokens for the image's one
+        # What follows the image, and both options but for their last word.
+        assert tree == (3, len(question) - 1 - start + len(["to", "the"]))
 
-    def test_answers_that_are_predicted_from_the_same_tokens_share_a_turn(self, tiny, read):
-        tiny.option_logprobs(noise(2), "Where is the red mug?", ["left", "right", "on", "under"])
-        assert len(read) == 2 and read[1] == (2, 1)
+    def test_prompts_of_one_length_are_read_without_a_mask(self, tiny, monkeypatch):
+        masks, forward = [], tiny.engine.forward
+        monkeypatch.setattr(
+            tiny.engine, "forward",
+            lambda ids, mask, *more, **kw: masks.append(mask) or forward(ids, mask, *more, **kw),
+        )  # fmt: skip
+        tiny.option_logprobs(noise(3), "Where is the red mug?", ["left", "right"])
+        assert masks[0] is None and len(masks) == 2
+        tiny.option_logprobs([*noise(1), None], "Where is the red mug?", ["left", "right"])
+        assert masks[2] is not None
 
-    def test_turns_are_as_many_as_the_entry_with_most_needs(self, tiny, read):
+    def test_all_branches_go_through_as_one_tree(self, tiny, read):
         rows = [BRANCHES, BRANCHES[:1], BRANCHES[:3]]
         tiny.answer_logprobs(noise(3), rows)
-        assert len(read) == 1 + 4  # two of the answers are predicted from the same tokens
-        assert {shape[0] for shape in read} == {3}
+        assert len(read) == 2 and read[-1][0] == 3
+        (asked,) = tiny.engine.branches([BRANCHES], [1], 0)
+        beginnings = {b.inputs[:k] for b in asked for k in range(1, len(b.inputs) + 1)}
+        assert read[-1][1] == len(beginnings) < sum(len(b.inputs) for b in asked)
 
-    def test_equal_prompts_without_an_image_are_read_once(self, tiny, read, entries):
+    def test_what_prompts_without_an_image_begin_with_is_read_once(self, tiny, read, entries):
         first = heads(tiny, entries[:1] * 4)
         told(tiny, [first, first.without_images()], [BRANCHES[:1]] * 4)
         assert [shape[0] for shape in read] == [4, 1, 8]
+        assert read[-1][1] < 12  # of which the question is the longest
+
+    def test_layers_that_nobody_reads_are_spared_and_back_in_their_place(self, tiny):
+        ran, model = [], tiny.model.model
+        watched = [*model.vision_tower.encoder.layers, *model.language_model.layers]
+        before = [layer.mlp for layer in watched]
+        hooks = [
+            mlp.register_forward_hook(lambda *call, k=k: ran.append(k))
+            for k, mlp in enumerate(before)
+        ]
+        try:
+            with torch.inference_mode():
+                tiny.engine.prefill([heads(tiny, noise(1))])
+        finally:
+            for hook in hooks:
+                hook.remove()
+        # Of the tower the first layer of two, as LLaVA reads the last but one; and of the reader.
+        assert ran == [0, 2]
+        assert [layer.mlp for layer in watched] == before
 
     def test_each_different_text_is_tokenized_once(self, tiny, monkeypatch):
         texts, tokens = [], tiny.engine.tokens
@@ -233,19 +290,6 @@ class TestPositions:
         assert mask.tolist() == [[1, 1], [0, 0], [0, 1]]
         assert tiny.engine.padded([[7, 8], [9]], left=False)[1].tolist() == [[1, 1], [1, 0]]
         assert tiny.engine.padded([[], []], left=True)[0].shape == (2, 1)
-
-
-class TestBeginnings:
-    def test_the_common_beginning_of_two_rows(self):
-        assert common_start([1, 2, 3], [1, 2, 4, 5]) == 2
-        assert common_start([1, 2], [1, 2, 3]) == 2
-        assert common_start([], [1]) == common_start([2], [1]) == 0
-
-    def test_the_token_that_predicts_the_first_answer_is_never_shared(self):
-        short, long = Branch((1, 2, 3, 4), 3), Branch((1, 2, 3, 5, 6), 3)
-        assert shared_start([short]) == shared_start([short, long]) == 2
-        assert shared_start([short, Branch((1, 9, 3, 4), 3)]) == 1
-        assert shared_start([long, Branch((1, 2), 1)]) == 0 and shared_start([]) == 0
 
 
 class TestWhatIsTooLong:

@@ -165,11 +165,11 @@ class TestLogprobs:
     def test_out_of_memory_halves_the_batch_for_all_calls_to_come(self, small, monkeypatch):
         answers, sizes = small.engine.answers, []
 
-        def tight(streams, rows, first, end):
+        def tight(streams, rows, *more):
             sizes.append(len(rows))
             if len(rows) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return answers(streams, rows, first, end)
+            return answers(streams, rows, *more)
 
         monkeypatch.setattr(small.engine, "answers", tight)
         monkeypatch.setattr(small.engine, "room", Room())
@@ -236,11 +236,11 @@ class TestGenerators:
     def test_a_group_outlives_a_batch_that_was_too_large(self, small, monkeypatch):
         answers, sizes = small.engine.answers, []
 
-        def tight(streams, rows, first, end):
+        def tight(streams, rows, *more):
             sizes.append(streams[0].n_images)
             if len(rows) > 1:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return answers(streams, rows, first, end)
+            return answers(streams, rows, *more)
 
         monkeypatch.setattr(small.engine, "answers", tight)
         monkeypatch.setattr(small.engine, "room", Room())
@@ -338,7 +338,8 @@ class TestWhatCannotBeAsked:
 
         def overflow(module, inputs, logits):
             passes.append(len(logits))
-            if len(passes) == 5:  # three tokens of the first batch, then the second of the second
+            # A batch is a pass for what comes before the question, then one for each token.
+            if len(passes) == 4 + 1 + 2:  # the second token of the second batch
                 logits[1, -1, 7] = bad
 
         before = small.generate(noise(4), "Why?", max_new_tokens=3, batch_size=2)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from erragree_utils import score
-from erragree_utils.benchmarks import Benchmark, ImagePair, QuestionPair
+from erragree_utils import load_clip, score
+from erragree_utils.benchmarks import Benchmark, ImagePair, QuestionPair, base
 from erragree_utils.scoring import METHODS, Matching
 from erragree_utils.study import ItemError, ModelChoice, Task, read, run, runner, settings
 from erragree_utils.study.store import StoreError
@@ -445,6 +445,85 @@ class TestQuestionPairs:
         assert list(skipped) == [pair.pair_id]
         assert run(mine, tmp_path, batch_size=4).scored == 1
         assert the_table(tmp_path)["pair_id"].nunique() == len(questions)
+
+
+class TestImagesAreReadOnce:
+    """For all methods by which a model reads a benchmark."""
+
+    METHODS = ("question-options", "greedy", "m3id", "text-contrast", "two-images",
+               "relative-preference")  # fmt: skip
+
+    @pytest.fixture
+    def stored(self, questions, tmp_path, monkeypatch) -> Benchmark:
+        """The questions, their images in files; the first image is also that of the last pair."""
+        pairs = []
+        for pair in questions:
+            paths = [tmp_path / f"{pair.pair_id}-{k}.png" for k in (0, 1)]
+            for path, image in zip(paths, pair.images, strict=True):
+                image.save(path)
+            pairs.append(replace(pair, sources=tuple(paths)))
+        pairs[-1] = replace(pairs[-1], sources=(pairs[0].sources[0], pairs[-1].sources[1]))
+        made = Benchmark("tabletop-mmvp", tuple(pairs))
+        monkeypatch.setattr(runner, "load_benchmark", lambda name, **options: made)
+        return made
+
+    @pytest.fixture
+    def opened(self, monkeypatch) -> list:
+        files, read_image = [], base.read_image
+
+        def noted(source, *more):
+            files.extend([source] if isinstance(source, Path) else [])
+            return read_image(source, *more)
+
+        monkeypatch.setattr(base, "read_image", noted)
+        return files
+
+    @staticmethod
+    def tasks(role, model, methods) -> list[Task]:
+        return [Task("tabletop-mmvp", Ready(role, model.name, model=model), m) for m in methods]
+
+    @pytest.mark.parametrize("batch_size", [5, 32])
+    def test_by_a_language_model(self, tiny, stored, opened, tmp_path, batch_size):
+        rows, tower = [], tiny.model.model.vision_tower
+        hook = tower.register_forward_hook(lambda *call: rows.append(len(call[2][0])))
+        try:
+            run(self.tasks("mllm", tiny, self.METHODS), tmp_path / "r", batch_size=batch_size)
+        finally:
+            hook.remove()
+        assert sum(rows) == len({source for pair in stored for source in pair.sources}) == 11
+        # The shared one is opened again in another part, where it is still remembered.
+        assert len(opened) == (11 if batch_size == 32 else 12)
+        together = read(tmp_path / "r")
+        for method in self.METHODS:
+            run(self.tasks("mllm", tiny, [method]), tmp_path / method, batch_size=batch_size)
+            alone = read(tmp_path / method)
+            (key,) = alone.settings
+            assert alone.settings[key] == together.settings[key]
+            pd.testing.assert_frame_equal(together.table(key), alone.table(key), atol=1e-5)
+        assert len(together.settings) == len(self.METHODS)
+
+    def test_by_a_clip(self, stored, opened, tmp_path):
+        model, rows = load_clip("mini"), []
+        hook = model.model.visual.register_forward_hook(lambda *call: rows.append(len(call[2])))
+        try:
+            run(self.tasks("clip", model, ["matching", "relative-preference"]), tmp_path / "r")
+        finally:
+            hook.remove()
+        assert sum(rows) == 11 and len(opened) == 11
+        together = read(tmp_path / "r")
+        run(self.tasks("clip", model, ["relative-preference"]), tmp_path / "alone")
+        alone = read(tmp_path / "alone")
+        (key,) = alone.settings
+        pd.testing.assert_frame_equal(together.table(key), alone.table(key), check_exact=True)
+
+    def test_a_run_that_stopped_between_two_methods_goes_on(self, tiny, stored, opened, tmp_path):
+        run(self.tasks("mllm", tiny, self.METHODS[:2]), tmp_path / "r", batch_size=5)
+        opened.clear()
+        mine = self.tasks("mllm", tiny, self.METHODS[:3])
+        outcome = run(mine, tmp_path / "r", batch_size=5)
+        assert (outcome.stored, outcome.scored) == (12, 6) and len(opened) == 12
+        opened.clear()
+        assert run(mine, tmp_path / "r", batch_size=5).stored == 18 and opened == []
 
 
 def test_a_warning_is_given_once_a_task_whatever_it_counts(bench, tmp_path):
