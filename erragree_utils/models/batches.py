@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from itertools import islice
 from typing import TypeVar
 
@@ -47,12 +45,11 @@ def in_batches(
     total: int | None = None,
     label: str = "images",
     prepare: Callable[[list[Item], int], list[Item]] | None = None,
-    ahead: bool = False,
 ) -> list[Result]:
     """What `encode` makes of each batch; out of memory halves the batch and goes on from there.
 
-    Items are drawn a batch at a time, so a generator that opens images holds one batch in
-    memory, or two with `ahead`. A progress bar shows the time left, if the work is long (`bars`).
+    Items are drawn a batch at a time, so a generator that opens images holds one batch in memory.
+    A progress bar shows the time left, if the work is long (`bars`).
 
     Parameters
     ----------
@@ -68,8 +65,6 @@ def in_batches(
         Of the progress bar: number of items, and what they are.
     prepare : callable, optional
         Applied to the items before `encode`, once to each, with the index of the first.
-    ahead : bool
-        Draw and prepare the next batch in a thread, while `encode` works on one.
 
     Raises
     ------
@@ -82,28 +77,13 @@ def in_batches(
     batch_size = min(batch_size, max(1, room.rows // rows_each))
     results: list[Result] = []
     source, drawn, waiting, done = iter(items), 0, [], 0
-
-    def draw(count: int) -> list[Item]:
-        nonlocal drawn
-        batch = list(islice(source, count))
-        drawn += len(batch)
-        return prepare(batch, drawn - len(batch)) if prepare and batch else batch
-
-    # One thread, which therefore draws the items in their order.
-    with (
-        bar(total, label) as shown,
-        ThreadPoolExecutor(1) if ahead else nullcontext() as pool,
-    ):
-        following = None
+    with bar(total, label) as shown:
         while True:
-            if len(waiting) < batch_size:
-                more = batch_size - len(waiting)
-                waiting += following.result() if following else draw(more)
-                following = None
+            more = list(islice(source, max(0, batch_size - len(waiting))))
+            waiting += prepare(more, drawn) if prepare and more else more
+            drawn += len(more)
             if not waiting:
                 return results
-            if pool and not following:
-                following = pool.submit(draw, batch_size)
             batch = waiting[:batch_size]
             try:
                 results.append(encode(batch, done))

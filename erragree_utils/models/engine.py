@@ -93,13 +93,13 @@ class Engine(Prompts):
         """What `encode(batch, index of its first row)` makes of all rows, a batch at a time.
 
         `batch_size` rows at most, each of so many `streams`; fewer where the memory is smaller.
-        `prepare`, such as `shown`, comes before; while a GPU works on one batch, the next is
-        prepared. Warns of questions with words that the tokenizer does not know.
+        `prepare`, such as `shown`, comes before it, once for each row, however often a batch is
+        halved. Warns of questions with words that the tokenizer does not know.
         """
         self.unknown.clear()
         parts = in_batches(
             rows, batch_size, encode, room=self.room, rows_each=streams, total=total, label=label,
-            prepare=prepare, ahead=self.device.type == "cuda",
+            prepare=prepare,
         )  # fmt: skip
         if self.unknown:
             warnings.warn(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 import torch
 
@@ -106,40 +104,16 @@ def test_batch_sizes_that_are_not_positive_integers_are_refused(size):
         in_batches(range(3), size, lambda batch, first: batch)
 
 
-class TestAhead:
-    """The next batch is drawn and prepared in a thread."""
+def test_items_are_prepared_once_and_come_in_order():
+    prepared = []
 
-    @pytest.mark.parametrize("ahead", [False, True])
-    def test_items_are_prepared_once_and_come_in_order(self, ahead):
-        prepared = []
+    def prepare(batch, first):
+        prepared.append((first, list(batch)))
+        return [10 * item for item in batch]
 
-        def prepare(batch, first):
-            prepared.append((first, list(batch)))
-            return [10 * item for item in batch]
-
-        encode, tried = failing_above(2, torch.OutOfMemoryError("CUDA out of memory"))
-        with pytest.warns(BatchSizeReduced):
-            found = in_batches(iter(range(7)), 4, encode, prepare=prepare, ahead=ahead)
-        assert [item for part in found for item in part] == [10 * k for k in range(7)]
-        assert sorted(k for _, batch in prepared for k in batch) == list(range(7))
-        assert all(batch[0] == first for first, batch in prepared)
-
-    def test_it_is_drawn_while_the_last_one_is_encoded(self):
-        drawn = threading.Event()
-
-        def source():
-            yield 0
-            drawn.set()
-            yield 1
-
-        assert in_batches(source(), 1, lambda batch, first: drawn.wait(10), ahead=True) == [1, 1]
-
-    def test_an_error_in_drawing_comes_where_its_batch_would(self):
-        def source():
-            yield 0
-            raise ValueError("damaged")
-
-        done = []
-        with pytest.raises(ValueError, match="damaged"):
-            in_batches(source(), 1, lambda batch, first: done.append(first), ahead=True)
-        assert done == [0]
+    encode, tried = failing_above(2, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.warns(BatchSizeReduced):
+        found = in_batches(iter(range(7)), 4, encode, prepare=prepare)
+    assert [item for part in found for item in part] == [10 * k for k in range(7)]
+    assert sorted(k for _, batch in prepared for k in batch) == list(range(7))
+    assert all(batch[0] == first for first, batch in prepared)
