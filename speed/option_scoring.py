@@ -17,7 +17,7 @@ Run: python speed/option_scoring.py [sets]
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -34,8 +34,10 @@ SETS = 25
 ROUNDS = 5
 BATCH = {"cpu": 16, "cuda": 32}  # images at a time
 TARGETS = {4: 5.0, 2: 3.0}  # of the authors' loop to ours, by captions an image
+COUNTED = 16  # images whose operations are counted
 CLEAR = 0.4  # share of decisions that must lie beyond rounding
 Job = tuple[Image.Image, list[str]]
+Way = Callable[[Mllm, list[Job]], np.ndarray]
 
 
 def plain(mllm: Mllm, entries: Sequence[tuple[Image.Image, str]]) -> list[float]:
@@ -78,7 +80,7 @@ def ours(mllm: Mllm, jobs: list[Job]) -> np.ndarray:
     return np.exp([[score.total for score in row] for row in scores])
 
 
-WAYS = {
+WAYS: dict[str, Way] = {
     "one caption at a time": official,
     "all captions of an image": authors,
     "plain batches": batched,
@@ -94,8 +96,12 @@ def compare(mllm: Mllm, jobs: list[Job]) -> dict[str, Timing]:
     mine, n = timings["ours"], len(jobs[0][1])
     target = f" (target {TARGETS[n]:g})"
     print(f"  {n} captions an image, medians of {ROUNDS} rounds")
+    work = {name: flops(mllm, jobs[:COUNTED], way) for name, way in WAYS.items()}
     for name, timing in timings.items():
-        beside = "" if timing is mine else f", {timing.over(mine):4.1f} times as long as ours"
+        beside = "" if timing is mine else (
+            f", {timing.over(mine):4.1f} times as long as ours with "
+            f"{work[name] / work['ours']:.1f} times the operations"
+        )  # fmt: skip
         print(
             f"    {name:25} {n * len(jobs) / timing.seconds:7.1f} captions/s, "
             f"peak {timing.peak:.2f} GiB{beside}{target * (name == 'all captions of an image')}"
@@ -136,10 +142,10 @@ def mini() -> Mllm:
     return load_mllm("mini", device="cpu")
 
 
-def flops(mllm: Mllm, jobs: list[Job]) -> int:
-    """Floating-point operations of our way, counted as it runs."""
+def flops(mllm: Mllm, jobs: list[Job], way: Way = ours) -> int:
+    """Floating-point operations of a way, counted as it runs."""
     with FlopCounterMode(display=False) as counter:
-        ours(mllm, jobs)
+        way(mllm, jobs)
     return counter.get_total_flops()
 
 
