@@ -33,7 +33,7 @@ def compare_towers(clip: Clip, mllm: Mllm, images: Sequence[Image.Image]) -> dic
     tokens = clip.patch_features(pixels)
     tower = mllm.model.model.vision_tower
     in_clips_precision = copy.deepcopy(tower).to(clip.device, clip.dtype)
-    own = mllm.engine.heads([(image,) for image in images], 0).pixels["pixel_values"]
+    own = mllm.engine.inputs([(image, "What is it?") for image in images], 0)["pixel_values"]
     layer = mllm.model.config.vision_feature_layer
     return {
         SAME_PIXELS: _apart(tokens, _patches(in_clips_precision, pixels, layer)),
