@@ -144,14 +144,13 @@ DecodingExplorer(mllm, [pairs[k] for k in some], TextContrast(), start=start)
 # Perhaps the defaults do not suit this model. So we sweep: each option's log-likelihood under the combined distribution, in closed form, for many strengths. Both streams are read once for all of them. (VCD without its cut-off here: it would rule options out.) For M3ID the threshold varies too.
 
 # %%
-import os
-
 from erragree_utils import score
 from erragree_utils.study import stored_scores, sweep
+from erragree_utils.study.kept import results_folder
 
 scores = None
 if scale.name == "paper":  # where a run has stored them
-    scores = stored_scores(os.environ.get("ERRAGREE_RESULTS") or "results", mllm, pairs, "sweep")
+    scores = stored_scores(results_folder(), mllm, pairs, "sweep")
 if scores is None:
     scores = score(mllm, pairs, sweep.swept())
 swept = sweep.by_family(scores)

@@ -266,9 +266,9 @@ print(f"P(Yes) apart by {apart:.0e}")
 # Now the same for paper scale, from the folder that the environment variable `ERRAGREE_RESULTS` names, or `results` beside this notebook. Nothing is run here.
 
 # %%
-import os
+from erragree_utils.study.kept import results_folder
 
-place = Path(os.environ.get("ERRAGREE_RESULTS") or "results")
+place = results_folder()
 found = study.read(place)
 cells = report.cells(found, "paper")
 count = cells.drop_duplicates(["table", "benchmark", "reader", "method"])["status"]

@@ -6,7 +6,7 @@ decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,34 +14,15 @@ import pandas as pd
 from .inputs import pair_arrays
 
 
-def own_and_other(
-    images: np.ndarray, texts: np.ndarray, own: np.ndarray, others: Sequence[Sequence[int]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Score of each image's own text, and of the best of the other texts.
+def option_scores(queries: Iterable[np.ndarray], options: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Cosines, float64, of each query (D,) with its own options (K, D).
 
-    Parameters
-    ----------
-    images : numpy.ndarray, shape (N, D)
-    texts : numpy.ndarray, shape (M, D)
-    own : array of int, shape (N,)
-        Row of each image's own text.
-    others : sequence of N sequences of int
-        Rows of the texts it competes with, one at least.
-
-    Returns
-    -------
-    score_own, score_other : numpy.ndarray, shape (N,)
-        Cosines; the image is matched correctly if ``score_own > score_other``.
+    Summed in the same order for each option, so that equal ones tie to the last bit.
     """
-    texts, best = texts.astype(np.float64), []
-    for index, (image, mine, rivals) in enumerate(zip(images, own, others, strict=True)):
-        if not len(rivals):
-            raise ValueError(f"image {index} has no other text to compete with its own")
-        # Summed in the same order for each text, so that equal texts tie to the last bit.
-        scores = (texts[[mine, *rivals]] * image.astype(np.float64)).sum(axis=1)
-        best.append((scores[0], scores[1:].max()))
-    score_own, score_other = np.array(best).reshape(-1, 2).T
-    return score_own, score_other
+    return [
+        (rows.astype(np.float64) * query.astype(np.float64)).sum(axis=1)
+        for query, rows in zip(queries, options, strict=True)
+    ]
 
 
 def matching_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,17 +47,24 @@ def image_embeddings(model: Encoder, bench: Pairs, batch_size: int = 64) -> dict
                     names.append(f"image {index} of pair {pair.pair_id!r}")
                     yield image
 
-    try:
+    with naming(names):
         embedded = model.embed_images(Counted(fresh(), n), batch_size=batch_size)
-    except ValueError as error:
-        index = getattr(error, "index", None)  # of `models.EncodeError`
-        if index is not None:
-            error.args = (f"{names[index]}: {error}",)
-        raise
     return {
         pair.pair_id: embedded[[rows[source_key(source)] for source in pair.sources]]
         for pair in pairs
     }
+
+
+@contextmanager
+def naming(names: Sequence[str]) -> Iterator[None]:
+    """Add the item to an error that says which entry it is about (`models.EncodeError`)."""
+    try:
+        yield
+    except ValueError as error:
+        index = getattr(error, "index", None)
+        if index is not None:
+            error.args = (f"{names[index]}: {error}",)
+        raise
 
 
 def source_key(source: str | Path | Image.Image) -> Hashable:

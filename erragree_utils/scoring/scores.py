@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ..measures.decisions import predict, prefer
+from ..measures.matching import option_scores
 from ..tabletop.questions import WHICH
 from .answers import parse_answer, parse_option
 from .captions import ANSWERS, CaptionError, parse_caption
-from .embeddings import image_embeddings, source_key
+from .embeddings import image_embeddings, naming, source_key
 from .methods import (
     METHODS,
     Answer,
@@ -189,18 +189,6 @@ def _table(
     return table.infer_objects()
 
 
-@contextmanager
-def _naming(names: Sequence[str]) -> Iterator[None]:
-    """Add the item to an error that says which entry it is about."""
-    try:
-        yield
-    except ValueError as error:
-        index = getattr(error, "index", None)
-        if index is not None:
-            error.args = (f"{names[index]}: {error}",)
-        raise
-
-
 def _names(owners: Iterable[tuple[Any, int]]) -> list[str]:
     return [f"image {i} of pair {pair.pair_id!r}" for pair, i in owners]
 
@@ -237,12 +225,7 @@ def _match(clip: Any, pairs: Sequence[Any], methods: list[Any], size: int):
         own = [flags for _, flags in rivals]
         queries = [embeddings[pair.pair_id][i] for pair, i in owners]
         candidates = [np.stack([texts[text] for text in row]) for row, _ in rivals]
-    # In one product for all options of a query, equal ones get equal scores to the last bit.
-    scores = [
-        (rows.astype(np.float64) * query.astype(np.float64)).sum(axis=1)
-        for query, rows in zip(queries, candidates, strict=True)
-    ]
-    return [_table(owners, own, scores)]
+    return [_table(owners, own, option_scores(queries, candidates))]
 
 
 def _vqascore(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
@@ -263,7 +246,7 @@ def _vqascore(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
         [(method.question.format(caption=text), method.answer) for text in row]
         for row in captions.values()
     ]
-    with _naming(_names(owners[place] for place in sorted(first.values()))):
+    with naming(_names(owners[place] for place in sorted(first.values()))):
         whole = {"end": True} if method.form == "authors" else {}
         answers = mllm.answer_logprobs(pictures, branches, batch_size=size, **whole)
     kind = "mean" if whole else "total"
@@ -312,7 +295,7 @@ def _options(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
         offers = [[ANSWERS[relation] for relation in row] for row in offers]
     how = {"normalize": method.normalize, "batch_size": size}
     pictures = _pictures(pairs, method.blind)
-    with _naming(_names(owners)):
+    with naming(_names(owners)):
         if method.contrast is None:
             scores = mllm.option_logprobs(pictures, questions, offers, **how)
             return [_table(owners, own, scores)]
@@ -332,7 +315,7 @@ def _answer(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     questions, offers, own = _questions(pairs, method)
     how = {"max_new_tokens": method.max_new_tokens, "batch_size": size}
     pictures = _pictures(pairs, method.blind)
-    with _naming(_names(owners)):
+    with naming(_names(owners)):
         if method.contrast is None and method.temperature == 0:
             answers = mllm.generate(pictures, questions, **how)
         else:
@@ -377,7 +360,7 @@ def _both_images(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int)
     names = [
         f"pair {pair.pair_id!r}, {order}" for pair in pairs for order in ("in order", "swapped")
     ]
-    with _naming(names):
+    with naming(names):
         answers = mllm.answer_logprobs(shown(), branches, batch_size=size)
     owners, scores, positions = [], [], []
     shuffled = ((pair, swapped) for pair in pairs for swapped in (0, 1))

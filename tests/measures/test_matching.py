@@ -17,34 +17,30 @@ def random_unit(n: int, d: int = 16, seed: int = 0) -> np.ndarray:
     return unit(np.random.default_rng(seed).normal(size=(n, d)))
 
 
-def test_scores_are_cosines_of_the_own_text_and_of_the_best_other():
+def test_scores_are_cosines_of_each_image_with_its_own_options():
     images, texts = unit([[1, 0], [0, 1]]), unit([[1, 0], [1, 1], [0, 1]])
-    own, other = matching.own_and_other(images, texts, np.array([0, 0]), [[1, 2], [1, 2]])
-    np.testing.assert_allclose(own, [1, 0], atol=1e-6)
-    np.testing.assert_allclose(other, [0.5**0.5, 1], atol=1e-6)
+    first, second = matching.option_scores(images, [texts, texts[[0, 2]]])
+    np.testing.assert_allclose(first, [1, 0.5**0.5, 0], atol=1e-6)
+    np.testing.assert_allclose(second, [0, 1], atol=1e-6)
 
 
 def test_equal_texts_tie_to_the_last_bit_wherever_they_stand():
     images, texts = random_unit(50, 128), random_unit(9, 128, seed=1)
     texts[[3, 8]] = texts[0]
-    own, other = matching.own_and_other(images, texts, np.zeros(50, int), [[8, 3]] * 50)
-    assert (own == other).all()
+    for scores in matching.option_scores(images, [texts] * 50):
+        assert scores[0] == scores[3] == scores[8]
 
 
-def test_the_order_of_the_other_texts_does_not_matter():
-    images, texts, own = random_unit(5), random_unit(6, seed=1), np.arange(5)
-    others = [[j for j in range(6) if j != i] for i in range(5)]
-    first = matching.own_and_other(images, texts, own, others)
-    second = matching.own_and_other(images, texts, own, [rows[::-1] for rows in others])
-    np.testing.assert_array_equal(first, second)
+def test_the_order_of_the_options_does_not_matter():
+    images, texts = random_unit(5), random_unit(6, seed=1)
+    first = matching.option_scores(images, [texts] * 5)
+    second = matching.option_scores(images, [texts[::-1]] * 5)
+    np.testing.assert_array_equal(first, np.array(second)[:, ::-1])
 
 
-def test_each_image_has_an_own_text_and_another():
-    images, texts = random_unit(2), random_unit(2)
+def test_each_image_has_options():
     with pytest.raises(ValueError, match="shorter"):
-        matching.own_and_other(images, texts, np.array([0]), [[1], [0]])
-    with pytest.raises(ValueError, match="image 1 has no other text"):
-        matching.own_and_other(images, texts, np.array([0, 1]), [[1], []])
+        matching.option_scores(random_unit(2), [random_unit(2)])
 
 
 def test_rank_counts_the_texts_that_score_at_least_as_high():

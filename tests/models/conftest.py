@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -141,6 +142,12 @@ def write_llava(folder: Path) -> Path:
     for parameter in model.parameters():
         if parameter.ndim > 1:
             parameter.data *= 5  # so that answers depend on images, though nothing was learnt
+    write_published(folder, model, words)
+    return folder
+
+
+def write_published(folder: Path, model: LlavaForConditionalGeneration, words: Any) -> None:
+    """Save a LLaVA file by file as the published repository has it, in two shards of float16."""
     model.half().save_pretrained(folder)
     whole = folder / "model.safetensors"
     weights = {
@@ -159,7 +166,6 @@ def write_llava(folder: Path) -> Path:
         "processor_class": "LlavaProcessor", "vision_feature_select_strategy": "default",
     }))  # fmt: skip
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
-    return folder
 
 
 def write_shards(folder: Path, weights: dict[str, torch.Tensor]) -> None:

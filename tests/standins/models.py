@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from pathlib import Path
 
 import open_clip
 import timm
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers, trainers
 from tokenizers import models as token_models
 from transformers import (
-    CLIPImageProcessor,
     CLIPVisionConfig,
     LlamaConfig,
     LlamaTokenizer,
@@ -23,7 +21,7 @@ from transformers import (
 )
 
 from erragree_utils.training.llava_model import vision_weights
-from tests.models.conftest import SYSTEM, TEMPLATE, write_shards
+from tests.models.conftest import SYSTEM, write_published
 
 #: ViT-L/14 at 336 px in all but width and depth; without dimensions it is OpenAI's.
 CLIP = {
@@ -90,23 +88,7 @@ def write_llava(folder: Path, clip: dict[str, torch.Tensor]) -> None:
             parameter.data *= 5  # nothing was learnt, but answers shall depend on images
     model.model.vision_tower.load_state_dict(vision_weights(clip))
     teach_to_answer(model, words)
-    model.half().save_pretrained(folder)
-    whole = folder / "model.safetensors"
-    weights = {
-        re.sub(r"^vision_tower\.(?!vision_model)", "vision_tower.vision_model.", name): value
-        for name, value in load_file(whole).items()
-    }
-    whole.unlink()
-    write_shards(folder, weights)
-    words.save_pretrained(folder)
-    CLIPImageProcessor(
-        size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
-    ).save_pretrained(folder)
-    (folder / "processor_config.json").write_text(json.dumps({
-        "image_token": "<image>", "num_additional_image_tokens": 1, "patch_size": 14,
-        "processor_class": "LlavaProcessor", "vision_feature_select_strategy": "default",
-    }))  # fmt: skip
-    (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    write_published(folder, model, words)
 
 
 @torch.no_grad()
