@@ -24,7 +24,7 @@ from ..scale import get_scale
 from ..scoring import scores
 from ..scoring.methods import Method, name_of, named_methods, role_of
 from .parts import Part, groups, parts, told_once
-from .settings import bench_settings, model_settings, provenance
+from .settings import about, bench_settings, model_settings, provenance, without_options
 from .store import Item, Results, Writer, read, setting_key
 
 VARIABLE = "ERRAGREE_RESULTS"
@@ -95,9 +95,8 @@ def _kept(
     done: dict[str, dict[str, Item]] = {name: {} for name in methods}
     for results in (read(folder), read(folder / CHAPTERS)):
         for key, found in results.settings.items():
-            # Options say the same as the hash of the items, which decides.
-            found = found | {"benchmark": found["benchmark"] | {"options": {}}}
-            for name in (name for name, mine in settings.items() if mine == found):
+            same = [name for name, own in settings.items() if own == without_options(found)]
+            for name in same:
                 # Results of a file that has been replaced since are not those of this one.
                 stored = results.items[key].items()
                 done[name] |= {k: x for k, x in stored if files.get(k) == x.images}
@@ -107,12 +106,6 @@ def _kept(
         if any(group.name not in done[name] for group in part.sets for name in methods)
     ]
     if todo:
-        about = {
-            "asked": model.name,
-            "weights": getattr(model, "weights", ""),
-            "device": str(getattr(model, "device", "")),
-            "benchmark_source": bench.source,
-        }
         told: set[str] = set()
         with (
             Writer(folder / CHAPTERS, lambda: {"scale": "paper", **provenance()}) as writer,
@@ -127,7 +120,12 @@ def _kept(
                 with told_once(told), bars.hidden():
                     items = _scored(model, part.benchmark(bench), part, lacking, batch_size)
                 for name, mine in items.items():
-                    writer.add(setting_key(settings[name]), settings[name], mine, about)
+                    writer.add(
+                        setting_key(settings[name]),
+                        settings[name],
+                        mine,
+                        about(model, bench, model.name),
+                    )
                     done[name] |= {item.name: item for item in mine}
                 shown.update(part.n_images)
     return _table(bench, done)

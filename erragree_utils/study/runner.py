@@ -26,7 +26,7 @@ from .. import bars
 from ..benchmarks import Benchmark, ImageError, load_benchmark
 from ..scoring.scores import score
 from .parts import Album, Group, Part, groups, parts, told_once
-from .settings import job_settings, provenance
+from .settings import about, job_settings, provenance
 from .store import Item, Writer, setting_key
 from .tasks import Task
 
@@ -145,12 +145,7 @@ class _Job:
         self.batch_size = batch_size
         self.settings = job_settings(task, model, bench, options)
         self.key = setting_key(self.settings)
-        self.about = {
-            "asked": task.model.name,
-            "weights": getattr(model, "weights", ""),
-            "device": str(getattr(model, "device", "")),
-            "benchmark_source": bench.source,
-        }
+        self.about = about(model, bench, task.model.name)
         self._told: set[str] = set()
 
     def score(self, part: Part, album: Album) -> list[Item]:

@@ -59,6 +59,21 @@ def job_settings(
     }
 
 
+def about(model: Any, bench: Benchmark, asked: str) -> dict[str, str]:
+    """What else is worth telling of results; `asked` is the name the model was asked for by."""
+    return {
+        "asked": asked,
+        "weights": getattr(model, "weights", ""),
+        "device": str(getattr(model, "device", "")),
+        "benchmark_source": bench.source,
+    }
+
+
+def without_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without a benchmark's options, which the hash of its items decides anyway."""
+    return {**settings, "benchmark": {**settings["benchmark"], "options": {}}}
+
+
 def model_settings(model: Any, role: str) -> dict[str, Any]:
     """What decides a model's results: also a hash of its weights, and the prompt it is asked in."""
     quantization = getattr(model, "quantization", None)

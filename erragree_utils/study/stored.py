@@ -13,7 +13,7 @@ from ..benchmarks import Benchmark
 from ..measures.decisions import predict, prefer
 from ..scoring import METHODS
 from ..scoring.methods import role_of
-from .settings import changed_settings, job_settings, method_settings
+from .settings import changed_settings, job_settings, method_settings, without_options
 from .store import Results, read
 from .tables import SEEDS
 from .tasks import ModelChoice, Task
@@ -116,8 +116,6 @@ def stored_scores(
     task = Task(bench.name, ModelChoice(role_of(model), model.name), method)
     wanted, results = job_settings(task, model, bench, {}), read(folder)
     for key, settings in results.settings.items():
-        # The options say the same as the hash of the items, which decides.
-        found = settings | {"benchmark": settings["benchmark"] | {"options": {}}}
-        if found == wanted and len(results.items.get(key, ())) == bench.n_sets:
+        if without_options(settings) == wanted and len(results.items.get(key, ())) == bench.n_sets:
             return scores(results, key)
     return None
