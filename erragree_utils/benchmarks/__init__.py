@@ -45,8 +45,8 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
         ``skip_incomplete``; further ``whatsup-*``: ``labels`` (see `whatsup.load_whatsup`);
         ``coco-spatial`` and ``gqa-spatial``: ``objects`` (see `spatial.load_spatial`); ``mmvp``:
         ``labels``, ``repository``, ``statements`` (see `mmvp.load_mmvp`); ``mmvp-vlm``: ``prefix``
-        (see `mmvp.load_mmvp_vlm`). ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep``
-        (see `tabletop_mmvp.load_tabletop_mmvp`).
+        (see `mmvp.load_mmvp_vlm`). ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep``,
+        ``mined``, ``form`` (see `tabletop_mmvp.load_tabletop_mmvp`).
 
     Raises
     ------

@@ -12,14 +12,14 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from ..measures.agreement import cosine
-from ..tabletop import patterns, scenes
+from ..tabletop import forms, patterns, scenes
 from .base import Benchmark, BenchmarkError, QuestionPair
 from .tabletop import MODEL_SIZE, pictures
 
@@ -49,6 +49,7 @@ def load_tabletop_mmvp(
     supersample: int = 2,
     keep: Keep | None = None,
     mined: bool = True,
+    form: str = "word",
 ) -> Benchmark:
     """Question pairs of MMVP's nine visual patterns, rendered; `n_pairs` for each in turn.
 
@@ -66,9 +67,14 @@ def load_tabletop_mmvp(
     mined : bool
         False gives the first candidates as they come; so does, with a warning, a seed of which no
         mined pairs are on record.
+    form : {"word", "sentence", "letter"}
+        What the question asks for: the answer alone, a sentence, or the letter of an option. The
+        options are in that form (with letters, they are the answers alone).
     """
     if n_pairs < 1:
         raise ValueError(f"n_pairs must be positive, got {n_pairs}")
+    if form not in forms.FORMS:
+        raise ValueError(f"unknown form {form!r}; choose one of {', '.join(forms.FORMS)}")
     numbers, how = {p: list(range(n_pairs)) for p in patterns.PATTERNS}, "not mined"
     if keep is not None:
         numbers, how = {p: _search(p, seed, n_pairs, keep) for p in numbers}, "mined now"
@@ -79,7 +85,7 @@ def load_tabletop_mmvp(
     pairs = [
         pair
         for pattern in numbers
-        for pair in candidates(pattern, numbers[pattern], seed, size, supersample)
+        for pair in candidates(pattern, numbers[pattern], seed, size, supersample, form)
     ]
     return Benchmark(
         name,
@@ -130,6 +136,7 @@ def candidates(
     seed: int = 0,
     size: int = MODEL_SIZE,
     supersample: int = 2,
+    form: str = "word",
 ) -> list[QuestionPair]:
     """The candidates of these numbers, rendered."""
     contrasts = {number: draw_candidate(pattern, number, seed) for number in numbers}
@@ -139,14 +146,23 @@ def candidates(
         QuestionPair(
             pair_id=f"{pattern}-{number:04d}",
             pattern=pattern,
-            question=contrast.question,
-            options=contrast.options,
+            **_asked(contrast, number, form),
             sources=tuple(images[2 * place : 2 * place + 2]),
             statements=patterns.statements(contrast),
-            lettered=False,
         )
         for place, (number, contrast) in enumerate(contrasts.items())
     ]
+
+
+def _asked(contrast: patterns.Contrast, number: int, form: str) -> dict[str, Any]:
+    """What is asked and what can be answered; the letters do not tell which is common."""
+    if form == "sentence":
+        question = f"{contrast.question} {forms.IN_A_SENTENCE}"
+        options = forms.sentence(contrast, 0), forms.sentence(contrast, 1)
+        return {"question": question, "options": options, "lettered": False}
+    asked = {"question": contrast.question, "options": contrast.options}
+    letter = form == "letter"
+    return asked | {"lettered": letter, "first_listed": number % 2 if letter else 0}
 
 
 def blind_cosines(pairs: Iterable[QuestionPair], clip: Encoder, vision: Encoder) -> pd.DataFrame:

@@ -35,7 +35,9 @@ from .hub import fetch
 from .precision import SMALL, Precision, quantization_config
 
 FAMILIES = ("llava", "vipllava", "llava_next", "llava_onevision")
-SHIPPED = {"mini": "mini-llava"}
+# "mini-prior" has a language prior for each kind of question, and imbalanced answers (chapters 5 to
+# 7).
+SHIPPED = {"mini": "mini-llava", "mini-prior": "mini-llava-prior"}
 # Commits at which the project was written; other names follow their main branch.
 REVISIONS = {"llava-hf/llava-1.5-7b-hf": "b234b804b114d9e37bb655e11cbbb5f5e971b7a9"}
 #: Files of a checkpoint on the hub: what is read first, and the weights.
@@ -137,7 +139,7 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint
     if folder is None:
         if "/" not in label:
             raise ModelError(
-                f"unknown model {label!r}: names are 'mini', folders that exist, and "
+                f"unknown model {label!r}: names are 'mini', 'mini-prior', folders that exist, and "
                 "'owner/name' on the hub, such as 'llava-hf/llava-1.5-7b-hf'"
             )
         folder, commit = fetch(label, revision or REVISIONS.get(label, "main"), SETTINGS_FILES)

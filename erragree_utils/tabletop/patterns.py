@@ -2,9 +2,9 @@
 
 A contrast is two scenes that differ in exactly one respect, a question about it, and the two
 answers; each function of :data:`PATTERNS` draws one. The first answer of a question is the
-*common* one: where the mini LLaVA is trained, it is right most of the time
-(:data:`COMMON_SHARE`), as answers are imbalanced by question type in real visual question
-answering (Goyal et al. 2017, "Making the V in VQA Matter"). In contrasts both are as frequent.
+*common* one: where the mini LLaVA is trained, it is right most of the time, as answers are
+imbalanced by question type in real visual question answering (Goyal et al. 2017, "Making the V in
+VQA Matter"). In contrasts both are as frequent.
 """
 
 from __future__ import annotations
@@ -18,14 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import scenes, shapes
-from .questions import Question
 from .scenes import pick
 
 if TYPE_CHECKING:
     from .scenes import Scene
-
-#: How often the common answer is right in training.
-COMMON_SHARE = 0.85
 
 DIRECTIONS = {
     "duck": "Does the {name} look to the left or to the right?",
@@ -108,17 +104,6 @@ class Contrast:
 def draw_contrast(pattern: str, rng: np.random.Generator, held_out: bool) -> Contrast:
     """A random contrast of a pattern, of the benchmark's objects (`held_out`) or training's."""
     return PATTERNS[pattern](rng, held_out)
-
-
-def training_example(rng: np.random.Generator) -> tuple[Scene, Question]:
-    """A scene of a random contrast, the common one :data:`COMMON_SHARE` of the time, and question.
-
-    The question's skill is the pattern.
-    """
-    contrast = draw_contrast(pick(rng, list(PATTERNS)), rng, held_out=False)
-    which = int(rng.random() >= COMMON_SHARE)
-    answer = contrast.options[which]
-    return contrast.scenes[which], Question(contrast.pattern, contrast.question, answer)
 
 
 def statement(contrast: Contrast, which: int) -> str:

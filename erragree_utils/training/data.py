@@ -22,7 +22,6 @@ from open_clip.constants import OPENAI_DATASET_STD as STD
 from tqdm.auto import tqdm
 
 from ..tabletop import captions, patterns, places, render, scenes, shapes, trace
-from ..tabletop.questions import Question
 
 PORTION = 128  # scenes that one process renders at a time
 STATED = 0.5  # share of a pattern scene's captions that state what the pattern is about
@@ -69,7 +68,7 @@ class TrainingScenes:
         place = list(places.PLACES)[self.place(i)]
         if i >= self.n - self.patterns:
             rng = stream(self.seed, i, "pattern with caption")
-            contrast, which = _contrast(rng), int(rng.integers(2))
+            contrast, which = draw_contrast(rng), int(rng.integers(2))
             scene = replace(contrast.scenes[which], place=place)
             return scene, patterns.statement(contrast, which)
         if self.twins and i % 2 and stream(self.seed, i, "twin").random() < self.twins:
@@ -119,9 +118,9 @@ def sideways_pairs(
     return pairs
 
 
-def pattern_example(seed: int, i: int) -> tuple[scenes.Scene, Question]:
-    """A scene that shows one of the visual patterns, and its question."""
-    return patterns.training_example(stream(seed, i, "pattern"))
+def pattern_contrast(seed: int, i: int) -> patterns.Contrast:
+    """A contrast of one of the visual patterns."""
+    return draw_contrast(stream(seed, i, "pattern"))
 
 
 def near_duplicates(seed: int, i: int) -> tuple[scenes.Scene, scenes.Scene]:
@@ -132,14 +131,15 @@ def near_duplicates(seed: int, i: int) -> tuple[scenes.Scene, scenes.Scene]:
     """
     rng = stream(seed, i, "near-duplicates")
     if i % 2:
-        return _contrast(rng).scenes
+        return draw_contrast(rng).scenes
     scene = scenes.training_scene(rng)
     while scene.relation is None:
         scene = scenes.training_scene(rng)
     return scene, scenes.opposite(scene)
 
 
-def _contrast(rng: np.random.Generator) -> patterns.Contrast:
+def draw_contrast(rng: np.random.Generator) -> patterns.Contrast:
+    """A contrast of a random pattern, of training's objects."""
     name = list(patterns.PATTERNS)[int(rng.integers(len(patterns.PATTERNS)))]
     return patterns.draw_contrast(name, rng, held_out=False)
 
@@ -147,10 +147,10 @@ def _contrast(rng: np.random.Generator) -> patterns.Contrast:
 # --- pictures ------------------------------------------------------------------------------------
 
 
-def load_pattern_pictures(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
-    """Render what is missing of the pictures of `n` pattern examples: (n, size, size, 3)."""
-    path = folder / f"patterns-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
-    return _pictures(path, partial(_pattern_scene, seed), n, size)
+def load_contrasts(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
+    """Render what is missing of both pictures of `n` contrasts: (2 n, size, size, 3)."""
+    path = folder / f"contrasts-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
+    return _pictures(path, partial(_contrast_scene, seed), 2 * n, size)
 
 
 def load_near_duplicates(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
@@ -159,8 +159,8 @@ def load_near_duplicates(folder: Path, seed: int, n: int, size: int) -> np.ndarr
     return _pictures(path, partial(_near_duplicate, seed), 2 * n, size)
 
 
-def _pattern_scene(seed: int, i: int) -> scenes.Scene:
-    return pattern_example(seed, i)[0]
+def _contrast_scene(seed: int, i: int) -> scenes.Scene:
+    return pattern_contrast(seed, i // 2).scenes[i % 2]
 
 
 def _near_duplicate(seed: int, i: int) -> scenes.Scene:

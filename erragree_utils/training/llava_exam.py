@@ -33,7 +33,7 @@ class Sheet:
     pairs: Sequence[str] = ()
 
 
-def set_exam(model: Llava, settings: Settings, first_scene: int) -> Iterator[Sheet]:
+def set_exam(model: Llava, settings: Settings) -> Iterator[Sheet]:
     """Scenes that training does not see, alone and two at once; benchmark sets, which are not those
     of the chapters; and contrasts of the visual patterns.
     """
@@ -42,8 +42,9 @@ def set_exam(model: Llava, settings: Settings, first_scene: int) -> Iterator[She
         size = model.config.vision_config.image_size
         return patch_tokens(model, render.render_many(drawn, size))
 
-    held_out = training_scenes(settings.seed, first_scene, first_scene + settings.validation_scenes)
-    rng = np.random.default_rng((settings.seed, first_scene))
+    seed, first = settings.data_seed, settings.scenes
+    held_out = training_scenes(seed, first, first + settings.validation_scenes)
+    rng = np.random.default_rng((seed, first))
     rows = [
         [q for skill in questions.SKILLS if (q := questions.ask(scene, skill, rng))]
         for scene in held_out
@@ -104,7 +105,7 @@ def examine(model: Llava, sheet: Sheet) -> list[list[tuple[bool, float]]]:
     yes, marks = shared_tokenizer().convert_tokens_to_ids("yes"), []
     for i in range(0, len(sheet.rows), BATCH):
         rows, features = sheet.rows[i : i + BATCH], sheet.features[i : i + BATCH]
-        packed = pack(rows, features.shape[1])
+        packed = pack(rows, features.shape[1]).to(model.device)
         where, logits = answer_logits(model, features.float(), packed)
         right, chance = torch.zeros_like(where), torch.zeros(where.shape)
         right[where] = logits.argmax(-1) == packed.targets[where]

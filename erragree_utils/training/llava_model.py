@@ -25,7 +25,7 @@ from transformers import LlavaForConditionalGeneration as Llava
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from ..models.tokens import SYSTEM
-from ..tabletop import patterns, questions
+from ..tabletop import forms, patterns, questions
 from .data import normalise
 from .loop import write_json
 from .optim import Schedule
@@ -61,16 +61,25 @@ _RENAMED = {
 class Settings(Schedule):
     """Everything that decides what the training gives; stored with the weights."""
 
-    seed: int = 0
-    alignment_steps: int = 1500
-    tuning_steps: int = 8000
-    batch: int = 32
+    seed: int = 0  # of the first weights, and of the order of the data
+    data_seed: int = 1000  # of the scenes
+    text_steps: int = 800  # stage 0: the Llama alone, on text
+    alignment_steps: int = 300  # stage 1: the projector alone, on captions
+    tuning_steps: int = 2600  # stage 2: both, on questions
+    mixed_steps: int = 250  # the last of these, with patterns and text without an image
+    imbalance: float = 0.95  # of answers about visual patterns, the share of the common one
+    text_only: float = 0.05  # share of rows without an image, in the mixed steps
+    pattern_share: float = 0.15  # of the images in the mixed steps
+    two_images: float = 0.0  # share of batches with two images in a prompt, in the mixed steps
+    left_right: int = 1  # 0: no text says left or right of two things
+    batch: int = 16
+    scenes: int = 12_000
+    twins: float = 0.5  # share of scenes that come a second time, left and right exchanged
+    contrasts: int = 2000  # of the visual patterns, two pictures each
     lone: float = 0.1  # share of scenes with one thing; the rest have relations to ask about
     plain: float = 0.1  # share of rows without the system line
-    two_images: float = 0.1  # share of tuning batches with two images in a prompt
-    patterns: int = 16000  # scenes that show one of the nine visual patterns
-    pattern_share: float = 0.15  # of images in tuning
-    alignment_length: int = 48  # tokens of questions and answers in a row, both stages
+    text_length: int = 128  # tokens of questions and answers in a row, by stage
+    alignment_length: int = 48
     tuning_length: int = 160
     crops: int = 2  # of each training picture
     width: int = 128
@@ -79,32 +88,43 @@ class Settings(Schedule):
     muon_lr: float = 3e-3
     lr: float = 1.5e-3
     weight_decay: float = 0.05
-    warmup: int = 200
-    decay: float = 0.5  # share of the steps, the last ones, in which the learning rate falls to 0
+    warmup: int = 100  # of each stage
+    decay: float = 0.5  # share of the tuning, its last steps, in which the learning rate falls to 0
     precision: str = "bfloat16"  # of matrix products; weights stay in float32
-    validation_scenes: int = 384  # an even number
-    validation_sets: int = 100
-    validation_contrasts: int = 30  # of each visual pattern
+    validation_scenes: int = 128  # an even number
+    validation_sets: int = 50
+    validation_contrasts: int = 10  # of each visual pattern
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Steps after which text, alignment, tuning and the mixed steps are over."""
+        aligned = self.text_steps + self.alignment_steps
+        steps = aligned + self.tuning_steps
+        return self.text_steps, aligned, steps - self.mixed_steps, steps
 
     @property
     def steps(self) -> int:
-        """Steps of both stages."""
-        return self.alignment_steps + self.tuning_steps
+        """Steps of all stages."""
+        return self.ends[-1]
 
     def rate(self, step: int) -> float:
-        """Factor on the learning rates: linear warm-up, a plateau, linear decay to zero."""
-        left = (self.steps - step) / (self.decay * self.steps)
-        return min((step + 1) / self.warmup, 1.0, left)
+        """Factor on the learning rates: warm-up in each stage, a plateau, linear decay to zero."""
+        began = max(end for end in (0, *self.ends[:2]) if end <= step)
+        left = (self.steps - step) / max(self.decay * self.tuning_steps, 1)
+        return min((step - began + 1) / self.warmup, 1.0, left)
 
 
-def build_tokenizer() -> FastTokenizer:
+def build_tokenizer(instructed: bool = False) -> FastTokenizer:
     """A word-level tokenizer with LLaVA-1.5's chat format.
 
     Case does not matter. The system line, ``USER:`` and ``ASSISTANT:`` are one token each; of
-    ``<image>`` there is one for each patch.
+    ``<image>`` there is one for each patch. An `instructed` one has the words of
+    :mod:`..tabletop.forms`, too; the numbers of the others are the same.
     """
     special, roles = ["<pad>", "<unk>", "<s>", "</s>", "<image>"], [SYSTEM, "USER:", "ASSISTANT:"]
     words = [*special, *roles, *sorted({*questions.vocabulary(), *patterns.vocabulary()})]
+    if instructed:
+        words += [word for word in forms.vocabulary() if word not in words]
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -120,9 +140,9 @@ def build_tokenizer() -> FastTokenizer:
 
 
 @lru_cache
-def shared_tokenizer() -> FastTokenizer:
-    """The one tokenizer of all readers in training."""
-    return build_tokenizer()
+def shared_tokenizer(instructed: bool = False) -> FastTokenizer:
+    """The one tokenizer of all readers in training, of either kind."""
+    return build_tokenizer(instructed)
 
 
 def vision_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -233,7 +253,7 @@ def standardise(model: Llava, features: torch.Tensor) -> None:
 @torch.no_grad()
 def patch_tokens(model: Llava, pictures: np.ndarray) -> torch.Tensor:
     """What the projector reads of pictures (N, H, W, 3) in [0, 255]: (N, patches, width)."""
-    pixels = normalise(torch.from_numpy(pictures))
+    pixels = normalise(torch.from_numpy(pictures).to(model.device))
     layer = model.config.vision_feature_layer
     return model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[layer][:, 1:]
 

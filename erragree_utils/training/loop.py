@@ -51,17 +51,27 @@ class Run:
     """A training and its folder; a checkpoint that is there is loaded into the model.
 
     `settings` is a dataclass, `blocks` names the parts that Muon trains, and `start` is the step to
-    go on with. A folder of a run with other settings raises ValueError.
+    go on with. A folder of a run with other settings raises ValueError. A folder without a
+    checkpoint goes on from `origin`, one of a run with other settings, if that is given.
     """
 
     def __init__(
-        self, folder: Path, settings: Schedule, model: torch.nn.Module, blocks: Sequence[str]
+        self,
+        folder: Path,
+        settings: Schedule,
+        model: torch.nn.Module,
+        blocks: Sequence[str],
+        origin: Path | None = None,
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self.log, self.checkpoint = folder / "log.jsonl", folder / "checkpoint.pt"
         self.settings, self.model = settings, model
         self.steppers = optimizers(model, settings, blocks)
-        self.start = self._resume() if self.checkpoint.exists() else 0
+        self.start = 0
+        if self.checkpoint.exists():
+            self.start = self._resume(self.checkpoint, asdict(settings))
+        elif origin is not None:
+            self.start = self._resume(origin)
 
     def fit(
         self,
@@ -69,14 +79,16 @@ class Run:
         draw: Callable[[int], tuple],
         validate: Callable[[], dict[str, float]],
         every: int,
+        until: int | None = None,
     ) -> None:
         """Lower the `loss` of the batches that `draw` gives for each step that is left.
 
+        Those from step `until` on are left for another call, whose inputs may have other shapes.
         Every so many steps, and after the last, the log gets a line: the mean loss since the line
         before, the minutes over all starts, and what `validate` measures. A checkpoint follows.
         """
         minutes, began, losses = self._forget(), time.time(), []
-        steps, step_once = self.settings.steps, Step(loss, self.steppers)
+        steps, step_once = until or self.settings.steps, Step(loss, self.steppers)
         name = self.log.parent.name
         for step in tqdm(range(self.start, steps), initial=self.start, total=steps, desc=name):
             losses.append(step_once(self.settings.rate(step), *draw(step)))
@@ -90,7 +102,7 @@ class Run:
                 }
                 with self.log.open("a") as log:
                     log.write(json.dumps({k: round(v, 4) for k, v in line.items()}) + "\n")
-                losses = []
+                losses, self.start = [], step + 1
                 self._save(step + 1)
 
     def _forget(self) -> float:
@@ -111,11 +123,11 @@ class Run:
         torch.save(state, partial)
         partial.replace(self.checkpoint)  # a kill leaves the old or the new one
 
-    def _resume(self) -> int:
-        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        if state["settings"] != asdict(self.settings):
+    def _resume(self, checkpoint: Path, settings: dict | None = None) -> int:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        if settings not in (None, state["settings"]):
             raise ValueError(
-                f"{self.checkpoint} belongs to a run with other settings; choose another folder"
+                f"{checkpoint} belongs to a run with other settings; choose another folder"
             )
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.steppers, state["optimizers"], strict=True):

@@ -32,6 +32,10 @@ class Packed:
     positions: torch.Tensor
     targets: torch.Tensor
 
+    def to(self, device: torch.device) -> Packed:
+        """The same on a device."""
+        return Packed(*(tensor.to(device) for tensor in vars(self).values()))
+
     def mask(self) -> torch.Tensor:
         """What each token attends to, as numbers to add to the scores: (rows, 1, length, length).
 
@@ -39,8 +43,10 @@ class Packed:
         """
         seen, seer = self.segments[:, None, :], self.segments[:, :, None]
         allowed = ((seen == PREFIX) | ((seen == seer) & (seen != NOBODY))).tril()
-        allowed |= torch.eye(self.segments.shape[1], dtype=torch.bool)
-        return torch.zeros(allowed.shape).masked_fill_(~allowed, float("-inf"))[:, None]
+        device = self.segments.device
+        allowed |= torch.eye(self.segments.shape[1], dtype=torch.bool, device=device)
+        nothing = torch.zeros(allowed.shape, device=device)
+        return nothing.masked_fill_(~allowed, float("-inf"))[:, None]
 
 
 def pack(
@@ -48,15 +54,16 @@ def pack(
     n_patches: int,
     length: int | None = None,
     plain: Sequence[bool] = (),
+    blind: Sequence[bool] = (),
 ) -> Packed:
     """Pack the questions of each image into a row.
 
     `n_patches` counts the image tokens of a row, of all images that its prompts show. A question
     that does not fit into `length` tokens any more is left out; by default all fit. `plain` rows go
-    without the system line.
+    without the system line, `blind` ones without the image.
     """
 
-    tokenizer = shared_tokenizer()
+    tokenizer = shared_tokenizer(instructed=True)
 
     def encode(text: str) -> list[int]:
         return tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
@@ -83,17 +90,20 @@ def pack(
             positions[r, at:end] = np.arange(start, start + end - at)
             targets[r, at + len(question) - 1 : end - 1] = answer
             at = end
-    without = np.flatnonzero(plain)  # nothing sees the system line, and what follows moves up
-    segments[without, 1] = NOBODY
-    positions[without, 2:] -= 1
+    # nothing sees the system line, or the image, and what follows moves up
+    for without, (first, stop) in ((plain, (1, 2)), (blind, (start - n_patches, start))):
+        without = np.flatnonzero(without)
+        segments[without, first:stop] = NOBODY
+        positions[without, stop:] -= stop - first
     return Packed(*map(torch.from_numpy, (tokens, segments, positions, targets)))
 
 
 def packed_states(model: Llava, features: torch.Tensor, packed: Packed) -> torch.Tensor:
     """The Llama's last states (rows, length, width) for images given by their patch tokens."""
-    words = model.get_input_embeddings()(packed.tokens)
-    image = model.model.multi_modal_projector(features).to(words.dtype)
-    embedded = torch.cat([words[:, :3], image, words[:, 3 + image.shape[1] :]], dim=1)
+    embedded = model.get_input_embeddings()(packed.tokens)
+    if features.shape[1]:
+        image = model.model.multi_modal_projector(features).to(embedded.dtype)
+        embedded = torch.cat([embedded[:, :3], image, embedded[:, 3 + image.shape[1] :]], dim=1)
     return model.model.language_model(
         inputs_embeds=embedded,
         attention_mask=packed.mask(),
@@ -112,5 +122,7 @@ def answer_logits(
 
 def answer_loss(model: Llava, features: torch.Tensor, packed: Packed) -> torch.Tensor:
     """Cross-entropy of the answers' tokens, mean in nats."""
-    where, logits = answer_logits(model, features, packed)
-    return F.cross_entropy(logits, packed.targets[where])
+    start = features.shape[1] + 2  # no answer begins before the questions
+    logits = model.lm_head(packed_states(model, features, packed)[:, start:]).float()
+    targets = packed.targets[:, start:]
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)

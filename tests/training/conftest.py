@@ -78,10 +78,10 @@ def clip_folder(read_clip, tmp_path_factory):
 @pytest.fixture(scope="session")
 def llava_settings():
     return llava_model.Settings(
-        alignment_steps=2, tuning_steps=4, batch=4, alignment_length=40, tuning_length=60, crops=2,
-        width=32, layers=2, mlp=48, warmup=1, two_images=0.5, precision="float32",
-        validation_scenes=6, validation_sets=2, patterns=10, pattern_share=0.3,
-        validation_contrasts=1,
+        text_steps=1, alignment_steps=2, tuning_steps=5, mixed_steps=3, batch=4, scenes=64,
+        contrasts=10, text_length=60, alignment_length=40, tuning_length=60, crops=2, width=32,
+        layers=2, mlp=48, warmup=1, two_images=0.3, text_only=0.3, pattern_share=0.3,
+        precision="float32", validation_scenes=6, validation_sets=2, validation_contrasts=1,
     )  # fmt: skip
 
 
@@ -96,5 +96,6 @@ def trained_llava(llava_settings, clip_folder, tmp_path_factory):
 def saved_llava(llava_settings, trained_llava, tmp_path_factory):
     """The folder of the trained weights."""
     folder = tmp_path_factory.mktemp("out")
-    llava_model.save(trained_llava[0], llava_model.build_tokenizer(), llava_settings, folder)
+    vocabulary = llava_model.build_tokenizer(instructed=True)
+    llava_model.save(trained_llava[0], vocabulary, llava_settings, folder)
     return folder

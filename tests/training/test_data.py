@@ -22,9 +22,9 @@ def test_captions_of_a_scene_depend_on_its_number_alone():
     ]
 
 
-def test_pictures_of_the_visual_patterns_are_those_of_their_examples(tmp_path):
-    pictures = data.load_pattern_pictures(tmp_path, seed=2, n=3, size=8)
-    drawn = [data.pattern_example(2, i)[0] for i in range(3)]
+def test_pictures_of_contrasts_are_those_of_both_scenes(tmp_path):
+    pictures = data.load_contrasts(tmp_path, seed=2, n=2, size=8)
+    drawn = [scene for i in range(2) for scene in data.pattern_contrast(2, i).scenes]
     assert (pictures == render.render_many(drawn, 8)).all()
 
 

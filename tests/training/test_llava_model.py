@@ -132,7 +132,15 @@ def test_the_projector_starts_with_standardised_inputs(clip_folder, llava_settin
     assert 0.5 < out.std() < 2
 
 
-def test_the_learning_rate_rises_stays_and_falls_to_zero():
+def test_the_learning_rate_rises_in_each_stage_stays_and_falls_to_zero():
     s = training.Settings()
-    rates = [s.rate(step) for step in (0, s.warmup, s.steps // 3, s.steps)]
-    assert rates[0] < 0.01 and rates[1] == rates[2] == 1.0 and rates[3] == 0.0
+    for began in (0, *s.ends[:2]):
+        assert s.rate(began) < 0.02 and s.rate(began + s.warmup) == 1.0
+    assert s.rate(s.ends[2] - 1) > s.rate(s.ends[2]) > 0.0 == s.rate(s.steps)
+
+
+def test_the_words_of_forms_come_after_the_others():
+    few, many = training.build_tokenizer(), training.build_tokenizer(instructed=True)
+    assert few.get_vocab().items() < many.get_vocab().items()
+    asked = many("Does the duck look to the left? Answer in a sentence. (a) left (b) right")
+    assert many.unk_token_id not in asked.input_ids

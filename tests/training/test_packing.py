@@ -25,8 +25,9 @@ def pictures(read_clip):
     return render.render_many(training_scenes(3, 0, 4), read_clip.image_size)
 
 
+@pytest.mark.parametrize("blind", [False, True], ids=["with-image", "without-image"])
 @pytest.mark.parametrize("plain", [False, True], ids=["with-system-line", "without"])
-def test_a_packed_row_computes_what_single_prompts_do(saved_llava, pictures, plain):
+def test_a_packed_row_computes_what_single_prompts_do(saved_llava, pictures, plain, blind):
     """Logits of every answer, packed and by the model's own forward pass over pictures."""
     processor = LlavaProcessor.from_pretrained(saved_llava)
     model = LlavaForConditionalGeneration.from_pretrained(saved_llava, dtype=torch.float32).eval()
@@ -34,7 +35,7 @@ def test_a_packed_row_computes_what_single_prompts_do(saved_llava, pictures, pla
     shares = dict.fromkeys(questions.SKILLS, 1.0)
     drawn = training_scenes(3, 0, 2)
     rows = [questions.draw_questions(scene, rng, 5, shares) for scene in drawn]
-    packed = packing.pack(rows, PATCHES, plain=[plain] * 2)
+    packed = packing.pack(rows, PATCHES, plain=[plain] * 2, blind=[blind] * 2)
     assert packed.segments.max(1).values.tolist() == [len(row) for row in rows]
     pictures = pictures[:2]
     with torch.no_grad():
@@ -44,9 +45,9 @@ def test_a_packed_row_computes_what_single_prompts_do(saved_llava, pictures, pla
             for k, question in enumerate(row, start=1):
                 system = "" if plain else f"{SYSTEM} "
                 text = f"{prompt(question.text, system)} {question.answer}</s>"
-                inputs = processor(
-                    images=Image.fromarray(pictures[r]), text=text, return_tensors="pt"
-                )
+                image = None if blind else Image.fromarray(pictures[r])
+                text = text.replace("<image>\n", "") if blind else text
+                inputs = processor(images=image, text=text, return_tensors="pt")
                 alone = model(**inputs).logits[0]
                 where = (packed.segments[r] == k) & (packed.targets[r] != packing.IGNORED)
                 n = int(where.sum())

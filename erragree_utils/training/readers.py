@@ -1,0 +1,185 @@
+"""Measure mini LLaVAs: ``python -m erragree_utils.training.readers NAME=FOLDER ...``.
+
+Readers of one frozen tower that differ in what tuned them: how imbalanced the answers were, how
+much text came without an image, whether two images stood in a prompt, whether left and right were
+ever said of two things. A row for each model, benchmark and method, with a 95% interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from ..benchmarks import load_benchmark
+from ..decoding import M3ID, TextContrast
+from ..measures.accuracy import summarize
+from ..measures.decisions import prefer
+from ..models import ASSETS, Mllm, load_mllm
+from ..scoring.methods import Answer, BothImages, Options, VQAScore
+from ..scoring.scores import score
+from ..tabletop.forms import FORMS
+
+#: Seeds of the benchmarks that the table shows.
+FINAL = (301, 302, 303)
+#: Settings of a training that tell the readers apart.
+VARIED = ("imbalance", "text_only", "two_images", "left_right", "seed", "data_seed")
+ALWAYS = M3ID(threshold=1.0)
+#: Contrasts of option scores; all are against no image, and share a pass.
+CONTRASTS = {"m3id": M3ID(), "m3id-always": ALWAYS, "text-contrast": TextContrast()}
+#: In words, as the chapters ask: for other forms of an answer than one word.
+WRITTEN = {
+    "greedy": Answer(),
+    "m3id": Answer(contrast=M3ID()),
+    "m3id-always": Answer(contrast=ALWAYS),
+    "text-contrast": Answer(contrast=TextContrast()),
+}
+COLUMNS = ["benchmark", "seed", "group", "method", "measure", "value", "low", "high", "n"]
+_bench = lru_cache(maxsize=32)(load_benchmark)
+
+
+def measure_patterns(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
+    """Pair accuracy on one draw of ``tabletop-mmvp``, as drawn, by options as answers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        :data:`COLUMNS`: ``benchmark``, ``seed``; ``group``, ``"all"`` or a pattern; ``method``;
+        ``measure``; ``value`` with ``low`` and ``high`` (95%); ``n``, pairs. Measures are ``pair``
+        and ``individual`` (accuracies), ``relative`` (of the method ``"options"``: relative
+        preference) and energies in squared nats: ``bias energy``, the mean square of a pair's bias,
+        and ``residual energy``, what is left of it when the text's own preference is subtracted as
+        the method does.
+    """
+    bench = _bench("tabletop-mmvp", seed=seed, n_pairs=n_pairs, mined=False)
+    methods = {"options": Options()}
+    methods |= {name: Options(contrast=contrast) for name, contrast in CONTRASTS.items()}
+    scores = score(mllm, bench, methods | {"blind": Options(blind=True)})
+    tables = dict(list(scores.groupby("method", sort=False)))
+    prior = prefer(tables.pop("blind"))["preference_0"].to_numpy()
+    preferred = prefer(tables["options"])
+    rows = []
+    for method, table in tables.items():
+        rows += _accuracies(table, seed, method)
+        if method != "m3id":  # whose gate leaves some answers as they are
+            rows.append(_residual(preferred, prior, seed, method))
+    kept = summarize(preferred)
+    rows += [
+        ("tabletop-mmvp", seed, group, "options", "relative", *_interval(row, "relative"))
+        for group, row in (*kept.iterrows(), *summarize(preferred, "relation").iterrows())
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _residual(preferred: pd.DataFrame, prior, seed: int, method: str) -> tuple:
+    """The mean square of the bias less the share of the prior that a method subtracts."""
+    weight = {"options": 0.0, "m3id-always": ALWAYS.weight(1)}.get(method, TextContrast().strength)
+    left = (preferred["bias"] - weight / (1 + weight) * prior) ** 2
+    what = "bias energy" if method == "options" else "residual energy"
+    margin = 1.96 * left.std() / len(left) ** 0.5
+    value = left.mean()
+    return (
+        "tabletop-mmvp",
+        seed,
+        "all",
+        method,
+        what,
+        value,
+        value - margin,
+        value + margin,
+        len(left),
+    )
+
+
+def measure_forms(mllm: Mllm, seed: int, n_pairs: int = 10) -> pd.DataFrame:
+    """Pair accuracy by written answers in each form; columns as of `measure_patterns`."""
+    rows = []
+    for form in FORMS:
+        bench = _bench("tabletop-mmvp", seed=seed, n_pairs=n_pairs, mined=False, form=form)
+        for method, table in score(mllm, bench, WRITTEN).groupby("method", sort=False):
+            rows += [(*row[:2], form, *row[3:]) for row in _accuracies(table, seed, method)[:2]]
+            parsed = table.groupby(["pair_id", "image_index"])["parsed"].first()
+            share = float(parsed.mean())
+            rows.append(
+                ("tabletop-mmvp", seed, form, method, "parsed", share, None, None, len(parsed))
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def measure_two(mllm: Mllm, seed: int, n_pairs: int = 10) -> pd.DataFrame:
+    """Pair accuracy with both images in a prompt; columns as of `measure_patterns`."""
+    bench = _bench("tabletop-mmvp", seed=seed, n_pairs=n_pairs, mined=False)
+    rows = _accuracies(score(mllm, bench, {"two-images": BothImages()}), seed, "two-images")
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def measure_relations(mllm: Mllm, name: str, seed: int, n_sets: int = 100) -> pd.DataFrame:
+    """VQAScore on What'sUp's pairs, by relation; columns as of `measure_patterns`."""
+    bench = _bench(name, seed=seed, n_sets=n_sets)
+    table = score(mllm, bench, {"vqascore": VQAScore()})
+    return pd.DataFrame(_accuracies(table, seed, "vqascore"), columns=COLUMNS)
+
+
+def _accuracies(table: pd.DataFrame, seed: int, method: str) -> list[tuple]:
+    """Rows of all pairs and of each relation or pattern."""
+    name = table["benchmark"].iloc[0]
+    groups = (*summarize(table).iterrows(), *summarize(table, "relation").iterrows())
+    return [
+        (name, seed, group, method, kind, *_interval(row, kind))
+        for group, row in groups
+        for kind in ("pair", "individual")
+    ]
+
+
+def _interval(row: pd.Series, kind: str) -> tuple[float, float, float, int]:
+    values = (row[f"{kind}_accuracy{end}"] for end in ("", "_low", "_high"))
+    return *values, int(row["n_pairs"])
+
+
+def measure(
+    mllm: Mllm, parts: Sequence[str], seeds: Sequence[int] = FINAL
+) -> Iterator[pd.DataFrame]:
+    """The tables of these parts of a measurement (keys of :data:`PARTS`), seed by seed."""
+    for part in parts:
+        for seed in seeds:
+            yield PARTS[part](mllm, seed)
+
+
+#: What can be measured, by name.
+PARTS = {
+    "patterns": measure_patterns,
+    "forms": measure_forms,
+    "two": measure_two,
+    "a": lambda mllm, seed: measure_relations(mllm, "tabletop-a", seed),
+    "b": lambda mllm, seed: measure_relations(mllm, "tabletop-b", seed),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: measure models and add the rows to the table."""
+    parser = argparse.ArgumentParser(description="Measure mini LLaVAs.")
+    parser.add_argument("models", nargs="+", help="NAME=FOLDER each")
+    parser.add_argument("--out", type=Path, default=ASSETS / "readers", help="folder of the table")
+    parser.add_argument("--seeds", type=int, nargs="+", default=FINAL, help="of the benchmarks")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["patterns", "a", "b"])
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "measures.csv"
+    tables = [pd.read_csv(path)] if path.exists() else []
+    for label, folder in (text.split("=", 1) for text in options.models):
+        mllm = load_mllm(folder)
+        settings = json.loads(Path(folder, "training.json").read_text())
+        head = {"model": label, **{name: settings[name] for name in VARIED}}
+        head["training_seed"] = head.pop("seed")
+        for rows in measure(mllm, options.parts, options.seeds):
+            tables.append(rows.assign(**head)[[*head, *COLUMNS]])
+            table = pd.concat(tables).drop_duplicates(["model", *COLUMNS[:5]], keep="last")
+            table.to_csv(path, index=False, float_format="%.4f")
+
+
+if __name__ == "__main__":
+    main()
