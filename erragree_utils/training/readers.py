@@ -19,7 +19,8 @@ from ..benchmarks import load_benchmark
 from ..decoding import M3ID, TextContrast
 from ..measures.accuracy import summarize
 from ..measures.decisions import prefer
-from ..models import ASSETS, Mllm, load_mllm
+from ..models import ASSETS
+from ..models.mllm import Mllm, load_mllm
 from ..scoring.methods import Answer, BothImages, Options, VQAScore
 from ..scoring.scores import score
 from ..tabletop.forms import FORMS

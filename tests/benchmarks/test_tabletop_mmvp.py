@@ -222,3 +222,19 @@ def test_wrong_numbers_and_names_are_refused():
         load_benchmark("tabletop-mmvp", n_pairs=0)
     with pytest.raises(KeyError, match="no pattern 'smell'; there are orientation"):
         tm.draw_candidate("smell", 0)
+
+
+def test_each_form_asks_for_its_own_kind_of_answer():
+    word, said, letter = (
+        tm.load_tabletop_mmvp(seed=7, n_pairs=2, mined=False, form=form)
+        for form in ("word", "sentence", "letter")
+    )
+    for one, two, three in zip(word, said, letter, strict=True):
+        assert one.pair_id == two.pair_id == three.pair_id
+        assert one.prompt == one.question
+        assert two.prompt == f"{one.question} Answer in a sentence."
+        assert len(set(two.options)) == 2 and all(text.endswith(".") for text in two.options)
+        assert three.prompt == three.multiple_choice and three.options == one.options
+    assert {pair.first_listed for pair in letter} == {0, 1}
+    with pytest.raises(ValueError, match="letter"):
+        tm.load_tabletop_mmvp(form="poem")

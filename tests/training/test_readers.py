@@ -1,0 +1,69 @@
+"""Measures of mini LLaVAs, on one of random weights."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from erragree_utils.models.mllm import load_mllm
+from erragree_utils.training import readers
+
+
+@pytest.fixture(scope="module")
+def mllm(saved_llava):
+    return load_mllm(saved_llava, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def patterns(mllm):
+    return readers.measure_patterns(mllm, seed=5, n_pairs=2)
+
+
+def value(table, **where):
+    for column, wanted in where.items():
+        table = table[table[column] == wanted]
+    (found,) = table["value"]
+    return found
+
+
+def test_every_method_and_pattern_has_a_row(patterns):
+    assert list(patterns.columns) == readers.COLUMNS
+    pairs = patterns[patterns["measure"] == "pair"]
+    assert set(pairs["method"]) == {"options", *readers.CONTRASTS}
+    assert len(pairs) == 4 * 10 and set(pairs["n"]) == {2, 18}
+    assert not patterns.duplicated(readers.COLUMNS[:5]).any()
+    assert ((pairs["low"] <= pairs["value"]) & (pairs["value"] <= pairs["high"])).all()
+
+
+def test_energies_are_mean_squares(patterns):
+    whole = value(patterns, group="all", method="options", measure="bias energy")
+    left = [
+        value(patterns, group="all", method=name, measure="residual energy")
+        for name in ("m3id-always", "text-contrast")
+    ]
+    assert min(whole, *left) > 0 and len({whole, *left}) == 3
+
+
+def test_a_form_is_measured_by_what_is_written(mllm):
+    table = readers.measure_forms(mllm, seed=5, n_pairs=1)
+    assert set(table["group"]) == {"word", "sentence", "letter"}
+    assert set(table["method"]) == set(readers.WRITTEN)
+    assert table[table["measure"] == "parsed"]["value"].between(0, 1).all()
+
+
+def test_the_command_adds_rows_and_replaces_those_that_are_there(
+    saved_llava, tmp_path, monkeypatch
+):
+    def few(mllm, seed):
+        return readers.measure_relations(mllm, "tabletop-a", seed, n_sets=2)
+
+    monkeypatch.setitem(readers.PARTS, "a", few)
+    arguments = [f"tiny={saved_llava}", "--out", str(tmp_path), "--seeds", "5", "--parts", "a"]
+    readers.main(arguments)
+    first = pd.read_csv(tmp_path / "measures.csv")
+    assert set(first["method"]) == {"vqascore"}
+    settings = json.loads((saved_llava / "training.json").read_text())
+    assert np.allclose(first["imbalance"], settings["imbalance"])
+    readers.main(arguments)
+    pd.testing.assert_frame_equal(first, pd.read_csv(tmp_path / "measures.csv"))
