@@ -39,6 +39,7 @@ from .loop import Run, command_line, copy_log, parse
 from .packing import Packed, answer_loss, pack
 
 ASSETS = clip.ALL_ASSETS / "mini-llava"
+TOWER = clip.ALL_ASSETS / "mini-clip-tower"  # the CLIP that the shipped one reads
 MARGIN = 8  # pictures are rendered larger by this much and cropped at random
 STAGES = ("text", "alignment", "tuning", "mixed")
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from erragree_utils.training import clip
 from erragree_utils.training import llava as training
 from erragree_utils.training.llava_model import build_model, build_tokenizer, vision_weights
 from erragree_utils.training.packing import NOBODY
@@ -108,7 +107,7 @@ def test_twins_are_seen_together(clip_folder, tmp_path, llava_settings):
 
 
 def test_the_shipped_readers_eyes_are_the_shipped_clips():
-    theirs = load_file(clip.ASSETS / "open_clip_model.safetensors")
+    theirs = load_file(training.TOWER / "open_clip_model.safetensors")
     ours = load_file(training.ASSETS / "model.safetensors")
     vision = {name: t for name, t in ours.items() if "vision_tower" in name}
     expected = vision_weights(theirs)
