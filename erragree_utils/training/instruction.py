@@ -19,8 +19,10 @@ TUNING = {
     "place": 0.8, "colour": 1.0, "kind": 0.8, "presence": 0.8, "count": 0.2, "scenery": 0.2,
     "describe": 0.7, "caption": 0.2,
 }  # fmt: skip
-#: Skills that need the others: they come seldom at first, and in full from this share of the steps.
-LATE, FULL_AT = ("verify", "check"), 0.3
+#: The same once things are known: relations are what takes longest to learn.
+RELATING = TUNING | {"relation": 6.0, "two-way": 3.0, "colour": 0.5, "kind": 0.5, "describe": 0.5}
+#: Skills that need the others: they come seldom at first, and in full after so many tuning steps.
+LATE, FULL_AT = ("verify", "check"), 780
 #: What a description of one or two things answers, so that text can be asked about text.
 READABLE = {
     "verify": 3.0, "check": 1.0, "relation": 2.0, "two-way": 0.7, "beside": 1.0, "colour": 0.7,
@@ -34,10 +36,11 @@ _SIDES = re.compile(r"\b(?:left|right)\b")
 Draw = Callable[[np.random.Generator], Contrast]
 
 
-def shares(progress: float) -> dict[str, float]:
-    """Relative frequency of each skill where this share of the tuning steps is done."""
-    late = min(1.0, 0.25 + 0.75 * progress / FULL_AT)
-    return {skill: n * late if skill in LATE else n for skill, n in TUNING.items()}
+def shares(done: int, relating: bool) -> dict[str, float]:
+    """Relative frequency of each skill where so many tuning steps are done."""
+    late = min(1.0, 0.25 + 0.75 * done / FULL_AT)
+    skills = RELATING if relating else TUNING
+    return {skill: n * late if skill in LATE else n for skill, n in skills.items()}
 
 
 def about(

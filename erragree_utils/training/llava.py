@@ -38,9 +38,11 @@ from .llava_model import build_processor as build_processor
 from .loop import Run, command_line, copy_log, parse
 from .packing import Packed, answer_loss, pack
 
-ASSETS = clip.ALL_ASSETS / "mini-llava"
-TOWER = clip.ALL_ASSETS / "mini-clip-tower"  # the CLIP that the shipped one reads
+ASSETS = clip.ALL_ASSETS / "mini-llava"  # made by an older one
+PRIOR = clip.ALL_ASSETS / "mini-llava-prior"  # made by this recipe
+TOWER = clip.ALL_ASSETS / "mini-clip-tower"  # the CLIP that the older one reads
 MARGIN = 8  # pictures are rendered larger by this much and cropped at random
+ASKED = 2  # questions about a visual pattern for each image that shows one
 STAGES = ("text", "alignment", "tuning", "mixed")
 
 
@@ -83,28 +85,31 @@ class Batches:
         most = length // 10  # few questions are shorter than ten tokens
         blind = np.zeros(s.batch, bool)
         if stage == "text":
-            features, rows = self.blank, self._text(rng, s.batch, most)
+            rows = self._text(rng, s.batch, most, s.text_imbalance, True)
+            features = self.blank
         elif stage == "alignment":
             features, rows = self._images(rng, s.batch, most, instruction.ALIGNMENT)
         else:
             began = s.text_steps + s.alignment_steps
-            skills = instruction.shares((step - began) / s.tuning_steps)
+            done = step - began
+            skills = instruction.shares(done, done >= s.relations_after)
+            few = s.pattern_share if done >= s.patterns_after else 0.0
             if stage == "tuning":
-                features, rows = self._images(rng, s.batch, most, skills)
+                features, rows, blind = self._mixed(rng, most, skills, few, 0.0)
             elif rng.random() < s.two_images:
                 features, rows = self._two(rng, most)
             else:
-                features, rows, blind = self._mixed(rng, most, skills)
+                features, rows, blind = self._mixed(rng, most, skills, few, s.text_only)
         plain = rng.random(s.batch) < s.plain
         packed = pack(rows, features.shape[1], length, plain, blind)
         return torch.from_numpy(features).float(), *vars(packed).values()
 
-    def _text(self, rng: np.random.Generator, n: int, most: int, read: bool = True) -> list:
-        s = self.settings
+    def _text(
+        self, rng: np.random.Generator, n: int, most: int, imbalance: float, read: bool
+    ) -> list:
         scenes = [self.scenes[i] for i in rng.choice(len(self.scenes), n)]
-        return instruction.text_rows(
-            scenes, draw_contrast, rng, most, s.imbalance, bool(s.left_right), read
-        )
+        left_right = bool(self.settings.left_right)
+        return instruction.text_rows(scenes, draw_contrast, rng, most, imbalance, left_right, read)
 
     def _images(
         self, rng: np.random.Generator, n: int, most: int, skills: dict[str, float]
@@ -114,29 +119,30 @@ class Batches:
         return self._see(self.features, index, rng), rows
 
     def _mixed(
-        self, rng: np.random.Generator, most: int, skills: dict[str, float]
+        self,
+        rng: np.random.Generator,
+        most: int,
+        skills: dict[str, float],
+        patterns: float,
+        text_only: float,
     ) -> tuple[np.ndarray, list, np.ndarray]:
+        """Images, shares of them of visual patterns or not there at all; which are not there."""
         s = self.settings
-        unseen, few = (
-            int(rng.binomial(s.batch, share)) for share in (s.text_only, s.pattern_share)
-        )
+        few, unseen = (int(rng.binomial(s.batch, share)) for share in (patterns, text_only))
         few = min(few, s.batch - unseen)
         features, rows = self._images(rng, s.batch - unseen - few, most, skills)
         shown = rng.choice(len(self.contrasts), few)
         which = (rng.random(few) >= s.imbalance).astype(int)
         for i, k in zip(shown, which, strict=True):
             contrast = self.contrasts[i]
-            asked = instruction.of_pattern(contrast, k, rng)
+            asked = [instruction.of_pattern(contrast, k, rng) for _ in range(ASKED)]
             others = instruction.about(contrast.scenes[k], rng, most, skills, bool(s.left_right))
-            rows.append([asked, *others])
-        rows += self._text(rng, unseen, most, read=False)
-        nothing = np.zeros((unseen, *features.shape[1:]), features.dtype)
+            rows.append([*asked, *others])
+        rows += self._text(rng, unseen, most, s.imbalance, read=False)
         seen = self._see(self.special, 2 * shown + which, rng)
-        return (
-            np.concatenate([features, seen, nothing]),
-            rows,
-            np.arange(s.batch) >= s.batch - unseen,
-        )
+        nothing = np.zeros((unseen, *features.shape[1:]), features.dtype)
+        blind = np.arange(s.batch) >= s.batch - unseen
+        return np.concatenate([features, seen, nothing]), rows, blind
 
     def _two(self, rng: np.random.Generator, most: int) -> tuple[np.ndarray, list]:
         """Half of the rows show the two scenes of a contrast, half any two."""

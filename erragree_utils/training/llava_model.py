@@ -65,11 +65,16 @@ class Settings(Schedule):
     data_seed: int = 1000  # of the scenes
     text_steps: int = 800  # stage 0: the Llama alone, on text
     alignment_steps: int = 300  # stage 1: the projector alone, on captions
-    tuning_steps: int = 2600  # stage 2: both, on questions
-    mixed_steps: int = 250  # the last of these, with patterns and text without an image
-    imbalance: float = 0.95  # of answers about visual patterns, the share of the common one
+    tuning_steps: int = 3000  # stage 2: both, on questions
+    relations_after: int = 900  # of these, from which on relations are asked about most
+    patterns_after: int = 1900  # from which on some images show visual patterns
+    mixed_steps: int = 250  # the last of these, in which some rows are text without an image
+    text_imbalance: float = (
+        0.95  # of answers about patterns in stage 0, the share of the common one
+    )
+    imbalance: float = 0.85  # the same later
     text_only: float = 0.05  # share of rows without an image, in the mixed steps
-    pattern_share: float = 0.15  # of the images in the mixed steps
+    pattern_share: float = 0.2  # of the images
     two_images: float = 0.0  # share of batches with two images in a prompt, in the mixed steps
     left_right: int = 1  # 0: no text says left or right of two things
     batch: int = 16

@@ -96,7 +96,7 @@ def _residual(preferred: pd.DataFrame, prior, seed: int, method: str) -> tuple:
     )
 
 
-def measure_forms(mllm: Mllm, seed: int, n_pairs: int = 10) -> pd.DataFrame:
+def measure_forms(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
     """Pair accuracy by written answers in each form; columns as of `measure_patterns`."""
     rows = []
     for form in FORMS:
@@ -111,7 +111,7 @@ def measure_forms(mllm: Mllm, seed: int, n_pairs: int = 10) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def measure_two(mllm: Mllm, seed: int, n_pairs: int = 10) -> pd.DataFrame:
+def measure_two(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
     """Pair accuracy with both images in a prompt; columns as of `measure_patterns`."""
     bench = _bench("tabletop-mmvp", seed=seed, n_pairs=n_pairs, mined=False)
     rows = _accuracies(score(mllm, bench, {"two-images": BothImages()}), seed, "two-images")
@@ -142,21 +142,21 @@ def _interval(row: pd.Series, kind: str) -> tuple[float, float, float, int]:
 
 
 def measure(
-    mllm: Mllm, parts: Sequence[str], seeds: Sequence[int] = FINAL
+    mllm: Mllm, parts: Sequence[str], seeds: Sequence[int], n_pairs: int
 ) -> Iterator[pd.DataFrame]:
     """The tables of these parts of a measurement (keys of :data:`PARTS`), seed by seed."""
     for part in parts:
         for seed in seeds:
-            yield PARTS[part](mllm, seed)
+            yield PARTS[part](mllm, seed, n_pairs)
 
 
-#: What can be measured, by name.
+#: What can be measured, by name: functions of a model, a seed and the pairs of each pattern.
 PARTS = {
     "patterns": measure_patterns,
     "forms": measure_forms,
     "two": measure_two,
-    "a": lambda mllm, seed: measure_relations(mllm, "tabletop-a", seed),
-    "b": lambda mllm, seed: measure_relations(mllm, "tabletop-b", seed),
+    "a": lambda mllm, seed, _: measure_relations(mllm, "tabletop-a", seed),
+    "b": lambda mllm, seed, _: measure_relations(mllm, "tabletop-b", seed),
 }
 
 
@@ -166,6 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("models", nargs="+", help="NAME=FOLDER each")
     parser.add_argument("--out", type=Path, default=ASSETS / "readers", help="folder of the table")
     parser.add_argument("--seeds", type=int, nargs="+", default=FINAL, help="of the benchmarks")
+    parser.add_argument("--pairs", type=int, default=40, help="of each pattern and seed")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=["patterns", "a", "b"])
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -176,7 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
         settings = json.loads(Path(folder, "training.json").read_text())
         head = {"model": label, **{name: settings[name] for name in VARIED}}
         head["training_seed"] = head.pop("seed")
-        for rows in measure(mllm, options.parts, options.seeds):
+        for rows in measure(mllm, options.parts, options.seeds, options.pairs):
             tables.append(rows.assign(**head)[[*head, *COLUMNS]])
             table = pd.concat(tables).drop_duplicates(["model", *COLUMNS[:5]], keep="last")
             table.to_csv(path, index=False, float_format="%.4f")

@@ -16,11 +16,12 @@ def text_rows(imbalance=0.9, left_right=True, read=True, n=8):
     )  # fmt: skip
 
 
-def test_yes_or_no_comes_seldom_at_first():
-    early, late = instruction.shares(0.0), instruction.shares(1.0)
+def test_yes_or_no_comes_seldom_at_first_and_relations_most_at_last():
+    early, late = instruction.shares(0, False), instruction.shares(2000, False)
     assert late == instruction.TUNING
     assert early["verify"] < 0.5 * late["verify"]
     assert early["colour"] == late["colour"]
+    assert instruction.shares(2000, True)["relation"] > 2 * late["relation"]
 
 
 def test_the_common_answer_is_right_as_often_as_the_setting_says():

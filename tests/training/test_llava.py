@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from erragree_utils.training import clip
 from erragree_utils.training import llava as training
 from erragree_utils.training.llava_model import build_model, build_tokenizer, vision_weights
 from erragree_utils.training.packing import NOBODY
@@ -106,9 +107,12 @@ def test_twins_are_seen_together(clip_folder, tmp_path, llava_settings):
     assert sum(i ^ 1 in index for i in index) > 16
 
 
-def test_the_shipped_readers_eyes_are_the_shipped_clips():
-    theirs = load_file(training.TOWER / "open_clip_model.safetensors")
-    ours = load_file(training.ASSETS / "model.safetensors")
+@pytest.mark.parametrize(
+    ("reader", "read"), [(training.ASSETS, training.TOWER), (training.PRIOR, clip.ASSETS)]
+)
+def test_a_shipped_readers_eyes_are_a_shipped_clips(reader, read):
+    theirs = load_file(read / "open_clip_model.safetensors")
+    ours = load_file(reader / "model.safetensors")
     vision = {name: t for name, t in ours.items() if "vision_tower" in name}
     expected = vision_weights(theirs)
     assert len(vision) == len(expected)

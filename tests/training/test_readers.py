@@ -55,7 +55,7 @@ def test_a_form_is_measured_by_what_is_written(mllm):
 def test_the_command_adds_rows_and_replaces_those_that_are_there(
     saved_llava, tmp_path, monkeypatch
 ):
-    def few(mllm, seed):
+    def few(mllm, seed, n_pairs):
         return readers.measure_relations(mllm, "tabletop-a", seed, n_sets=2)
 
     monkeypatch.setitem(readers.PARTS, "a", few)
