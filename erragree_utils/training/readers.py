@@ -22,6 +22,7 @@ from ..measures.decisions import prefer
 from ..models import ASSETS
 from ..models.mllm import Mllm, load_mllm
 from ..scoring.methods import Answer, BothImages, Options, VQAScore
+from ..scoring.questions import RELATION_QUESTION
 from ..scoring.scores import score
 from ..tabletop.forms import FORMS
 
@@ -119,10 +120,12 @@ def measure_two(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
 
 
 def measure_relations(mllm: Mllm, name: str, seed: int, n_sets: int = 100) -> pd.DataFrame:
-    """VQAScore on What'sUp's pairs, by relation; columns as of `measure_patterns`."""
+    """What'sUp's pairs by relation, scored and written; columns as of `measure_patterns`."""
     bench = _bench(name, seed=seed, n_sets=n_sets)
-    table = score(mllm, bench, {"vqascore": VQAScore()})
-    return pd.DataFrame(_accuracies(table, seed, "vqascore"), columns=COLUMNS)
+    methods = {"vqascore": VQAScore(), "prompted": Answer(RELATION_QUESTION)}
+    tables = score(mllm, bench, methods).groupby("method", sort=False)
+    rows = [row for method, table in tables for row in _accuracies(table, seed, method)]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _accuracies(table: pd.DataFrame, seed: int, method: str) -> list[tuple]:

@@ -62,7 +62,7 @@ def test_the_command_adds_rows_and_replaces_those_that_are_there(
     arguments = [f"tiny={saved_llava}", "--out", str(tmp_path), "--seeds", "5", "--parts", "a"]
     readers.main(arguments)
     first = pd.read_csv(tmp_path / "measures.csv")
-    assert set(first["method"]) == {"vqascore"}
+    assert set(first["method"]) == {"vqascore", "prompted"}
     settings = json.loads((saved_llava / "training.json").read_text())
     assert np.allclose(first["imbalance"], settings["imbalance"])
     readers.main(arguments)
