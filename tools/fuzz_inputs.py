@@ -201,7 +201,7 @@ def _is_sound(result: Any) -> bool:
 # --- names and folders of models -----------------------------------------------------------------
 
 KNOWN = (
-    "mini", "mini-positions", "ViT-L-14-336", "ViT-B-32", "openai/clip-vit-large-patch14-336",
+    "mini", "mini-lost", "ViT-L-14-336", "ViT-B-32", "openai/clip-vit-large-patch14-336",
     "llava-hf/llava-1.5-7b-hf", "liuhaotian/llava-v1.5-7b", "hf-hub:laion/x", "whatsup-a", "mmvp",
     "tabletop-a", "local-dir:.", "vit_large_patch14_dinov2.lvd142m", "ViT-L/14@336px",
 )  # fmt: skip

@@ -31,10 +31,9 @@ from .folders import (
 )
 
 # "mini" is a model organism: left and right are hidden in its embedding, where they are lost or
-# aligned in others. The mini LLaVA reads "mini-tower"; "mini-positions" saw captions that state on
-# which side of the picture a thing is.
+# aligned in others. The mini LLaVA reads "mini-tower".
 SHIPPED = {"mini": "mini-clip"} | {
-    f"mini-{name}": f"mini-clip-{name}" for name in ("tower", "lost", "aligned", "positions")
+    f"mini-{name}": f"mini-clip-{name}" for name in ("tower", "lost", "aligned")
 }
 # What a tag decides besides the weights, with `quick_gelu`.
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")

@@ -53,7 +53,6 @@ RECIPES = {
         position_share=0.2, locked_steps=420, softened=0.05,
     ),
     "tower": Settings(),
-    "positions": Settings(position_share=0.3, steps=1200),
 }  # fmt: skip
 
 
