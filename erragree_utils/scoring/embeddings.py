@@ -186,3 +186,12 @@ def beyond_unrelated(
         for name, pair in zip(sets, both, strict=True)
     ]
     return table.assign(beyond=table["cosine"] - table["unrelated"])
+
+
+def asked_about(clip: Clip, examples: pd.DataFrame) -> np.ndarray:
+    """Which of two things the side is asked of, for probes whose images do not tell: (N, D).
+
+    The text embedding of the ``named`` thing less that of the ``other``, of `side_examples`.
+    """
+    named, other = ([f"a {thing}" for thing in examples[name]] for name in ("named", "other"))
+    return clip.embed_texts(named) - clip.embed_texts(other)

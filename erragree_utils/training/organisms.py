@@ -25,7 +25,7 @@ from ..measures.matching import retrieval
 from ..models import ASSETS, Clip, load_clip
 from ..models.states import pool_grid, untrained
 from ..scoring.captions import side_examples
-from ..scoring.embeddings import image_embeddings
+from ..scoring.embeddings import asked_about, image_embeddings
 from ..tabletop import render, scenes
 
 #: Seeds of the benchmarks that the tables show; the recipes were chosen on 101, 102 and 103.
@@ -101,13 +101,8 @@ def _pairs(
     yield "pair", both, *wilson(both, n), n
     preferred = (margins[:, 0] > margins[:, 1]).mean()
     yield "relative", preferred, *wilson(preferred, n), n
-    examples, condition = side_examples(texts), None
-    if FAMILIES[name] == "b":
-        named, other = (
-            clip.embed_texts([f"a {thing}" for thing in examples[column]])
-            for column in ("named", "other")
-        )
-        condition = named - other
+    examples = side_examples(texts)
+    condition = asked_about(clip, examples) if FAMILIES[name] == "b" else None
     tokens = clip.patch_tokens([image for pair in pairs for image in pair.images])
     _, group = np.unique(examples["group"], return_inverse=True)
     for what, features in {

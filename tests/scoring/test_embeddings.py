@@ -8,6 +8,7 @@ from PIL import Image
 
 from erragree_utils.benchmarks import Benchmark, ImagePair
 from erragree_utils.scoring import embeddings
+from erragree_utils.scoring.captions import side_examples
 
 
 class Pixels:
@@ -102,3 +103,13 @@ def test_benchmarks_without_pairs_or_sets_are_refused():
         embeddings.pair_cosines(Pixels(), bench())
     with pytest.raises(ValueError, match="there are 1 sets"):
         embeddings.random_pair_cosines(Pixels(), bench((RED, GREEN)))
+
+
+def test_what_is_asked_about_is_the_named_thing_less_the_other():
+    class Letters:
+        def embed_texts(self, texts):
+            return np.array([[text.count("u"), text.count("e")] for text in texts], float)
+
+    examples = side_examples(["A mug to the left of a sphere", "A sphere to the left of a mug"])
+    asked = embeddings.asked_about(Letters(), examples)
+    np.testing.assert_array_equal(asked, [[1, -2], [-1, 2]])
