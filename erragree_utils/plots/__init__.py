@@ -12,7 +12,7 @@ from .pictures import (
     show_readers,
     show_set,
 )
-from .probes import probe_bars, repair_curves, stage_curves
+from .probes import probe_bars, repair_curves, stage_curves, three_states
 from .style import INK, ORANGE
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "signal_and_bias",
     "sphere_plane",
     "stage_curves",
+    "three_states",
     "token_bars",
     "two_clouds",
 ]

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from . import style
 from .style import COLOURS, CONTRAST, GUIDE, INK, MEASURED
 
+_POINT = ("model", "benchmark", "cosine", "probe", "pair")
 _ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
 
 
@@ -107,6 +109,46 @@ def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
         style.percent(ax.xaxis)
         style.share_axis(ax, "y")
     style.figure_legend(figure, axes[0, 0], "upper center", 5)
+    return figure
+
+
+def three_states(
+    points: pd.DataFrame, published: Mapping[str, tuple[float, float]] | None = None
+) -> Figure:
+    """Pair accuracy of matching against the cosine, and against what a probe reads.
+
+    Parameters
+    ----------
+    points : pandas.DataFrame
+        A row for each model and benchmark: ``model`` (its colour), ``benchmark`` (its marker),
+        ``cosine``, ``probe``, ``pair`` (shares from 0 to 1).
+    published : mapping of str to (float, float), optional
+        Cosine and pair accuracy of models whose probe is not known: an empty marker on the left,
+        a line across on the right.
+    """
+    style.check_tables({"points": points}, _POINT, "recorded measures")
+    figure, axes = style.panels(1, 2, 9.0, 4.0, sharey=True)
+    marks = dict(zip(points["benchmark"].unique(), "os^D", strict=False))
+    for ax, column in zip(axes[0], ("cosine", "probe"), strict=True):
+        for number, (model, rows) in enumerate(points.groupby("model", sort=False)):
+            for benchmark, group in rows.groupby("benchmark", sort=False):
+                look = {"color": COLOURS[number % len(COLOURS)], "ms": 7, "alpha": 0.8}
+                text = f"{model}, {benchmark}"
+                ax.plot(group[column], group["pair"], marks[benchmark], label=text, **look)
+        ax.axhline(0.25, label="chance", **GUIDE)
+        style.share_axis(ax, "y")
+    for name, (cosine, pair) in (published or {}).items():
+        empty = {"mfc": "none", "mec": INK, "mew": 1.8, "ms": 10}
+        axes[0, 0].plot(cosine, pair, "o", label=f"{name} (published)", **empty)
+        axes[0, 1].axhline(pair, color=INK, lw=1.2, ls=":")
+        place = {"transform": axes[0, 1].get_yaxis_transform(), "ha": "center", "va": "top"}
+        axes[0, 1].text(0.5, pair - 0.01, f"{name}: not known", color=INK, fontsize=9, **place)
+    axes[0, 0].set(xlabel="Mean cosine of left and right", ylabel="Pair accuracy of matching")
+    axes[0, 0].set(ylim=(-0.08, 1.04))
+    axes[0, 0].xaxis.set_major_locator(MaxNLocator(5))
+    axes[0, 1].set(xlabel="A probe of one image, unseen object pairs", xlim=(0.45, 1.03))
+    style.percent(axes[0, 1].xaxis)
+    style.figure_legend(figure, axes[0, 0], "upper center", 4)
     return figure
 
 
