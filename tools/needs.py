@@ -62,7 +62,8 @@ CHAPTERS = {
             ("vqascore", 4 * A // 2),  # parts are covered
         ),
     ),
-    "04_is_it_there": Reads(2 * (A + B) // 2 + 400),
+    "04_is_it_there": Reads(2 * (A + B) // 2),
+    "05_does_the_text_ask": Reads(A + B // 2),
     "06_clip_blind_pairs": Reads(
         2 * (MMVP + MMVP_VLM), (("greedy", MMVP), ("vqascore", 2 * MMVP_VLM))
     ),
