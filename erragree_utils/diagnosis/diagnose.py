@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ..benchmarks.base import Benchmark, BenchmarkError
-from .evidence import clip_evidence, flat_evidence, mllm_evidence
+from ..scoring import scores
+from .evidence import Score, clip_evidence, flat_evidence, mllm_evidence
 from .verdicts import PRIOR, judge_clip, judge_mllm, judge_pair
 
 CLIP, MLLM = "clip", "mllm"
@@ -33,7 +34,7 @@ class Diagnosis:
 
 
 def diagnose(
-    bench: Benchmark, clip: Any = None, mllm: Any = None, batch_size: int = 32
+    bench: Benchmark, clip: Any = None, mllm: Any = None, score: Score = scores.score
 ) -> Diagnosis:
     """Where the answers about a benchmark's pairs are lost, by group.
 
@@ -43,6 +44,8 @@ def diagnose(
         Of pairs; a group is what shares a `relation`.
     clip, mllm : Clip, Mllm, optional
         One of them or both.
+    score : callable
+        How models are scored; `study.kept.score` with a folder stores what it has scored.
 
     Raises
     ------
@@ -63,7 +66,7 @@ def diagnose(
     ):
         if model is None:
             continue
-        table, found = measure(model, bench, batch_size)
+        table, found = measure(model, bench, score)
         verdicts = {name: judge(evidence) for name, evidence in found.items()}
         for name, evidence in found.items():
             said = verdicts[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,21 @@ import pandas as pd
 from PIL import Image, ImageChops, ImageEnhance
 
 from ..benchmarks.base import Benchmark, QuestionPair
+from ..decoding import TextContrast
 from ..measures.agreement import cosine
 from ..measures.decisions import predict, prefer
+from ..measures.intervals import wilson
 from ..models.states import mllm_states, pool_grid
-from ..scoring.scores import score
+from ..scoring.methods import Options
 from .reading import planted, read_pairs, reading_accuracy
 
+#: Scores models, as `scoring.scores.score` does.
+Score = Callable[..., pd.DataFrame]
 #: Patch tokens are averaged over so many places a side: where things are stays readable.
 PLACES = 4
 
 
-def clip_evidence(clip: Any, bench: Benchmark, batch_size: int = 32) -> tuple[pd.DataFrame, dict]:
+def clip_evidence(clip: Any, bench: Benchmark, score: Score) -> tuple[pd.DataFrame, dict]:
     """What a CLIP's embeddings, tokens and matching say of pairs.
 
     Returns
@@ -37,7 +41,7 @@ def clip_evidence(clip: Any, bench: Benchmark, batch_size: int = 32) -> tuple[pd
     embedded = clip.embed_images(images).reshape(len(bench), 2, -1)
     moved = clip.embed_images([_moved(image) for image in images]).reshape(embedded.shape)
     tokens = _tokens(clip.patch_tokens(images), len(bench))
-    pairs = _decisions(score(clip, bench, "matching", batch_size=batch_size))
+    pairs = _decisions(score(clip, bench, "matching"))
     pairs["cosine"] = cosine(embedded[:, 0], embedded[:, 1])
     flat, shifted = (x.reshape(len(images), -1) for x in (embedded, moved))
     pairs["noise"] = cosine(flat, shifted).reshape(-1, 2).min(axis=1)
@@ -55,7 +59,7 @@ def clip_evidence(clip: Any, bench: Benchmark, batch_size: int = 32) -> tuple[pd
     return pairs, groups
 
 
-def mllm_evidence(mllm: Any, bench: Benchmark, batch_size: int = 32) -> tuple[pd.DataFrame, dict]:
+def mllm_evidence(mllm: Any, bench: Benchmark, score: Score) -> tuple[pd.DataFrame, dict]:
     """What a language model's scores say of pairs, and what the tokens it gets hold.
 
     Pairs with questions are asked these, with scored options; others by VQAScore.
@@ -71,15 +75,15 @@ def mllm_evidence(mllm: Any, bench: Benchmark, batch_size: int = 32) -> tuple[pd
         image, ``prior_correlation``, of that with the bias, and ``contrast``, a pair accuracy.
     """
     asked = isinstance(bench[0], QuestionPair) and bool(bench[0].question)
-    method, contrast = ("options", "text-contrast") if asked else ("vqascore", None)
-    pairs = _decisions(score(mllm, bench, method, batch_size=batch_size))
-    blind = prefer(score(mllm, bench, method, batch_size=batch_size, blind=True))
-    pairs["prior"] = blind.set_index("pair_id")["bias"].reindex(pairs.index)
-    if contrast:
-        corrected = _decisions(score(mllm, bench, contrast, batch_size=batch_size))
-        pairs["contrast"] = corrected["right"]
+    method = "question-options" if asked else "vqascore"
+    pairs = _decisions(score(mllm, bench, method))
+    blind = prefer(score(mllm, bench, method, blind=True)).set_index("pair_id")
+    pairs["prior"] = blind["bias"].reindex(pairs.index)
+    if asked:
+        corrected = score(mllm, bench, {"contrast": Options(contrast=TextContrast())})
+        pairs["contrast"] = _decisions(corrected)["right"]
     images = [image for pair in bench for image in pair.images]
-    seen = mllm_states(mllm, images, "?", pool_grid(PLACES), "vision tower", batch_size)
+    seen = mllm_states(mllm, images, "?", pool_grid(PLACES), "vision tower")
     tokens = seen["vision tower"].reshape(len(bench), 2, -1)
     groups = {}
     for relation, found in _by_relation(bench, pairs).items():
@@ -88,7 +92,7 @@ def mllm_evidence(mllm: Any, bench: Benchmark, batch_size: int = 32) -> tuple[pd
         groups[relation] = _accuracies(rows) | {
             "prior": rows["prior"].mean(),
             "prior_correlation": rows["prior"].corr(rows["bias"]) if known else np.nan,
-            "contrast": rows["contrast"].mean() if contrast else np.nan,
+            "contrast": rows["contrast"].mean() if asked else np.nan,
             "tokens": _reading(tokens[found], own),
         }
     return pairs, groups
@@ -113,8 +117,6 @@ def _decisions(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracies(pairs: pd.DataFrame) -> dict[str, float]:
-    from ..measures.intervals import wilson
-
     out: dict[str, float] = {"n_pairs": len(pairs)}
     for name, column in (("pair", "right"), ("relative", "preferred")):
         share = pairs[column].mean()

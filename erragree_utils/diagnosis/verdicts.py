@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 
 ANSWERED, UNDECIDED, BLIND = "answered", "undecided", "encoder blind"
 MISALIGNED, POOLED = "matching misaligned", "lost in pooling"
@@ -159,6 +160,4 @@ def _absence_confidence(reading: Mapping[str, float], at: Thresholds) -> float:
 def _confidence(widths: float) -> float:
     """The normal probability that the truth is on the same side of the bound; an interval is 1.96
     standard errors wide on either side."""
-    from scipy.stats import norm
-
     return float(norm.cdf(1.96 * widths))

@@ -1,4 +1,4 @@
-"""The command line: ``python -m erragree_utils list|run|report|download``.
+"""The command line: ``python -m erragree_utils list|run|report|download|diagnose|...``.
 
 Each command is a function, and its docstring is its ``--help``.
 """
@@ -13,6 +13,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tqdm.auto import tqdm
 
 from ..benchmarks.download import cache_folder
 from ..scale import SCALES, VARIABLE, Scale, get_scale
+from . import own_pairs
 from .downloads import fetch_all
 from .processes import launched
 from .runner import run
@@ -101,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m erragree_utils",
         description="The study of 'On Erroneous Agreements of CLIP Image Embeddings' "
-        "(arXiv 2411.05195), at mini or at paper scale.",
+        "(arXiv 2411.05195), at mini or at paper scale; and a diagnosis of your own pairs.",
         epilog=f"Each command has its own --help, with examples.\n\n{_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -145,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_choice(add, f"; or the vision-only encoder: {VISION}, {VISION}=NAME", methods=False)
     add("--by-hand", action="store_true",
         help="fetch nothing; say which file goes where, for a machine without network")  # fmt: skip
+
+    own_pairs.add_commands(partial(_add_command, commands))
     return parser
 
 

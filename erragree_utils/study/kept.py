@@ -46,16 +46,24 @@ def evaluate(models: Any, benchmarks: Any, methods: Any = "matching", **options:
 
 
 def score(
-    models: Any, benchmarks: Any, methods: Any = "matching", batch_size: int = 32, **options: Any
+    models: Any,
+    benchmarks: Any,
+    methods: Any = "matching",
+    batch_size: int = 32,
+    folder: Path | None = None,
+    **options: Any,
 ) -> pd.DataFrame:
-    """As `scoring.scores.score`; at paper scale the scores are stored as they come."""
-    if get_scale().name != "paper":
+    """As `scoring.scores.score`; at paper scale the scores are stored as they come.
+
+    With a `folder` they are stored there, at any scale.
+    """
+    if folder is None and get_scale().name != "paper":
         return scores.score(models, benchmarks, methods, batch_size, **options)
     chosen, tables = named_methods(methods, **options), []
     for bench_name, bench in scores.named(benchmarks).items():
         for model_name, model in scores.named(models).items():
             if isinstance(bench, Benchmark) and len(bench) and _has_settings(model):
-                table = _kept(model, bench, chosen, batch_size)
+                table = _kept(model, bench, chosen, batch_size, folder or results_folder())
                 table["benchmark"], table["model"] = bench_name, model_name
             else:
                 table = scores.score({model_name: model}, {bench_name: bench}, chosen, batch_size)
@@ -78,10 +86,10 @@ def _has_settings(model: Any) -> bool:
 
 
 def _kept(
-    model: Any, bench: Benchmark, methods: Mapping[str, Method], batch_size: int
+    model: Any, bench: Benchmark, methods: Mapping[str, Method], batch_size: int, folder: Path
 ) -> pd.DataFrame:
     """The table of one model and benchmark, of which only what is not stored is scored."""
-    role, folder, sets = role_of(model), results_folder(), groups(bench)
+    role, sets = role_of(model), groups(bench)
     shared = {
         "package": __version__,
         "benchmark": bench_settings(bench, {}),
@@ -107,8 +115,9 @@ def _kept(
     ]
     if todo:
         told: set[str] = set()
+        scale = get_scale().name
         with (
-            Writer(folder / CHAPTERS, lambda: {"scale": "paper", **provenance()}) as writer,
+            Writer(folder / CHAPTERS, lambda: {"scale": scale, **provenance()}) as writer,
             bars.bar(sum(part.n_images for part in todo), "images") as shown,
         ):
             for part in todo:
