@@ -61,12 +61,13 @@ def test_a_table_is_written_for_the_models_that_are_named(tmp_path, capsys):
     assert "| one, 0, A | 0.99" in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def measures():
+    return pd.read_csv(ASSETS / "organisms" / "measures.csv")
+
+
 class TestRecorded:
     FOLDER = ASSETS / "organisms"
-
-    @pytest.fixture(scope="class")
-    def measures(self):
-        return pd.read_csv(self.FOLDER / "measures.csv")
 
     def test_training_seeds_of_each_organism_on_both_benchmarks(self, measures):
         organism = measures["organism"].isin(organisms.ORGANISMS)
