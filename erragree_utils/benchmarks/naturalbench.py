@@ -1,6 +1,6 @@
 """NaturalBench (Li et al., NeurIPS 2024): two images and two questions, each answered oppositely.
 
-Its question, image and group accuracies are those of `measures.groups`. Data and format:
+Its accuracies are counted by `accuracy.summarize_questions`. Data and format:
 https://huggingface.co/datasets/BaiqiL/NaturalBench; the suffixes are those of its evaluation.
 """
 

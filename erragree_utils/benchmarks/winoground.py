@@ -1,6 +1,6 @@
 """Winoground (Thrush et al., CVPR 2022): two images, and two captions of the same words.
 
-Text, image and group score are those of `measures.groups`. Data and format:
+Text, image and group score are those of `decisions.match`. Data and format:
 https://huggingface.co/datasets/facebook/winoground.
 """
 
