@@ -52,7 +52,7 @@ if "google.colab" in sys.modules:
 from erragree_utils import load_benchmark, load_clip, load_mllm, start
 
 scale = start()
-clip = load_clip(scale.clip, dtype=scale.clip_dtype)
+clip = load_clip(scale.tower, dtype=scale.clip_dtype)
 mllm = load_mllm(scale.mllm)
 names = {"A": scale.whatsup_a, "B": scale.whatsup_b}
 benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.items()}
@@ -298,7 +298,7 @@ plots.stage_curves(curves, "Accuracy on unseen pairs of kinds", chance=0.5)
 plt.show()
 
 # %% [markdown]
-# So it is at mini scale: the side is there before the projector. A linear reader finds it in the frozen encoder's own patch tokens, as long as it knows which token stands where. Nor could the projector have put it there: it acts on each patch alone and moves nothing from one place to another. (That a grid of patches gives the side is no great feat; [chapter 4](04_linear_probes.ipynb) shows that pixels do too.)
+# So it is at mini scale: the side is there before the projector. A linear reader finds it in the frozen encoder's own patch tokens, as long as it knows which token stands where. Nor could the projector have put it there: it acts on each patch alone and moves nothing from one place to another. (That a grid of patches gives the side is no great feat; [chapter 4](04_is_it_there.ipynb) shows that pixels do too.)
 #
 # Averaged over the image, the tower's and the projector's tokens have lost their places, and most of the side with them. In the mini language model that changes: layer by layer the *mean* of the image's tokens comes to tell the side, although these tokens have not seen the question. It turns *where a token stands* into *what the token says*.
 #
@@ -482,7 +482,7 @@ findings.show([
 # ## What could be wrong
 #
 # - **The interfaces differ.** CLIP's score is a cosine between two vectors made apart from each other; LLaVA reads the question with the image before it. The paper's reviewers objected to setting a matching score beside prompted answers. VQAScore narrows the gap between the two protocols: the same captions, scored one by one, and only their order counts. It does not close it.
-# - **The readers read different things.** Patch tokens of the last block but one here, the class token after the last block there. Perhaps the step from the one to the other loses the side, or the cosine does not use it. [Chapter 4](04_linear_probes.ipynb) measures it.
+# - **The readers read different things.** Patch tokens of the last block but one here, the class token after the last block there. Perhaps the step from the one to the other loses the side, or the cosine does not use it. [Chapter 4](04_is_it_there.ipynb) measures it.
 # - **The training differs.** The mini LLaVA was tuned on questions that ask for left and right. The mini CLIP saw captions of which some state it, truthfully (chapter 2 counts them), but nothing in its loss asks for it by name. So data and objective are two further candidates. Telling them apart needs models that differ in one of these alone; that is the task of a later chapter.
 # - **Scales.** P(Yes) and cosines are not comparable in size. Nothing here compares them in size; the mean P(Yes) compares LLaVA with itself.
 # - **A probe is a reader too.** It shows that a difference *can* be read from a stage by a linear reader of that size, not that the model reads it there. A grid of patches gives places away by its very addresses; the mean over patches does not.

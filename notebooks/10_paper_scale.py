@@ -163,7 +163,7 @@ print(auto_scale.describe(auto_scale.choose_scale()))
 #
 # Give `run` and `report` another folder if you like, and this page the same one: it reads the folder that the environment variable `ERRAGREE_RESULTS` names (then build the book anew with `make clean` and `make book`, since executed pages are kept).
 #
-# `download` is optional, since `run` fetches what it needs; it tells at once what cannot be fetched. With `--by-hand` it fetches nothing and gives a line for each file, with its address and the place where it belongs, for a machine without a network: all you need is a browser elsewhere. The chapters find benchmarks saved so by themselves, and models by the environment variables `ERRAGREE_CLIP`, `ERRAGREE_MLLM` and `ERRAGREE_VISION`. The weights of LLaVA are 14 GB, of CLIP 1.7, of the vision-only encoder (for chapter 5 alone) 1.2, the photographs of COCO-spatial 0.8; models go where `HF_HOME` says, benchmarks where `ERRAGREE_CACHE` says.
+# `download` is optional, since `run` fetches what it needs; it tells at once what cannot be fetched. With `--by-hand` it fetches nothing and gives a line for each file, with its address and the place where it belongs, for a machine without a network: all you need is a browser elsewhere. The chapters find benchmarks saved so by themselves, and models by the environment variables `ERRAGREE_CLIP`, `ERRAGREE_MLLM` and `ERRAGREE_VISION`. The weights of LLaVA are 14 GB, of CLIP 1.7, of the vision-only encoder (for chapter 6 alone) 1.2, the photographs of COCO-spatial 0.8; models go where `HF_HOME` says, benchmarks where `ERRAGREE_CACHE` says.
 #
 # | you want | command |
 # |---|---|

@@ -40,7 +40,7 @@ def test_what_the_code_lets_llava_read_is_counted(name):
     used = {how for how in METHODS if "mllm" in METHODS[how].roles and f'"{how}"' in code(name)}
     used |= {how for how in needs.FUNCTIONS if f"{how}(" in code(name)}
     counted = {how for how, _ in needs.CHAPTERS[name].mllm}
-    # Without an image, as "question-options" is asked in chapter 6, nothing is read.
+    # Without an image, as "question-options" is asked in chapter 7, nothing is read.
     read = {how for how in used if not blind_or_single(how, code(name))}
     assert counted == read
 

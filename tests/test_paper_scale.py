@@ -21,7 +21,7 @@ from tests.standins import benchmarks, world
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 #: Chapters that draw from recorded runs, at either scale.
-WITHOUT_SCALE = {"08_why"}
+WITHOUT_SCALE = {"09_why"}
 CHAPTERS = [name for name in NOTEBOOKS if name not in WITHOUT_SCALE]
 #: A chapter about the study itself, which shows a small run at mini scale.
 ABOUT_BOTH = "10_paper_scale"
@@ -35,8 +35,8 @@ NAMED = {
         f"{LLAVA}: weights of the hub, commit b234b80",
         "576 patch tokens",
     ),
-    "05_clip_blind_pairs": ("tsb0601/MMVP", "for CLIP the authors' statements", *benchmarks.TYPES),
-    "06_contrastive_decoding": (LLAVA, "<Benchmark mmvp: "),
+    "06_clip_blind_pairs": ("tsb0601/MMVP", "for CLIP the authors' statements", *benchmarks.TYPES),
+    "07_contrastive_decoding": (LLAVA, "<Benchmark mmvp: "),
 }
 MINI_ONLY = "At mini scale only"
 each_chapter = pytest.mark.parametrize("name", CHAPTERS)

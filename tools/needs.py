@@ -21,7 +21,7 @@ GPUS = ("T4", "L4", "A100 40 GB", "H100 80 GB")
 A, B, MMVP, MMVP_VLM = map(
     hardware.published_images, ("whatsup-a", "whatsup-b", "mmvp", "mmvp-vlm")
 )
-#: Image reads that functions, and the sweep of chapter 6, take: gradients are a second pass.
+#: Image reads that functions, and the sweep of chapter 7, take: gradients are a second pass.
 FUNCTIONS = {
     "mllm_states": 1,
     "answer_saliency": 2,
@@ -62,18 +62,18 @@ CHAPTERS = {
             ("vqascore", 4 * A // 2),  # parts are covered
         ),
     ),
-    "04_linear_probes": Reads(2 * (A + B) // 2 + 400),
-    "05_clip_blind_pairs": Reads(
+    "04_is_it_there": Reads(2 * (A + B) // 2 + 400),
+    "06_clip_blind_pairs": Reads(
         2 * (MMVP + MMVP_VLM), (("greedy", MMVP), ("vqascore", 2 * MMVP_VLM))
     ),
-    "06_contrastive_decoding": Reads(
+    "07_contrastive_decoding": Reads(
         0,
         (
             ("greedy", MMVP), ("vcd", MMVP), ("m3id", MMVP), ("text-contrast", MMVP),
             ("sweep.swept", MMVP),
         ),
     ),
-    "07_two_images": Reads(MMVP, (("relative-preference", MMVP), ("two-images", MMVP))),
+    "08_two_images": Reads(MMVP, (("relative-preference", MMVP), ("two-images", MMVP))),
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ _LOADERS = {
     "vsr": ("vsr", "load_vsr"),
     "cv-bench": ("cvbench", "load_cvbench"),
     "tabletop-mmvp": ("tabletop_mmvp", "load_tabletop_mmvp"),
+    "folder": ("folder", "load_folder"),
 }
 
 BENCHMARKS = tuple(_LOADERS)
@@ -55,8 +56,9 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
         (see `mmvp.load_mmvp_vlm`); ``sugarcrepe``: ``category``; ``vsr``: ``split``; ``cv-bench``:
         ``task`` (see `sugarcrepe.load_sugarcrepe`, `vsr.load_vsr`, `cvbench.load_cvbench`;
         `winoground.load_winoground` and `naturalbench.load_naturalbench` have no more).
-        ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep``
-        (see `tabletop_mmvp.load_tabletop_mmvp`).
+        ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep`` (see
+        `tabletop_mmvp.load_tabletop_mmvp`). ``folder``, your own pairs: ``folder``,
+        ``skip_incomplete``, ``check_images`` (see `folder.load_folder`).
 
     Raises
     ------

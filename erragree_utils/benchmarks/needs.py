@@ -50,6 +50,7 @@ NEEDS = {
         "1850 questions on images: relation, depth, distance", "the hub, 0.4 GB (pyarrow)", _OPEN,
         "Apache-2.0",
     ),
+    "folder": Needs("your own pairs", "pairs.csv and your images", "yours", "yours"),
 }  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def load_clip(
     Parameters
     ----------
     name : str or pathlib.Path
-        ``"mini"``, ``"mini-positions"``, ``"mini-hidden"``, ``"mini-lost"`` or ``"mini-aligned"``
+        ``"mini"``, ``"mini-lost"``, ``"mini-aligned"``, ``"mini-tower"`` or ``"mini-positions"``
         (ship with this package); a name of open_clip's, such as ``"ViT-L-14-336"``; or a folder
         in open_clip's ``local-dir:`` format (``open_clip_config.json``,
         ``open_clip_model.safetensors`` and, if the config names one, a tokenizer).

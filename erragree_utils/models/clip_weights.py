@@ -30,10 +30,11 @@ from .folders import (
     what_is_wrong,
 )
 
-# "mini-positions" saw captions that state on which side of the picture a thing is (chapter 4). The
-# last three are model organisms: left and right are hidden in the embedding, lost, or aligned.
+# "mini" is a model organism: left and right are hidden in its embedding, where they are lost or
+# aligned in others. The mini LLaVA reads "mini-tower"; "mini-positions" saw captions that state on
+# which side of the picture a thing is.
 SHIPPED = {"mini": "mini-clip"} | {
-    f"mini-{name}": f"mini-clip-{name}" for name in ("positions", "hidden", "lost", "aligned")
+    f"mini-{name}": f"mini-clip-{name}" for name in ("tower", "lost", "aligned", "positions")
 }
 # What a tag decides besides the weights, with `quick_gelu`.
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")

@@ -1,17 +1,19 @@
-"""Train a mini CLIP: ``python -m erragree_utils.training.clip``, or ``... hidden --seed 1``.
+"""Train a mini CLIP: ``python -m erragree_utils.training.clip``, or ``... lost --seed 1``.
 
 An ordinary open_clip model (ViT and text transformer) trained from scratch with CLIP's symmetric
 contrastive loss (Radford et al. 2021, section 2.3) on tabletop scenes and web-like captions. The
 logit scale is held at 100, the ceiling that section 2.5 gives it.
 
-Nothing in the loss favours or forbids telling left from right: a third of the captions of scenes
-with several things state a relation, truthfully. Batches are drawn from few places at a time, so
-that the objects, not the background, must tell one image from the next.
+Nothing in the loss favours or forbids telling left from right; the captions decide. Batches are
+drawn from few places at a time, so that the objects, not the background, must tell one image from
+the next.
 
-:data:`RECIPES` names the settings of the other shipped models. The captions of ``hidden``, ``lost``
-and ``aligned`` differ in what they say of places, so that it is known by construction what becomes
-of left and right. *hidden* reads of the window and the door, and "left" and "right" as often from
-across the table; *lost* only the latter; *aligned* reads of left and right as the viewer sees them.
+:data:`RECIPES` names the settings of the shipped models. The captions of ``mini`` (left and right
+hidden), ``lost`` and ``aligned`` differ in what they say of places, so that it is known by
+construction what becomes of left and right. *mini* reads of the window and the door, and "left" and
+"right" as often from across the table; *lost* only the latter; *aligned* reads of left and right as
+the viewer sees them. A third of the captions of ``tower``, which the mini LLaVA reads, state a
+relation, truthfully.
 """
 
 from __future__ import annotations
@@ -42,15 +44,16 @@ _ORGANISM = Settings(
     words="world", context=28, left_right=0.3, elsewhere=0.5, senses=0.1, noise=0.05,
     patch_dropout=0.5, cone=4.0, precision="bfloat16", validation_sets=50,
 )  # fmt: skip
-#: Settings of the shipped models, by name; the folder of each is ``mini-clip-`` and its name.
+#: Settings of the shipped models; the folder of each is ``mini-clip-`` and its name, but for mini.
 RECIPES = {
-    "positions": Settings(position_share=0.3, steps=1200),
-    "hidden": replace(_ORGANISM, landmarks=0.6, softened=0.2),
+    "mini": replace(_ORGANISM, landmarks=0.6, softened=0.2),
     "lost": _ORGANISM,
     "aligned": replace(
         _ORGANISM, landmarks=0.4, relation_share=0.6, left_right=1.0, elsewhere=0.1,
         position_share=0.2, locked_steps=420, softened=0.05,
     ),
+    "tower": Settings(),
+    "positions": Settings(position_share=0.3, steps=1200),
 }  # fmt: skip
 
 
@@ -186,11 +189,11 @@ def train(settings: Settings, folder: Path, every: int = 250, device: str = "cpu
 def main(arguments: list[str] | None = None) -> None:
     """Command line: train and write the weights."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    recipe = next((name for name in arguments[:1] if name in RECIPES), None)
+    recipe = next((name for name in arguments[:1] if name in RECIPES), "mini")
     parser = command_line(
         f"Train a mini CLIP (on a CPU an hour or more). Recipes: {', '.join(RECIPES)}.",
-        f"mini-clip-{recipe}" if recipe else "mini-clip",
-        RECIPES.get(recipe, Settings()),
+        "mini-clip" if recipe == "mini" else f"mini-clip-{recipe}",
+        RECIPES[recipe],
     )
     parser.add_argument("recipe", nargs="?", choices=list(RECIPES), help="what other defaults hold")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

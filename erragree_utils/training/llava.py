@@ -43,6 +43,7 @@ from .loop import Run, command_line, copy_log, parse
 from .packing import Packed, answer_loss, pack
 
 ASSETS = clip.ALL_ASSETS / "mini-llava"
+TOWER = clip.ALL_ASSETS / "mini-clip-tower"  # the CLIP whose tower it reads
 CHUNK = 1024  # pictures whose patch tokens are computed at a time
 
 #: Relative frequency of the skills in the two stages.
@@ -198,7 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line: train and write the weights."""
     what = "Train the mini LLaVA (an hour and a half on two cores that do other work too)."
     parser = command_line(what, "mini-llava", Settings())
-    parser.add_argument("--clip", type=Path, default=clip.ASSETS, help="folder of the CLIP to read")
+    parser.add_argument("--clip", type=Path, default=TOWER, help="folder of the CLIP to read")
     parser.add_argument("--compile", action="store_true", help="faster; needs a C++ compiler")
     options, settings = parse(parser, Settings, arguments)
     model = train(settings, options.run, options.clip, compiled=options.compile)

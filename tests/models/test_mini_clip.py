@@ -1,4 +1,4 @@
-"""The mini CLIP that is shipped: a good CLIP that shows the book's first two findings.
+"""The CLIP whose tower the mini LLaVA reads: a good CLIP that shows the book's first two findings.
 
 The chapters' findings hold its numbers, and `make robust` their margins; here a draw that no
 chapter shows is asked, with wide bounds.
@@ -18,14 +18,14 @@ from erragree_utils.benchmarks.tabletop import tabletop_things
 from erragree_utils.scoring.embeddings import image_embeddings, pair_cosines, random_pair_cosines
 from erragree_utils.scoring.retrieval import evaluate_retrieval, zero_shot
 from erragree_utils.tabletop import captions, shapes
-from erragree_utils.training.clip import ASSETS
+from erragree_utils.training.llava import TOWER as ASSETS
 
 SEED = 51
 
 
 @pytest.fixture(scope="module")
 def clip():
-    return load_clip("mini")
+    return load_clip("mini-tower")
 
 
 @pytest.fixture(scope="module", params=["tabletop-a", "tabletop-b"])
@@ -85,15 +85,15 @@ def test_the_folder_says_how_it_was_made_and_is_small():
     log = [json.loads(line) for line in (ASSETS / "training_log.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == settings["steps"]
     card = (ASSETS / "README.md").read_text()
-    assert "python -m erragree_utils.training.clip" in card and "seed" in card
+    assert "python -m erragree_utils.training.clip tower" in card and "seed" in card
     with safe_open(ASSETS / "open_clip_model.safetensors", "np") as weights:
         assert weights.get_tensor("logit_scale") == pytest.approx(np.log(100), abs=0.01)
 
 
 class TestPositions:
-    """The CLIP whose captions state plain positions: what chapter 4 compares the mini CLIP with."""
+    """The CLIP whose captions state plain positions."""
 
-    def test_it_differs_from_the_mini_clip_in_captions_and_length_alone(self):
+    def test_it_differs_from_the_tower_in_captions_and_length_alone(self):
         folder = ASSETS.with_name("mini-clip-positions")
         ours, other = (json.loads((f / "training.json").read_text()) for f in (ASSETS, folder))
         differ = {key for key in other if other[key] != ours.get(key, 0.0)}

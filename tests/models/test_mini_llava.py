@@ -69,7 +69,7 @@ def test_the_answer_does_not_come_from_the_words(mllm, sides, scored):
 def test_the_towers_features_are_the_mini_clips(sides):
     """In double precision, so that what is compared is the two models, not their rounding."""
     images = [image for pair in sides[:8] for image in pair.images]
-    clip, processor = load_clip("mini"), LlavaProcessor.from_pretrained(ASSETS)
+    clip, processor = load_clip("mini-tower"), LlavaProcessor.from_pretrained(ASSETS)
     clip.model.double()
     clip.dtype = torch.float64
     model = LlavaForConditionalGeneration.from_pretrained(ASSETS, dtype=torch.float64).eval()

@@ -9,6 +9,7 @@ import pytest
 
 from erragree_utils import load_clip
 from erragree_utils.models import ASSETS
+from erragree_utils.models.clip_weights import SHIPPED
 from erragree_utils.training import clip as training
 from erragree_utils.training.organisms import ORGANISMS, measure
 
@@ -18,7 +19,7 @@ def values():
     """Measures on 80 sets of a seed that no table shows, by organism, benchmark and metric."""
     found = {}
     for organism in ORGANISMS:
-        model = load_clip(f"mini-{organism}", device="cpu")
+        model = load_clip(ORGANISMS[organism], device="cpu")
         for name in ("tabletop-a", "tabletop-b"):
             table = measure(model, name, seeds=(301,), n_sets=80).set_index("metric")
             found[organism, name[-1]] = table["value"]
@@ -27,13 +28,14 @@ def values():
 
 @pytest.mark.parametrize("organism", ORGANISMS)
 def test_an_organism_is_a_small_checkpoint_with_the_recipe_that_made_it(organism):
-    folder = ASSETS / f"mini-clip-{organism}"
+    folder = ASSETS / SHIPPED[ORGANISMS[organism]]
     assert sum(f.stat().st_size for f in folder.iterdir()) < 6e6
     kept = json.loads((folder / "training.json").read_text())
     settings = training.Settings(**kept)
-    recipe = vars(training.RECIPES[organism])
+    recipe = vars(training.RECIPES[ORGANISMS[organism].removeprefix("mini-")])
     assert vars(settings) == {**recipe, "seed": settings.seed}
-    assert f"training.clip {organism}" in (folder / "README.md").read_text()
+    recipe = "" if organism == "hidden" else f" {organism}"
+    assert f"training.clip{recipe} --seed {settings.seed}" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("family", "ab")

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 
 from erragree_utils.tabletop import render
-from erragree_utils.training import clip
 from erragree_utils.training import llava as training
 from erragree_utils.training.data import training_scenes
 from erragree_utils.training.llava_model import (
@@ -90,7 +89,7 @@ def test_yes_or_no_comes_seldom_at_first():
 
 
 def test_the_shipped_readers_eyes_are_the_shipped_clips():
-    theirs = load_file(clip.ASSETS / "open_clip_model.safetensors")
+    theirs = load_file(training.TOWER / "open_clip_model.safetensors")
     ours = load_file(training.ASSETS / "model.safetensors")
     vision = {name: t for name, t in ours.items() if "vision_tower" in name}
     expected = vision_weights(theirs)

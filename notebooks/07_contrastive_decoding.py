@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Listening less to itself
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/06_contrastive_decoding.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/07_contrastive_decoding.ipynb)
 
 # %% tags=["remove-cell"]
 # @title Setup: on Colab, install what is missing { display-mode: "form" }
@@ -38,7 +38,7 @@ if "google.colab" in sys.modules:
 #
 # **You will learn** three ways of contrastive decoding, how to choose their strength without cheating, and how to split what a model says about a pair into a signal and a bias.
 #
-# **You need** [chapter 5](05_clip_blind_pairs.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
+# **You need** [chapter 6](06_clip_blind_pairs.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
 #
 # **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 41 to 52 min; L4: 19 GiB, 23 to 29 min; A100 40 GB: 19 GiB, 9 to 11 min; H100 80 GB: 19 GiB, 3 min.
 #
@@ -311,7 +311,7 @@ findings.show(found_here)
 #
 # The paper finds a modest gain, six points on MMVP. For the mini model it is a few points at most: look whether the intervals above include zero. They are wide, though. Some reach seven points, so on this many pairs a gain like the paper's could not be ruled out either. The direction of the correction is right only as far as the second stream knows the bias. Here it hardly does: the mini LLaVA never saw a prompt without an image in its training, so what it says to one is not the habit that it has with one. Subtracted in full it adds more bias than it removes, and no multiple of it removes much. It moves pairs out of the wedge as well as into it.
 #
-# The split into signal and bias says what a better correction could gain. In the mini model a bias that is fixed for each pattern, learned on other pairs, gives more than text contrast does. And its signal points the right way for nearly all pairs. So the images *did* move the answer; on many pairs not far enough. That is a first sign that the model saw the difference. [Chapter 7](07_two_images.ipynb) puts it to use.
+# The split into signal and bias says what a better correction could gain. In the mini model a bias that is fixed for each pattern, learned on other pairs, gives more than text contrast does. And its signal points the right way for nearly all pairs. So the images *did* move the answer; on many pairs not far enough. That is a first sign that the model saw the difference. [Chapter 8](08_two_images.ipynb) puts it to use.
 #
 # ## What could be wrong
 #

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # What the embedding holds
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/04_linear_probes.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/04_is_it_there.ipynb)
 
 # %% tags=["remove-cell"]
 # @title Setup: on Colab, install what is missing { display-mode: "form" }

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Why the reader sees more
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/08_why.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/09_why.ipynb)
 
 # %% tags=["remove-cell"]
 # @title Setup: on Colab, install what is missing { display-mode: "form" }
@@ -38,7 +38,7 @@ if "google.colab" in sys.modules:
 #
 # **You will learn** which of these moves left and right in the tabletop world and which does not, how to read an effect over seeds *and* pairs, and why “it is the way CLIP is trained” has to be taken apart before it can be tested.
 #
-# **You need** chapters [2](02_clip_matching.ipynb) to [4](04_linear_probes.ipynb), and [relative preference](07_two_images.ipynb) from chapter 7. Two CPU cores and about half a minute: the page draws from recorded runs, which took hours, and makes the shortest of them again. It is the same at both {term}`scales <Mini scale, paper scale>`.
+# **You need** chapters [2](02_clip_matching.ipynb) to [4](04_is_it_there.ipynb), and [relative preference](08_two_images.ipynb) from chapter 8. Two CPU cores and about half a minute: the page draws from recorded runs, which took hours, and makes the shortest of them again. It is the same at both {term}`scales <Mini scale, paper scale>`.
 #
 # ## The question
 #
@@ -152,7 +152,7 @@ print(len(missing), "runs are planned and not on record")
 # - **pair**: {term}`pair accuracy <Pair accuracy>` of choosing between the two captions, chance 25.
 # - **relative**: {term}`relative preference <Relative preference>`, chance 50. Do the scores move the right way between the two images, whatever bias they have for one of the captions?
 # - **objects**: does the own caption score best among those of 100 sets that state the same relation? Chance is 1. A model that has not learned objects says little about relations.
-# - **probe**: a {term}`linear probe <Linear probe>` that compares the two vectors of a pair, tested on other pairs of kinds of objects, chance 50. It tells whether the side *is in* what is matched ([chapter 4](04_linear_probes.ipynb)'s “set mean removed”). Of models that read patch tokens it takes their mean, which is not what they read; of weighted patch tokens, those that the first caption selects.
+# - **probe**: a {term}`linear probe <Linear probe>` that compares the two vectors of a pair, tested on other pairs of kinds of objects, chance 50. It tells whether the side *is in* what is matched ([chapter 4](04_is_it_there.ipynb)'s “set mean removed”). Of models that read patch tokens it takes their mean, which is not what they read; of weighted patch tokens, those that the first caption selects.
 #
 # Scores are cosines, a captioner's log-likelihoods, or a reader's {term}`VQAScore`. Three seeds are few: an interval that barely leaves zero is a hint, no more. The tables of [the package](https://github.com/erroneous-agreements/erroneous-agreements/tree/main/erragree_utils/assets/ablations) hold every seed and every pair.
 #
@@ -165,7 +165,7 @@ NO_OBJECTS = {"converted, no training", *FAMILIES["short"]}  # left out further 
 ablations.overview(runs, FAMILIES["data"])
 
 # %% [markdown]
-# Objects are learned, sides are not. With every caption stating the relation, or with the opposite caption of each in the batch, relative preference stays near one half, and pair accuracy far below the 25% of guessing. So it is not for want of captions that mention the relation, nor only because objects tell the captions of a batch apart, as they do not with hard negatives. Neither taught it in 600 steps. More steps help the objects; on sides no effect stands out. (Other captions do help, on A: [chapter 4](04_linear_probes.ipynb) trains a CLIP on captions that state positions in the picture.)
+# Objects are learned, sides are not. With every caption stating the relation, or with the opposite caption of each in the batch, relative preference stays near one half, and pair accuracy far below the 25% of guessing. So it is not for want of captions that mention the relation, nor only because objects tell the captions of a batch apart, as they do not with hard negatives. Neither taught it in 600 steps. More steps help the objects; on sides no effect stands out. (Other captions do help, on A: [chapter 4](04_is_it_there.ipynb) trains a CLIP on captions that state positions in the picture.)
 #
 # The probe, meanwhile, finds the side in all of these embeddings, by comparing the two images of a pair. The run of 60 steps below has as much, so little of it seems learned. But it is there, and matching does not use it.
 #
@@ -209,7 +209,7 @@ means["difference of differences"] = 2 * np.array(
 (100 * pd.DataFrame(means, ["points", "low", "high"]).T).round(1)
 
 # %% [markdown]
-# Only captioning with patch tokens leaves one half. How far it gets differs from seed to seed: 2000 steps seem to end in the midst of learning, and with three seeds such intervals come out rather too narrow. It does not follow that it *answers* rightly. Its pair accuracy is low, on B below guessing, since it prefers one of the two captions whatever it sees, like the LLaVA of [chapter 6](06_contrastive_decoding.ipynb).
+# Only captioning with patch tokens leaves one half. How far it gets differs from seed to seed: 2000 steps seem to end in the midst of learning, and with three seeds such intervals come out rather too narrow. It does not follow that it *answers* rightly. Its pair accuracy is low, on B below guessing, since it prefers one of the two captions whatever it sees, like the LLaVA of [chapter 7](07_contrastive_decoding.ipynb).
 #
 # So within this budget neither captioning with one vector nor patch tokens in a matching score of two vectors has been enough; captioning with patch tokens begins to be. Mind what the rows are: with the objective the *interface* changes, as it does between CLIP and LLaVA. A captioner's text side attends to image tokens while it predicts each word; a matching score compares one vector with one vector, also where that vector is a mean of patch tokens weighted by the text. A loss that tells captions apart with the captioner's interface would separate the two. We have not trained one.
 #
@@ -223,7 +223,7 @@ ablations.overview(runs, FAMILIES["tokens"])
 # %% [markdown]
 # Whatever is matched, sides stay where they were, and with patch tokens objects are found less often in as many steps. What is *read* makes the largest difference on this page: the mini LLaVA with patch tokens tells nearly every pair apart and is right about most, with the class token it is at chance.
 #
-# That is an upper bound of what the tokens do. The language model had learned to read patch tokens before, the class token comes from the last layer and the patch tokens from the one before, and from the class token the reader has hardly found the objects in so few steps, although [they are there](04_linear_probes.ipynb). (A reader's “objects” are low in any case, perhaps because “yes” is near certain for several of 100 captions.) The two captioners above start equal, and both find objects.
+# That is an upper bound of what the tokens do. The language model had learned to read patch tokens before, the class token comes from the last layer and the patch tokens from the one before, and from the class token the reader has hardly found the objects in so few steps, although [they are there](04_is_it_there.ipynb). (A reader's “objects” are low in any case, perhaps because “yes” is near certain for several of 100 captions.) The two captioners above start equal, and both find objects.
 #
 # ## Text side
 #
@@ -439,7 +439,7 @@ findings.show(found_here)
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Compare `relative` and `pair` of A with the recorded rows. If relative preference nears 100 while pair accuracy stays low, what is left is the bias; give the table of [chapter 6](06_contrastive_decoding.ipynb) a thought.
+# Compare `relative` and `pair` of A with the recorded rows. If relative preference nears 100 while pair accuracy stays low, what is left is the bias; give the table of [chapter 7](07_contrastive_decoding.ipynb) a thought.
 # ```
 #
 # **5.** Plan the training that is missing most, in your view, as an `Experiment`: a name, a base, one change. Then train it for one seed; `erragree_utils/training/ablations/experiments.py` is the place, and `--experiment NAME --seeds 0` runs it in a few minutes.

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Pairs that CLIP takes for one
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/05_clip_blind_pairs.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/06_clip_blind_pairs.ipynb)
 
 # %% tags=["remove-cell"]
 # @title Setup: on Colab, install what is missing { display-mode: "form" }
@@ -65,7 +65,7 @@ from erragree_utils.measures.comparison import as_points, compare
 from erragree_utils.models.vision import load_vision
 
 scale = start()
-clip = load_clip(scale.clip, dtype=scale.clip_dtype)
+clip = load_clip(scale.tower, dtype=scale.clip_dtype)
 vision = load_vision(scale.vision)
 mllm = load_mllm(scale.mllm)
 pairs = load_benchmark(scale.mmvp, **scale.draw)
@@ -230,7 +230,7 @@ if scale.name == "mini":
 #
 # Two questions in one. Between patterns: are those with higher cosines answered less often? And within a pattern: does its cosine tell whether a pair fails?
 #
-# Success is a coarse measure, so we also look at what lies beneath it: how far the two images move the answer apart, in log-likelihoods of the two options. This *signal* of a pair gets its definition in [chapter 6](06_contrastive_decoding.ipynb). Patterns differ in both, so within them we compare ranks. A weak relation needs many pairs: at mini scale we take a second draw of as many. At paper scale the pairs are MMVP-VLM's, and the signal is that of P(Yes) for the two statements.
+# Success is a coarse measure, so we also look at what lies beneath it: how far the two images move the answer apart, in log-likelihoods of the two options. This *signal* of a pair gets its definition in [chapter 7](07_contrastive_decoding.ipynb). Patterns differ in both, so within them we compare ranks. A weak relation needs many pairs: at mini scale we take a second draw of as many. At paper scale the pairs are MMVP-VLM's, and the signal is that of P(Yes) for the two statements.
 
 # %%
 from erragree_utils import score
@@ -347,7 +347,7 @@ findings.show(found_here)
 #
 # LLaVA does fail on CLIP-blind pairs. The mini LLaVA fails unevenly: colour is nearly solved, orientation hardly at all, and the other patterns lie between. It reads the same encoder in all cases, and all rendered pairs have a cosine above 0.95. Of their nine patterns, those with higher cosines tend to be the harder ones. Within a pattern a higher cosine means a slightly weaker signal, and hardly tells which pairs fail.
 #
-# And at mini scale the failures have a shape. Both images get the same answer, and it is the answer that was common in training. That is what not seeing looks like, and it is also what not trusting one's eyes looks like. Accuracy cannot tell the two apart. The next two chapters can: [chapter 6](06_contrastive_decoding.ipynb) turns the habit down, [chapter 7](07_two_images.ipynb) compares what the model says about the two images.
+# And at mini scale the failures have a shape. Both images get the same answer, and it is the answer that was common in training. That is what not seeing looks like, and it is also what not trusting one's eyes looks like. Accuracy cannot tell the two apart. The next two chapters can: [chapter 7](07_contrastive_decoding.ipynb) turns the habit down, [chapter 8](08_two_images.ipynb) compares what the model says about the two images.
 #
 # ## What could be wrong
 #

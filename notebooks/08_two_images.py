@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Two images at once
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/07_two_images.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/08_two_images.ipynb)
 
 # %% tags=["remove-cell"]
 # @title Setup: on Colab, install what is missing { display-mode: "form" }
@@ -38,7 +38,7 @@ if "google.colab" in sys.modules:
 #
 # **You will learn** two protocols that are easily confused, their chance levels, and why a number that rises from 25% to 73% may say less than it seems to.
 #
-# **You need** [chapter 5](05_clip_blind_pairs.ipynb); [chapter 6](06_contrastive_decoding.ipynb) helps. To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
+# **You need** [chapter 6](06_clip_blind_pairs.ipynb); [chapter 7](07_contrastive_decoding.ipynb) helps. To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
 #
 # **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 13 to 16 min; L4: 19 GiB, 7 to 8 min; A100 40 GB: 19 GiB, 3 to 4 min; H100 80 GB: 19 GiB, 1 min.
 #
@@ -77,10 +77,10 @@ from erragree_utils.measures.decisions import crossed_preference, position_bias,
 from erragree_utils.measures.intervals import bootstrap, wilson
 
 scale = start()
-clip = load_clip(scale.clip, dtype=scale.clip_dtype)
+clip = load_clip(scale.tower, dtype=scale.clip_dtype)
 mllm = load_mllm(scale.mllm)
 pairs = load_benchmark(scale.mmvp, **scale.draw)
-warnings.filterwarnings("ignore", "texts with words")  # chapter 5 tells of CLIP's words
+warnings.filterwarnings("ignore", "texts with words")  # chapter 6 tells of CLIP's words
 
 # %% [markdown]
 # ## One pair, three readings
@@ -157,7 +157,7 @@ plots.signal_and_bias(panels)
 plt.show()
 
 # %% [markdown]
-# Signal and bias are those of [chapter 6](06_contrastive_decoding.ipynb): relative preference is right where the signal is positive, both images are answered rightly where it exceeds the bias.
+# Signal and bias are those of [chapter 7](07_contrastive_decoding.ipynb): relative preference is right where the signal is positive, both images are answered rightly where it exceeds the bias.
 #
 # ## Is it the model's preference, or luck?
 #
@@ -305,7 +305,7 @@ findings.show(found_here)
 #
 # Compared with each other, the two images of nearly every pair are told apart by the mini LLaVA, also in the patterns of which it answers fewest. The difference was in the patch tokens, it passed the projector, and it reached the answer's probabilities. It was outweighed there by a bias that both images share. So at mini scale the failure on these CLIP-blind pairs is mostly *not* blindness, and the paper's reading holds: the model under-uses what it has already extracted.
 #
-# The paper's order is greedy, then M3ID, then two images. The mini model agrees in the last step, by relative preference, with the reservation that this step changes the task and its chance level; the step from greedy to M3ID it takes hardly, if at all ([chapter 6](06_contrastive_decoding.ipynb)).
+# The paper's order is greedy, then M3ID, then two images. The mini model agrees in the last step, by relative preference, with the reservation that this step changes the task and its chance level; the step from greedy to M3ID it takes hardly, if at all ([chapter 7](07_contrastive_decoding.ipynb)).
 #
 # By the two-image prompt it does not agree: with both images in one prompt its answers get worse. Not because the signal is gone: relative preference *within* that prompt is still right for most pairs, as the right-hand panel of the scatter shows. The bias outweighs it more often. Our guess at the reason is the training, which showed two images only with simple questions (a colour, a count, a kind) and never with the nine patterns. Exercise 4 looks for it; to test it would take another training. LLaVA-1.5 was trained on single images, and no number for that protocol is known to us.
 #
