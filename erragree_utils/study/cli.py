@@ -25,8 +25,7 @@ from .downloads import fetch_all
 from .processes import launched
 from .runner import run
 from .store import Results, StoreError, read
-from .stored import stored_sets
-from .tables import TABLES
+from .stored import scales_of, stored_sets
 from .tasks import ROLES, ModelChoice, Task, default_models, plan
 
 OK, FAILED, USAGE, MISSING, BAD_ITEM, STORE, MEMORY, INCOMPLETE = range(8)
@@ -102,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m erragree_utils",
         description="The study of 'On Erroneous Agreements of CLIP Image Embeddings' "
-        "(arXiv 2411.05195), at mini or at paper scale.",
+        "(arXiv 2411.05195), at mini, small or paper scale.",
         epilog=f"Each command has its own --help, with examples.\n\n{_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -276,6 +275,7 @@ def _run(options: argparse.Namespace) -> int:
     examples:
       python -m erragree_utils run --out r               everything at mini scale, on any CPU
       python -m erragree_utils run --scale paper --out r   everything at paper scale, on a GPU
+      python -m erragree_utils run --scale small --out r   today's small models on a small GPU
       python -m erragree_utils run --scale paper --out r --model clip --benchmark whatsup-a
       python -m erragree_utils run --scale paper --out r --method vqascore --limit 20
       python -m erragree_utils run --scale paper --out r --model mllm=llava-hf/llava-1.5-13b-hf
@@ -331,7 +331,7 @@ def _report(options: argparse.Namespace) -> int:
     if not os.path.isdir(options.folder):  # of a name that is too long, too
         raise UsageError(f"there is no folder {options.folder}: run `run --out FOLDER` first")
     results = read(options.folder)
-    scales = [options.scale] if options.scale else _scales(results)
+    scales = [options.scale] if options.scale else scales_of(results)
     if options.figures:
         _draw(results, scales, options.figures)
     if options.format == "csv":
@@ -344,16 +344,6 @@ def _report(options: argparse.Namespace) -> int:
     ):
         return INCOMPLETE
     return OK
-
-
-def _scales(results: Results) -> list[str]:
-    """The scales that results are of; without any, the default."""
-    names = {settings["benchmark"]["name"] for settings in results.settings.values()}
-    return [
-        scale
-        for scale in SCALES
-        if any(names & set(table.benchmarks.get(scale, ())) for table in TABLES)
-    ] or [get_scale().name]
 
 
 def _draw(results: Results, scales: Sequence[str], folder: Path) -> None:
