@@ -62,14 +62,14 @@ benches = {k: bench.select("left/right") for k, bench in whole.items()}
 images = {k: [i for pair in b for i in pair.images] for k, b in benches.items()}
 
 # %% [markdown]
-# Every image goes through the encoder once; `clip_states` keeps the class token and the patch tokens of every layer, and the final embedding. Patch tokens are averaged over a grid of 4 × 4 cells, so that the places are kept. A control goes the same way: the same architecture with random weights.
+# Every image goes through the encoder once; `encoder_states` keeps the class token and the patch tokens of every layer, and the final embedding. Patch tokens are averaged over a grid of 4 × 4 cells, so that the places are kept. A control goes the same way: the same architecture with random weights.
 
 # %%
-from erragree_utils.models.states import clip_states, pool_grid, untrained
+from erragree_utils.models.states import encoder_states, pool_grid, untrained
 
-states = {k: clip_states(clip, images[k], pool_grid(4)) for k in benches}
+states = {k: encoder_states(clip, images[k], pool_grid(4)) for k in benches}
 blank = untrained(clip)
-random = {k: clip_states(blank, images[k], pool_grid(4)) for k in benches}
+random = {k: encoder_states(blank, images[k], pool_grid(4)) for k in benches}
 captions = {k: [c for pair in b for c in pair.captions] for k, b in benches.items()}
 pairs, texts = {}, {}
 for k, bench in benches.items():
@@ -584,7 +584,7 @@ findings.show(found) if found else None
 # ```{admonition} Solution
 # :class: dropdown
 #
-#     coarse = clip_states(clip, images["A"], pool_grid(2))[f"layer {last - 1} patches"]
+#     coarse = encoder_states(clip, images["A"], pool_grid(2))[f"layer {last - 1} patches"]
 #     probe_table({"2 × 2": coarse}, *labels["A"])
 #
 # Two columns are enough for two sides.

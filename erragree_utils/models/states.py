@@ -1,4 +1,4 @@
-"""What a model holds at every layer: CLIP's class and patch tokens, LLaVA's from tower to answer.
+"""What a model holds at every layer: an encoder's tokens, and LLaVA's from tower to answer.
 
 Arrays only, for probes and for distances between layers. Patch arrays of real models are large (576
 tokens of 4096 numbers, 33 times): `reduce` shrinks them batch by batch, as they come.
@@ -9,35 +9,39 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from open_clip.transformer import VisionTransformer
 from PIL import Image
 from torch.nn import functional as F
 
 from ..checks import listed
 from .batches import in_batches
-from .clip import Clip
+from .encoder import Encoder
 from .folders import ModelError
 from .inputs import aligned, encodable, length
 from .mllm import Mllm
+from .vit import redraw, vit_of
 
 #: Takes patch tokens (n, patches, width), float32, and returns an array of n rows.
 Reduce: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
-def clip_states(
-    clip: Clip,
+def encoder_states(
+    encoder: Encoder,
     images: Iterable[Image.Image],
     reduce: Reduce | None = None,
     batch_size: int = 64,
 ) -> dict[str, np.ndarray]:
-    """Class token and patch tokens of a CLIP image tower at every layer, and the embedding.
+    """Class token and patch tokens of an image encoder at every layer, and the embedding.
 
     Parameters
     ----------
+    encoder : Clip or Vision
+        Whose image tower is a vision transformer of open_clip's or timm's: CLIP, SigLIP, PE-Core,
+        EVA, DINOv2 and v3.
     reduce : callable, optional
         Applied to the patch tokens of each batch, such as `mean_pool` or ``pool_grid(4)``.
     batch_size : int
@@ -46,10 +50,11 @@ def clip_states(
     Returns
     -------
     dict of str to numpy.ndarray, float32
-        From bottom to top ``"layer k CLS"`` (N, width) and ``"layer k patches"`` (N, patches,
-        width), or what `reduce` made of it, then ``"embedding"`` (N, embed_dim), of unit length.
-        Layer 0 is the input of the first block, layer k the output of the k-th. The patches of the
-        last layer but one are what LLaVA-1.5 reads, `Clip.patch_tokens`.
+        From bottom to top ``"layer k CLS"`` (N, width), where there is a class token (SigLIP has
+        none), and ``"layer k patches"`` (N, patches, width), or what `reduce` made of it, then
+        ``"embedding"`` (N, embed_dim), of unit length. Layer 0 is the input of the first block,
+        layer k the output of the k-th. The patches of the last layer but one are what LLaVA-1.5
+        reads, `Encoder.patch_tokens`. Registers are left out.
 
     Raises
     ------
@@ -60,30 +65,24 @@ def clip_states(
     EncodeError
         If an item is not an image or cannot be preprocessed; it names the item.
     """
-    tower = clip.model.visual
-    if not isinstance(tower, VisionTransformer):
-        raise ModelError(
-            f"{clip.name} has no tokens to read: its image tower is a {type(tower).__name__}, and "
-            "a vision transformer is needed. Use 'mini' or one of open_clip's 'ViT-' models."
-        )
-    blocks = list(tower.transformer.resblocks)
-    first_of_batch = tower.transformer.batch_first
+    vit = vit_of(encoder.tower, encoder.name)
 
     def encode(batch: list[Image.Image], first: int) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
 
         def keep(layer: int, tokens: torch.Tensor) -> None:
-            tokens = tokens if first_of_batch else tokens.transpose(0, 1)
-            found[f"layer {layer} CLS"] = _array(tokens[:, 0])
-            found[f"layer {layer} patches"] = _reduced(tokens[:, 1:], reduce)
+            of_class, patches = vit.split(tokens)
+            if of_class is not None:
+                found[f"layer {layer} CLS"] = _array(of_class)
+            found[f"layer {layer} patches"] = _reduced(patches, reduce)
 
-        with _watched(blocks, keep):
-            features = clip.model.encode_image(clip.pixels(batch, first))
-        return found | {"embedding": clip.unit(features, "image", first)}
+        with _watched(vit.blocks, keep):
+            features = encoder.features(encoder.pixels(batch, first))
+        return found | {"embedding": encoder.unit(features, "image", first)}
 
     total = length(listed(images, "images"))
     with torch.inference_mode():
-        parts = in_batches(images, batch_size, encode, room=clip.room, total=total)
+        parts = in_batches(images, batch_size, encode, room=encoder.room, total=total)
     return _joined(parts)
 
 
@@ -166,43 +165,34 @@ def mllm_states(
     return _joined(mllm.engine.gather(rows, total, batch_size, encode))
 
 
-def untrained(clip: Clip, seed: int = 0) -> Clip:
-    """The same CLIP with an image tower of random weights: a control for probes.
+def untrained(encoder: Encoder, seed: int = 0) -> Encoder:
+    """The same encoder with an image tower of random weights: a control for probes.
 
     Parameters
     ----------
+    encoder : Clip or Vision
         Left as it is.
     seed : int
 
     Returns
     -------
-    Clip
-        Layers are drawn as PyTorch draws them, class token, positions and projection as open_clip
-        does: normal, divided by the square root of the width.
+    Clip or Vision
+        With weights as `vit.redraw` draws them.
 
     Raises
     ------
     ModelError
         If the image tower is not a vision transformer.
     """
-    if not isinstance(clip.model.visual, VisionTransformer):
-        raise ModelError(f"{clip.name}'s image tower is not a vision transformer: use a 'ViT-'")
-    model = copy.deepcopy(clip.model)
+    vit_of(encoder.tower, encoder.name)
+    changes = {"weights": f"random, seed {seed}"} if hasattr(encoder, "weights") else {}
+    fresh = replace(
+        encoder, name=f"{encoder.name}:untrained", model=copy.deepcopy(encoder.model), **changes
+    )
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        for module in model.visual.modules():
-            reset = getattr(module, "reset_parameters", None)
-            reset = reset or getattr(module, "_reset_parameters", None)
-            if reset is not None:
-                reset()
-        for name in ("class_embedding", "positional_embedding", "proj"):
-            old = getattr(model.visual, name)
-            fresh = torch.randn(old.shape) * model.visual.transformer.width**-0.5
-            old.copy_(fresh.to(old.device, old.dtype))
-    return Clip(
-        f"{clip.name}:untrained", f"random, seed {seed}", model, clip.preprocess, clip.tokenizer,
-        clip.embed_dim, clip.device, clip.dtype,
-    )  # fmt: skip
+        redraw(vit_of(fresh.tower, fresh.name), fresh.tower, encoder.name)
+    return fresh
 
 
 def mean_pool(patches: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Scores that survive a lost connection: at paper scale they are stored as they come.
+"""Scores that survive a lost connection: beyond mini scale they are stored as they come.
 
-`score` and `evaluate` are those of `scoring.scores`, call by call. At paper scale, where a call may
-take an hour, they store what they have scored, a batch at a time, below the folder that the
+`score` and `evaluate` are those of `scoring.scores`, call by call. Beyond mini scale, where a call
+may take an hour, they store what they have scored, a batch at a time, below the folder that the
 environment variable ``ERRAGREE_RESULTS`` names (by default ``results``). The same call goes on
 where the last one stopped, and takes what `run` stored there, too.
 """
@@ -35,12 +35,12 @@ _CONSTANT = ["benchmark", "model", "method"]
 
 
 def results_folder() -> Path:
-    """Where results at paper scale are looked for and stored."""
+    """Where results beyond mini scale are looked for and stored."""
     return Path(os.environ.get(VARIABLE) or "results")
 
 
 def evaluate(models: Any, benchmarks: Any, methods: Any = "matching", **options: Any):
-    """As `scoring.scores.evaluate`; at paper scale the scores are stored as they come."""
+    """As `scoring.scores.evaluate`; beyond mini scale the scores are stored as they come."""
     decide = scores.decider(methods, **options)
     return decide(score(models, benchmarks, methods, **options))
 
@@ -53,11 +53,11 @@ def score(
     folder: Path | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """As `scoring.scores.score`; at paper scale the scores are stored as they come.
+    """As `scoring.scores.score`; beyond mini scale the scores are stored as they come.
 
     With a `folder` they are stored there, at any scale.
     """
-    if folder is None and get_scale().name != "paper":
+    if folder is None and get_scale().name == "mini":
         return scores.score(models, benchmarks, methods, batch_size, **options)
     chosen, tables = named_methods(methods, **options), []
     for bench_name, bench in scores.named(benchmarks).items():

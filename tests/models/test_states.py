@@ -26,7 +26,13 @@ from transformers import (
 
 from erragree_utils.models import EncodeError, ModelError, load_clip
 from erragree_utils.models.mllm import Mllm, load_mllm
-from erragree_utils.models.states import clip_states, mean_pool, mllm_states, pool_grid, untrained
+from erragree_utils.models.states import (
+    encoder_states,
+    mean_pool,
+    mllm_states,
+    pool_grid,
+    untrained,
+)
 from erragree_utils.models.tokens import SYSTEM
 
 QUESTION = "Where is the mug?"
@@ -94,7 +100,7 @@ def mllm(folder) -> Mllm:
 
 class TestClip:
     def test_layers_come_from_bottom_to_top_and_the_embedding_last(self, clip):
-        states = clip_states(clip, pictures(3))
+        states = encoder_states(clip, pictures(3))
         layers = len(clip.model.visual.transformer.resblocks)
         expected = [f"layer {k} {what}" for k in range(layers + 1) for what in ("CLS", "patches")]
         assert list(states) == [*expected, "embedding"]
@@ -106,20 +112,20 @@ class TestClip:
         images, tower = pictures(2), clip.model.visual
         with torch.no_grad():
             tokens = tower._embeds(torch.stack([clip.preprocess(i) for i in images])).numpy()
-        states = clip_states(clip, images)
+        states = encoder_states(clip, images)
         np.testing.assert_array_equal(states["layer 0 CLS"], tokens[:, 0])
         np.testing.assert_array_equal(states["layer 0 patches"], tokens[:, 1:])
 
     def test_the_layer_before_the_last_is_what_llava_reads(self, clip):
         images = pictures(3)
         layers = len(clip.model.visual.transformer.resblocks)
-        states = clip_states(clip, images)
+        states = encoder_states(clip, images)
         np.testing.assert_array_equal(states[f"layer {layers - 1} patches"],
                                       clip.patch_tokens(images))  # fmt: skip
 
     def test_the_embedding_is_the_projected_class_token_of_the_last_layer(self, clip):
         images, tower = pictures(3), clip.model.visual
-        states = clip_states(clip, images)
+        states = encoder_states(clip, images)
         np.testing.assert_array_equal(states["embedding"], clip.embed_images(images))
         with torch.no_grad():
             top = tower.ln_post(torch.from_numpy(states["layer 4 CLS"])) @ tower.proj
@@ -127,28 +133,28 @@ class TestClip:
         np.testing.assert_allclose(states["embedding"], unit, atol=1e-5)
 
     def test_batches_and_generators_change_nothing(self, clip):
-        whole = clip_states(clip, pictures(5))
-        parts = clip_states(clip, (image for image in pictures(5)), batch_size=2)
+        whole = encoder_states(clip, pictures(5))
+        parts = encoder_states(clip, (image for image in pictures(5)), batch_size=2)
         for name, array in whole.items():
             np.testing.assert_allclose(parts[name], array, atol=1e-5)
 
     def test_half_precision_comes_out_as_float32(self):
-        states = clip_states(load_clip("mini", device="cpu", dtype="bfloat16"), pictures(2))
+        states = encoder_states(load_clip("mini", device="cpu", dtype="bfloat16"), pictures(2))
         assert {array.dtype for array in states.values()} == {np.dtype(np.float32)}
 
     def test_towers_that_keep_the_batch_second_are_read_the_same(self, clip, monkeypatch):
-        images, expected = pictures(3), clip_states(clip, pictures(3))
+        images, expected = pictures(3), encoder_states(clip, pictures(3))
         transformer = clip.model.visual.transformer
         monkeypatch.setattr(transformer, "batch_first", False)
         for block in transformer.resblocks:
             monkeypatch.setattr(block.attn, "batch_first", False)
-        for name, array in clip_states(clip, images).items():
+        for name, array in encoder_states(clip, images).items():
             np.testing.assert_allclose(array, expected[name], atol=1e-4)
 
     def test_no_hook_is_left_behind(self, clip):
         with pytest.raises(EncodeError):
-            clip_states(clip, ["mug.jpeg"])
-        clip_states(clip, pictures(1))
+            encoder_states(clip, ["mug.jpeg"])
+        encoder_states(clip, pictures(1))
         blocks = clip.model.visual.transformer.resblocks
         assert not any(b._forward_hooks or b._forward_pre_hooks for b in blocks)
 
@@ -157,10 +163,10 @@ class TestClip:
         config = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16}
         resnet = open_clip.model.CLIP(16, config, {"width": 16, "heads": 2, "layers": 1})
         other = type(clip)("resnet", "", resnet, None, None, 16, clip.device, clip.dtype)
-        with pytest.raises(ModelError, match="ModifiedResNet.*'ViT-' models"):
-            clip_states(other, pictures(1))
+        with pytest.raises(ModelError, match="ModifiedResNet.*'ViT-'"):
+            encoder_states(other, pictures(1))
         with pytest.raises(ValueError, match="no images"):
-            clip_states(clip, [])
+            encoder_states(clip, [])
 
 
 class TestUntrained:
@@ -185,7 +191,10 @@ class TestUntrained:
 
 class TestReduce:
     def test_patches_are_reduced_and_class_tokens_are_not(self, clip):
-        whole, small = clip_states(clip, pictures(3)), clip_states(clip, pictures(3), mean_pool)
+        whole, small = (
+            encoder_states(clip, pictures(3)),
+            encoder_states(clip, pictures(3), mean_pool),
+        )
         np.testing.assert_allclose(
             small["layer 2 patches"], whole["layer 2 patches"].mean(1), atol=1e-6
         )
@@ -198,7 +207,7 @@ class TestReduce:
             seen.append(len(patches))
             return patches[:, 0]
 
-        assert clip_states(clip, pictures(5), first, batch_size=3)["layer 1 patches"].shape == (
+        assert encoder_states(clip, pictures(5), first, batch_size=3)["layer 1 patches"].shape == (
             5, 128,
         )  # fmt: skip
         assert set(seen) == {3, 2}
@@ -224,7 +233,7 @@ class TestReduce:
 
     def test_a_reduction_that_loses_images_is_refused(self, clip):
         with pytest.raises(ValueError, match="1 rows of 2"):
-            clip_states(clip, pictures(2), lambda patches: patches.mean(0, keepdims=True))
+            encoder_states(clip, pictures(2), lambda patches: patches.mean(0, keepdims=True))
 
 
 class TestMllm:
