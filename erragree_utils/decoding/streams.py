@@ -16,7 +16,8 @@ from ..models.engine import Engine, finite
 from ..models.features import Seen, stacked
 from ..models.inputs import aligned, length, options_of_each
 from ..models.mllm import Mllm
-from ..models.tokens import Picture, Stream
+from ..models.pictures import Picture
+from ..models.tokens import Stream
 from .contrasts import Contrast, add_noise
 from .processor import ContrastiveLogitsProcessor, SamplingLogitsProcessor, Seeds, warpers
 
@@ -216,7 +217,7 @@ def _second(stream: Stream, contrast: Contrast, seeds: Seeds, first: int) -> Str
         noised = add_noise(pixels, contrast.noise_step, noise)
         for each in stream.seen:
             own = {"pixel_values": noised[done : done + len(each.counts)]}
-            seen.append(Seen(each.pixels | own, each.counts))
+            seen.append(Seen(each.pixels | own, each.counts, each.texts))
             done += len(each.counts)
     return replace(stream, seen=seen)
 

@@ -20,11 +20,10 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch.nn import functional as F
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
-from transformers.models.clip.modeling_clip import CLIPEncoder
 
 from .batches import Room, in_batches
 from .branches import attended, common_start, grown, shared_start
-from .features import BUDGET, Memory, Seen, stacked
+from .features import BUDGET, Memory, Seen, see, without_mlp
 from .inputs import EncodeError
 from .memory import rows_that_fit
 from .tokens import Prompts, Stream
@@ -43,6 +42,18 @@ class Answer(NamedTuple):
     tokens: torch.Tensor
 
 
+class Prefix(NamedTuple):
+    """What was read of rows: keys and values, and the mask (B, T) of what is real of them.
+
+    Positions run ahead of the number of tokens by `shift` (B, 1): of an image Qwen's models count
+    rows and columns.
+    """
+
+    cache: DynamicCache
+    mask: torch.Tensor
+    shift: torch.Tensor
+
+
 class Engine(Prompts):
     """A model, and the ways through it. `Mllm` has one."""
 
@@ -55,9 +66,11 @@ class Engine(Prompts):
         dtype: torch.dtype,
         square: str | None = None,
     ):
-        super().__init__(name, processor, device, dtype, square)
-        self.model = model.eval().requires_grad_(False)
         accepted = inspect.signature(model.forward).parameters
+        super().__init__(
+            name, processor, device, dtype, square, model.config.image_token_id, frozenset(accepted)
+        )
+        self.model = model.eval().requires_grad_(False)
         # The argument of keys and values was renamed in the course of Transformers 5.
         self.cache_name = "cache" if "cache" in accepted else "past_key_values"
 
@@ -131,7 +144,8 @@ class Engine(Prompts):
         """Logits for the tokens `ids` that follow what is in the cache.
 
         Positions count real tokens, so that a row means the same however far it is padded. Where
-        nothing is padded, no mask lets attention take its fast ways.
+        nothing is padded, no mask lets attention take its fast ways. `features` are those of
+        `Engine.features`, for the image tokens among `ids`.
         """
         if "position_ids" not in more:
             if mask is None:
@@ -142,29 +156,28 @@ class Engine(Prompts):
             else:
                 positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
                 more["position_ids"] = positions[:, -ids.shape[1] :]
-        words = self.model.get_input_embeddings()(ids)
+        more |= {"attention_mask": mask, "use_cache": True, self.cache_name: cache}
+        places = ids == self.image_id
+        words = self.model.get_input_embeddings()(ids.masked_fill(places, 0) if features else ids)
         if features:
-            places = (ids == self.processor.image_token_id)[..., None]
-            words = words.masked_scatter(places, torch.cat(list(features)).to(words.dtype))
-        return self.model(
-            inputs_embeds=words, attention_mask=mask, use_cache=True,
-            **{self.cache_name: cache}, **more,
-        ).logits  # fmt: skip
+            levels = torch.cat(list(features), dim=1).to(words.dtype)
+            words = words.masked_scatter(places[..., None], levels[0])
+            if "token_type_ids" in self.accepted:  # tokens of an image see each other (Gemma 3)
+                more["token_type_ids"] = places.int()
+            if len(levels) > 1:  # which the whole model takes from pixels only
+                more |= {"visual_pos_masks": places, "deepstack_visual_embeds": [*levels[1:]]}
+                return self.model.get_decoder()(inputs_embeds=words, **more).last_hidden_state
+        return self.model(inputs_embeds=words, **more).logits
 
     def features(self, seen: Sequence[Seen]) -> list[torch.Tensor]:
-        """The tokens (count, width) of each image; the vision tower reads each only once."""
+        """The tokens (levels, count, width) of each image; the tower reads each only once."""
         fresh = [each for each in dict.fromkeys(seen) if each.features is None]
         if fresh:
-            pixels = {key: stacked([each.pixels[key] for each in fresh]) for key in fresh[0].pixels}
-            with _without_mlp(_unread(self.model)):
-                found = self.model.get_image_features(**pixels, return_dict=True)
-            images = iter(getattr(found, "pooler_output", found))
-            for each in fresh:
-                each.features = [next(images) for _ in each.counts]
+            see(self.model, fresh)
         return [tokens for each in seen for tokens in each.features or ()]
 
-    def prefill(self, streams: Sequence[Stream]) -> tuple[DynamicCache, torch.Tensor]:
-        """Keys and values of the rows of all streams, one after another, and their mask.
+    def prefill(self, streams: Sequence[Stream]) -> Prefix:
+        """What is read of the rows of all streams, one after another.
 
         Each stream goes through the model by itself: in one batch, prompts without an image would
         be padded to the length of those with one. The shorter stream is padded on the left; keys
@@ -174,34 +187,44 @@ class Engine(Prompts):
         parts = [self._read(stream) for stream in streams]
         if len(parts) == 1:
             return parts[0]
-        width = max(mask.shape[1] for _, mask in parts)
-        lacking = [width - mask.shape[1] for _, mask in parts]
+        width = max(part.mask.shape[1] for part in parts)
+        lacking = [width - part.mask.shape[1] for part in parts]
         joint = DynamicCache()
-        for number, layers in enumerate(zip(*(cache.layers for cache, _ in parts), strict=True)):
+        for number, layers in enumerate(zip(*(part.cache.layers for part in parts), strict=True)):
             keys, values = (
                 torch.cat([F.pad(x, (0, 0, n, 0)) for x, n in zip(tensors, lacking, strict=True)])
                 for tensors in ([part.keys for part in layers], [part.values for part in layers])
             )
             joint.update(keys, values, number)
-        masks = [F.pad(mask, (n, 0)) for (_, mask), n in zip(parts, lacking, strict=True)]
-        return joint, torch.cat(masks)
+        masks = [F.pad(part.mask, (n, 0)) for part, n in zip(parts, lacking, strict=True)]
+        return Prefix(joint, torch.cat(masks), torch.cat([part.shift for part in parts]))
 
-    def _read(self, stream: Stream) -> tuple[DynamicCache, torch.Tensor]:
-        """Keys and values of a stream's rows, and their mask; equal texts are read once."""
+    def _read(self, stream: Stream) -> Prefix:
+        """What is read of a stream's rows; equal texts are read once."""
         rows, cache = stream.rows, DynamicCache()
         alike = not stream.seen and all(row == rows[0] for row in rows)
         ids, mask = self.padded(rows[:1] if alike else rows, left=True)
         even = all(len(row) == ids.shape[1] for row in rows)
-        self._keep(ids, None if even else mask, cache, self.features(stream.seen))
+        given, shift = {"logits_to_keep": 1}, mask.new_zeros(len(rows), 1)
+        if stream.seen and self.rotates:
+            real = mask.clone()
+            real[mask.sum(dim=1) == 0, -1] = 1  # rows without a token cannot be counted
+            given["position_ids"], shift = self.model.model.get_rope_index(
+                ids, mm_token_type_ids=(ids == self.image_id).int(), attention_mask=real,
+                image_grid_thw=torch.cat([each.pixels["image_grid_thw"] for each in stream.seen]),
+            )  # fmt: skip
+        # A pass that only fills the cache: what follows the last keys and values is left out.
+        with without_mlp(self.model.get_decoder().layers[-1:]):
+            self.forward(ids, None if even else mask, cache, self.features(stream.seen), **given)
         if alike:
             cache.batch_repeat_interleave(len(rows))
             mask = mask.expand(len(rows), -1)
-        return cache, mask
+        return Prefix(cache, mask, shift)
 
-    def _keep(self, *inputs: Any) -> None:
-        """A pass that only fills the cache: what follows the last keys and values is left out."""
-        with _without_mlp(self.model.get_decoder().layers[-1:]):
-            self.forward(*inputs, logits_to_keep=1)
+    @property
+    def rotates(self) -> bool:
+        """Whether positions are of three dimensions, and the model's own to count (Qwen's)."""
+        return hasattr(self.model.model, "get_rope_index")
 
     def answers(
         self,
@@ -240,7 +263,7 @@ class Engine(Prompts):
             for n, (_, paths) in zip(before, trees, strict=True)
         ]
         self.check_length(longest[: len(rows)], first)
-        cache, mask = self.prefill(heads)
+        prefix = self.prefill(heads)
         ids, _ = self.padded([tokens for tokens, _ in trees], left=False)
         # A token is predicted one place before it.
         wanted = [
@@ -250,22 +273,45 @@ class Engine(Prompts):
         kept = sorted({place for row in wanted for places in row for place in places})
         found = {place: k for k, place in enumerate(kept)}
         own, depths = map(torch.from_numpy, attended([x for _, x in trees], ids.shape[1]))
-        positions = self.put(torch.tensor(before)[:, None] + depths)
-        allowed = torch.cat([
-            mask[:, None].bool().expand(-1, ids.shape[1], -1), self.put(own)
-        ], dim=2)[:, None]  # fmt: skip
-        # Added to what attention computes, as every kind of it takes it.
-        hidden = torch.zeros(allowed.shape, dtype=self.dtype, device=ids.device)
-        hidden.masked_fill_(~allowed, torch.finfo(self.dtype).min)
+        places = self.put(torch.tensor(before)[:, None] + depths)
         logits = self.forward(
-            ids, hidden, cache, position_ids=positions, logits_to_keep=self.put(torch.tensor(kept))
-        )
+            ids, self._hidden(prefix.mask, self.put(own), places), prefix.cache,
+            position_ids=places + prefix.shift, logits_to_keep=self.put(torch.tensor(kept)),
+        )  # fmt: skip
         for i, (_, row) in enumerate(branches[: len(rows)]):
             for k, branch in enumerate(row):
                 yield Answer(i, k, [
                     logits[s * len(rows) + i][[found[p] for p in wanted[s * len(rows) + i][k]]]
                     for s in range(len(streams))
                 ], self.put(torch.tensor(branch.ids[branch.start :])))  # fmt: skip
+
+    def _hidden(self, mask: torch.Tensor, own: torch.Tensor, places: torch.Tensor) -> Any:
+        """What is added to attention, as every kind of it takes it; by layer, if layers differ.
+
+        `mask` (B, T) of what was read, `own` (B, n, n) of the tree, whose tokens stand at `places`
+        (B, n) behind it.
+        """
+        allowed = torch.cat([mask[:, None].bool().expand(-1, own.shape[1], -1), own], dim=2)
+
+        def added(allowed: torch.Tensor) -> torch.Tensor:
+            hidden = torch.zeros(allowed[:, None].shape, dtype=self.dtype, device=mask.device)
+            return hidden.masked_fill_(~allowed[:, None], torch.finfo(self.dtype).min)
+
+        if self.window is None:
+            return added(allowed)
+        keys = torch.cat([mask.cumsum(dim=1) - 1, places], dim=1)
+        near = added(allowed & (places[:, :, None] - keys[:, None] < self.window))
+        if getattr(self.model.config.get_text_config(), "layer_types", None) is None:
+            return near
+        return {"full_attention": added(allowed), "sliding_attention": near}
+
+    @property
+    def window(self) -> int | None:
+        """How far back attention reaches, in all layers or in some; None if it reaches all."""
+        text = self.model.config.get_text_config()
+        kinds = getattr(text, "layer_types", None)
+        slides = kinds is None or "sliding_attention" in kinds
+        return getattr(text, "sliding_window", None) if slides else None
 
     def begun(self, streams: Sequence[Stream]) -> dict[str, Any]:
         """Inputs of ``generate()``: the prompts, and the cache of what comes before questions.
@@ -284,17 +330,25 @@ class Engine(Prompts):
             for stream, of_stream in zip(streams, lengths, strict=True)
             for row, n in zip(stream.rows, of_stream, strict=True)
         ]
-        cache, mask = self.prefill(heads)
+        prefix = self.prefill(heads)
+        if self.rotates:
+            self.model.model.rope_deltas = prefix.shift  # which generate() adds
         read, _ = self.padded([row for stream in heads for row in stream.rows], left=True)
         ids, fresh = self.padded(rests, left=True)
         return {
             "input_ids": torch.cat([read, ids], dim=1),
-            "attention_mask": torch.cat([mask, fresh], dim=1),
-            self.cache_name: cache,
+            "attention_mask": torch.cat([prefix.mask, fresh], dim=1),
+            self.cache_name: prefix.cache,
         }
 
     def _begun(self, stream: Stream) -> list[int]:
-        """Tokens of each prompt up to its last image, or that all prompts without one share."""
+        """Tokens of each prompt up to its last image, or that all prompts without one share.
+
+        Of models with a window all but the last: generate() counts it over the padding, which must
+        not stand between two tokens of a row.
+        """
+        if self.window is not None:
+            return [len(row) - 1 for row in stream.rows]
         bare = [row for row, n in zip(stream.rows, stream.n_images, strict=True) if not n]
         shared = min((min(common_start(bare[0], row), len(row) - 1) for row in bare), default=0)
         return [
@@ -328,28 +382,6 @@ class Engine(Prompts):
         new = out[:n, inputs["input_ids"].shape[1] :]
         texts = self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
         return [text.strip() for text in texts]
-
-
-@contextmanager
-def _without_mlp(layers: Iterable[torch.nn.Module]) -> Iterator[None]:
-    """Spare the larger half of layers whose output nobody reads."""
-    own = [(layer, layer.mlp) for layer in layers]
-    for layer, _ in own:
-        layer.mlp = torch.nn.Identity()
-    try:
-        yield
-    finally:
-        for layer, mlp in own:
-            layer.mlp = mlp
-
-
-def _unread(model: torch.nn.Module) -> Iterable[torch.nn.Module]:
-    """The layers of a CLIP tower above the one that LLaVA reads."""
-    layer = getattr(model.config, "vision_feature_layer", None)
-    encoder = getattr(getattr(model.model, "vision_tower", None), "encoder", None)
-    if not isinstance(layer, int) or layer >= -1 or not isinstance(encoder, CLIPEncoder):
-        return []
-    return encoder.layers[layer + 1 :]
 
 
 class _NumbersOnly(LogitsProcessor):

@@ -23,8 +23,8 @@ from .device import pick_device
 from .engine import Engine, finite
 from .folders import ModelError
 from .inputs import aligned, length, options_of_each
+from .pictures import Picture
 from .precision import plan_precision
-from .tokens import Picture
 
 
 class LogLikelihood(NamedTuple):
