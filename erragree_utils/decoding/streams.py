@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..models.engine import Engine, finite
+from ..models.engine import Engine
 from ..models.features import Seen, stacked
+from ..models.finite import finite
 from ..models.inputs import aligned, length, options_of_each
 from ..models.mllm import Mllm
 from ..models.pictures import Picture

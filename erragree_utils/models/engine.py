@@ -15,22 +15,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch.nn import functional as F
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList, PreTrainedConfig
 
 from .batches import Room, in_batches
 from .branches import attended, common_start, grown, shared_start
 from .features import BUDGET, Memory, Seen, see, without_mlp
+from .finite import NumbersOnly
 from .inputs import EncodeError
+from .masks import added, window_of
 from .memory import rows_that_fit
 from .tokens import Prompts, Stream
 
 Row = TypeVar("Row")
 
-_TOO_COARSE = "the weights are damaged, or dtype is too coarse (try dtype='bfloat16' or 'float32')"
+#: Changes what was read of rows, before the last token (B, 1) of each prompt is read.
+Change: TypeAlias = Callable[["Engine", "Prefix", torch.Tensor], None]
 
 
 class Answer(NamedTuple):
@@ -43,15 +46,16 @@ class Answer(NamedTuple):
 
 
 class Prefix(NamedTuple):
-    """What was read of rows: keys and values, and the mask (B, T) of what is real of them.
+    """What was read of rows: keys and values, the mask (B, T) of what is real of them.
 
     Positions run ahead of the number of tokens by `shift` (B, 1): of an image Qwen's models count
-    rows and columns.
+    rows and columns. `images` (B, T) tells which tokens are those of images.
     """
 
     cache: DynamicCache
     mask: torch.Tensor
     shift: torch.Tensor
+    images: torch.Tensor
 
 
 class Engine(Prompts):
@@ -124,7 +128,7 @@ class Engine(Prompts):
 
     def check_length(self, lengths: Sequence[int], first: int) -> None:
         """Refuse prompts that are longer, with what is to be written, than the model reads."""
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        limit = getattr(self.text, "max_position_embeddings", None)
         if limit is not None and max(lengths) > limit:
             index = first + list(lengths).index(max(lengths))
             raise EncodeError(
@@ -196,8 +200,11 @@ class Engine(Prompts):
                 for tensors in ([part.keys for part in layers], [part.values for part in layers])
             )
             joint.update(keys, values, number)
-        masks = [F.pad(part.mask, (n, 0)) for part, n in zip(parts, lacking, strict=True)]
-        return Prefix(joint, torch.cat(masks), torch.cat([part.shift for part in parts]))
+        mask, images = (
+            torch.cat([F.pad(x, (n, 0)) for x, n in zip(flags, lacking, strict=True)])
+            for flags in ([part.mask for part in parts], [part.images for part in parts])
+        )
+        return Prefix(joint, mask, torch.cat([part.shift for part in parts]), images)
 
     def _read(self, stream: Stream) -> Prefix:
         """What is read of a stream's rows; equal texts are read once."""
@@ -216,10 +223,11 @@ class Engine(Prompts):
         # A pass that only fills the cache: what follows the last keys and values is left out.
         with without_mlp(self.model.get_decoder().layers[-1:]):
             self.forward(ids, None if even else mask, cache, self.features(stream.seen), **given)
+        images = ids == self.image_id
         if alike:
             cache.batch_repeat_interleave(len(rows))
-            mask = mask.expand(len(rows), -1)
-        return Prefix(cache, mask, shift)
+            mask, images = mask.expand(len(rows), -1), images.expand(len(rows), -1)
+        return Prefix(cache, mask, shift, images)
 
     @property
     def rotates(self) -> bool:
@@ -232,10 +240,12 @@ class Engine(Prompts):
         rows: Sequence[Sequence[tuple[str, str]]],
         first: int,
         end: bool = False,
+        change: Change | None = None,
     ) -> Iterator[Answer]:
         """The logits that predict the answer of each (question, answer) about each entry.
 
-        With `end`, also those that predict the end token behind it.
+        With `end`, also those that predict the end token behind it. With a `change`, of each entry
+        all but the last token of its question, of which there is one, is read before it.
 
         Of each entry, what comes before its questions is read first. All its branches then go
         through the model at once, as one tree: beginnings they share are there once, and each token
@@ -253,9 +263,13 @@ class Engine(Prompts):
             some = self.branches(rows, stream.n_images, first, end)
             # Prompts without images have nothing before their questions, but begin alike.
             n = 0 if any(stream.rows) else shared_start([b for row in some for b in row])
+            ns = [shared_start(row) for row in some] if change else [n] * len(some)
+            branches += zip(ns, some, strict=True)
             begun = next(row[0].ids[:n] for row in some if row)
-            branches += [(n, row) for row in some]
-            heads.append(replace(stream, rows=[[*row, *begun] for row in stream.rows]))
+            heads.append(replace(stream, rows=[
+                [*read, *(row[0].ids[:n] if row else begun)]
+                for read, (n, row) in zip(stream.rows, branches[-len(some):], strict=True)
+            ]))  # fmt: skip
         trees = [grown(row, n) for n, row in branches]
         before = [len(row) for head in heads for row in head.rows]
         longest = [
@@ -264,6 +278,11 @@ class Engine(Prompts):
         ]
         self.check_length(longest[: len(rows)], first)
         prefix = self.prefill(heads)
+        if change:
+            last, _ = self.padded(
+                [row[0].ids[n : n + 1] if row else [] for n, row in branches], True
+            )
+            change(self, prefix, last)
         ids, _ = self.padded([tokens for tokens, _ in trees], left=False)
         # A token is predicted one place before it.
         wanted = [
@@ -275,7 +294,7 @@ class Engine(Prompts):
         own, depths = map(torch.from_numpy, attended([x for _, x in trees], ids.shape[1]))
         places = self.put(torch.tensor(before)[:, None] + depths)
         logits = self.forward(
-            ids, self._hidden(prefix.mask, self.put(own), places), prefix.cache,
+            ids, added(self.text, prefix.mask, self.put(own), places, self.dtype), prefix.cache,
             position_ids=places + prefix.shift, logits_to_keep=self.put(torch.tensor(kept)),
         )  # fmt: skip
         for i, (_, row) in enumerate(branches[: len(rows)]):
@@ -285,42 +304,19 @@ class Engine(Prompts):
                     for s in range(len(streams))
                 ], self.put(torch.tensor(branch.ids[branch.start :])))  # fmt: skip
 
-    def _hidden(self, mask: torch.Tensor, own: torch.Tensor, places: torch.Tensor) -> Any:
-        """What is added to attention, as every kind of it takes it; by layer, if layers differ.
-
-        `mask` (B, T) of what was read, `own` (B, n, n) of the tree, whose tokens stand at `places`
-        (B, n) behind it.
-        """
-        allowed = torch.cat([mask[:, None].bool().expand(-1, own.shape[1], -1), own], dim=2)
-
-        def added(allowed: torch.Tensor) -> torch.Tensor:
-            hidden = torch.zeros(allowed[:, None].shape, dtype=self.dtype, device=mask.device)
-            return hidden.masked_fill_(~allowed[:, None], torch.finfo(self.dtype).min)
-
-        if self.window is None:
-            return added(allowed)
-        keys = torch.cat([mask.cumsum(dim=1) - 1, places], dim=1)
-        near = added(allowed & (places[:, :, None] - keys[:, None] < self.window))
-        if getattr(self.model.config.get_text_config(), "layer_types", None) is None:
-            return near
-        return {"full_attention": added(allowed), "sliding_attention": near}
-
     @property
-    def window(self) -> int | None:
-        """How far back attention reaches, in all layers or in some; None if it reaches all."""
-        text = self.model.config.get_text_config()
-        kinds = getattr(text, "layer_types", None)
-        slides = kinds is None or "sliding_attention" in kinds
-        return getattr(text, "sliding_window", None) if slides else None
+    def text(self) -> PreTrainedConfig:
+        """The language model's config."""
+        return self.model.config.get_text_config()
 
-    def begun(self, streams: Sequence[Stream]) -> dict[str, Any]:
+    def begun(self, streams: Sequence[Stream], change: Change | None = None) -> dict[str, Any]:
         """Inputs of ``generate()``: the prompts, and the cache of what comes before questions.
 
         Images, and what prompts without one begin with, are read here; the questions of all streams
         are left for generate(), which reads them in one batch. Rows of different lengths are padded
         on the left of either half.
         """
-        lengths = [self._begun(stream) for stream in streams]
+        lengths = [self._begun(stream, change is not None) for stream in streams]
         heads = [
             replace(stream, rows=[row[:n] for row, n in zip(stream.rows, of_stream, strict=True)])
             for stream, of_stream in zip(streams, lengths, strict=True)
@@ -331,6 +327,8 @@ class Engine(Prompts):
             for row, n in zip(stream.rows, of_stream, strict=True)
         ]
         prefix = self.prefill(heads)
+        if change:
+            change(self, prefix, self.padded(rests, left=True)[0])
         if self.rotates:
             self.model.model.rope_deltas = prefix.shift  # which generate() adds
         read, _ = self.padded([row for stream in heads for row in stream.rows], left=True)
@@ -341,13 +339,13 @@ class Engine(Prompts):
             self.cache_name: prefix.cache,
         }
 
-    def _begun(self, stream: Stream) -> list[int]:
+    def _begun(self, stream: Stream, all_but_last: bool) -> list[int]:
         """Tokens of each prompt up to its last image, or that all prompts without one share.
 
         Of models with a window all but the last: generate() counts it over the padding, which must
         not stand between two tokens of a row.
         """
-        if self.window is not None:
+        if all_but_last or window_of(self.text) is not None:
             return [len(row) - 1 for row in stream.rows]
         bare = [row for row, n in zip(stream.rows, stream.n_images, strict=True) if not n]
         shared = min((min(common_start(bare[0], row), len(row) - 1) for row in bare), default=0)
@@ -370,44 +368,13 @@ class Engine(Prompts):
         """
         lengths = inputs["attention_mask"][:n].sum(dim=1) + max_new_tokens
         self.check_length(lengths.tolist(), first)
-        numbers = _NumbersOnly()
+        numbers = NumbersOnly()
         out = self.model.generate(
             **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1,
             temperature=None, top_p=None, top_k=None, pad_token_id=self.pad_id,
             logits_processor=LogitsProcessorList([numbers, *processors]),
         )  # fmt: skip
-        if numbers.bad is not None and numbers.bad.any():
-            index = first + int(numbers.bad.int().argmax()) % n
-            raise EncodeError(f"the logits for entry {index} are not numbers: {_TOO_COARSE}", index)
+        numbers.check(n, first)
         new = out[:n, inputs["input_ids"].shape[1] :]
         texts = self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
         return [text.strip() for text in texts]
-
-
-class _NumbersOnly(LogitsProcessor):
-    """Notes which rows had a logit that is no number: ``generate()`` would take some token.
-
-    As the first processor; that a token is ruled out by -inf, is no error.
-    """
-
-    def __init__(self) -> None:
-        self.bad: torch.Tensor | None = None
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
-        # Kept on the device: reading it here would make each token wait for the GPU.
-        bad = (scores.isnan() | scores.isposinf()).any(dim=-1)
-        self.bad = bad if self.bad is None else self.bad | bad
-        return scores
-
-
-def finite(value: float, index: int, ruled_out: bool = False) -> float:
-    """A score, if it is a number; -inf may be one of an answer that a method rules out.
-
-    Raises
-    ------
-    EncodeError
-        It names the entry.
-    """
-    if value != value or value == float("inf") or (value == float("-inf") and not ruled_out):
-        raise EncodeError(f"the score of entry {index} is not finite: {_TOO_COARSE}", index)
-    return value

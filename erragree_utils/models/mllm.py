@@ -20,11 +20,13 @@ from ..images import central_square
 from .batches import Room
 from .checkpoint import find_checkpoint
 from .device import pick_device
-from .engine import Engine, finite
+from .engine import Engine
+from .finite import finite
 from .folders import ModelError
 from .inputs import aligned, length, options_of_each
 from .pictures import Picture
 from .precision import plan_precision
+from .sharing import check_sharing
 
 
 class LogLikelihood(NamedTuple):
@@ -272,7 +274,9 @@ def load_mllm(
     elif square is not None:
         raise ModelError(f"{checkpoint.name} frames images in its own way: leave square out")
     model, processor = checkpoint.load(plan, place)
-    return Mllm(
+    mllm = Mllm(
         checkpoint.name, model, processor, place, plan.dtype, plan.quantization,
         checkpoint.weights, checkpoint.commit, square,
     )  # fmt: skip
+    check_sharing(mllm.engine)
+    return mllm

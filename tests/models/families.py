@@ -66,7 +66,9 @@ def words(**special: str) -> PreTrainedTokenizerFast:
         vocab_size=420, special_tokens=SPECIAL, show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
-    text = "Where is the red mug? to the left of the right Yes No in front of\n\na\n\n\nb\n\n\n\nc\n"
+    text = (
+        "Where is the red mug? to the left of the right Yes No in front of\n\na\n\n\nb\n\n\n\nc\n"
+    )
     core.train_from_iterator([text] * 8, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>",
