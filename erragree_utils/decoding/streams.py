@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from ..models.engine import Engine
-from ..models.features import Seen, stacked
 from ..models.finite import finite
 from ..models.inputs import aligned, length, options_of_each
 from ..models.mllm import Mllm
@@ -211,15 +210,20 @@ def _second(stream: Stream, contrast: Contrast, seeds: Seeds, first: int) -> Str
     """What the second stream reads: no images, or noised ones."""
     if contrast.noise_step is None:
         return stream.without_images()
-    seen, done = [], 0
-    if stream.seen:
-        pixels = stacked([each.pixels["pixel_values"] for each in stream.seen])
-        noise = seeds.normals(first, stream.n_images, pixels)
+    places = ((first + i, k) for i, n in enumerate(stream.n_images) for k in range(n))
+    seen = []
+    for each in stream.seen:
+        own = [next(places) for _ in each.counts]
+        pixels = each.pixels["pixel_values"]
+        # A row for each image, or all rows for the only one.
+        noise = torch.cat([
+            seeds.normals(place, part, frames=each.frames)
+            for place, part in zip(own, pixels.chunk(len(own)), strict=True)
+        ])  # fmt: skip
         noised = add_noise(pixels, contrast.noise_step, noise)
-        for each in stream.seen:
-            own = {"pixel_values": noised[done : done + len(each.counts)]}
-            seen.append(Seen(each.pixels | own, each.counts, each.texts))
-            done += len(each.counts)
+        if pixels.ndim == 5:  # crops that only fill up a row are told by their zeros
+            noised = noised.where((pixels != 0).flatten(2).any(dim=2)[..., None, None, None], 0.0)
+        seen.append(replace(each, pixels=each.pixels | {"pixel_values": noised}, features=None))
     return replace(stream, seen=seen)
 
 

@@ -28,6 +28,8 @@ class Seen:
         Image tokens that each image takes in a prompt.
     texts
         What stands for each image in a prompt, with one image token for each run of them.
+    frames
+        How often the pixels show each image: Qwen's towers read it as two frames of a film.
     features
         Those tokens (levels, count, width) of each image, once the vision tower has read it. A
         model reads one level, or more of them in its first layers (Qwen3-VL).
@@ -36,6 +38,7 @@ class Seen:
     pixels: dict[str, torch.Tensor]
     counts: list[int]
     texts: list[str] = field(default_factory=list)
+    frames: int = 1
     features: list[torch.Tensor] | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""Multimodal language models of the LLaVA family: the mini one, the published ones, and folders.
+"""Multimodal language models: the mini one, the published ones, and folders.
 
 ``load_mllm("mini")`` and ``load_mllm("llava-hf/llava-1.5-7b-hf")`` differ in a string; every line
 that asks or scores with the result is the same.
@@ -220,7 +220,10 @@ def load_mllm(
     revision: str | None = None,
     square: str | None = None,
 ) -> Mllm:
-    """Load a multimodal language model of the LLaVA family.
+    """Load a multimodal language model.
+
+    The families are LLaVA (1.5, VipLLaVA, NeXT, OneVision), InternVL, Idefics3 and SmolVLM,
+    Qwen2.5-VL, Qwen3-VL and Gemma 3, as Transformers has them.
 
     Parameters
     ----------
@@ -248,8 +251,9 @@ def load_mllm(
     Raises
     ------
     ModelError
-        If the model is unknown, not of the family, too large for the machine, cannot be fetched,
-        or is damaged. The message says what to do.
+        If the model is unknown, of another family, too large for the machine, cannot be fetched,
+        is damaged, or gives other scores than a full pass where prompts share what they begin with
+        (`sharing.check_sharing`). The message says what to do.
     ValueError
         If device, dtype or quantization are unknown or do not go together.
 

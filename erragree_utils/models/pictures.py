@@ -130,7 +130,8 @@ class Pictures:
         text = re.sub(f"({re.escape(self.sign)})+", self.sign, replacement["replacement"])
         count = int((found["input_ids"] == self.image_id).sum())
         pixels = {key: x for key, x in found.items() if key not in _OF_TEXT}
-        return Seen(pixels, [count], [text])
+        frames = getattr(self.processor.image_processor, "temporal_patch_size", 1)
+        return Seen(pixels, [count], [text], frames)
 
     def processed(
         self,
