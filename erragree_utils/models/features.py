@@ -109,6 +109,11 @@ def see(model: torch.nn.Module, fresh: Sequence[Seen]) -> None:
         each.features = [next(parts) for _ in each.counts]
 
 
+def projector_of(model: torch.nn.Module) -> torch.nn.Module | None:
+    """What makes image tokens of what the vision tower saw; None if it's part of the tower."""
+    return getattr(model.model, "multi_modal_projector", getattr(model.model, "connector", None))
+
+
 @contextmanager
 def without_mlp(layers: Iterable[torch.nn.Module]) -> Iterator[None]:
     """Spare the larger half of layers whose output nobody reads."""
