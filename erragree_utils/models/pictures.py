@@ -62,6 +62,8 @@ class Pictures:
         # Processors of LLaVA's family give a row of pixels for each image, others as many as they
         # like, and some fill up rows by what else is in the batch: these get one image at a time.
         self.alone = not type(processor).__name__.startswith("Llava")
+        # OneVision shows several images of a prompt in another way than each by itself.
+        self.grouped = "Onevision" in type(processor).__name__
         self.device, self.dtype = device, dtype
         self.memory: Memory | None = None  # of images, where `Engine.remembering` gave one
         processor.tokenizer.padding_side = "left"
@@ -75,13 +77,11 @@ class Pictures:
             entry[0] if isinstance(entry[0], Shown) else pictures(entry[0], first + i)
             for i, entry in enumerate(batch)
         ]
-        # OneVision shows several images of a prompt in another way than each by itself.
-        whole = "onevision" in type(self.processor).__name__.lower()
         units = [
             (i, unit)
             for i, group in enumerate(groups)
             if not isinstance(group, Shown)
-            for unit in ([group] if whole and group else [[image] for image in group])
+            for unit in ([group] if self.grouped and group else [[image] for image in group])
         ]
         if self.memory is None:
             found = self._seen(units, first)
@@ -142,7 +142,8 @@ class Pictures:
     ) -> dict[str, Any]:
         """The model's inputs for texts with their images; also what replaced the image tokens."""
         framed = [[self.framed(image) for image in group] for group in groups]
-        images = framed if self.alone else [image for group in framed for image in group]
+        nested = self.alone or self.grouped
+        images = framed if nested else [image for group in framed for image in group]
         more = {"return_text_replacement_offsets": True} if replaced else {}
         try:
             inputs = self.processor(

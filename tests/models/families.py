@@ -1,4 +1,4 @@
-"""Tiny models of today's families, with random weights and processors of the published classes."""
+"""Tiny models of all families, with random weights and processors of the published classes."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ TEMPLATES = {
     "internvl": ("<|im_start|>user\n", "<IMG_CONTEXT>\n", "<|im_end|>\n<|im_start|>assistant\n"),
     "idefics3": ("<|im_start|>User:", "<image>", "<end_of_utterance>\nAssistant:"),
     "smolvlm": ("<|im_start|>User:", "<image>", "<end_of_utterance>\nAssistant:"),
+    **dict.fromkeys(
+        ("llava", "vipllava", "llava_next"), ("<bos>USER: ", "<image>\n", " ASSISTANT:")
+    ),
+    "llava_onevision": (
+        "<|im_start|>user\n", "<image>\n", "<|im_end|><|im_start|>assistant\n"
+    ),
     "gemma3": (
         "<bos><start_of_turn>user\n", "<start_of_image>",
         "<end_of_turn>\n<start_of_turn>model\n",
@@ -50,7 +56,7 @@ def template(family: str) -> str:
     """The chat template of a family, in Jinja."""
     head, image, end = (repr(part) for part in TEMPLATES[family])
     return (
-        f"{{{{ {head} }}}}{{% for part in messages[0]['content'] %}}"
+        f"{{{{ {head} }}}}{{% for part in messages[-1]['content'] %}}"
         f"{{% if part['type'] == 'image' %}}{{{{ {image} }}}}"
         "{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
         f"{{% if add_generation_prompt %}}{{{{ {end} }}}}{{% endif %}}"
@@ -73,6 +79,43 @@ def words(**special: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>",
         additional_special_tokens=SPECIAL[3:], extra_special_tokens=special or None,
+    )  # fmt: skip
+
+
+def _llava(family: str, tokenizer: Any) -> tuple[Any, Any]:
+    kind = {"llava": "Llava", "vipllava": "VipLlava", "llava_next": "LlavaNext"}[family]
+    crops = {} if kind != "LlavaNext" else {"image_grid_pinpoints": [[32, 64], [64, 32], [64, 64]]}
+    config = getattr(t, f"{kind}Config")(
+        vision_config=t.CLIPVisionConfig(**EYES, image_size=32, patch_size=8, projection_dim=16),
+        text_config=t.LlamaConfig(**TEXT, vocab_size=len(tokenizer)),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"), **crops,
+        **({"vision_feature_layer": [-2, -1]} if kind == "VipLlava" else {}),
+    )  # fmt: skip
+    next_ = "LlavaNext" if crops else "Llava"
+    eyes = getattr(t, f"{next_}ImageProcessor")(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, **crops
+    )
+    return config, getattr(t, f"{next_}Processor")(
+        eyes, tokenizer, patch_size=8, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, chat_template=template(family),
+    )  # fmt: skip
+
+
+def _onevision(tokenizer: Any) -> tuple[Any, Any]:
+    crops = [[32, 64], [64, 32], [64, 64]]
+    config = t.LlavaOnevisionConfig(
+        vision_config=t.SiglipVisionConfig(**EYES, image_size=32, patch_size=8),
+        text_config={"model_type": "qwen2", "vocab_size": len(tokenizer), **TEXT},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"), image_grid_pinpoints=crops,
+        vision_feature_select_strategy="full",
+    )  # fmt: skip
+    eyes = t.LlavaOnevisionImageProcessor(
+        size={"height": 32, "width": 32}, image_grid_pinpoints=crops
+    )
+    return config, t.LlavaOnevisionProcessor(
+        eyes, tokenizer, t.LlavaOnevisionVideoProcessor(), num_image_tokens=16,
+        vision_feature_select_strategy="full", chat_template=template("llava_onevision"),
     )  # fmt: skip
 
 
@@ -165,6 +208,10 @@ def _gemma(tokenizer: Any) -> tuple[Any, Any]:
 
 
 FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "llava": lambda: _llava("llava", words()),
+    "vipllava": lambda: _llava("vipllava", words()),
+    "llava_next": lambda: _llava("llava_next", words()),
+    "llava_onevision": lambda: _onevision(words()),
     "qwen2_5_vl": lambda: _qwen("2_5", words()),
     "qwen3_vl": lambda: _qwen("3", words()),
     "idefics3": lambda: _idefics("idefics3", words()),
