@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..models.engine import Engine
+from ..models.engine import Change, Engine
 from ..models.finite import finite
 from ..models.inputs import aligned, length, options_of_each
 from ..models.mllm import Mllm
@@ -83,12 +83,13 @@ def generate_sampled(
     max_new_tokens: int = 16,
     seed: int | Sequence[int] | None = 0,
     batch_size: int = 32,
+    change: Change | None = None,
 ) -> list[str]:
-    """Answer questions by sampling; arguments as in `generate_contrastive`."""
+    """Answer questions by sampling; arguments as in `generate_contrastive` and `Mllm.generate`."""
     warp, seeds, engine = warpers(True, temperature, top_p), Seeds(seed), mllm.engine
 
     def answer(batch: list[tuple[Picture, str]], first: int) -> list[str]:
-        inputs = engine.begun([engine.whole(batch, first)])
+        inputs = engine.begun([engine.whole(batch, first)], change)
         draws = seeds.uniforms(first, len(batch), max_new_tokens).to(mllm.device)
         processor = SamplingLogitsProcessor(inputs["input_ids"].shape[1], warp, draws)
         return engine.write(inputs, len(batch), first, max_new_tokens, [processor])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..decoding import Contrast
 from ..measures.decisions import predict, prefer
 from ..measures.matching import option_scores
 from ..tabletop.questions import WHICH
@@ -134,7 +135,7 @@ def _together(
             raise ValueError(f"method {name!r} is not for {model!r}; choose one of {fitting}")
         method = method.underlying(role)
         key: Hashable = name
-        if isinstance(method, Options) and method.contrast is not None:
+        if isinstance(method, Options) and isinstance(method.contrast, Contrast):
             key = (replace(method, contrast=None), method.contrast.noise_step)
         names, group = groups.setdefault(key, ([], []))
         names.append(name)
@@ -296,7 +297,8 @@ def _options(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     how = {"normalize": method.normalize, "batch_size": size}
     pictures = _pictures(pairs, method.blind)
     with naming(_names(owners)):
-        if method.contrast is None:
+        if not isinstance(method.contrast, Contrast):
+            how |= _scaling(method)
             scores = mllm.option_logprobs(pictures, questions, offers, **how)
             return [_table(owners, own, scores)]
         # Here, so that what needs no language model needs no PyTorch.
@@ -310,14 +312,24 @@ def _options(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     return [_table(owners, own, [row[c] for row in rows]) for c in range(len(contrasts))]
 
 
+def _scaling(method: Any) -> dict[str, Any]:
+    """The argument by which a language model scales its attention, if it does."""
+    if method.contrast is None:
+        return {}
+    from ..decoding.scaled import scaling
+
+    return {"change": scaling(method.contrast)}
+
+
 def _answer(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     (method,), owners = methods, _owners(pairs)
     questions, offers, own = _questions(pairs, method)
     how = {"max_new_tokens": method.max_new_tokens, "batch_size": size}
     pictures = _pictures(pairs, method.blind)
     with naming(_names(owners)):
-        if method.contrast is None and method.temperature == 0:
-            answers = mllm.generate(pictures, questions, **how)
+        contrasted = isinstance(method.contrast, Contrast)
+        if not contrasted and method.temperature == 0:
+            answers = mllm.generate(pictures, questions, **how, **_scaling(method))
         else:
             from ..decoding.processor import pair_seeds
             from ..decoding.streams import generate_contrastive, generate_sampled
@@ -325,8 +337,8 @@ def _answer(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
             how["seed"] = pair_seeds(pairs, method.seed)
             if method.temperature > 0:
                 how["temperature"] = method.temperature
-            if method.contrast is None:
-                answers = generate_sampled(mllm, pictures, questions, **how)
+            if not contrasted:
+                answers = generate_sampled(mllm, pictures, questions, **how, **_scaling(method))
             else:
                 how["do_sample"] = method.temperature > 0
                 answers = generate_contrastive(mllm, pictures, questions, method.contrast, **how)

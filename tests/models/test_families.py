@@ -16,9 +16,10 @@ from PIL import Image
 from transformers import DynamicCache
 from transformers.models.smolvlm import processing_smolvlm
 
-from erragree_utils.decoding import M3ID, VCD, Contrast, TextContrast
+from erragree_utils.decoding import M3ID, VCD, AdaptVis, Contrast, TextContrast
 from erragree_utils.decoding.contrasts import add_noise
 from erragree_utils.decoding.processor import Seeds
+from erragree_utils.decoding.scaled import scaling
 from erragree_utils.decoding.streams import contrastive_option_logprobs, generate_contrastive
 from erragree_utils.models import ModelError
 from erragree_utils.models.checkpoint import FAMILIES as SUPPORTED
@@ -284,6 +285,20 @@ def test_images_that_are_remembered_are_read_the_same(family):
         for _ in (1, 2):
             found = mllm.option_logprobs(entries()[::-1], QUESTION, OPTIONS)[::-1]
             np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+@each_family
+def test_attention_that_is_scaled_by_1_is_that_of_a_full_pass(family):
+    """With AdaptVis all but the last token of a prompt is read first, in every family's way."""
+    mllm, change = model_of(family), scaling(AdaptVis(smooth=1, sharpen=1))
+    found = mllm.option_logprobs(entries(), QUESTION, OPTIONS, change=change)
+    full = [[Full(mllm, entry).option(QUESTION, x) for x in OPTIONS] for entry in entries()]
+    np.testing.assert_allclose(found, full, atol=TOLERANCE)
+    texts = mllm.generate(entries(), QUESTION, 3, change=change)
+    assert texts == mllm.generate(entries(), QUESTION, 3)
+    other = mllm.option_logprobs(entries(), QUESTION, OPTIONS, change=scaling(AdaptVis(0, 3)))
+    moved = np.abs(np.array(other) - found).max(axis=1) > 10 * TOLERANCE
+    assert moved.tolist() == [entry is not None for entry in entries()]
 
 
 @each_family
