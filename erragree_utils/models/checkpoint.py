@@ -27,6 +27,7 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
 )
+from transformers.models.smolvlm import processing_smolvlm
 from transformers.utils import logging
 
 from .device import is_out_of_memory
@@ -162,6 +163,8 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint
             f"the model in {folder} is a {config.model_type!r}, not one of the families that are "
             f"supported ({', '.join(FAMILIES)}); CLIP is loaded by load_clip"
         )
+    if config.model_type == "smolvlm" and processing_smolvlm.num2words is None:
+        raise ModelError(f"{label} needs the package num2words: run pip install num2words")
     return Checkpoint(label, weights, commit, folder, config)
 
 

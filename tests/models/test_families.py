@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from transformers import DynamicCache
 from transformers.models.smolvlm import processing_smolvlm
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from erragree_utils.decoding import M3ID, VCD, AdaptVis, Contrast, TextContrast
 from erragree_utils.decoding.contrasts import add_noise
@@ -24,6 +25,7 @@ from erragree_utils.decoding.streams import contrastive_option_logprobs, generat
 from erragree_utils.models import ModelError
 from erragree_utils.models.checkpoint import FAMILIES as SUPPORTED
 from erragree_utils.models.mllm import Mllm, load_mllm
+from erragree_utils.models.precision import EXACT
 from erragree_utils.models.saliency import answer_saliency
 from erragree_utils.models.sharing import check_sharing
 from erragree_utils.models.states import mllm_states
@@ -275,6 +277,37 @@ def test_it_is_loaded_from_its_files(family, tmp_path):
     )
     if loaded.square is None:  # LLaVA-1.5's images are padded to squares
         np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+@each_family
+def test_all_but_the_language_models_layers_stays_exact_where_weights_are_quantized(family):
+    model = model_of(family).model
+    layers = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    chosen = {name for name in layers if should_convert_module(name, EXACT)}
+    decoder = next(n for n, m in model.named_modules() if m is model.get_decoder())
+    assert chosen == {name for name in layers if name.startswith(f"{decoder}.layers")} != set()
+
+
+def test_smolvlm_names_the_package_that_its_processor_needs(tmp_path, monkeypatch):
+    parts("smolvlm")[0].save_pretrained(tmp_path)
+    monkeypatch.setattr(processing_smolvlm, "num2words", None)
+    with pytest.raises(ModelError, match="needs the package num2words: run pip install num2words"):
+        load_mllm(tmp_path, device="cpu")
+
+
+def test_a_processor_that_does_not_tell_what_stands_for_an_image_is_refused(monkeypatch):
+    mllm = build("idefics3")
+    processed = mllm.engine.processed
+
+    def silent(*args, **kwargs):
+        """As that of an older version."""
+        found = processed(*args, **kwargs)
+        found.pop("text_replacement_offsets", None)
+        return found
+
+    monkeypatch.setattr(mllm.engine, "processed", silent)
+    with pytest.raises(ModelError, match="idefics3 needs a newer Transformers than"):
+        mllm.option_logprobs(pictures(), QUESTION, OPTIONS)
 
 
 @each_family
