@@ -16,6 +16,7 @@ from PIL import Image
 from ..checks import listed
 from ..images import central_square
 from .batches import in_batches
+from .features import projector_of
 from .folders import ModelError
 from .inputs import EncodeError, aligned, encodable, length
 from .mllm import Mllm
@@ -100,7 +101,13 @@ def _next(branch: Any) -> int:
 def _gradient_times_input(mllm: Mllm, inputs: dict, wanted: torch.Tensor, first: int) -> np.ndarray:
     mask = inputs["attention_mask"]
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    with _leaf(mllm.model.model.multi_modal_projector) as kept:
+    projector = projector_of(mllm.model)
+    if projector is None:
+        raise ModelError(
+            f"{mllm.name} reads images of any size, whose tokens are not a square of patches: give "
+            "a model of LLaVA-1.5's kind"
+        )
+    with _leaf(projector) as kept:
         logits = mllm.model(
             **inputs, position_ids=positions, use_cache=False, logits_to_keep=1
         ).logits[:, -1]

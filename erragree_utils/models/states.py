@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from ..checks import listed
 from .batches import in_batches
 from .encoder import Encoder
+from .features import projector_of
 from .folders import ModelError
 from .inputs import aligned, encodable, length
 from .mllm import Mllm
@@ -94,7 +95,7 @@ def mllm_states(
     only: str = "",
     batch_size: int = 32,
 ) -> dict[str, np.ndarray]:
-    """What a LLaVA model makes of images on the way to the answer to a question.
+    """What a multimodal model makes of images on the way to the answer to a question.
 
     Parameters
     ----------
@@ -115,45 +116,54 @@ def mllm_states(
         patches, hidden), its output; then ``"layer k image"`` (N, patches, hidden), at the places
         of the image, and ``"layer k last"`` (N, hidden), at the last token of the prompt, where the
         answer is predicted. Layer 0 is the input of the first decoder layer, layer k the output of
-        the k-th; the norm after the last is not applied. `reduce` acts on the patches.
+        the k-th; the norm after the last is not applied. `reduce` acts on the patches. Crops of an
+        image follow one another. Qwen's models have no projector apart from the tower, so that the
+        first two are missing.
 
     Raises
     ------
     ModelError
-        If the model shows an image to the language model in several crops, as LLaVA-NeXT does.
+        If more than the last tokens is asked for, and the images have different numbers of tokens,
+        or other numbers than patches, as in LLaVA-NeXT.
     ValueError
         If there are no images, not as many questions, or no state has such a name.
     EncodeError
         If an image cannot be read or the prompt is too long; it names the image.
     """
-    core = mllm.model.model
-    layers, projector = list(core.language_model.layers), core.multi_modal_projector
+    core, projector = mllm.model.model, projector_of(mllm.model)
+    layers = list(mllm.model.get_decoder().layers)
 
     def encode(batch: list[tuple[Image.Image, str]], first: int) -> list[dict[str, np.ndarray]]:
         batch = [(encodable(image, first + i), text) for i, (image, text) in enumerate(batch)]
         inputs = mllm.engine.inputs(batch, first)
         mllm.engine.check_length(inputs["attention_mask"].sum(dim=1).tolist(), first)
-        places = inputs["input_ids"] == mllm.processor.image_token_id
+        places = inputs["input_ids"] == mllm.engine.image_id
+        counts = places.sum(dim=1)
         found: dict[str, np.ndarray] = {}
 
-        def keep_projector(end: int, tokens: torch.Tensor) -> None:
-            if tokens.ndim != 3 or tokens.shape[0] * tokens.shape[1] != int(places.sum()):
+        def of_images(tokens: torch.Tensor, fit: bool = True) -> np.ndarray:
+            if not fit or (counts != counts[0]).any():
                 raise ModelError(
-                    f"{mllm.name} shows an image in several crops or pools its patches, so that "
-                    "image tokens are not patches: give a model of LLaVA-1.5's kind"
+                    f"{mllm.name} shows images in several crops, pools their patches, or gives "
+                    "them different numbers of tokens: give images of one size, only='last', or a "
+                    "model of LLaVA-1.5's kind"
                 )
+            return _reduced(tokens.reshape(len(batch), -1, tokens.shape[-1]), reduce)
+
+        def keep_projector(end: int, tokens: torch.Tensor) -> None:
             name = ("vision tower", "projector")[end]
             if name.endswith(only):
-                found[name] = _reduced(tokens, reduce)
+                fit = end == 0 or tokens.shape[:-1].numel() == int(counts.sum())
+                found[name] = of_images(tokens, fit)
 
         def keep(layer: int, hidden: torch.Tensor) -> None:
             if f"layer {layer} image".endswith(only):
-                patches = hidden[places.to(hidden.device)].view(len(batch), -1, hidden.shape[-1])
-                found[f"layer {layer} image"] = _reduced(patches, reduce)
+                found[f"layer {layer} image"] = of_images(hidden[places.to(hidden.device)])
             if f"layer {layer} last".endswith(only):
                 found[f"layer {layer} last"] = _array(hidden[:, -1])
 
-        with _watched([projector], keep_projector), _watched(layers, keep):
+        towers = [projector] if projector else []
+        with _watched(towers, keep_projector), _watched(layers, keep):
             core(**inputs, use_cache=False)
         if not found:
             raise ValueError(
@@ -253,7 +263,7 @@ def _watched(
 
         return hook
 
-    hooks = [modules[0].register_forward_pre_hook(before, with_kwargs=True)]
+    hooks = [m.register_forward_pre_hook(before, with_kwargs=True) for m in modules[:1]]
     try:
         hooks += [m.register_forward_hook(after(k)) for k, m in enumerate(modules, 1)]
         yield

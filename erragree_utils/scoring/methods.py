@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal
 
-from ..decoding import M3ID, VCD, Contrast, TextContrast
+from ..decoding import M3ID, VCD, AdaptVis, Contrast, TextContrast
 from ..tabletop.questions import OF_TWO
 from .questions import CHOICE_QUESTION, RELATION_QUESTION, VQA_QUESTION
 
@@ -86,9 +86,9 @@ class VQAScore(Method):
 
 
 class _Asking(Method):
-    """A question about an image, perhaps under contrastive decoding."""
+    """A question about an image, perhaps under decoding that heeds it more."""
 
-    contrast: Contrast | None
+    contrast: Contrast | AdaptVis | None
     blind: bool
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class _Asking(Method):
     @property
     def weight(self) -> int:
         """A contrast reads a second stream along."""
-        return 1 if self.contrast is None else 2
+        return 2 if isinstance(self.contrast, Contrast) else 1
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class Options(_Asking):
     question : str, optional
         By default the pair's own question, with its options. Or a template of ``{first}``,
         ``{second}`` and ``{options}`` (`RELATION_QUESTION`), which the pair's captions fill in.
-    contrast : Contrast, optional
-        Score under contrastive decoding. The noise of VCD follows from the pair's name and the
-        image's place.
+    contrast : Contrast or AdaptVis, optional
+        Score under contrastive decoding, or with attention scaled. The noise of VCD follows from
+        the pair's name and the image's place.
     normalize : bool
         Divide by the number of tokens.
     blind : bool
@@ -120,7 +120,7 @@ class Options(_Asking):
     """
 
     question: str | None = None
-    contrast: Contrast | None = None
+    contrast: Contrast | AdaptVis | None = None
     normalize: bool = True
     blind: bool = False
 
@@ -141,7 +141,7 @@ class Answer(_Asking):
 
     question: str | None = None
     options: Literal["pair", "set"] = "pair"
-    contrast: Contrast | None = None
+    contrast: Contrast | AdaptVis | None = None
     max_new_tokens: int = 16
     blind: bool = False
     temperature: float = 0.0
@@ -217,6 +217,7 @@ METHODS: Mapping[str, Method] = {
     "m3id": Answer(contrast=M3ID()),
     "m3id-always": Answer(contrast=M3ID(threshold=1.0)),
     "text-contrast": Answer(contrast=TextContrast()),
+    "adaptvis": Answer(contrast=AdaptVis()),
     "two-images": BothImages(),
     "relative-preference": RelativePreference(),
     "group-score": GroupScore(),

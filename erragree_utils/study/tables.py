@@ -70,12 +70,13 @@ TABLES = (
         "mmvp", "MMVP, one question about two images with opposite answers", _MMVP,
         (
             "matching", "matching-text-to-image", "question-options", "greedy", "sampled", "vcd",
-            "m3id", "m3id-always", "text-contrast", "two-images",
+            "m3id", "m3id-always", "text-contrast", "adaptvis", "two-images",
         ),
         relations="apart",
         compare=(
             ("matching", "greedy"), ("matching", "question-options"), ("greedy", "vcd"),
             ("greedy", "m3id"), ("greedy", "m3id-always"), ("greedy", "text-contrast"),
+            ("greedy", "adaptvis"),
             ("question-options", "two-images"),
         ),
     ),

@@ -39,7 +39,8 @@ def test_question_pairs_are_answered_scored_and_compared():
         ("mmvp-vlm", "clip", "matching-text-to-image"),
         *(("mmvp", "mllm", method) for method in (
             "question-options", "greedy", *["sampled"] * SEEDS["sampled"], "vcd", "m3id",
-            "m3id-always", "text-contrast", "two-images", "relative-preference", "sweep",
+            "m3id-always", "text-contrast", "adaptvis", "two-images", "relative-preference",
+            "sweep",
         )),
     ]  # fmt: skip
 
