@@ -59,11 +59,11 @@ benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.it
 print(clip, mllm, sep="\n")
 
 # %% [markdown]
-# One thing to keep in mind: at mini scale **this chapter's CLIP is not the one of the chapters around it**. Theirs, `"mini"`, keeps the side hidden in its embedding. This one, `"mini-tower"`, is the CLIP that our mini LLaVA was built on, and it's a harder case: its embedding has all but lost the side, as you'll measure below. At paper scale there is one CLIP for all chapters.
+# At mini scale **this chapter's CLIP is not that of the chapters around it**. Theirs, `"mini"`, keeps the side hidden in its embedding. This one, `"mini-tower"`, is what our mini LLaVA was built on, and it's the harder case: its embedding has lost the side, as you'll measure below. At paper scale one CLIP serves all chapters.
 #
 # ## Is it the same encoder?
 #
-# Let's check that before we believe it. The same eight images go through CLIP as OpenCLIP loads it, and through the tower inside LLaVA as Transformers loads it. Both give the tokens of the last block but one, which LLaVA-1.5 reads: first from one and the same tensor of pixels, then each from its own preprocessing. A check that cannot fail shows nothing, so CLIP's architecture with random weights goes along.
+# Let's check before we believe it. The same eight images go through CLIP as OpenCLIP loads it, and through the tower inside LLaVA as Transformers loads it. Both give the tokens of the last block but one, which LLaVA-1.5 reads: first from the same tensor of pixels, then each from its own preprocessing. A check that cannot fail shows nothing, so random weights go along.
 
 # %%
 from erragree_utils.models.states import untrained
@@ -158,7 +158,7 @@ plots.accuracy_bars(rows, paper=paper, paper_label="paper, on What'sUp")
 plt.show()
 
 # %% [markdown]
-# How sure is the gap? Both readers saw the same pairs, and only those that one of them gets right and the other doesn't can tell the two apart. {term}`McNemar's test` {cite:p}`mcnemar1947` asks whether these split evenly; a bootstrap over pairs gives the difference its interval.
+# How sure is the gap? Only the pairs that one reader gets right and the other doesn't can tell the two apart. {term}`McNemar's test` {cite:p}`mcnemar1947` asks whether these split evenly; a bootstrap over pairs gives the difference its interval.
 
 # %%
 from erragree_utils.measures.comparison import compare
@@ -172,13 +172,13 @@ shown = gaps.drop(columns=["n", "accuracy_a", "accuracy_b"])
 shown.rename(columns={"only_a": "only CLIP", "only_b": "only LLaVA"})
 
 # %% [markdown]
-# Before you are impressed: **our mini LLaVA was trained for this.** Its tuning asked about left and right in scenes of this very world, as often with the one answer as with the other; only the objects, their combinations and the draws of the benchmarks were kept from it. LLaVA-1.5 never saw a What'sUp photograph, though its instruction data ask about left and right too. What a mini reader does whose tuning never mentions left and right between two objects remains to be shown. So take the result for what it is: the tokens hold the side *for a reader that was taught to look*.
+# Before you're impressed: **our mini LLaVA was trained for this.** Its tuning asked about left and right in scenes of this very world, each as often as the other; only the benchmarks' objects, their combinations and draws were kept from it. LLaVA-1.5 never saw What'sUp, though its instruction data mention left and right too. What a mini reader does whose tuning never mentions left and right between two objects remains to be shown. So take the result for what it is: the tokens hold the side *for a reader that was taught to look*.
 #
 # The appendix has the same with written answers, and the control with the wrong images.
 #
 # ## Mirror the tokens, not the picture
 #
-# Where in those tokens is the side? Two things could carry it: what a token *says*, since the tower's attention and its position embeddings may write a place into it; or *where a token stands* in the row that the language model reads. A probe can't tell these apart. An intervention can: leave pixels, tower and projector alone, and reverse the columns of the projected tokens just before the language model reads them.
+# Where in those tokens is the side? Two things could carry it: what a token *says*, since the tower's position embeddings and attention may write a place into it; or *where a token stands* in the sequence that the language model reads. An intervention can tell: leave pixels, tower and projector alone, and reverse the columns of the projected tokens just before the language model reads them.
 #
 # ```{admonition} Before you go on
 # :class: tip
@@ -206,13 +206,13 @@ as_percent(by_change)[accuracy].join(
 )
 
 # %% [markdown]
-# At mini scale the answer follows the tokens' places. Every pixel and every token is as before, and yet the answers turn over as if the picture had been mirrored; mirror both, and they turn back. (So it isn't that a mirrored row of tokens is merely strange to the model.) Shuffled, the same tokens still show the same objects, and the side is gone.
+# At mini scale the answer follows the tokens' places. Every pixel and every token is as before, and yet the answers turn over as if the picture had been mirrored; mirror both, and they turn back. So a mirrored grid isn't merely strange to the model. Shuffle the same tokens, and the side is gone.
 #
-# Whatever the tower writes about places *into* its tokens, the language model goes by the order in which they come. A pooled embedding has no such order: that is one thing patch tokens have and the embedding has not.
+# Whatever the tower writes about places *into* its tokens, the language model goes by the order in which they come. A pooled embedding has no such order.
 #
 # ## Where does the answer travel?
 #
-# The side enters with the image tokens and has to come out at the prompt's last token, where "Yes" or "No" is predicted. To see the way, we exchange states between the two images of a pair ({term}`activation patching <Activation patching>`). LLaVA reads image 1 and a caption; after some layer, a few of its states are replaced by those from image 2 with the same caption, and the layers above go on from there. How much of the difference between the two answers comes along, in log-odds of "Yes" against "No"? 100% means: as if it had seen image 2.
+# The side enters with the image tokens and has to come out at the prompt's last token, where "Yes" or "No" is predicted. To see the way, we exchange states between the two images of a pair ({term}`activation patching <Activation patching>`). LLaVA reads image 1 and a caption; after some layer, some of its states are replaced by those from image 2 with the same caption, and the layers above go on from there. How much of the difference between the two answers comes along, in log-odds of "Yes" against "No"? At 100% it answers as if it had seen image 2.
 
 # %%
 from erragree_utils.measures.intervals import bootstrap_ratio
@@ -239,11 +239,11 @@ plt.show()
 # %% [markdown]
 # Some cells are true by construction, and check the method. At layer 0 only the image tokens differ, so they carry everything, the question and the last token nothing; after the last layer only the last token is still read.
 #
-# What lies between is measured. In the mini LLaVA the answer stays with the image tokens for the first half of the layers, then moves over to the question's tokens and the last one within a layer or two. Look at the two halves as well. At layer 0 they share the work: one says that the object is gone from here, the other that it has come. Some layers on, the right half has nearly all of it. A token sees only what stands before it, row by row, so whatever compares the left of the picture with the right has to do it on the right.
+# What lies between is measured. In the mini LLaVA the answer stays with the image tokens for the first half of the layers, then moves to the question's tokens and the last one within two. Look at the halves of the image, too. At layer 0 both count: one shows that the object has gone, the other that it has come. Two layers on, the right half has most of it. Tokens come row by row, and each sees only those before it: in a row, it's the right that can look back at the left.
 #
 # ## What can be read on the way?
 #
-# The interventions say what the answer depends on. {term}`Linear probes <Linear probe>` say what a simple reader *could* find, in states that the model may or may not use; they are tested on kinds of objects they were not trained on. First, what goes into the two readers:
+# The interventions say what the answer depends on. {term}`Linear probes <Linear probe>` say what a simple reader *could* find in states that the model may or may not use, for kinds of objects it has not met. First, what goes into the two readers:
 
 # %%
 from erragree_utils.measures.probes import probe_table
@@ -276,7 +276,7 @@ which_side = probe_table(inputs, examples["side"], groups)
 which_side[["accuracy", "accuracy_low", "accuracy_high", "shuffled"]].round(3)
 
 # %% [markdown]
-# At mini scale that is the chapter in three lines: from the embedding, which CLIP's score compares, the side can hardly be read; nor from the tokens' mean; but from the tokens in their places it can. (No great feat: [chapter 4](04_is_it_there.ipynb) shows that pixels do as well.)
+# At mini scale that's the chapter in three lines: the side can't be read from the embedding, which CLIP's score compares, nor from the tokens' mean, but it can from the tokens in their places. (No great feat: [chapter 4](04_is_it_there.ipynb) shows that pixels do as well.)
 #
 # Then through the language model. Can the side be read from the *mean* of the image's tokens, where their places no longer count? And can it be read from the last token whether the caption is true? As a control, the same tower and projector feed a language model whose layers have random weights.
 
@@ -296,7 +296,7 @@ plots.stage_curves(curves, "Accuracy on unseen pairs of kinds", chance=0.5)
 plt.show()
 
 # %% [markdown]
-# In the mini language model the mean of the image's tokens comes to tell the side, layer by layer, although these tokens have not seen the question: it turns *where a token stands* into *what the token says*. The last token knows whether the caption is true once picture and caption have met, in the layers where the heat map has the answer change places. Attention with random weights mixes the same tokens and does neither; so the probe reads what training put there.
+# In the mini language model the mean of the image's tokens comes to tell the side, layer by layer, although these tokens haven't seen the question: it turns *where a token stands* into *what the token says*. From the last token the probe reads whether the caption is true in just those layers where the heat map has the answer change places. Random weights mix the same tokens and do neither, so the probe reads what training put there.
 #
 # ## Beside the paper
 #
@@ -429,17 +429,17 @@ findings.show([
 # %% [markdown]
 # ## What it means
 #
-# The encoder is not blind. At mini scale its patch tokens hold left and right, in the order in which they come; a language model that was taught to answer questions uses that order for nearly every pair, and we can follow the answer through its layers. (At paper scale, look which of the findings above hold.) What failed in chapter 2 was the *matching score*: one vector for the image, one for the text, and a cosine. A cosine above 0.99 between two embeddings does not show that the difference is lost to all readers of the encoder.
+# The encoder is not blind. At mini scale its patch tokens hold left and right by the order in which they come; a language model that was taught to look uses that order for nearly every pair, and we can follow the answer through its layers. (At paper scale, see which of the findings above hold.) What failed in chapter 2 was the *matching score*. A cosine above 0.99 between two embeddings doesn't show that the difference is lost to all readers of the encoder.
 #
-# That is less than it may sound. *An* other reader of the same encoder succeeds. Which of the many differences between the two readers makes it succeed is the question of [chapter 9](09_why.ipynb).
+# That's less than it may sound: *another* reader of the same encoder succeeds. Which of the many differences between the two readers makes it succeed is the question of [chapter 9](09_why.ipynb).
 #
 # ## What could be wrong
 #
-# - **The readers read different things.** Patch tokens here, one pooled vector there. With this chapter's CLIP the side is lost on the way from the one to the other, so the result says nothing about embeddings that keep it. Those are the subject of [chapter 4](04_is_it_there.ipynb), and of the CLIP that the other chapters read.
-# - **The training differs.** The mini LLaVA was tuned on balanced questions about left and right. About an eighth of the mini CLIP's captions state it, truthfully, and nothing in its loss asks for it by name. Data and objective are two candidates that this page can't tell apart.
-# - **The interfaces differ.** The paper's reviewers objected to setting a matching score beside prompted answers. VQAScore narrows that gap, with the same captions scored one by one, and does not close it.
-# - **Interventions make inputs that training never made.** A model may fail on shuffled tokens because they are strange, not because the order mattered. Mirroring both is a check for the mirrored tokens; for the shuffled ones there is none.
-# - **Exchanging states shows what is enough, at one place and layer at a time.** Two places may hold the same thing, and a state that moves nothing alone may matter together with another.
+# - **The readers read different things.** Patch tokens here, one pooled vector there. In this chapter's CLIP, `"mini-tower"`, the side is lost on the way from the one to the other; so the page says nothing about embeddings that keep it, like those of the CLIP in [chapter 4](04_is_it_there.ipynb).
+# - **The training differs.** The mini LLaVA was tuned on balanced questions about left and right. About an eighth of this CLIP's captions state it, truthfully, but its loss never asks for it by name. Data and objective are two candidates that this page can't tell apart.
+# - **The interfaces differ.** The paper's reviewers objected to setting a matching score beside prompted answers. VQAScore narrows that gap and doesn't close it.
+# - **Interventions make inputs that training never made.** A model may fail on shuffled tokens because they are strange, not because the order mattered. For mirrored tokens, mirroring both is a check; for shuffled ones there is none.
+# - **One place and layer at a time.** Two places may hold the same thing, and states that move nothing alone may matter together.
 # - **One training run** of each mini model. Another draw of the *benchmark* is exercise 2.
 #
 # ## Exercises
@@ -465,7 +465,7 @@ findings.show([
 #
 # ```{admonition} Solution
 # :class: dropdown
-# If left and right are told by a token's place in its row, exchanging the rows should leave them nearly as they are, and on/under should suffer. See how far each is true:
+# If left and right are told by a token's column, turning the rows over should leave them nearly as they are, and on/under should suffer. See how far each is true:
 #
 #     with rearranged(mllm, lambda grid: grid.flip(1)):
 #         upside_down = evaluate(mllm, benches["A"], "vqascore")
@@ -485,7 +485,7 @@ findings.show([
 #
 # ### The same in writing
 #
-# VQAScore reads a probability that no user ever sees. In the *prompted* protocol the model writes its answer, and a strict parser reads it: an answer that names neither option or both counts as wrong.
+# In the *prompted* protocol the model writes its answer, and a strict parser reads it: one that names neither option or both counts as wrong.
 
 # %%
 side_pairs = {name: bench.select("left/right") for name, bench in benches.items()}
@@ -497,7 +497,7 @@ as_percent(answers)[accuracy].assign(unparsed=unparsed)
 # %% [markdown]
 # ### Does the answer come from the picture?
 #
-# Without the image, or with the images of other pairs, *every* reader has half of the images right, up to the luck of the draw: captions and sides are balanced. So these shares test the benchmark and the code. That LLaVA looks at the picture is shown by its pair accuracy, which no reader of the words alone can have, and by the interventions.
+# Without the image, or with other pairs' images, *every* reader has half of the images right, up to the luck of the draw, since captions and sides are balanced. So these shares test the benchmark and the code. That LLaVA looks at the picture is shown by its pair accuracy, which no reader of words alone can have, and by the interventions.
 
 # %%
 blind = evaluate(mllm, {"none": sides}, "vqascore", blind=True)
