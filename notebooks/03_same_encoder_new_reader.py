@@ -59,7 +59,7 @@ benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.it
 print(clip, mllm, sep="\n")
 
 # %% [markdown]
-# At mini scale **this chapter's CLIP is not that of the chapters around it**. Theirs, `"mini"`, keeps the side hidden in its embedding. This one, `"mini-tower"`, is what our mini LLaVA was built on, and it's the harder case: its embedding has lost the side, as you'll measure below. At paper scale one CLIP serves all chapters.
+# At mini scale **this chapter's CLIP is not that of the chapters around it**. Theirs, `"mini"`, keeps the side hidden in its embedding. This one, `"mini-tower"`, is what our mini LLaVA was built on, and it's the harder case: its embedding has all but lost the side, as you'll measure below. At paper scale one CLIP serves all chapters.
 #
 # ## Is it the same encoder?
 #
@@ -276,7 +276,7 @@ which_side = probe_table(inputs, examples["side"], groups)
 which_side[["accuracy", "accuracy_low", "accuracy_high", "shuffled"]].round(3)
 
 # %% [markdown]
-# At mini scale that's the chapter in three lines: the side can't be read from the embedding, which CLIP's score compares, nor from the tokens' mean, but it can from the tokens in their places. (No great feat: [chapter 4](04_is_it_there.ipynb) shows that pixels do as well.)
+# At mini scale that's the chapter in three lines: the side can hardly be read from the embedding, which CLIP's score compares, or from the tokens' mean, but it can from the tokens in their places. (No great feat: [chapter 4](04_is_it_there.ipynb) shows that pixels do as well.)
 #
 # Then through the language model. Can the side be read from the *mean* of the image's tokens, where their places no longer count? And can it be read from the last token whether the caption is true? As a control, the same tower and projector feed a language model whose layers have random weights.
 
@@ -385,7 +385,7 @@ findings.show([
         carried("last token", half), below=0.1,
     ),
     claim(
-        "A layer before the end of the map the image's states carry less than 60% of the "
+        "In the last column of the map but one the image's states carry less than 60% of the "
         "difference between the answers",
         carried("image", -2), below=0.6,
     ),
@@ -435,7 +435,7 @@ findings.show([
 #
 # ## What could be wrong
 #
-# - **The readers read different things.** Patch tokens here, one pooled vector there. In this chapter's CLIP, `"mini-tower"`, the side is lost on the way from the one to the other; so the page says nothing about embeddings that keep it, like those of the CLIP in [chapter 4](04_is_it_there.ipynb).
+# - **The readers read different things.** Patch tokens here, one pooled vector there. In this chapter's CLIP, `"mini-tower"`, most of the side is lost on the way from the one to the other; so the page says nothing about embeddings that keep it, like those of the CLIP in [chapter 4](04_is_it_there.ipynb).
 # - **The training differs.** The mini LLaVA was tuned on balanced questions about left and right. About an eighth of this CLIP's captions state it, truthfully, but its loss never asks for it by name. Data and objective are two candidates that this page can't tell apart.
 # - **The interfaces differ.** The paper's reviewers objected to setting a matching score beside prompted answers. VQAScore narrows that gap and doesn't close it.
 # - **Interventions make inputs that training never made.** A model may fail on shuffled tokens because they are strange, not because the order mattered. For mirrored tokens, mirroring both is a check; for shuffled ones there is none.

@@ -309,6 +309,23 @@ class TestRandomLayers:
         for name in ("layer 1 image", "layer 2 image", "layer 2 last"):
             assert np.abs(drawn[name] - trained[name]).max() > 0.01
 
+    def test_a_layer_is_one_as_transformers_draws_it(self, mllm):
+        core = mllm.model.model.language_model
+        inputs = mllm.engine.inputs([(pictures(1)[0], QUESTION)], 0)
+        torch.manual_seed(3)
+        layer = type(core.layers[0])(core.config, 0)
+        layer.apply(core._init_weights)
+        with torch.no_grad():
+            read = mllm.model(**inputs, output_hidden_states=True).hidden_states[0]
+            n = read.shape[1]
+            mask = torch.full((1, 1, n, n), torch.finfo(torch.float32).min).triu(1)
+            rotary = core.rotary_emb(read, torch.arange(n)[None])
+            made = layer(read, attention_mask=mask, position_embeddings=rotary)
+        states = mllm_states(mllm, pictures(1), QUESTION, random_layers=3)
+        image = inputs["input_ids"][0] == mllm.processor.image_token_id
+        np.testing.assert_allclose(states["layer 1 image"][0], made[0][image], atol=1e-5)
+        np.testing.assert_allclose(states["layer 1 last"][0], made[0, -1], atol=1e-5)
+
     def test_layers_follow_the_seed(self, mllm):
         one, again, two = (
             mllm_states(mllm, pictures(2), QUESTION, random_layers=seed, only="last")
