@@ -562,10 +562,10 @@ found = [
 ]  # fmt: skip
 for name, whose in {"by its own map": "its own", "by the next pair's map": "another"}.items():
     text = (
-        f"Covering what {whose} map names costs over 25 points more P(Yes) than covering at random"
+        f"Covering what {whose} map names costs over 15 points more P(Yes) than covering at random"
     )
     value = estimate(harm[f"{name}, beyond random"], "mean")
-    found.append(claim(text, value, above=0.25, unit="points"))
+    found.append(claim(text, value, above=0.15, unit="points"))
 findings.show(found)
 
 # %% [markdown]
