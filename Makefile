@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help book test robust bench sync format address coverage install clean
+.PHONY: help book offline test robust bench sync format address coverage install clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -13,6 +13,10 @@ help:  ## list these targets
 # The mini models' matrices are so small that threads cost more time than they save.
 book: $(STAMP)  ## execute every notebook and build _build/html
 	OMP_NUM_THREADS=1 $(PY) tools/build_book.py
+
+offline: $(STAMP)  ## pack the built book into one zip, to be read without a network
+	@test -f _build/html/index.html || { echo "There is no book yet: run make book first." >&2; exit 1; }
+	$(PY) -c 'import shutil; print(shutil.make_archive("_build/erroneous-agreements", "zip", "_build", "html"))'
 
 # Two workers of one thread each: threads of two processes on two cores would wait for each other.
 test: $(STAMP)  ## unit tests, notebooks, pairs, lint, and the book with warnings as errors

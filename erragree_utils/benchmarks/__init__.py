@@ -19,6 +19,7 @@ _LOADERS = {
     "mmvp": ("mmvp", "load_mmvp"),
     "mmvp-vlm": ("mmvp", "load_mmvp_vlm"),
     "tabletop-mmvp": ("tabletop_mmvp", "load_tabletop_mmvp"),
+    "folder": ("folder", "load_folder"),
 }
 
 BENCHMARKS = tuple(_LOADERS)
@@ -46,7 +47,8 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
         ``coco-spatial`` and ``gqa-spatial``: ``objects`` (see `spatial.load_spatial`); ``mmvp``:
         ``labels``, ``repository``, ``statements`` (see `mmvp.load_mmvp`); ``mmvp-vlm``: ``prefix``
         (see `mmvp.load_mmvp_vlm`). ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep``
-        (see `tabletop_mmvp.load_tabletop_mmvp`).
+        (see `tabletop_mmvp.load_tabletop_mmvp`). ``folder``, your own pairs: ``folder``,
+        ``skip_incomplete``, ``check_images`` (see `folder.load_folder`).
 
     Raises
     ------

@@ -10,9 +10,10 @@ the next.
 
 :data:`RECIPES` names the settings of the shipped models. The captions of ``mini`` (left and right
 hidden), ``lost`` and ``aligned`` differ in what they say of places, so that it is known by
-construction what becomes of left and right. *mini* reads of the window and the door, and "left" and "right" as often from
-across the table; *lost* only the latter; *aligned* reads of left and right as the viewer sees them.
-A third of the captions of ``tower``, which the mini LLaVA reads, state a relation, truthfully.
+construction what becomes of left and right. *mini* reads of the window and the door, and "left" and
+"right" as often from across the table; *lost* only the latter; *aligned* reads of left and right as
+the viewer sees them. A third of the captions of ``tower``, which the mini LLaVA reads, state a
+relation, truthfully.
 """
 
 from __future__ import annotations
