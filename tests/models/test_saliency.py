@@ -9,10 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from erragree_utils.models import EncodeError, ModelError
+from erragree_utils.models import ASSETS, EncodeError, ModelError
 from erragree_utils.models.mllm import Mllm, load_mllm
 from erragree_utils.models.saliency import answer_saliency, central_square, cover, largest
-from erragree_utils.training import clip as clip_training
 from erragree_utils.training import llava
 
 QUESTIONS = [
@@ -24,11 +23,11 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """The mini CLIP's tower with a small, random reader."""
+    """The tower that the mini LLaVA reads, with a small, random reader."""
     folder = tmp_path_factory.mktemp("models") / "random-llava"
     settings = llava.Settings(width=32, layers=2, mlp=64)
     tokenizer = llava.build_tokenizer()
-    model = llava.build_model(settings, clip_training.ASSETS, tokenizer)
+    model = llava.build_model(settings, ASSETS / "mini-clip-tower", tokenizer)
     llava.save(model, tokenizer, settings, folder)
     return folder
 
