@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -77,7 +77,7 @@ def encoder_states(
                 found[f"layer {layer} CLS"] = _array(of_class)
             found[f"layer {layer} patches"] = _reduced(patches, reduce)
 
-        with _watched(vit.blocks, keep):
+        with watched(vit.blocks, keep):
             features = encoder.features(encoder.pixels(batch, first))
         return found | {"embedding": encoder.unit(features, "image", first)}
 
@@ -94,6 +94,7 @@ def mllm_states(
     reduce: Reduce | None = None,
     only: str = "",
     batch_size: int = 32,
+    random_layers: int | None = None,
 ) -> dict[str, np.ndarray]:
     """What a multimodal model makes of images on the way to the answer to a question.
 
@@ -108,6 +109,9 @@ def mllm_states(
         large, and copying them takes longer than computing them.
     batch_size : int
         At most so many at a time; fewer where the device's memory is too small.
+    random_layers : int, optional
+        A control for probes: every layer of the language model gets weights drawn with this seed,
+        as Transformers draws them before training. One exists at a time.
 
     Returns
     -------
@@ -162,8 +166,11 @@ def mllm_states(
             if f"layer {layer} last".endswith(only):
                 found[f"layer {layer} last"] = _array(hidden[:, -1])
 
-        towers = [projector] if projector else []
-        with _watched(towers, keep_projector), _watched(layers, keep):
+        with ExitStack() as stack:
+            if random_layers is not None:  # first, so that what is watched is what they give
+                stack.enter_context(_redrawn(core.language_model, random_layers))
+            stack.enter_context(watched([projector] if projector else [], keep_projector))
+            stack.enter_context(watched(layers, keep))
             core(**inputs, use_cache=False)
         if not found:
             raise ValueError(
@@ -249,7 +256,30 @@ def pool_grid(rows: int) -> Reduce:
 
 
 @contextmanager
-def _watched(
+def _redrawn(language_model: torch.nn.Module, seed: int) -> Iterator[None]:
+    """Let every decoder layer give what one with random weights makes of the same input."""
+
+    def hook(layer: Any, args: tuple, kwargs: dict, output: Any) -> Any:
+        sample = output if isinstance(output, torch.Tensor) else output[0]
+        number = layers.index(layer)
+        cuda = [sample.device] if sample.device.type == "cuda" else []
+        with torch.random.fork_rng(cuda), torch.device(sample.device):
+            torch.manual_seed(seed + number)
+            drawn = type(layer)(language_model.config, number)
+            drawn.apply(language_model._init_weights)
+        return drawn.to(sample.dtype).eval()(*args, **kwargs)
+
+    layers = list(language_model.layers)
+    hooks = [layer.register_forward_hook(hook, with_kwargs=True) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+@contextmanager
+def watched(
     modules: list[torch.nn.Module], keep: Callable[[int, torch.Tensor], Any]
 ) -> Iterator[None]:
     """Give `keep` the input of the first module as number 0, and the output of the k-th as k."""

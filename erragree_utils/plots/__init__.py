@@ -12,7 +12,7 @@ from .pictures import (
     show_readers,
     show_set,
 )
-from .probes import probe_bars, repair_curves, stage_curves
+from .probes import layer_map, probe_bars, repair_curves, stage_curves
 from .style import INK, ORANGE
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "curve",
     "grouped_dots",
     "joint_outcomes",
+    "layer_map",
     "memory_bars",
     "probe_bars",
     "question_pairs",

@@ -16,10 +16,6 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
-    LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
-    LlavaNextImageProcessor,
-    LlavaNextProcessor,
     LlavaProcessor,
     PreTrainedTokenizerFast,
 )
@@ -48,7 +44,7 @@ VISION = {**SMALL, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8}
 
 @pytest.fixture(scope="module")
 def clip():
-    return load_clip("mini", device="cpu")
+    return load_clip("mini-tower", device="cpu")
 
 
 def pictures(n: int, seed: int = 0) -> list[Image.Image]:
@@ -306,20 +302,50 @@ class TestMllm:
         with pytest.warns(UserWarning, match="does not know"):
             mllm_states(mllm, pictures(1), "Where is the cup?")
 
-    def test_models_that_cut_images_into_crops_are_refused(self, tmp_path):
-        tokenizer = words()
-        LlavaNextForConditionalGeneration(LlavaNextConfig(
-            vision_config=CLIPVisionConfig(**VISION), text_config=language(tokenizer),
-            image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-            image_grid_pinpoints=[[32, 64], [64, 32], [64, 64]],
-        )).save_pretrained(tmp_path)  # fmt: skip
-        LlavaNextProcessor(
-            LlavaNextImageProcessor(
-                size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32},
-                image_grid_pinpoints=[[32, 64], [64, 32], [64, 64]],
-            ),
-            tokenizer, patch_size=8, vision_feature_select_strategy="default",
-            num_additional_image_tokens=1, chat_template=TEMPLATE,
-        ).save_pretrained(tmp_path)  # fmt: skip
+    def test_models_that_cut_images_into_crops_are_refused(self, llava_next_folder):
         with pytest.raises(ModelError, match="several crops.*LLaVA-1.5's kind"):
-            mllm_states(load_mllm(tmp_path, device="cpu"), pictures(1), QUESTION)
+            mllm_states(load_mllm(llava_next_folder, device="cpu"), pictures(1), QUESTION)
+
+
+class TestRandomLayers:
+    """A control: above the trained tower and projector a language model that is not."""
+
+    def test_only_what_the_language_model_makes_of_its_input_differs(self, mllm):
+        trained = mllm_states(mllm, pictures(2), QUESTION)
+        drawn = mllm_states(mllm, pictures(2), QUESTION, random_layers=0)
+        for name in ("vision tower", "projector", "layer 0 image", "layer 0 last"):
+            np.testing.assert_array_equal(drawn[name], trained[name])
+        for name in ("layer 1 image", "layer 2 image", "layer 2 last"):
+            assert np.abs(drawn[name] - trained[name]).max() > 0.01
+
+    def test_a_layer_is_one_as_transformers_draws_it(self, mllm):
+        core = mllm.model.model.language_model
+        inputs = mllm.engine.inputs([(pictures(1)[0], QUESTION)], 0)
+        torch.manual_seed(3)
+        layer = type(core.layers[0])(core.config, 0)
+        layer.apply(core._init_weights)
+        with torch.no_grad():
+            read = mllm.model(**inputs, output_hidden_states=True).hidden_states[0]
+            n = read.shape[1]
+            mask = torch.full((1, 1, n, n), torch.finfo(torch.float32).min).triu(1)
+            rotary = core.rotary_emb(read, torch.arange(n)[None])
+            made = layer(read, attention_mask=mask, position_embeddings=rotary)
+        states = mllm_states(mllm, pictures(1), QUESTION, random_layers=3)
+        image = inputs["input_ids"][0] == mllm.processor.image_token_id
+        np.testing.assert_allclose(states["layer 1 image"][0], made[0][image], atol=1e-5)
+        np.testing.assert_allclose(states["layer 1 last"][0], made[0, -1], atol=1e-5)
+
+    def test_layers_follow_the_seed(self, mllm):
+        one, again, two = (
+            mllm_states(mllm, pictures(2), QUESTION, random_layers=seed, only="last")
+            for seed in (1, 1, 2)
+        )
+        np.testing.assert_array_equal(one["layer 2 last"], again["layer 2 last"])
+        assert not np.allclose(one["layer 2 last"], two["layer 2 last"])
+
+    def test_the_model_and_the_random_stream_are_left_as_they_were(self, mllm):
+        before, stream = mllm_states(mllm, pictures(1), QUESTION), torch.get_rng_state()
+        mllm_states(mllm, pictures(1), QUESTION, random_layers=0)
+        assert torch.equal(torch.get_rng_state(), stream)
+        for name, array in mllm_states(mllm, pictures(1), QUESTION).items():
+            np.testing.assert_array_equal(array, before[name])

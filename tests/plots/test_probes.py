@@ -78,3 +78,15 @@ def test_repairs_have_a_line_for_each_set_of_pairs_and_a_ring_at_the_named_penal
     for tables in ({}, {"A": table.drop(columns="cost")}):
         with pytest.raises(ValueError, match="from repair_curve"):
             plots.repair_curves(tables)
+
+
+def test_a_layer_map_has_a_cell_for_each_place_and_layer(texts):
+    shares = pd.DataFrame([[1.0, 0.351], [-0.001, 0.96]], ["image", "last token"], ["0", "1"])
+    ax = plots.layer_map(shares, "Moved")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["image", "last token"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1"]
+    assert [cell.get_text() for cell in ax.texts] == ["100", "35", "0", "96"]
+    assert "Moved (%)" in texts(ax.figure) and ax.figure.patch.get_facecolor()[3] == 0
+    for wrong in (shares.iloc[:0], shares * float("nan")):
+        with pytest.raises(ValueError, match="a table of numbers"):
+            plots.layer_map(wrong, "Moved")
