@@ -1,6 +1,7 @@
 """Pictures of pairs and results; `widgets` holds their explorers for a live notebook."""
 
 from .accuracy import accuracy_bars, grouped_dots
+from .agreement import accuracy_against_cosine, change_ladder, cone_and_gap, view_bands
 from .charts import causal_diagram, curve, memory_bars, token_bars
 from .embeddings import angle_arcs, cosine_histogram, cosine_scatter, sphere_plane, two_clouds
 from .outcomes import joint_outcomes, score_scatter, signal_and_bias
@@ -18,9 +19,12 @@ from .style import INK, ORANGE
 __all__ = [
     "INK",
     "ORANGE",
+    "accuracy_against_cosine",
     "accuracy_bars",
     "angle_arcs",
     "causal_diagram",
+    "change_ladder",
+    "cone_and_gap",
     "cosine_histogram",
     "cosine_scatter",
     "curve",
@@ -41,4 +45,5 @@ __all__ = [
     "stage_curves",
     "token_bars",
     "two_clouds",
+    "view_bands",
 ]
