@@ -22,8 +22,9 @@ class Method:
     ----------
     roles : tuple of str
         Kinds of models it is for: ``"clip"``, ``"mllm"``.
-    decides : {"image", "pair"}
-        Whether each image gets a text, or each pair one decision. Chance levels differ.
+    decides : {"image", "pair", "match"}
+        Whether each image gets a text, each pair one decision, or each pair one in both directions
+        of matching. Chance levels differ.
     """
 
     roles: ClassVar[tuple[str, ...]] = ("mllm",)
@@ -72,6 +73,8 @@ class VQAScore(Method):
     blind : bool
         Leave the image out: what the words alone give away. Both images of a pair then get the
         same scores, so that one of them is right.
+    direction : {"image-to-text", "text-to-image"}
+        As in `Matching`.
     """
 
     options: Literal["pair", "set"] = "pair"
@@ -79,6 +82,7 @@ class VQAScore(Method):
     question: str = VQA_QUESTION
     answer: str = "Yes"
     blind: bool = False
+    direction: Literal["image-to-text", "text-to-image"] = "image-to-text"
 
 
 class _Asking(Method):
@@ -177,6 +181,22 @@ class RelativePreference(Method):
         return Matching() if role == "clip" else Options()
 
 
+@dataclass(frozen=True)
+class GroupScore(Method):
+    """Do both images and both captions of a pair find each other? Winoground's scores.
+
+    CLIP matches by the cosine, a language model by VQAScore. `summarize` gives text, image and
+    group score.
+    """
+
+    roles: ClassVar = ("clip", "mllm")
+    decides: ClassVar = "match"
+
+    def underlying(self, role: str) -> Method:
+        """Its scores are those of `Matching` or of `VQAScore`."""
+        return Matching() if role == "clip" else VQAScore()
+
+
 METHODS: Mapping[str, Method] = {
     "matching": Matching(),
     "matching-all": Matching("set"),
@@ -184,6 +204,7 @@ METHODS: Mapping[str, Method] = {
     "vqascore": VQAScore(),
     "vqascore-all": VQAScore("set"),
     "vqascore-authors": VQAScore(form="authors"),
+    "vqascore-text-to-image": VQAScore(direction="text-to-image"),
     "options": Options(RELATION_QUESTION),
     "prompted": Answer(RELATION_QUESTION),
     "prompted-4way": Answer(RELATION_QUESTION, "set"),
@@ -198,6 +219,7 @@ METHODS: Mapping[str, Method] = {
     "text-contrast": Answer(contrast=TextContrast()),
     "two-images": BothImages(),
     "relative-preference": RelativePreference(),
+    "group-score": GroupScore(),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..measures.decisions import predict, prefer
+from ..measures.decisions import match, predict, prefer
 from ..measures.matching import option_scores
 from ..tabletop.questions import WHICH
 from .answers import parse_answer, parse_option
@@ -89,19 +89,19 @@ def evaluate(models: Any, benchmarks: Any, methods: Any = "matching", **options:
     -------
     pandas.DataFrame
         A row for each image (see `measures.decisions.predict`); by relative preference, for each
-        pair (`measures.decisions.prefer`).
+        pair (`measures.decisions.prefer`), and so in both directions (`measures.decisions.match`).
     """
     decide = decider(methods, **options)
     return decide(score(models, benchmarks, methods, **options))
 
 
 def decider(methods: Any, **options: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """What turns scores of these methods into decisions: `predict` or `prefer`."""
+    """What turns scores of these methods into decisions: `predict`, `prefer` or `match`."""
     fields = {key: value for key, value in options.items() if key != "batch_size"}
     kinds = {method.decides for method in named_methods(methods, **fields).values()}
     if len(kinds) > 1:
         raise ValueError("methods that decide about images and about pairs: evaluate each apart")
-    return prefer if kinds == {"pair"} else predict
+    return {"image": predict, "pair": prefer, "match": match}[kinds.pop()]
 
 
 def named(things: Any) -> dict[str, Any]:
@@ -210,8 +210,7 @@ def _need_two(pairs: Sequence[Any], why: str) -> None:
 
 def _match(clip: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     (method,) = methods
-    if method.direction == "text-to-image":
-        _need_two(pairs, "from text to image, a caption chooses between two")
+    _check_direction(pairs, method)
     embeddings = image_embeddings(clip, pairs, size)
     captions = list(dict.fromkeys(text for pair in pairs for text in pair.captions))
     texts = dict(zip(captions, clip.embed_texts(captions), strict=True))
@@ -228,8 +227,16 @@ def _match(clip: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     return [_table(owners, own, option_scores(queries, candidates))]
 
 
+def _check_direction(pairs: Sequence[Any], method: Any) -> None:
+    if method.direction == "text-to-image":
+        _need_two(pairs, "from text to image, a caption chooses between two")
+        if method.options != "pair":
+            raise ValueError("from text to image, a caption chooses between the pair's two images")
+
+
 def _vqascore(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
     (method,) = methods
+    _check_direction(pairs, method)
     owners, rivals = _owners(pairs), _rivals(pairs, method.options)
     # An image that several pairs have is read once, with the captions of all of them.
     keys = [source_key(pair.sources[i]) for pair, i in owners]
@@ -254,6 +261,13 @@ def _vqascore(mllm: Any, pairs: Sequence[Any], methods: list[Any], size: int):
         key: dict(zip(row, np.exp([float(getattr(x, kind)) for x in scores]), strict=True))
         for (key, row), scores in zip(captions.items(), answers, strict=True)
     }
+    if method.direction == "text-to-image":
+        each = [[of_image[source_key(x)] for x in pair.sources] for pair, _ in owners]
+        scores = [
+            [image[pair.captions[i]] for image in images]
+            for (pair, i), images in zip(owners, each, strict=True)
+        ]
+        return [_table(owners, [[i == 0, i == 1] for _, i in owners], scores)]
     scores = [
         [of_image[key][text] for text in row] for key, (row, _) in zip(keys, rivals, strict=True)
     ]

@@ -18,6 +18,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..benchmarks import needs
 from ..benchmarks.download import cache_folder
 from ..scale import SCALES, VARIABLE, Scale, get_scale
 from .downloads import fetch_all
@@ -241,7 +242,7 @@ def _models(options: argparse.Namespace, scale: Scale, device: str | None) -> li
 
 
 def _list(options: argparse.Namespace) -> int:
-    """List what the study consists of.
+    """List what the study consists of, and what each benchmark takes.
 
     examples:
       python -m erragree_utils list                      the study at mini scale
@@ -255,11 +256,18 @@ def _list(options: argparse.Namespace) -> int:
         rows[0].append("stored")
         for row, task in zip(rows[1:], tasks, strict=True):
             row.append(stored_sets(results, task))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print(f"scale {scale.name}: {scale.hardware}\n")
+    _print(rows)
+    if not options.benchmark:
+        print("\nwhat load_benchmark knows, and what it takes:\n")
+        _print(needs.rows())
+    return OK
+
+
+def _print(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip())
-    return OK
 
 
 def _run(options: argparse.Namespace) -> int:
