@@ -83,11 +83,11 @@ def joint_outcomes(pred: pd.DataFrame) -> Axes:
     return ax
 
 
-def signal_and_bias(tables: Mapping[str, pd.DataFrame]) -> Figure:
+def signal_and_bias(tables: Mapping[str, pd.DataFrame], unit: str = "in nats") -> Figure:
     """Each pair by how much its images differ for the model, and how far both lean one way.
 
-    `tables` maps titles to what `prefer` returned, in nats. Pairs beyond the axes are
-    drawn at their edge.
+    `tables` maps titles to what `prefer` returned; `unit` is that of its scores, as the axes say
+    it. Pairs beyond the axes are drawn at their edge.
     """
     style.check_tables(tables, ["signal", "bias"], "prefer")
     every = pd.concat([table[["signal", "bias"]] for table in tables.values()])
@@ -102,9 +102,9 @@ def signal_and_bias(tables: Mapping[str, pd.DataFrame]) -> Figure:
         right = table["signal"] > table["bias"].abs()
         for mask, colour, mark in ((right, RIGHT, "o"), (~right, WRONG, "x")):
             ax.plot(x[mask], y[mask], mark, color=colour, ms=4, alpha=0.6, clip_on=False)
-        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="Signal in nats")
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel=f"Signal {unit}")
         style.title(ax, text, 10.5)
-    axes[0, 0].set_ylabel("Bias in nats")
+    axes[0, 0].set_ylabel(f"Bias {unit}")
     return figure
 
 
