@@ -103,6 +103,7 @@ def signal_and_bias(tables: Mapping[str, pd.DataFrame], unit: str = "in nats") -
         for mask, colour, mark in ((right, RIGHT, "o"), (~right, WRONG, "x")):
             ax.plot(x[mask], y[mask], mark, color=colour, ms=4, alpha=0.6, clip_on=False)
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel=f"Signal {unit}")
+        ax.locator_params(nbins=4)
         style.title(ax, text, 10.5)
     axes[0, 0].set_ylabel(f"Bias {unit}")
     return figure
