@@ -2,9 +2,9 @@
 
 from .accuracy import accuracy_bars, grouped_dots
 from .agreement import accuracy_against_cosine, change_ladder, cone_and_gap, view_bands
-from .charts import causal_diagram, curve, memory_bars, token_bars
-from .embeddings import angle_arcs, cosine_histogram, cosine_scatter, sphere_plane, two_clouds
-from .outcomes import joint_outcomes, score_scatter, signal_and_bias
+from .charts import causal_diagram, memory_bars, token_bars
+from .embeddings import angle_arcs, cosine_scatter, sphere_plane, two_clouds
+from .outcomes import joint_outcomes, signal_and_bias
 from .pictures import (
     question_pairs,
     saliency_maps,
@@ -25,9 +25,7 @@ __all__ = [
     "causal_diagram",
     "change_ladder",
     "cone_and_gap",
-    "cosine_histogram",
     "cosine_scatter",
-    "curve",
     "grouped_dots",
     "joint_outcomes",
     "memory_bars",
@@ -35,7 +33,6 @@ __all__ = [
     "question_pairs",
     "repair_curves",
     "saliency_maps",
-    "score_scatter",
     "show_image",
     "show_pair",
     "show_readers",
