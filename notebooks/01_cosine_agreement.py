@@ -118,9 +118,9 @@ plots.cone_and_gap(np.concatenate(list(embedded["A"].values())), clip.embed_text
 plt.show()
 
 # %% [markdown]
-# Two things are plain to see. Images keep to a narrow **cone**: any two of them, however different, have a high cosine. And images and captions point in different directions, with the **modality gap** between them {cite:p}`liang2022gap`. Both are known of large CLIPs too. So part of any cosine between images is a habit of the model and says nothing about the two images.
+# Two things are plain to see. Images keep to a narrow **cone**: any two of them, however different, have a high cosine. And images and captions point in different directions, with the {term}`modality gap <Modality gap>` between them {cite:p}`liang2022gap`. Both are known of large CLIPs too. So part of any cosine between images is a habit of the model and says nothing about the two images.
 #
-# We can take that part out. The **normalised agreement** is (cosine − random) / (1 − random), where "random" is the mean cosine of images of *different* pairs: 0 is what any two images have, and 1 is equality.
+# We can take that part out. The {term}`normalised agreement <Normalised agreement>` is (cosine − random) / (1 − random), where "random" is the mean cosine of images of *different* pairs: 0 is what any two images have, and 1 is equality.
 #
 # ## Held against other changes
 #
@@ -168,9 +168,9 @@ plots.accuracy_against_cosine(models)
 plt.show()
 
 # %% [markdown]
-# Within one model the points do fall: colour and kind are matched almost always, left and right almost never. It's tempting to stop here and call the cosine the cause. Then look at the top right. The left/right pairs of `mini-aligned` are above 0.99 as well, more alike than the on/under pairs that `mini` gets wrong half of the time, and they are matched.
+# Within one model the points do fall: colour and kind are matched almost always, left and right almost never. It's tempting to stop here and call the cosine the cause. Then look at the top right. The left/right pairs of `mini-aligned` are above 0.99 as well, more alike than the on/under pairs that `mini` gets wrong half of the time, and most of them are matched.
 #
-# Two CLIPs, one cosine; one matches, the other does not.
+# Two CLIPs, both above 0.99: one matches, the other doesn't.
 #
 # Nor does it decide within a model. Take only those pairs of A whose cosine lies between 0.985 and 0.995, whatever they are about, and match again:
 
@@ -283,7 +283,7 @@ findings.show(found)
 #
 # ## What could be wrong
 #
-# - **We made these models.** The mini CLIPs' high cosines are no discovery. Their image towers end in a layer that adds a large common part, which gives the cone, and after training a linear map turned down the directions in which left and right differ; their model cards give the numbers before and after. What they show is what a cosine *can* mean, not how often it means it out there. The published CLIP's number is the paper's.
+# - **We made these models.** The mini CLIPs' high cosines are no discovery. Their image towers end in a layer that adds a large common part, which gives the cone; and in `mini` and `mini-aligned` a linear map turned down, after training, the directions in which left and right differ. The model cards give the numbers before and after. What they show is what a cosine *can* mean, not how often it means it out there. The published CLIP's number is the paper's.
 # - **Rendered scenes are not photographs.** In ours nothing but the positions changes; shadows and perspective follow. In What'sUp's photographs the framing changes a little too, which if anything lowers the cosine.
 # - **The noise floor is a choice.** A larger turn of the camera would lie lower on the ladder. That is why there are three kinds of noise, and why the claim is about one that anyone would call large: night for noon.
 # - **The normalisation takes one number for the cone.** It doesn't say how images of different pairs spread around it; exercise 2 takes the mean out of the vectors instead.
