@@ -370,7 +370,7 @@ if scale.name == "mini":
         found.append(
             claim(
                 f"By relative preference, mini-aligned tells most left/right pairs of {name} apart",
-                estimate(row, "relative_accuracy"), above=0.85,
+                estimate(row, "relative_accuracy"), above=0.8,
             )
         )  # fmt: skip
     hidden = runs.xs("A", level=1).query("organism == 'hidden'")
