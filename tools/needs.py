@@ -48,7 +48,7 @@ class Reads:
 
 CHAPTERS = {
     "01_cosine_agreement": Reads(A + B),
-    "02_clip_matching": Reads(3 * (A + B)),
+    "02_clip_matching": Reads(2 * (A + B)),
     "03_same_encoder_new_reader": Reads(
         A + B + A // 2,
         (
