@@ -203,7 +203,7 @@ if scale.name == "mini":
 #
 # ## The other direction
 #
-# Winoground {cite:p}`thrush2022winoground` asks both ways. The **text score** is our pair accuracy: each image finds its caption. The **image score** turns it round: each caption finds its image. The {term}`group score <Group score>` wants both. Guesses would give 25, 25 and 16.7%.
+# Winoground {cite:p}`thrush2022winoground` asks both ways. The **text score** is our pair accuracy: each image finds its caption. The **image score** turns it round: each caption finds its image. The {term}`group score <Text score, image score, group score>` wants both. Guesses would give 25, 25 and 16.7%.
 
 # %%
 from erragree_utils.measures.decisions import match
