@@ -73,10 +73,10 @@ whole = {k: load_benchmark(name, **more, **scale.draw) for k, name in names.item
 benches = {k: bench.select("left/right") for k, bench in whole.items()}
 
 # %% [markdown]
-# Every image goes through every encoder once. `clip_states` keeps the class token and the patch tokens of each layer, and the final embedding. Patch tokens are averaged over a grid of 4 × 4 cells, so that places are kept. A control goes the same way: the same architecture with random weights.
+# Every image goes through every encoder once. `encoder_states` keeps the class token and the patch tokens of each layer, and the final embedding. Patch tokens are averaged over a grid of 4 × 4 cells, so that places are kept. A control goes the same way: the same architecture with random weights.
 
 # %%
-from erragree_utils.models.states import clip_states, pool_grid, untrained
+from erragree_utils.models.states import encoder_states, pool_grid, untrained
 
 images = {k: [i for pair in b for i in pair.images] for k, b in benches.items()}
 captions = {k: [c for pair in b for c in pair.captions] for k, b in benches.items()}
@@ -84,7 +84,7 @@ towers = clips | {"untrained": untrained(next(iter(clips.values())))}
 states, pairs, texts = {}, {}, {}
 for k, bench in benches.items():
     for name, tower in towers.items():
-        states[k, name] = clip_states(tower, images[k], pool_grid(4))
+        states[k, name] = encoder_states(tower, images[k], pool_grid(4))
         pairs[k, name] = states[k, name]["embedding"].reshape(len(bench), 2, -1)
     for name, clip in clips.items():
         texts[k, name] = clip.embed_texts(captions[k]).reshape(len(bench), 2, -1)
@@ -405,7 +405,7 @@ findings.show(shown) if shown else None
 # :class: dropdown
 #
 #     key = "A", "lost"
-#     coarse = clip_states(towers["lost"], images["A"], pool_grid(2))[f"layer {last - 1} patches"]
+#     coarse = encoder_states(towers["lost"], images["A"], pool_grid(2))[f"layer {last - 1} patches"]
 #     probe_table({"2 × 2": coarse}, *labels["A"])
 #
 # Two columns are enough for two sides.

@@ -171,7 +171,7 @@ as_percent(summarize(found, by="model")).drop(columns=["individual chance"])
 
 # %%
 sorted_out = tables
-if scale.name == "paper":
+if scale.name != "mini":
     sorted_out = {
         "CLIP": evaluate({"CLIP": clip}, patterned, "matching"),
         "LLaVA": evaluate({"LLaVA": mllm}, patterned, "vqascore"),

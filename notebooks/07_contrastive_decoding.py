@@ -149,7 +149,7 @@ from erragree_utils.study import stored_scores, sweep
 from erragree_utils.study.kept import results_folder
 
 scores = None
-if scale.name == "paper":  # where a run has stored them
+if scale.name != "mini":  # where a run has stored them
     scores = stored_scores(results_folder(), mllm, pairs, "sweep")
 if scores is None:
     scores = score(mllm, pairs, sweep.swept())

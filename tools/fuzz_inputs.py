@@ -43,7 +43,7 @@ from erragree_utils.decoding import VCD
 from erragree_utils.decoding.streams import contrastive_option_logprobs
 from erragree_utils.images import read_image
 from erragree_utils.models import ASSETS
-from erragree_utils.models.states import clip_states
+from erragree_utils.models.states import encoder_states
 from erragree_utils.models.vision import load_vision
 from erragree_utils.scoring.answers import parse_answer, parse_option
 from erragree_utils.scoring.captions import CaptionError, parse_caption
@@ -169,7 +169,7 @@ def images(rng: random.Random, folder: Path) -> Case:
         ways |= {
             "clip": lambda: clip.embed_images([fine, thing]),
             "patches": lambda: clip.patch_tokens([fine, thing]),
-            "states": lambda: clip_states(clip, [fine, thing])["embedding"],
+            "states": lambda: encoder_states(clip, [fine, thing])["embedding"],
             "vision": lambda: vision.embed_images([fine, thing]),
             "options": lambda: mllm.option_logprobs([fine, thing], "Why?", ["left", "right"]),
             "answer": lambda: mllm.generate([fine, thing], "Why?", max_new_tokens=1),

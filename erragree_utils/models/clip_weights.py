@@ -168,6 +168,13 @@ def _published(
             f"looks={default!r} if that is right, else another tag, such as looks={others[0]!r}.",
             stacklevel=4,
         )
+    if default is None:
+        warnings.warn(
+            f"no weights are published of {identifier}, so nothing says which activation and "
+            f"preprocessing {file} was trained with: open_clip's defaults are taken. If they are "
+            "others, put the file into a folder in open_clip's format, whose config says so.",
+            stacklevel=4,
+        )
     looks = looks or default
     owner = f"those of {looks!r}" if looks else "open_clip's defaults"
     described = f"of the file {file}, activation and preprocessing {owner}"

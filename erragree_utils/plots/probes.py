@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -81,6 +82,36 @@ def probe_bars(table: pd.DataFrame) -> Axes:
     ax.set_xlabel("Accuracy on unseen object pairs")
     style.share_axis(ax, "x")
     style.legend(ax, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
+    return ax
+
+
+def layer_map(shares: pd.DataFrame, label: str) -> Axes:
+    """Shares as a heat map, such as what states of a layer and place move of an answer.
+
+    Parameters
+    ----------
+    shares : pandas.DataFrame
+        A row for each place, a column for each layer; 0 stays blank, 1 is full. Each cell has its
+        value in per cent.
+    label : str
+        What the shares are of.
+    """
+    if shares.empty or not np.isfinite(shares.to_numpy(float)).all():
+        raise ValueError("give a table of numbers, with a row and a column at least")
+    ax = style.new_axes(2.6 + 0.62 * shares.shape[1], 1.3 + 0.42 * len(shares))
+    strength = np.linspace(0, 1, 256)
+    colours = ListedColormap([(*to_rgb(MEASURED), 0.9 * x) for x in strength], name="blue")
+    ax.imshow(shares.to_numpy(float), colours, Normalize(0, 1), aspect="auto")
+    for (row, column), value in np.ndenumerate(shares.to_numpy(float)):
+        shade = "white" if value > 0.6 else INK
+        # Without a minus for what rounds to nothing.
+        text = f"{100 * value:.0f}".replace("-0", "0")
+        ax.text(column, row, text, ha="center", va="center", color=shade, fontsize=9.5)
+    style.label_rows(ax, style.row_names(shares.index))
+    ax.set_xticks(range(shares.shape[1]), style.row_names(shares.columns))
+    ax.tick_params(axis="x", length=0)
+    ax.spines[:].set_visible(False)
+    style.title(ax, f"{label} (%)")
     return ax
 
 

@@ -96,3 +96,15 @@ def test_models_stand_by_cosine_and_by_probe_and_published_ones_have_no_place_by
     assert "ViT-L/14: not known" in texts(figure) and "lost, A" in texts(figure)
     with pytest.raises(ValueError, match="has no probe"):
         plots.three_states(points.drop(columns="probe"))
+
+
+def test_a_layer_map_has_a_cell_for_each_place_and_layer(texts):
+    shares = pd.DataFrame([[1.0, 0.351], [-0.001, 0.96]], ["image", "last token"], ["0", "1"])
+    ax = plots.layer_map(shares, "Moved")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["image", "last token"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1"]
+    assert [cell.get_text() for cell in ax.texts] == ["100", "35", "0", "96"]
+    assert "Moved (%)" in texts(ax.figure) and ax.figure.patch.get_facecolor()[3] == 0
+    for wrong in (shares.iloc[:0], shares * float("nan")):
+        with pytest.raises(ValueError, match="a table of numbers"):
+            plots.layer_map(wrong, "Moved")

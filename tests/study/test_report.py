@@ -21,6 +21,7 @@ from erragree_utils.scoring import METHODS
 from erragree_utils.study import ModelChoice, Task, pages, report, sections
 from erragree_utils.study.settings import method_settings
 from erragree_utils.study.store import Item, Writer, read, setting_key
+from erragree_utils.study.tasks import default_models
 
 N_SETS = 40
 
@@ -32,7 +33,7 @@ def fill(
     """Results of made-up images: a share of them right, for whole sets."""
     role = role or METHODS[method].roles[0]
     scale = "mini" if benchmark.startswith("tabletop") else "paper"
-    asked = asked or getattr(SCALES[scale], role)
+    asked = asked or next(m.name for m in default_models(SCALES[scale]) if m.role == role)
     model = {"role": role, "name": asked, "revision": None, "dtype": "float32",
              "quantization": None, "weights": "w"}  # fmt: skip
     settings = {
@@ -144,6 +145,17 @@ class TestPaper:
 
 
 class TestCells:
+    @pytest.mark.parametrize("scale", SCALES)
+    def test_a_cell_is_run_once_the_model_that_the_study_runs_has_filled_it(self, scale, tmp_path):
+        (clip,) = (m.name for m in default_models(SCALES[scale]) if m.role == "clip")
+        benchmark = SCALES[scale].whatsup_a
+        row = report.cells(read(tmp_path), scale).query("benchmark == @benchmark").iloc[0]
+        assert (row["model"], row["method"], row["status"]) == (clip, "matching", "not run")
+        fill(tmp_path, benchmark, "matching", asked=clip)
+        found = report.cells(read(tmp_path), scale)
+        found = found.query("benchmark == @benchmark and method == 'matching'")
+        assert set(found["status"]) == {"run"} and set(found["model"]) == {clip}
+
     def test_they_are_what_summarize_gives(self, paper):
         rows = report.cells(paper, "paper")
         (key,) = rows.loc[(rows["method"] == "vqascore") & rows["key"].notna(), "key"].unique()
