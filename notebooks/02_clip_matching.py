@@ -183,7 +183,7 @@ preferred = summarize(preferences, by=["benchmark", "relation"])
 as_percent(preferred)
 
 # %% [markdown]
-# On a hundred pairs or so, 50 is hard to tell from 45 or 55. At mini scale we have recorded a thousand pairs (of the *untuned* model, 300) for three training runs each of `mini` (called *hidden*), `mini-lost` and `mini-aligned`; the README in `assets/organisms` gives the command:
+# On a hundred pairs or so, 50 is hard to tell from 45 or 55. At mini scale we have recorded a thousand pairs for three training runs each of `mini` (called *hidden*), `mini-lost` and `mini-aligned`; the README in `assets/organisms` gives the command:
 
 # %% mystnb={"image": {"alt": "Relative preference on left/right pairs with 95% intervals, a row for each of nine models, a mark for each benchmark. Those of hidden and lost lie around 50%, with single models clearly off it, above or below; those of aligned lie above."}}
 from erragree_utils.models import ASSETS

@@ -72,8 +72,7 @@ class TestRecorded:
     def test_training_seeds_of_each_organism_on_both_benchmarks(self, measures):
         organism = measures["organism"].isin(organisms.ORGANISMS)
         pairs = measures[organism & (measures["metric"] == "relative")]["n"]
-        # Aligned of seed 2 lacks its second stage.
-        assert len(pairs) == (3 * 3 - 1) * 2
+        assert len(pairs) == 3 * 3 * 2
         assert (pairs == len(organisms.FINAL) * organisms.SETS).all()
 
     def test_the_readme_shows_the_recorded_table(self, measures):
