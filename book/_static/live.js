@@ -97,7 +97,8 @@
   /** Dots, one for each pair; a slider carries them, a click shows the pair. */
   function points(figure, data) {
     const plot = figure.querySelector("svg");
-    const dots = all(figure, ".live-dots circle");
+    const dots = all(figure, ".live-dots circle:not(.live-ring)");
+    const ring = figure.querySelector(".live-ring");
     const [slider, select] = [figure.querySelector(".live-slider"), figure.querySelector("select")];
     const [summary, question] = [".live-summary output", ".live-question"].map((s) => figure.querySelector(s));
     const [thumbs, texts, ahead] = [".live-thumb", ".live-text", ".live-ahead"].map((s) => all(figure, s));
@@ -106,8 +107,9 @@
     function show() {
       dots.forEach((dot, k) => {
         dot.style.transform = `translate(${data.x[state][k]}px,${data.y[state][k]}px)`;
-        dot.setAttribute("class", `${data.right[state][k] ? "right" : "wrong"}${k === chosen ? " chosen" : ""}`);
+        dot.setAttribute("class", data.right[state][k] ? "right" : "wrong");
       });
+      ring.style.transform = dots[chosen].style.transform;
       summary.textContent = data.summary[state];
       select.selectedIndex = chosen;
       question.textContent = data.pairs[chosen].question;
@@ -117,7 +119,7 @@
         thumbs[image].style.setProperty("--tile-y", Math.floor(tile / data.columns));
         texts[image].textContent = data.pairs[chosen].texts[image];
         const by = data.ahead[state][image][chosen];
-        ahead[image].textContent = `${by > 0 ? "✓" : "✗"} own text ahead by ${by}`;
+        ahead[image].textContent = by > 0 ? `✓ own text ahead by ${by}` : `✗ own text behind by ${-by}`;
       }
       if (slider) slider.setAttribute("aria-valuetext", data.summary[state]);
     }

@@ -171,10 +171,10 @@ def signal_and_bias(
 
 
 def quiz(pairs: Benchmark, readers: Mapping[str, pd.DataFrame]) -> Live:
-    """A card with a question for the first pair of each relation; the readers answer after you.
+    """A card for the first pair of each relation: which picture has which answer?
 
-    `readers` maps names to what `evaluate` returned for these pairs. Cards ask about the first
-    image and the second in turn. Where relations are not known, nine pairs are taken.
+    `readers` maps names to what `evaluate` returned for these pairs; they answer after you, and are
+    right if both images are. Where relations are not known, nine pairs are taken.
     """
     style.check_tables(readers, ["pair_id", "image_index", "correct"], "evaluate")
     chosen = list({pair.relation: pair for pair in reversed(list(pairs))}.values())[::-1]
@@ -182,22 +182,12 @@ def quiz(pairs: Benchmark, readers: Mapping[str, pd.DataFrame]) -> Live:
         chosen = list(pairs)[:: max(1, len(pairs) // 9)][:9]
     cards = []
     for number, pair in enumerate(chosen):
-        image = number % 2
-        texts = _texts(pair)
-        said = {}
-        for name, table in readers.items():
-            mine = (table["pair_id"] == pair.pair_id) & (table["image_index"] == image)
-            if mine.sum() != 1:
-                raise ValueError(f"{name!r} has no one answer for pair {pair.pair_id!r}")
-            row = table[mine].iloc[0]
-            tie = row["score_own"] == row["score_other"]
-            answer = None if tie else texts[image if row["correct"] else 1 - image]
-            said[name] = (answer, bool(row["correct"]))
-        order = sorted(texts)  # by the alphabet, so that the order tells nothing
+        texts, images = _texts(pair), pair.images
+        order = (0, 1) if number % 2 else (1, 0)  # so that the place tells nothing
+        said = {name: _said(name, table, pair.pair_id, texts) for name, table in readers.items()}
         cards.append({
-            "image": _address(_square(pair.image(image), 224), 80), "relation": pair.relation,
-            "question": getattr(pair, "question", "Which caption fits?"), "texts": order,
-            "right": order.index(texts[image]), "said": said,
+            "images": [_address(_square(images[k], 192), 80) for k in order], "texts": texts,
+            "question": getattr(pair, "question", ""), "right": order.index(0), "said": said,
         })  # fmt: skip
     data = {
         "readers": list(readers),
@@ -207,7 +197,22 @@ def quiz(pairs: Benchmark, readers: Mapping[str, pd.DataFrame]) -> Live:
         f"{name} {sum(right)}" for name, right in zip(readers, data["right"], strict=True)
     )
     html = live_html.QUIZ.render(data=_json(data), cards=cards, counts=counts)
-    return Live(html, f"{len(cards)} questions; right: {counts}")
+    return Live(html, f"{len(cards)} pairs; right: {counts}")
+
+
+def _said(name: str, table: pd.DataFrame, pair_id: str, texts: tuple[str, str]) -> tuple[str, bool]:
+    """What a reader says of a pair, in words, and whether both images are right."""
+    rows = table[table["pair_id"] == pair_id].sort_values("image_index")
+    if list(rows["image_index"]) != [0, 1]:
+        raise ValueError(f"{name!r} has no one answer for each image of pair {pair_id!r}")
+    right = rows["correct"].to_numpy(bool)
+    if (rows["score_own"] == rows["score_other"]).any():
+        return "cannot decide between the two", False
+    if right.all():
+        return "gets both pictures right", True
+    if not right.any():
+        return "takes each for the other", False
+    return f"says “{texts[0 if right[0] else 1]}” of both pictures", False
 
 
 # --- points --------------------------------------------------------------------------------------
@@ -265,7 +270,7 @@ def _points(
         "right": right.astype(int).tolist(),
         "ahead": [[ahead(state.first), ahead(state.second)] for state in states],
         "pairs": [
-            {"name": f"{pair.relation} {pair.pair_id}", "texts": _texts(pair),
+            {"name": pair.pair_id, "texts": _texts(pair),
              "question": getattr(pair, "question", "")}
             for pair in shown
         ],
@@ -286,7 +291,7 @@ def _points(
 
 def _ahead_told(ahead: float) -> str:
     """How far an image's own text is ahead, with a mark."""
-    return f"{'✓' if ahead > 0 else '✗'} own text ahead by {ahead:g}"
+    return f"✓ own text ahead by {ahead:g}" if ahead > 0 else f"✗ own text behind by {-ahead:g}"
 
 
 def _told(state: _State, slider: str) -> str:

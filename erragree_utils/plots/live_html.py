@@ -49,7 +49,9 @@ DRAG = _environment.from_string("""\
 </div>
 {% if live %}
 <p class="live-run" hidden><button type="button">Run it live</button>
-<output>Loads both models ({{ live.megabytes }} MB) and computes the values in your browser.</output></p>
+<output>Loads both models ({{ live.megabytes }} MB) and computes in your browser.</output></p>
+{% else %}
+<p>This copy was built without models for the browser; the values are from when it was built.</p>
 {% endif %}
 <figcaption>{{ caption }}</figcaption>
 <script type="application/json">{{ data|safe }}</script>
@@ -65,15 +67,16 @@ POINTS = _environment.from_string("""\
  aria-label="{{ axes[0] }} against {{ axes[1] }}, a dot for each pair. {{ d.summary[0] }}.">
 <polygon class="live-region" points="{{ region }}"/>
 <path class="live-axes" d="M20 {{ side / 2 }}H{{ side - 20 }}M{{ side / 2 }} 20V{{ side - 20 }}"/>
-<text x="{{ side / 2 }}" y="{{ side + 16 }}" text-anchor="middle">{{ axes[0] }} →</text>
-<text x="8" y="{{ side / 2 }}" text-anchor="middle"
- transform="rotate(-90 8 {{ side / 2 }})">{{ axes[1] }} →</text>
-<text x="{{ side - 22 }}" y="{{ side / 2 + 18 }}" text-anchor="end">{{ limit }}</text>
+<text x="{{ side / 2 }}" y="{{ side + 16 }}" text-anchor="middle">{{ axes[0] }}, up to {{ limit }} →</text>
+<text x="14" y="{{ side / 2 }}" text-anchor="middle"
+ transform="rotate(-90 14 {{ side / 2 }})">{{ axes[1] }} →</text>
 <g class="live-dots">
 {% for x, y, right in zipped %}
-<circle r="5" class="{{ 'right' if right else 'wrong' }}{{ ' chosen' if loop.index0 == start }}"
+<circle r="5" class="{{ 'right' if right else 'wrong' }}"
  style="transform:translate({{ x }}px,{{ y }}px)"/>
 {% endfor %}
+<circle r="10" class="live-ring"
+ style="transform:translate({{ d.x[0][start] }}px,{{ d.y[0][start] }}px)"/>
 </g>
 </svg>
 {% if slider %}
@@ -110,18 +113,21 @@ QUIZ = _environment.from_string("""\
 <ol class="live-cards">
 {% for card in cards %}
 <li class="live-card" data-right="{{ card.right }}">
-<img src="{{ card.image }}" width="224" height="224" alt="A picture to answer the question by.">
-<p class="live-question">{{ card.question }}</p>
-<p class="live-options" hidden>
-{% for text in card.texts %}
-<button type="button">{{ text }}</button>
+<div class="live-two">
+{% for image in card.images %}
+<img src="{{ image }}" width="192" height="192"
+ alt="{{ ('Left', 'Right')[loop.index0] }} picture of the pair.">
 {% endfor %}
+</div>
+<p class="live-question">{{ card.question }} Which picture: “{{ card.texts[0] }}”?</p>
+<p class="live-options" hidden>
+<button type="button">left</button> <button type="button">right</button>
 </p>
-<details><summary>The answers</summary>
-<p>Right: <b>{{ card.texts[card.right] }}</b></p>
+<details><summary>Who is right?</summary>
+<p>It is the <b>{{ ('left', 'right')[card.right] }}</b> one.
+ The other: “{{ card.texts[1] }}”.</p>
 {% for name, (answer, right) in card.said.items() %}
-<p class="live-{{ name|lower }}">{{ '✓' if right else '✗' }} <b>{{ name }}</b>:
- {{ answer if answer is not none else 'cannot tell' }}</p>
+<p class="live-{{ name|lower }}">{{ '✓' if right else '✗' }} <b>{{ name }}</b> {{ answer }}.</p>
 {% endfor %}
 </details>
 </li>
