@@ -115,6 +115,14 @@ plt.show()
 #
 # If CLIP tossed a coin for each image, a quarter of the pairs would come out right. It tosses no coins: it prefers **the same caption for both images**. Then exactly one of them is right.
 
+# %% [markdown]
+# The same dots once more. In the book, click one, or choose a pair from the list, to see its images and how far each one's own caption is ahead:
+
+# %%
+from erragree_utils.plots import live
+
+live.margins(left_right[left_right["benchmark"] == "A"], benches["A"])
+
 # %% mystnb={"image": {"alt": "Two by two table of outcomes for left/right pairs of benchmark A: both matched, only the left image, only the right image, neither; each with the share that independence would give. Nearly all pairs have exactly one image matched."}}
 left_right = predictions[predictions["relation"] == "left/right"]
 plots.joint_outcomes(left_right[left_right["benchmark"] == "A"])

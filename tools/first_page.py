@@ -84,9 +84,9 @@ def figure(folder: Path, npm: Path) -> Live:
         f"{np.abs(gaps).max():.3f} of each other, and the cosine to the start above "
         f"{math.floor(1000 * cosines.min()) / 1000:.3f}. LLaVA reads the "
         f"patch tokens of the same encoder. Asked whether it shows “{captions[0]}”, it says Yes "
-        f"with {yes[0][0]:.0%} at the start, {yes[0][FRAMES // 2]:.0%} halfway and {yes[0][-1]:.0%} at the end. "
-        "One scene, picked because it is clear, and two small models; the chapters count over "
-        "whole benchmarks."
+        f"with {yes[0][0]:.0%} at the start, {yes[0][FRAMES // 2]:.0%} halfway and "
+        f"{yes[0][-1]:.0%} at the end. One scene, picked because it is clear, "
+        "and two small models; the chapters count over whole benchmarks."
     )
     live = _runtime(folder, npm)
     if live:

@@ -67,7 +67,8 @@ POINTS = _environment.from_string("""\
  aria-label="{{ axes[0] }} against {{ axes[1] }}, a dot for each pair. {{ d.summary[0] }}.">
 <polygon class="live-region" points="{{ region }}"/>
 <path class="live-axes" d="M20 {{ side / 2 }}H{{ side - 20 }}M{{ side / 2 }} 20V{{ side - 20 }}"/>
-<text x="{{ side / 2 }}" y="{{ side + 16 }}" text-anchor="middle">{{ axes[0] }}, up to {{ limit }} →</text>
+<text x="{{ side / 2 }}" y="{{ side + 16 }}"
+ text-anchor="middle">{{ axes[0] }}, up to {{ limit }} →</text>
 <text x="14" y="{{ side / 2 }}" text-anchor="middle"
  transform="rotate(-90 14 {{ side / 2 }})">{{ axes[1] }} →</text>
 <g class="live-dots">
