@@ -88,8 +88,8 @@ def figure(folder: Path, npm: Path) -> Live:
         f"{yes[0][-1]:.0%} at the end. One scene, picked because it is clear, "
         "and two small models; the chapters count over whole benchmarks."
     )
-    live = _runtime(folder, npm)
-    if live:
+    live = None
+    if _runtime(folder, npm):
         from live_models import export  # needs onnx, which nothing else does
 
         questions = [VQA_QUESTION.format(caption=text) for text in captions]
