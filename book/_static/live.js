@@ -84,6 +84,7 @@
             rows[k].here.dataset.value = value;
             rows[k].here.hidden = false;
           });
+          figure.querySelector(".live-readings").dataset.frame = frame;
           status.textContent = `Computed here in ${Math.round(found.milliseconds)} ms, for each place you choose.`;
         };
         button.hidden = true;
@@ -178,7 +179,57 @@
     });
   }
 
-  const kinds = { drag, points, quiz };
+  /** Histograms of two kinds of images along a direction that a slider turns. */
+  function clouds(figure, data) {
+    const [plot, ...others] = all(figure, "svg");
+    const slider = figure.querySelector(".live-slider");
+    const summary = figure.querySelector(".live-summary output");
+    const groups = all(plot, "g").map((group) => all(group, "rect"));
+    others.forEach((other) => other.remove());
+
+    function show() {
+      const state = Number(slider.value);
+      groups.forEach((bars, group) =>
+        bars.forEach((bar, k) => {
+          bar.setAttribute("y", 100 - data.heights[state][group][k]);
+          bar.setAttribute("height", data.heights[state][group][k]);
+        })
+      );
+      summary.textContent = data.summary[state];
+      slider.setAttribute("aria-valuetext", data.summary[state]);
+      plot.setAttribute("aria-label", data.summary[state]);
+    }
+    slider.addEventListener("input", show);
+    show();
+  }
+
+  /** Two images to choose, and where their cosine lies among others. */
+  function pick(figure, data) {
+    const buttons = all(figure, ".live-images button");
+    const cursor = figure.querySelector(".live-cursor");
+    const summary = figure.querySelector(".live-summary output");
+    let chosen = data.start;
+
+    function show() {
+      buttons.forEach((button, k) => button.setAttribute("aria-pressed", chosen.includes(k)));
+      const cosine = data.cosines[chosen[0]][chosen[1]];
+      const place = clamp((100 * (cosine - data.low)) / (1 - data.low), 0, 100);
+      cursor.setAttribute("x1", place);
+      cursor.setAttribute("x2", place);
+      summary.textContent = `Cosine ${cosine.toFixed(4)}: ${data.names[chosen[0]]}, and ${data.names[chosen[1]]}`;
+    }
+    buttons.forEach((button, k) => {
+      button.disabled = false;
+      button.addEventListener("click", () => {
+        if (chosen.includes(k)) return;
+        chosen = [chosen[1], k]; // the older choice goes
+        show();
+      });
+    });
+    show();
+  }
+
+  const kinds = { drag, points, quiz, clouds, pick };
   function start() {
     for (const figure of all(document, "figure.live")) {
       const data = figure.querySelector("script[type='application/json']").textContent;
