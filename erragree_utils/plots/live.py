@@ -7,9 +7,6 @@ computes nothing.
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,26 +17,15 @@ import pandas as pd
 from PIL import Image
 
 from . import live_html, style
+from .live_histograms import direction, pick
+from .live_parts import Live, address, as_json, sheet_of, square, texts_of
 
 if TYPE_CHECKING:
     from ..benchmarks.base import Benchmark
 
-_THUMB = 112  # pixels a side, of the images that a click shows
+__all__ = ["Live", "Reading", "direction", "drag", "margins", "pick", "quiz", "signal_and_bias"]
+
 _MOST = 200  # pairs in one figure: their images travel in the page
-
-
-@dataclass(frozen=True)
-class Live:
-    """A live figure; a notebook shows its `html`."""
-
-    html: str
-    summary: str
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def __repr__(self) -> str:
-        return f"<Live figure: {self.summary}>"
 
 
 @dataclass(frozen=True)
@@ -110,7 +96,7 @@ def drag(
         if r.drawn
     ]
     data = {
-        "frames": [_address(frame, 80) for frame in frames],
+        "frames": [address(frame, 80) for frame in frames],
         "places": [round(place, 4) for place in places],
         "mover": mover,
         "readings": [
@@ -125,7 +111,7 @@ def drag(
         "live": live,
     }
     html = live_html.DRAG.render(
-        data=_json(data), start=data["frames"][0], now=data["frames"][-1], size=frames[0].size,
+        data=as_json(data), start=data["frames"][0], now=data["frames"][-1], size=frames[0].size,
         readings=readings, last=last, lines=lines, mover=mover, caption=caption, live=live,
     )  # fmt: skip
     return Live(html, f"{len(frames)} places of {mover}")
@@ -182,11 +168,11 @@ def quiz(pairs: Benchmark, readers: Mapping[str, pd.DataFrame]) -> Live:
         chosen = list(pairs)[:: max(1, len(pairs) // 9)][:9]
     cards = []
     for number, pair in enumerate(chosen):
-        texts, images = _texts(pair), pair.images
+        texts, images = texts_of(pair), pair.images
         order = (0, 1) if number % 2 else (1, 0)  # so that the place tells nothing
         said = {name: _said(name, table, pair.pair_id, texts) for name, table in readers.items()}
         cards.append({
-            "images": [_address(_square(images[k], 192), 80) for k in order], "texts": texts,
+            "images": [address(square(images[k], 192), 80) for k in order], "texts": texts,
             "question": getattr(pair, "question", ""), "right": order.index(0), "said": said,
         })  # fmt: skip
     data = {
@@ -196,7 +182,7 @@ def quiz(pairs: Benchmark, readers: Mapping[str, pd.DataFrame]) -> Live:
     counts = ", ".join(
         f"{name} {sum(right)}" for name, right in zip(readers, data["right"], strict=True)
     )
-    html = live_html.QUIZ.render(data=_json(data), cards=cards, counts=counts)
+    html = live_html.QUIZ.render(data=as_json(data), cards=cards, counts=counts)
     return Live(html, f"{len(cards)} pairs; right: {counts}")
 
 
@@ -270,7 +256,7 @@ def _points(
         "right": right.astype(int).tolist(),
         "ahead": [[ahead(state.first), ahead(state.second)] for state in states],
         "pairs": [
-            {"name": pair.pair_id, "texts": _texts(pair),
+            {"name": pair.pair_id, "texts": texts_of(pair),
              "question": getattr(pair, "question", "")}
             for pair in shown
         ],
@@ -279,8 +265,8 @@ def _points(
     }  # fmt: skip
     corners = np.array(region.split(), float).reshape(-1, 2) * (1, -1) * _HALF + _SIDE / 2
     html = live_html.POINTS.render(
-        data=_json(data), d=data, side=_SIDE, slider=slider, axes=axes, start=start,
-        sheet=_address(_sheet(shown, columns), 70), columns=columns,
+        data=as_json(data), d=data, side=_SIDE, slider=slider, axes=axes, start=start,
+        sheet=address(sheet_of(shown, columns), 70), columns=columns,
         rows=math.ceil(2 * len(shown) / columns), limit=f"{limit:.2g}",
         region=" ".join(f"{a:g},{b:g}" for a, b in corners),
         zipped=list(zip(data["x"][0], data["y"][0], data["right"][0], strict=True)),
@@ -297,43 +283,3 @@ def _ahead_told(ahead: float) -> str:
 def _told(state: _State, slider: str) -> str:
     right = f"{state.right.mean():.0%} of {len(state.right)} pairs: both images right"
     return f"{slider} {state.name}. {right}" if slider else right
-
-
-# --- pictures and texts --------------------------------------------------------------------------
-
-
-def _texts(pair: Any) -> tuple[str, str]:
-    """The text of each image: captions, or the answers to the pair's question."""
-    return pair.options if hasattr(pair, "options") else pair.captions
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    """At most so large, with nothing cut off."""
-    image = image.convert("RGB")
-    image.thumbnail((size, size), Image.Resampling.LANCZOS)
-    whole = Image.new("RGB", (max(image.size),) * 2, (128, 128, 128))
-    whole.paste(image, ((whole.width - image.width) // 2, (whole.height - image.height) // 2))
-    return whole
-
-
-def _sheet(pairs: Sequence[Any], columns: int) -> Image.Image:
-    """All images of the pairs in one picture, row by row."""
-    images = [image for pair in pairs for image in pair.images]
-    sheet = Image.new("RGB", (columns * _THUMB, math.ceil(len(images) / columns) * _THUMB))
-    for k, image in enumerate(images):
-        tile = _square(image, _THUMB).resize((_THUMB, _THUMB), Image.Resampling.BICUBIC)
-        sheet.paste(tile, (k % columns * _THUMB, k // columns * _THUMB))
-    return sheet
-
-
-def _address(image: Image.Image, quality: int) -> str:
-    """The image itself as an address, so that the page needs no other file."""
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "webp", quality=quality, method=6)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def _json(data: Any) -> str:
-    """Data that no text in it can break out of."""
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    return text.replace("<", "\\u003c")

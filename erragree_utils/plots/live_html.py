@@ -138,3 +138,60 @@ QUIZ = _environment.from_string("""\
 <script type="application/json">{{ data|safe }}</script>
 </figure>
 """)
+
+CLOUDS = _environment.from_string("""\
+<figure class="live live-clouds" data-live="clouds">
+{% for state in still %}
+<svg class="live-histogram" viewBox="0 0 100 100" preserveAspectRatio="none" role="img"
+ aria-label="{{ d.summary[state] }}">
+{% for group in ('first', 'second') %}
+<g class="{{ group }}">{% set heights = d.heights[state][loop.index0] %}
+{% for height in heights %}
+<rect x="{{ (100 * loop.index0 / bins)|round(2) }}" y="{{ 100 - height }}"
+ width="{{ (100 / bins)|round(2) }}" height="{{ height }}"/>
+{% endfor %}
+</g>
+{% endfor %}
+</svg>
+{% endfor %}
+<label class="live-control" hidden><span>Angle</span>
+<input class="live-slider" type="range" min="0" max="{{ d.summary|length - 1 }}" value="0"></label>
+<p class="live-summary">
+<output>{% for state in still %}{{ d.summary[state] }}. {% endfor %}</output>
+<span class="live-key first">■ {{ names[0] }}</span>
+<span class="live-key second">□ {{ names[1] }}</span></p>
+<script type="application/json">{{ data|safe }}</script>
+</figure>
+""")
+
+PICK = _environment.from_string("""\
+<figure class="live live-pick" data-live="pick"
+ style="--sheet:url({{ sheet }});--columns:{{ columns }};--rows:{{ rows }}">
+<div class="live-images">
+{% for name in d.names %}
+<button type="button" disabled aria-pressed="{{ 'true' if loop.index0 in d.start else 'false' }}"
+ aria-label="{{ name }}"
+ style="--tile-x:{{ loop.index0 % columns }};--tile-y:{{ loop.index0 // columns }}"></button>
+{% endfor %}
+</div>
+<svg class="live-histogram" viewBox="0 0 100 100" preserveAspectRatio="none" role="img"
+ aria-label="Histograms of cosines: {{ names|join(', and ') }}.">
+{% for group in heights %}
+<g class="{{ ('first', 'second')[loop.index0] }}">
+{% for height in group %}
+<rect x="{{ (100 * loop.index0 / bins)|round(2) }}" y="{{ 100 - height }}"
+ width="{{ (100 / bins)|round(2) }}" height="{{ height }}"/>
+{% endfor %}
+</g>
+{% endfor %}
+<line class="live-cursor" x1="{{ place }}" x2="{{ place }}" y1="0" y2="100"/>
+</svg>
+<p class="live-ends"><span>{{ d.low }}</span><span>cosine</span><span>1</span></p>
+<p class="live-summary"><output>{{ told }}</output>
+{% for name in names %}
+<span class="live-key {{ ('first', 'second')[loop.index0] }}">{{ '■□'[loop.index0] }}
+ {{ name }}</span>
+{% endfor %}</p>
+<script type="application/json">{{ data|safe }}</script>
+</figure>
+""")

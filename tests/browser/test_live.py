@@ -134,6 +134,35 @@ def test_the_slider_carries_the_dots_across(visit):
     assert shown.locator(".live-summary output").inner_text().startswith("Strength 5.")
 
 
+class TestTheHistograms:
+    def test_place_the_cosine_of_the_two_images_that_are_chosen(self, visit):
+        visited = visit(chapter("cosine_agreement"))
+        shown = figure(visited, "pick")
+        buttons, cursor = shown.locator(".live-images button"), shown.locator(".live-cursor")
+        alike = float(cursor.get_attribute("x1"))
+        buttons.nth(6).click()
+        buttons.nth(12).focus()
+        visited.page.keyboard.press("Enter")
+        assert shown.locator("button[aria-pressed=true]").count() == 2
+        assert buttons.nth(12).get_attribute("aria-pressed") == "true"
+        assert float(cursor.get_attribute("x1")) < alike
+
+    def test_part_as_the_slider_turns_the_direction(self, visit):
+        visited = visit(chapter("does_the_text_ask"))
+        shown = figure(visited, "clouds")
+        assert shown.locator("svg").count() == 1
+        heights = "bars => bars.map(bar => bar.getAttribute('height'))"
+        before = shown.locator("rect").evaluate_all(heights)
+        shown.locator(".live-slider").focus()
+        visited.page.keyboard.press("End")
+        assert shown.locator("rect").evaluate_all(heights) != before
+        assert shown.locator(".live-summary output").inner_text().startswith("90°")
+
+    def test_show_three_angles_without_scripts(self, visit):
+        shown = figure(visit(chapter("does_the_text_ask"), scripts=False), "clouds")
+        assert shown.locator("svg").count() == 3
+
+
 class TestTheQuiz:
     def test_answers_after_you_by_click_and_by_key(self, visit):
         visited = visit(chapter("clip_blind_pairs"))
