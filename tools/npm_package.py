@@ -83,7 +83,8 @@ def _sha512(path: Path) -> str:
 
 
 def _pack(package: Package, target: Path) -> None:
-    command = ["npm", "pack", f"{package.name}@{package.version}", "--silent"]
+    command = ["npm", "pack", f"{package.name}@{package.version}"]
+    command += ["--loglevel=error", "--fetch-retries=0"]
     try:
         run = subprocess.run(
             command, cwd=target.parent, capture_output=True, text=True, timeout=SECONDS
@@ -99,7 +100,7 @@ def _download(package: Package, target: Path) -> None:
     registry = os.environ.get(VARIABLE, REGISTRY).rstrip("/")
     address = f"{registry}/{package.name}/-/{package.archive}"
     try:
-        answer = requests.get(address, timeout=SECONDS)
+        answer = requests.get(address, timeout=(10, SECONDS))
         answer.raise_for_status()
     except requests.RequestException as error:
         raise PackageError(
