@@ -10,7 +10,7 @@ from typing import Any
 from docutils import nodes
 from docutils.statemachine import StringList
 from execution import chapters, current_cache, executed
-from page_weight import keep_used_icons, use_fewer_scripts
+from finishing import drop_unfitting_labels, keep_used_icons, use_fewer_scripts
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
@@ -58,12 +58,13 @@ class FirstPageFigure(SphinxDirective):
 
 
 def finish_static_files(app: Any, error: Exception | None) -> None:
-    """Put what "Run it live" loads among the static files; take out icons that no page shows."""
+    """Put what "Run it live" loads among the static files, and finish the theme's pages."""
     if error is not None:
         return
     if files := getattr(app.env, "first_page_files", None):
         shutil.copytree(files, Path(app.outdir) / "_static" / "live", dirs_exist_ok=True)
     keep_used_icons(Path(app.outdir))
+    drop_unfitting_labels(Path(app.outdir))
 
 
 class LocalBadge(SphinxTransform):

@@ -1,17 +1,6 @@
-// What the theme leaves to be mended.
 // Tables that are wider than their place: set smaller, and where that is not enough, as one block a
 // row, with the column's name beside each value.
 (() => {
-  // Some of the theme's buttons are announced by other words than they show, and its list of
-  // references has entries that are no list items.
-  document.addEventListener("DOMContentLoaded", () => {
-    const without = (selector, attribute) =>
-      document.querySelectorAll(selector).forEach((element) => element.removeAttribute(attribute));
-    without(".search-button-field, details.hide summary", "aria-label");
-    without(".theme-switch", "title"); // before its icons are drawn
-    without(".citation-list", "role");
-  });
-
   const tables = () => [...document.querySelectorAll(".bd-article table:not(.live-readings)")];
 
   /** The nearest box around a table that would cut it off. */

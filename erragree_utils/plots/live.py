@@ -269,6 +269,7 @@ def _points(
         sheet=address(sheet_of(shown, columns), 70), columns=columns,
         rows=math.ceil(2 * len(shown) / columns), limit=f"{limit:.2g}",
         region=" ".join(f"{a:g},{b:g}" for a, b in corners),
+        drawn="" if len(kept) == len(ids) else f"{len(kept)} of the {len(ids)} pairs are drawn",
         zipped=list(zip(data["x"][0], data["y"][0], data["right"][0], strict=True)),
         told=[_ahead_told(data["ahead"][0][image][start]) for image in (0, 1)],
     )  # fmt: skip

@@ -62,7 +62,8 @@ def pick(
         raise ValueError("give embeddings of every pair, and one or two groups of cosines")
     rows = np.asarray(embeddings, np.float64)[: len(chosen)].reshape(2 * len(chosen), -1)
     groups = [np.asarray(values, float) for values in cosines.values()]
-    low = float(np.floor(20 * min(float(values.min()) for values in groups)) / 20)
+    lowest = min(float(values.min()) for values in groups)
+    low = min(float(np.floor(20 * lowest)) / 20, 0.95)
     columns = 4
     data = {
         "cosines": (rows @ rows.T).clip(-1, 1).round(5).tolist(),

@@ -85,7 +85,7 @@ POINTS = _environment.from_string("""\
 <input class="live-slider" type="range" min="0" max="{{ d.states|length - 1 }}" value="0"></label>
 {% endif %}
 <p class="live-summary"><output>{{ d.summary[0] }}</output>
-<span>● both right</span> <span>○ not both</span></p>
+<span>● both right</span> <span>○ not both</span> <span>{{ drawn }}</span></p>
 </div>
 <div class="live-detail">
 <label class="live-control" hidden><span>Pair</span><select>

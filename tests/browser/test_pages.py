@@ -45,3 +45,22 @@ def test_the_first_page_is_light(visit):
 
 def test_icons_are_drawn(visit):
     assert visit(PAGES[0]).page.locator("button.theme-switch-button svg").count() > 0
+
+
+WIDE_TABLE = """() => {
+  const row = (tag) => [1, 2, 3, 4].map((k) => `<${tag}>a_long_column_name_${k}</${tag}>`).join("");
+  document.querySelector("article").insertAdjacentHTML("beforeend",
+    `<div style="overflow-x: auto"><table id="wide"><thead><tr><th></th>${row("th")}</tr></thead>
+     <tbody><tr><th>a row</th>${row("td")}</tr></tbody></table></div>`);
+}"""
+
+
+def test_a_table_that_is_too_wide_is_shown_row_by_row_with_its_columns_names(visit):
+    page = visit(PAGES[0], 1440).page
+    page.evaluate(WIDE_TABLE)
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.locator("#wide.stacked").wait_for()
+    names = page.locator("#wide td").evaluate_all("cells => cells.map(c => c.dataset.column)")
+    assert names == [f"a_long_column_name_{k}" for k in (1, 2, 3, 4)]
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.locator("#wide:not(.stacked)").wait_for()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -119,6 +120,12 @@ class TestMargins:
     def test_no_text_can_end_the_script(self, margins, predictions, pairs):
         _, data = parsed(live.margins(predictions(margins), pairs))
         assert data["pairs"][0]["texts"][0] == "left </script> one"
+
+    def test_says_so_where_it_draws_some_pairs_of_many(self, margins, predictions, pairs):
+        many = [replace(pairs[k % 5], pair_id=f"p{k}") for k in range(205)]
+        soup, data = parsed(live.margins(predictions(margins * 41), many))
+        assert "200 of the 205 pairs are drawn" in soup.get_text() and len(data["pairs"]) == 200
+        assert "20% of 205 pairs" in soup.get_text()  # counted over all of them
 
     def test_refuses_another_benchmark(self, margins, predictions, pairs):
         with pytest.raises(ValueError, match="no pair 'p4'"):

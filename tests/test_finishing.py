@@ -1,4 +1,4 @@
-"""Pages load what they use."""
+"""Pages load what they use, and say what they show."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from docutils import nodes
-from page_weight import keep_used_icons, use_fewer_scripts
+from finishing import drop_unfitting_labels, keep_used_icons, use_fewer_scripts
 
 ICONS = (
     'var a={github:[496,512,[],"f09b","M1 2"],monero:[496,512,[],"f3d0","M3 4"]},'
@@ -60,3 +60,25 @@ def test_formulas_alone_load_mathjax_and_nothing_loads_thebe(formula):
     context = {"script_files": scripts, "css_files": []}
     use_fewer_scripts(None, "page", "page.html", context, page)
     assert context["script_files"] == ([scripts[0]] if formula else []) + [scripts[2]]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            '<i class="theme-switch fa-solid fa-sun" data-mode="light" title="Light"></i>',
+            '<i class="theme-switch fa-solid fa-sun" data-mode="light"></i>',
+        ),
+        (
+            '<button class="btn search-button-field x" title="Search" aria-label="Search" id="s">',
+            '<button class="btn search-button-field x" title="Search" id="s">',
+        ),
+        ('<summary aria-label="Toggle hidden content">', "<summary>"),
+        ('<div role="list" class="citation-list">', '<div class="citation-list">'),
+        ('<button aria-label="Sidebar">', '<button aria-label="Sidebar">'),
+    ],
+)
+def test_labels_that_do_not_fit_go(tmp_path, before, after):
+    (tmp_path / "page.html").write_text(f"<p>é</p>{before}<p title='mine'>", "utf-8")
+    drop_unfitting_labels(tmp_path)
+    assert (tmp_path / "page.html").read_text("utf-8") == f"<p>é</p>{after}<p title='mine'>"

@@ -1,4 +1,4 @@
-"""What a page loads without using it: left out, or cut down to what is used."""
+"""The last touch to the theme's pages: what they load without use, and labels that do not fit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ _ICON = re.compile(
     r'(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?'
 )
 _USED = re.compile(r"\bfa-([a-z0-9-]+)")
+#: Buttons that are announced by other words than they show, and a list without list items.
+_UNFITTING = re.compile(
+    r'(<i class="theme-switch [^>]*) title="[^"]*"'
+    r'|(<button class="btn search-button-field[^>]*) aria-label="[^"]*"'
+    r'|(<summary) aria-label="Toggle hidden content"'
+    r'|(<div) role="list"(?= class="citation-list")'
+)
 
 
 def use_fewer_scripts(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
@@ -51,3 +58,12 @@ def keep_used_icons(html: Path) -> None:
         return icon[0] if names & used else ""
 
     script.write_text(_ICON.sub(kept, script.read_text("utf-8")), "utf-8")
+
+
+def drop_unfitting_labels(html: Path) -> None:
+    """Take labels and roles out of the book's pages that tell screen readers what is not there."""
+    for path in html.rglob("*.html"):
+        text = path.read_text("utf-8")
+        changed = _UNFITTING.sub(lambda tag: tag[1] or tag[2] or tag[3] or tag[4], text)
+        if changed != text:
+            path.write_text(changed, "utf-8")
