@@ -115,14 +115,6 @@ plt.show()
 #
 # If CLIP tossed a coin for each image, a quarter of the pairs would come out right. It tosses no coins: it prefers **the same caption for both images**. Then exactly one of them is right.
 
-# %% [markdown]
-# The same dots once more. In the book, click one, or choose a pair from the list, to see its images and how far each one's own caption is ahead:
-
-# %%
-from erragree_utils.plots import live
-
-live.margins(left_right[left_right["benchmark"] == "A"], benches["A"])
-
 # %% mystnb={"image": {"alt": "Two by two table of outcomes for left/right pairs of benchmark A: both matched, only the left image, only the right image, neither; each with the share that independence would give. Nearly all pairs have exactly one image matched."}}
 left_right = predictions[predictions["relation"] == "left/right"]
 plots.joint_outcomes(left_right[left_right["benchmark"] == "A"])
@@ -144,6 +136,14 @@ sides = preferences[preferences["relation"] == "left/right"]
 panels = {f"{name}, left/right": table for name, table in sides.groupby("benchmark")}
 plots.signal_and_bias(panels, unit="(cosine)")
 plt.show()
+
+# %% [markdown]
+# The pairs of A once more. In the book, click a dot, or choose a pair from the list, to see its images and how far each one's own caption is ahead:
+
+# %%
+from erragree_utils.plots import live
+
+live.signal_and_bias({0: panels["A, left/right"]}, benches["A"])
 
 # %% [markdown]
 # ## Where the signal goes

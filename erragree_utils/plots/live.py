@@ -23,7 +23,7 @@ from .live_parts import Live, address, as_json, sheet_of, square, texts_of
 if TYPE_CHECKING:
     from ..benchmarks.base import Benchmark
 
-__all__ = ["Live", "Reading", "direction", "drag", "margins", "pick", "quiz", "signal_and_bias"]
+__all__ = ["Live", "Reading", "direction", "drag", "pick", "quiz", "signal_and_bias"]
 
 _MOST = 200  # pairs in one figure: their images travel in the page
 
@@ -117,31 +117,14 @@ def drag(
     return Live(html, f"{len(frames)} places of {mover}")
 
 
-def margins(pred: pd.DataFrame, pairs: Benchmark) -> Live:
-    """The margins of a pair's two images against each other; a click shows the pair.
-
-    `pred` is what `evaluate` returned, for one model and method, and `pairs` has its images. Both
-    images are matched in the shaded quadrant alone.
-    """
-    style.check_tables({"pred": pred}, ["pair_id", "score_own", "score_other"], "evaluate")
-    wide = pred.assign(margin=pred["score_own"] - pred["score_other"])
-    wide = wide.pivot(index="pair_id", columns="image_index", values="margin")[[0, 1]].dropna()
-    x, y = wide.to_numpy(float).T
-    state = _State("", x, y, x, y)
-    return _points(
-        [state], list(wide.index), pairs, "", "0 0 1 0 1 1 0 1",
-        ("Image 1: own text ahead by", "Image 2: own text ahead by"),
-    )  # fmt: skip
-
-
 def signal_and_bias(
     tables: Mapping[float, pd.DataFrame], pairs: Benchmark, slider: str = "Strength"
 ) -> Live:
-    """The signal of each pair against its bias, with a slider over strengths of a correction.
+    """The signal of each pair against its bias; a click shows the pair, a slider other strengths.
 
-    `tables` maps strengths to what `prefer` returned. A contrast of strength s stretches all that
-    is said by 1 + s, which changes no answer; so both are shown divided by it. Both images are
-    right in the shaded wedge alone.
+    `tables` maps strengths of a correction, or 0 alone, to what `prefer` returned. A contrast of
+    strength s stretches all that is said by 1 + s, which changes no answer; so both are shown
+    divided by it. Both images are right in the shaded wedge alone.
     """
     style.check_tables({str(k): t for k, t in tables.items()}, ["signal", "bias"], "prefer")
     states = []
@@ -153,7 +136,7 @@ def signal_and_bias(
             table.loc[ids, name].to_numpy(float) / (1 + strength) for name in ("signal", "bias")
         )
         states.append(_State(f"{strength:g}", x, y, y + x, x - y))
-    return _points(states, ids, pairs, slider, "0 0 1 1 1 -1", ("Signal", "Bias"))
+    return _points(states, ids, pairs, slider if len(states) > 1 else "")
 
 
 def quiz(pairs: Benchmark, readers: Mapping[str, pd.DataFrame]) -> Live:
@@ -227,8 +210,6 @@ def _points(
     ids: Sequence[str],
     pairs: Benchmark,
     slider: str,
-    region: str,
-    axes: tuple[str, str],
 ) -> Live:
     by_id = {pair.pair_id: pair for pair in pairs}
     if missing := [name for name in ids if name not in by_id]:
@@ -263,9 +244,9 @@ def _points(
         "columns": columns, "start": start,
         "summary": [_told(state, slider) for state in states],
     }  # fmt: skip
-    corners = np.array(region.split(), float).reshape(-1, 2) * (1, -1) * _HALF + _SIDE / 2
+    corners = np.array([(0, 0), (1, 1), (1, -1)]) * (1, -1) * _HALF + _SIDE / 2
     html = live_html.POINTS.render(
-        data=as_json(data), d=data, side=_SIDE, slider=slider, axes=axes, start=start,
+        data=as_json(data), d=data, side=_SIDE, slider=slider, axes=("Signal", "Bias"), start=start,
         sheet=address(sheet_of(shown, columns), 70), columns=columns,
         rows=math.ceil(2 * len(shown) / columns), limit=f"{limit:.2g}",
         region=" ".join(f"{a:g},{b:g}" for a, b in corners),

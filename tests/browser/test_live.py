@@ -98,7 +98,7 @@ class TestDots:
         shown = figure(visited, "points")
         plot, chosen = shown.locator("svg"), shown.locator("select")
         seen = set()
-        for place in ((0.75, 0.5), (0.55, 0.6)):
+        for place in ((0.75, 0.3), (0.55, 0.7)):
             plot.click(position={
                 "x": place[0] * plot.bounding_box()["width"],
                 "y": place[1] * plot.bounding_box()["height"],

@@ -7,6 +7,7 @@ import io
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
@@ -92,24 +93,38 @@ class TestDrag:
             self.figure(readings=[live.Reading("CLIP", "cosine", [1.0])])
 
 
-class TestMargins:
-    def test_puts_each_pair_at_its_margins(self, margins, predictions, pairs):
-        soup, data = parsed(live.margins(predictions(margins), pairs))
+def preferred(signal: list[float], bias: list[float]) -> pd.DataFrame:
+    """What `prefer` returns, as far as it is drawn."""
+    ids = [f"p{i}" for i in range(len(signal))]
+    return pd.DataFrame({"pair_id": ids, "signal": signal, "bias": bias})
+
+
+def of_margins(margins: list[tuple[float, float]]) -> dict[float, pd.DataFrame]:
+    """The one table of pairs whose images prefer their own text by so much."""
+    first, second = np.array(margins).T
+    return {0: preferred(list((first + second) / 2), list((first - second) / 2))}
+
+
+class TestDots:
+    def test_stand_where_signal_and_bias_are(self, margins, pairs):
+        soup, data = parsed(live.signal_and_bias(of_margins(margins), pairs))
         x, y = data["x"][0], data["y"][0]
         middle = 220
         for k, (first, second) in enumerate(margins):
-            assert (x[k] > middle) == (first > 0) and (y[k] < middle) == (second > 0)
+            assert (x[k] > middle) == (first + second > 1e-9)
+            assert (y[k] < middle) == (first > second)
         assert data["right"] == [[1, 0, 0, 0, 0]]
         assert data["ahead"][0][0] == pytest.approx([first for first, _ in margins])
         assert len(soup.select(".live-dots circle.right")) == 1
+        assert not soup.select("input")  # one state needs no slider
         assert "20% of 5 pairs" in soup.select_one(".live-summary").get_text()
 
-    def test_lists_every_pair_for_those_who_cannot_click(self, margins, predictions, pairs):
-        soup, _ = parsed(live.margins(predictions(margins), pairs))
+    def test_lists_every_pair_for_those_who_cannot_click(self, margins, pairs):
+        soup, _ = parsed(live.signal_and_bias(of_margins(margins), pairs))
         assert [tag.get_text() for tag in soup.select("option")] == [f"p{i}" for i in range(5)]
 
-    def test_holds_both_images_of_every_pair(self, margins, predictions, pairs):
-        soup, data = parsed(live.margins(predictions(margins), pairs))
+    def test_holds_both_images_of_every_pair(self, margins, pairs):
+        soup, data = parsed(live.signal_and_bias(of_margins(margins), pairs))
         style = soup.select_one("figure")["style"]
         sheet = image(style.split("url(")[1].split(")")[0])
         for tile in range(10):
@@ -117,25 +132,19 @@ class TestMargins:
             colour = sheet.getpixel((int(place[0]), int(place[1])))
             assert (colour[0] > 200, colour[2] > 200) == (tile % 2 == 0, tile % 2 == 1)
 
-    def test_no_text_can_end_the_script(self, margins, predictions, pairs):
-        _, data = parsed(live.margins(predictions(margins), pairs))
+    def test_no_text_can_end_the_script(self, margins, pairs):
+        _, data = parsed(live.signal_and_bias(of_margins(margins), pairs))
         assert data["pairs"][0]["texts"][0] == "left </script> one"
 
-    def test_says_so_where_it_draws_some_pairs_of_many(self, margins, predictions, pairs):
+    def test_says_so_where_it_draws_some_pairs_of_many(self, margins, pairs):
         many = [replace(pairs[k % 5], pair_id=f"p{k}") for k in range(205)]
-        soup, data = parsed(live.margins(predictions(margins * 41), many))
+        soup, data = parsed(live.signal_and_bias(of_margins(margins * 41), many))
         assert "200 of the 205 pairs are drawn" in soup.get_text() and len(data["pairs"]) == 200
         assert "20% of 205 pairs" in soup.get_text()  # counted over all of them
 
-    def test_refuses_another_benchmark(self, margins, predictions, pairs):
+    def test_refuses_another_benchmark(self, margins, pairs):
         with pytest.raises(ValueError, match="no pair 'p4'"):
-            live.margins(predictions(margins), pairs[:4])
-
-
-def preferred(signal: list[float], bias: list[float]) -> pd.DataFrame:
-    """What `prefer` returns, as far as it is drawn."""
-    ids = [f"p{i}" for i in range(len(signal))]
-    return pd.DataFrame({"pair_id": ids, "signal": signal, "bias": bias})
+            live.signal_and_bias(of_margins(margins), pairs[:4])
 
 
 class TestSignalAndBias:
