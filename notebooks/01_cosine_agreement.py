@@ -121,7 +121,22 @@ plt.show()
 # Two things are plain to see. Images keep to a narrow **cone**: any two of them, however different, have a high cosine. And images and captions point in different directions, with the {term}`modality gap <Modality gap>` between them {cite:p}`liang2022gap`. Both are known of large CLIPs too. So part of any cosine between images is a habit of the model and says nothing about the two images.
 #
 # We can take that part out. The {term}`normalised agreement <Normalised agreement>` is (cosine − random) / (1 − random), where "random" is the mean cosine of images of *different* pairs: 0 is what any two images have, and 1 is equality.
-#
+
+# %% [markdown]
+# In the book, choose any two of these images and see where their cosine lies, beside all left/right pairs and 2000 pairs of images of different sets:
+
+# %%
+from erragree_utils.plots import live
+from erragree_utils.scoring.embeddings import random_pair_cosines
+
+few = list(benches["A"])[:8]
+chosen = clip.embed_images([image for pair in few for image in pair.images])
+others = random_pair_cosines(clip, benches["A"], n=2000, embeddings=embedded["A"])["cosine"]
+live.pick(
+    chosen.reshape(len(few), 2, -1), few, {"left/right": sides["A"], "different sets": others}
+)
+
+# %% [markdown]
 # ## Held against other changes
 #
 # Second, what do *other* changes do? Rendered scenes let us change one thing at a time, always starting from the *left* image of a set. Some changes are told by a caption: another **colour**, or another **kind** of object. Others are mere noise, as between two snapshots: the **camera** turned and tilted by one degree, a **shift** of both things together by an eighth of the distance between them, another **light**, noon for night. (At paper scale the photographs' own relations have to do.)

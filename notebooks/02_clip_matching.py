@@ -138,6 +138,14 @@ plots.signal_and_bias(panels, unit="(cosine)")
 plt.show()
 
 # %% [markdown]
+# The pairs of A once more. In the book, click a dot, or choose a pair from the list, to see its images and how far each one's own caption is ahead:
+
+# %%
+from erragree_utils.plots import live
+
+live.signal_and_bias({0: panels["A, left/right"]}, benches["A"])
+
+# %% [markdown]
 # ## Where the signal goes
 #
 # Written with embeddings, the signal is half the dot product of two differences, that of the images and that of the captions: (image 0 − image 1) · (caption 0 − caption 1) / 2. So there are three ways to have none: nearly equal images, nearly equal *captions*, or differences that point past each other. Chapter 1 looked at the images alone. Here are the captions; and at mini scale `mini-aligned`, the CLIP of chapter 1 that does match left and right, beside `mini`. Before you look: how high is the cosine of *to the left of* and *to the right of*, the rest of the caption being the same?

@@ -130,13 +130,15 @@ means[["image_reliability", "cosine", "reachable", "share", "share_low", "share_
 #
 # The captions themselves differ little, too: in *hidden* and *lost* the two captions of a left/right pair (`text_difference`) are closer than its two images. There are erroneous agreements of **text** embeddings.
 #
-# Look for yourself: with a running kernel, the slider turns a direction from the mean text difference (0°) to the part of the mean image difference that stands at a right angle to it (90°). The direction comes from one half of the kinds; the pairs of the other half are shown along it, each pair's mean at 0. At 0° you see what matching sees. The static page shows three angles.
+# Look for yourself: in the book, the slider turns a direction from the mean text difference (0°) to the part of the mean image difference that stands at a right angle to it (90°). The direction comes from one half of the kinds; the pairs of the other half are shown along it, each pair's mean at 0. At 0° you see what matching sees.
 
-# %% mystnb={"image": {"alt": "Histograms of left and right images of benchmark A in the hidden model along three directions: at 0 degrees, the text difference, the two clouds coincide; at 45 and 90 degrees they stand apart, with nearly all pairs in order."}}
-from erragree_utils.plots.widgets import DirectionExplorer
+# %%
+from erragree_utils.measures.alignment import turned_scores
+from erragree_utils.plots import live
 
 first = "A", "left/right", default
-DirectionExplorer(pairs[first], texts[first], kinds[first[:2]])
+turned = turned_scores(pairs[first], texts[first], kinds[first[:2]], range(0, 91, 5))
+live.direction(turned, ("the left image", "the right image"))
 
 # %% [markdown]
 # ## The test: can it be repaired?

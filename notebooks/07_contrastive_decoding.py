@@ -244,8 +244,18 @@ plots.signal_and_bias(panels)
 plt.show()
 
 # %% [markdown]
-# Right of the vertical line the images move the answer the right way; within the wedge, far enough.
-#
+# Right of the vertical line the images move the answer the right way; within the wedge, far enough. In the book, the slider below carries every pair through the strengths of the text contrast, and a click shows the pair. (All is divided by $1 + s$, which changes no answer; so what moves is mostly the bias.)
+
+# %%
+from erragree_utils.plots import live
+
+of_text = scores[scores["method"].str.startswith("text contrast: ")]
+live.signal_and_bias(
+    {float(name.split()[-1]): prefer(part) for name, part in of_text.groupby("method", sort=False)},
+    pairs,
+)
+
+# %% [markdown]
 # ## Beside the paper
 #
 # LLaVA on MMVP, from second-hand notes that quote {cite:t}`li2024erroneous` and from a figure of {cite:t}`tong2024eyes`:
