@@ -105,7 +105,8 @@ _PAPER = Scale(
     mmvp_vlm="mmvp-vlm",
     hardware="network for weights and images; a GPU of 15 GB or more (CLIP alone: a CPU)",
 )
-# SmolVLM's tower is SigLIP's, not this CLIP's: chapters that look into LLaVA's are not for it.
+# SmolVLM is an Idefics3 whose tower is SigLIP's, not this CLIP's: chapters that look into LLaVA's
+# are not for it.
 _SMALL = Scale(
     name="small",
     clip="ViT-B-32",

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
+from packaging.version import Version
 from PIL import Image
 from transformers import (
     AutoConfig,
@@ -40,6 +42,11 @@ FAMILIES = (
     "llava", "vipllava", "llava_next", "llava_onevision", "internvl", "idefics3", "smolvlm",
     "qwen2_5_vl", "qwen3_vl", "gemma3",
 )  # fmt: skip
+#: The first Transformers with which they were found exact; LLaVA's kinds were with the first 5.
+TRANSFORMERS = {
+    "internvl": "5.15", "idefics3": "5.15", "smolvlm": "5.15", "qwen2_5_vl": "5.15",
+    "qwen3_vl": "5.18", "gemma3": "5.15",
+}  # fmt: skip
 SHIPPED = {"mini": "mini-llava"}
 # Commits at which the project was written; other names follow their main branch.
 REVISIONS = {"llava-hf/llava-1.5-7b-hf": "b234b804b114d9e37bb655e11cbbb5f5e971b7a9"}
@@ -162,6 +169,12 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint
         raise ModelError(
             f"the model in {folder} is a {config.model_type!r}, not one of the families that are "
             f"supported ({', '.join(FAMILIES)}); CLIP is loaded by load_clip"
+        )
+    least = TRANSFORMERS.get(config.model_type, "5")
+    if Version(transformers.__version__) < Version(least):
+        raise ModelError(
+            f"{label} needs Transformers {least} or newer, not {transformers.__version__}: run "
+            "pip install -U transformers"
         )
     if config.model_type == "smolvlm" and processing_smolvlm.num2words is None:
         raise ModelError(f"{label} needs the package num2words: run pip install num2words")

@@ -228,8 +228,8 @@ def load_mllm(
 ) -> Mllm:
     """Load a multimodal language model.
 
-    The families are LLaVA (1.5, VipLLaVA, NeXT, OneVision), InternVL, Idefics3 and SmolVLM,
-    Qwen2.5-VL, Qwen3-VL and Gemma 3, as Transformers has them.
+    The families are LLaVA (1.5, VipLLaVA, NeXT, OneVision), InternVL, Idefics3 (SmolVLM is one),
+    SmolVLM2, Qwen2.5-VL, Qwen3-VL and Gemma 3, as Transformers has them.
 
     Parameters
     ----------

@@ -9,12 +9,10 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 import torch
-import transformers
 from PIL import Image
 
 from ..images import padded_square
 from .features import Memory, Seen
-from .folders import ModelError
 from .inputs import EncodeError, encodable
 
 #: One image, several for one prompt, or none (a question that the text alone has to answer).
@@ -128,11 +126,6 @@ class Pictures:
     def _seen_alone(self, image: Image.Image, index: int) -> Seen:
         """An image that is preprocessed by itself, with whatever marks its crops and its ends."""
         found = self.processed([[image]], [self.processor.image_token], [index], replaced=True)
-        if "text_replacement_offsets" not in found:
-            raise ModelError(
-                f"{self.name} needs a newer Transformers than {transformers.__version__}, which "
-                "can't tell what stands for an image in a prompt: pip install -U transformers"
-            )
         ((replacement,),) = found.pop("text_replacement_offsets")
         text = re.sub(f"({re.escape(self.sign)})+", self.sign, replacement["replacement"])
         count = int((found["input_ids"] == self.image_id).sum())

@@ -89,7 +89,7 @@ def _llava(family: str, tokenizer: Any) -> tuple[Any, Any]:
         vision_config=t.CLIPVisionConfig(**EYES, image_size=32, patch_size=8, projection_dim=16),
         text_config=t.LlamaConfig(**TEXT, vocab_size=len(tokenizer)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"), **crops,
-        **({"vision_feature_layer": [-2, -1]} if kind == "VipLlava" else {}),
+        **({"vision_feature_layers": [-2, -1]} if kind == "VipLlava" else {}),
     )  # fmt: skip
     next_ = "LlavaNext" if crops else "Llava"
     eyes = getattr(t, f"{next_}ImageProcessor")(

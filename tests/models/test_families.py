@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from transformers import DynamicCache
 from transformers.models.smolvlm import processing_smolvlm
@@ -31,7 +32,7 @@ from erragree_utils.models.sharing import check_sharing
 from erragree_utils.models.states import mllm_states
 from tests.models.families import FAMILIES, build, parts
 
-# SmolVLM's processor asks for this package, which it needs for films alone.
+# SmolVLM2's processor asks for this package, which it needs for films alone.
 processing_smolvlm.num2words = processing_smolvlm.num2words or str
 
 QUESTION, OPTIONS = "Where is the red mug?", ["left", "to the right", "Yes"]
@@ -288,26 +289,25 @@ def test_all_but_the_language_models_layers_stays_exact_where_weights_are_quanti
     assert chosen == {name for name in layers if name.startswith(f"{decoder}.layers")} != set()
 
 
-def test_smolvlm_names_the_package_that_its_processor_needs(tmp_path, monkeypatch):
+def test_smolvlm2_names_the_package_that_its_processor_needs(tmp_path, monkeypatch):
     parts("smolvlm")[0].save_pretrained(tmp_path)
     monkeypatch.setattr(processing_smolvlm, "num2words", None)
     with pytest.raises(ModelError, match="needs the package num2words: run pip install num2words"):
         load_mllm(tmp_path, device="cpu")
 
 
-def test_a_processor_that_does_not_tell_what_stands_for_an_image_is_refused(monkeypatch):
-    mllm = build("idefics3")
-    processed = mllm.engine.processed
-
-    def silent(*args, **kwargs):
-        """As that of an older version."""
-        found = processed(*args, **kwargs)
-        found.pop("text_replacement_offsets", None)
-        return found
-
-    monkeypatch.setattr(mllm.engine, "processed", silent)
-    with pytest.raises(ModelError, match="idefics3 needs a newer Transformers than"):
-        mllm.option_logprobs(pictures(), QUESTION, OPTIONS)
+@pytest.mark.parametrize(
+    ("family", "version", "least"),
+    [("idefics3", "5.14.1", "5.15"), ("qwen3_vl", "5.17.0", "5.18"), ("gemma3", "5.9", "5.15")],
+)
+def test_a_version_of_transformers_that_is_too_old_is_named(
+    family, version, least, tmp_path, monkeypatch
+):
+    parts(family)[0].save_pretrained(tmp_path)
+    monkeypatch.setattr(transformers, "__version__", version)
+    told = f"needs Transformers {least} or newer, not {version}: run pip install -U transformers"
+    with pytest.raises(ModelError, match=told):
+        load_mllm(tmp_path, device="cpu")
 
 
 @each_family
