@@ -1,6 +1,7 @@
 """The small scale runs and reports, on stand-ins of its benchmarks in the published formats.
 
-Models are folders here, named by the environment: what stands for them is a string.
+Models are folders here, named by the environment: what stands for them is a string. The language
+model is a tiny one of SmolVLM-256M's family, Idefics3, with a processor of its class.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import pytest
 from erragree_utils import evaluate, load_benchmark, load_clip, start
 from erragree_utils.models import ASSETS
 from erragree_utils.study.cli import OK, main
+from tests.models import families
 from tests.standins import benchmarks
 
 
@@ -21,6 +23,8 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("small")
     benchmarks.write_whatsup(root / "cache" / "whatsup", "whatsup-a", 2)
     benchmarks.write_mmvp_vlm(root / "cache" / "mmvp-vlm", 1)
+    for part in families.parts("idefics3"):
+        part.save_pretrained(root / "tiny-smolvlm")
     return root
 
 
@@ -30,11 +34,11 @@ def here(place, monkeypatch):
     monkeypatch.setenv("ERRAGREE_RESULTS", str(place / "chapters"))
     monkeypatch.setenv("ERRAGREE_SCALE", "")  # so that it is put back whatever is set
     for role, folder in {
-        "CLIP": "mini-clip",
-        "MLLM": "mini-llava",
-        "VISION": "mini-vision",
+        "CLIP": ASSETS / "mini-clip",
+        "MLLM": place / "tiny-smolvlm",
+        "VISION": ASSETS / "mini-vision",
     }.items():
-        monkeypatch.setenv(f"ERRAGREE_{role}", str(ASSETS / folder))
+        monkeypatch.setenv(f"ERRAGREE_{role}", str(folder))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer entries than published, words that are not known
         yield
@@ -53,8 +57,8 @@ def test_it_runs_goes_on_and_reports(place, capsys):
     shown = capsys.readouterr().out
     assert shown.count("# Results at") == 1 and "# Results at small scale" in shown
     assert "The images are the paper's, the models are smaller" in shown
-    for reader in ("CLIP", "LLaVA"):
-        assert f"| whatsup-a | left/right | {reader} | mini-" in shown
+    for model in ("CLIP | mini-clip", "MLLM | tiny-smolvlm"):
+        assert f"| whatsup-a | left/right | {model} |" in shown
 
 
 def test_a_chapter_reads_the_published_benchmark_and_keeps_its_scores(place):

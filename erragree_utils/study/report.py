@@ -36,7 +36,7 @@ from .tasks import default_models
 #: which the images of a pair are compared and one decision is made.
 KINDS = ("individual", "pair", "set", "relative")
 UNRUN = "not run"
-_READERS = {"clip": "CLIP", "mllm": "LLaVA"}
+_READERS = {"clip": "CLIP", "mllm": "MLLM"}  # at small scale it is no LLaVA
 
 
 def cells(results: Results, scale: str) -> pd.DataFrame:

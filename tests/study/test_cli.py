@@ -278,7 +278,7 @@ class TestReport:
         assert main(["report", str(done)]) == cli.OK
         out = capsys.readouterr().out
         assert out.count("# Results at") == 1 and "# Results at mini scale" in out
-        assert "| tabletop-b | front/behind | LLaVA | tiny-llava | prompted |" in out
+        assert "| tabletop-b | front/behind | MLLM | tiny-llava | prompted |" in out
 
     def test_csv_has_one_heading(self, done, capsys):
         assert main(["report", str(done), "--format", "csv"]) == cli.OK
