@@ -10,8 +10,12 @@ import transformers as t
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as token_models
 from transformers import PreTrainedTokenizerFast
+from transformers.models.smolvlm import processing_smolvlm
 
 from erragree_utils.models.mllm import Mllm
+
+# SmolVLM2's processor asks for this package, which it needs for films alone.
+processing_smolvlm.num2words = processing_smolvlm.num2words or str
 
 SPECIAL = [
     "<pad>", "<bos>", "<eos>", "<|im_start|>", "<|im_end|>", "<image>", "<IMG_CONTEXT>", "<img>",

@@ -14,7 +14,6 @@ import pytest
 import torch
 import transformers
 from PIL import Image
-from transformers import DynamicCache
 from transformers.models.smolvlm import processing_smolvlm
 from transformers.quantizers.quantizers_utils import should_convert_module
 
@@ -28,12 +27,8 @@ from erragree_utils.models.checkpoint import FAMILIES as SUPPORTED
 from erragree_utils.models.mllm import Mllm, load_mllm
 from erragree_utils.models.precision import EXACT
 from erragree_utils.models.saliency import answer_saliency
-from erragree_utils.models.sharing import check_sharing
 from erragree_utils.models.states import mllm_states
 from tests.models.families import FAMILIES, build, parts
-
-# SmolVLM2's processor asks for this package, which it needs for films alone.
-processing_smolvlm.num2words = processing_smolvlm.num2words or str
 
 QUESTION, OPTIONS = "Where is the red mug?", ["left", "to the right", "Yes"]
 BRANCHES = [
@@ -352,34 +347,6 @@ def test_saliency_is_a_map_where_image_tokens_are_a_square(family):
 def test_and_is_refused_where_they_are_not(family):
     with pytest.raises(ModelError, match="not a square of patches: give a model of LLaVA-1.5's"):
         answer_saliency(model_of(family), pictures(), QUESTION, ("left", "to"))
-
-
-class TestGuard:
-    @pytest.mark.parametrize("family", FAMILIES)
-    def test_exact_models_pass(self, family):
-        check_sharing(model_of(family).engine)
-
-    def test_positions_of_another_kind_are_found_out(self, monkeypatch):
-        mllm = build("qwen2_5_vl")
-        monkeypatch.setattr(type(mllm.engine), "rotates", False)
-        with pytest.raises(ModelError, match="qwen2_5_vl is not read correctly: .* deviations"):
-            check_sharing(mllm.engine)
-
-    def test_and_so_is_attention_that_the_cache_does_not_see(self):
-        mllm = build("llava")
-        forward = mllm.model.forward
-
-        def forgetful(*args, **kwargs):
-            """As if a class had another name for keys and values."""
-            name = mllm.engine.cache_name
-            if kwargs.get(name) is not None and kwargs[name].get_seq_length():
-                kwargs[name] = DynamicCache()
-                kwargs["attention_mask"] = None
-            return forward(*args, **kwargs)
-
-        mllm.model.forward = forgetful
-        with pytest.raises(ModelError, match="llava is not read correctly"):
-            check_sharing(mllm.engine)
 
 
 if __name__ == "__main__":
