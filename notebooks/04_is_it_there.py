@@ -227,7 +227,7 @@ plt.show()
 #
 # ## Enough examples?
 #
-# Perhaps 160 pairs, four fifths of those above, are too few to learn from. Rendered pairs come in thousands, so at mini scale the curve below goes on to ten times as many, tested on kinds of objects that they don't contain. That takes longer than a page should, so it is recorded; `python -m erragree_utils.training.curves` makes it again. At paper scale the curve is drawn live, as far as What'sUp reaches.
+# Perhaps 160 pairs, four fifths of those above, are too few to learn from. Rendered pairs come in thousands, so at mini scale the curve below goes on to twenty-five times as many, tested on kinds of objects that they don't contain. That takes longer than a page should, so it is recorded; `python -m erragree_utils.training.curves` makes it again. At paper scale the curve is drawn live, as far as What'sUp reaches.
 
 # %%
 from erragree_utils.models import ASSETS
@@ -254,7 +254,7 @@ for k in dict.fromkeys(benchmark for benchmark, *_ in recorded):
     plt.show()
 
 # %% [markdown]
-# At mini scale *hidden* and *aligned* are read from a hundred pairs on. For one image of *lost*, the curve creeps up by a few points and flattens: that's a plateau, not a want of examples. Comparing two images of *lost* goes on rising for longer. The trace is real, and so small that the pair's mean has to be taken away for it to be seen.
+# At mini scale *hidden* and *aligned* are read from a hundred pairs on. For one image of *lost*, the curve creeps up by a few points and flattens: that's a plateau, not a want of examples. Comparing two images of *lost* rises for longer and levels off near 80%. The trace is real, and so small that the pair's mean has to be taken away for it to be seen.
 #
 # ## One picture
 #
