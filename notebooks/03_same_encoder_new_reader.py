@@ -34,17 +34,17 @@ if "google.colab" in sys.modules:
         )
 
 # %% [markdown]
-# **You will** let LLaVA, which reads the very same frozen encoder, answer the left/right pairs that CLIP could not match, and look for the place where it finds the answer.
+# **You will** let LLaVA, which reads the very same frozen encoder, answer the left/right pairs that CLIP's score cannot match, and then interfere with what it reads until you know where the answer comes from.
 #
-# **You will learn** VQAScore and prompted answers, how to test a difference between two readers of the same pairs, which controls such a result needs, and what probes and gradient pictures can show.
+# **You will learn** VQAScore, how to compare two readers of the same pairs, and how interventions on a model's inner states differ from probes of them.
 #
 # **You need** [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB (4-bit weights) or 24 GB (half precision), a network for the weights and What'sUp's photographs, and minutes to hours depending on the GPU ([Paper scale](10_paper_scale.ipynb) estimates them).
 #
-# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 1.1 to 1.4 h; L4: 19 GiB, 35 to 44 min; A100 40 GB: 19 GiB, 15 to 19 min; H100 80 GB: 19 GiB, 5 to 6 min.
+# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 1.3 to 1.6 h; L4: 19 GiB, 43 to 53 min; A100 40 GB: 19 GiB, 17 to 22 min; H100 80 GB: 19 GiB, 6 to 7 min.
 #
 # ## The question
 #
-# For left/right pairs CLIP's matching score is at chance. The obvious explanation: the encoder gives both images nearly the same embedding, so the difference is lost, and whatever is built on this encoder is blind to it.
+# CLIP's matching score is at chance for left/right pairs. The obvious explanation: the encoder gives both images nearly the same embedding, so the difference is lost, and whatever is built on this encoder is blind to it.
 #
 # LLaVA-1.5 is built on this encoder {cite:p}`liu2024llava15`. It takes CLIP's image tower as it is, {term}`frozen <Frozen>`, and hands its {term}`patch tokens <Patch token>` through a small {term}`projector <Projector>` to a language model. If the encoder is blind, LLaVA is blind.
 
@@ -59,9 +59,11 @@ benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.it
 print(clip, mllm, sep="\n")
 
 # %% [markdown]
+# At mini scale **this chapter's CLIP is not that of the chapters around it**. Theirs, `"mini"`, keeps the side hidden in its embedding. This one, `"mini-tower"`, is what our mini LLaVA was built on, and it's the harder case: its embedding has all but lost the side, as you'll measure below. At paper scale one CLIP serves all chapters.
+#
 # ## Is it the same encoder?
 #
-# A claim to check, not to believe. The same eight images go through CLIP as OpenCLIP loads it, and through the vision tower inside LLaVA as Transformers loads it. Both give the output of the last block but one, without the class token: this is what LLaVA-1.5 reads. First one and the same tensor of pixels goes through both, so that only weights and arithmetic can differ; then each model prepares the images in its own way. And since a check that cannot fail shows nothing, we add CLIP's architecture with random weights:
+# Let's check before we believe it. The same eight images go through CLIP as OpenCLIP loads it, and through the tower inside LLaVA as Transformers loads it. Both give the tokens of the last block but one, which LLaVA-1.5 reads: first from the same tensor of pixels, then each from its own preprocessing. A check that cannot fail shows nothing, so random weights go along.
 
 # %%
 from erragree_utils.models.states import untrained
@@ -77,14 +79,14 @@ for what, share in {**towers, "random weights": random_weights[SAME_PIXELS]}.ite
     print(f"- {what}: {share:.1e}")
 
 # %% [markdown]
-# At mini scale the difference is rounding: another order of the same additions. At paper scale both towers should hold OpenAI's published weights, since LLaVA-1.5 never trained its own; but LLaVA's are published in 16 bits throughout, so we allow them a hundredth on the same pixels. By their own preprocessing the two models then differ by much more on photographs: CLIP crops the square at the centre, LLaVA-1.5 pads the whole image to a square, and it may compute in half precision.
+# At mini scale the difference is rounding. At paper scale LLaVA's weights are published in 16 bits, so we allow a hundredth on the same pixels; and CLIP crops photographs where LLaVA-1.5 pads them, so their own inputs differ by much more.
 #
 # ```{admonition} Before you go on
 # :class: tip
-# CLIP had nearly all objects right, half of the left/right images and nearly none of the pairs. Write down the share of *pairs* that you expect from a reader of the same patch tokens.
+# CLIP had half of the left/right images right, and nearly none of the pairs. Write down the share of *pairs* that you expect from a reader of the same patch tokens.
 # ```
 #
-# ## One pair, one interface, two readers
+# ## One pair, two readers
 #
 # CLIP scores a caption by a cosine. LLaVA has no such number, but it can be asked. {term}`VQAScore` {cite:p}`lin2024vqascore` is the probability of the answer "Yes" to a fixed question:
 
@@ -100,11 +102,9 @@ for name, table in of_both.items():
     print(f"{name}, the “left” image: {left}\n{name}, the “right” image: {right}")
 
 # %% [markdown]
-# So both readers get the same image and the same two captions, and each caption is scored by itself. The scores have different scales: a cosine of 0.5 is not "half sure". Only their order is compared, as in chapter 2.
+# Both readers get the same image and the same two captions, one at a time. A cosine of 0.5 is not "half sure"; only the order of the two scores counts, as in chapter 2.
 #
 # ## The measurement
-#
-# `evaluate` as in chapter 2: CLIP by `matching`, LLaVA by `vqascore`, on the same images with the same captions.
 
 # %%
 import numpy as np
@@ -131,7 +131,7 @@ plots.show_readers(large[0], on_a)
 plt.show()
 
 # %% [markdown]
-# The captions stand in the same order below both images; the coloured bar is the image's own caption. And all left/right pairs. The paper's numbers for LLaVA belong to two further protocols, so they stand beside rows of their own: its first version prompted for an answer (`prompted-v1`), its third took VQAScore with the end token (`vqascore-authors`).
+# The captions stand in the same order below both images, and the coloured bar is the image's own. Now all left/right pairs. The paper's numbers for LLaVA belong to two further protocols, so they stand beside rows of their own: its first version prompted for an answer (`prompted-v1`), its third took VQAScore with the end token (`vqascore-authors`).
 
 # %% mystnb={"image": {"alt": "Individual and pair accuracy for left/right pairs of benchmarks A and B with 95% intervals beside the chance level: a row for CLIP and one for LLaVA by VQAScore, and on A one for each of the two protocols by which the paper measured LLaVA. Open diamonds show the paper's numbers for What'sUp."}}
 left_right = summary.xs("left/right", level="relation").sort_index()
@@ -158,9 +158,7 @@ plots.accuracy_bars(rows, paper=paper, paper_label="paper, on What'sUp")
 plt.show()
 
 # %% [markdown]
-# ## How sure is the gap?
-#
-# Both readers saw the same pairs, so the pairs are compared one by one. Only those that one reader gets right and the other does not can tell the readers apart. {term}`McNemar's test` {cite:p}`mcnemar1947` asks whether these split evenly; a bootstrap over pairs gives the interval of the difference.
+# How sure is the gap? Only the pairs that one reader gets right and the other doesn't can tell the two apart. {term}`McNemar's test` {cite:p}`mcnemar1947` asks whether these split evenly; a bootstrap over pairs gives the difference its interval.
 
 # %%
 from erragree_utils.measures.comparison import compare
@@ -174,202 +172,132 @@ shown = gaps.drop(columns=["n", "accuracy_a", "accuracy_b"])
 shown.rename(columns={"only_a": "only CLIP", "only_b": "only LLaVA"})
 
 # %% [markdown]
-# ## The same without scores
+# Before you're impressed: **our mini LLaVA was trained for this.** Its tuning asked about left and right in scenes of this very world, each as often as the other; only the benchmarks' objects, their combinations and draws were kept from it. LLaVA-1.5 never saw What'sUp, though its instruction data mention left and right too. What a mini reader does whose tuning never mentions left and right between two objects remains to be shown. So take the result for what it is: the tokens hold the side *for a reader that was taught to look*.
 #
-# VQAScore reads a probability that no user ever sees. In the *prompted* protocols the model writes its answer, and a strict parser reads it: an answer that names no option or several counts as wrong, and is counted. Two options first, then all four of the set. Beside it CLIP's matching among the same four captions.
+# The appendix has the same with written answers, and the control with the wrong images.
+#
+# ## Mirror the tokens, not the picture
+#
+# Where in those tokens is the side? Two things could carry it: what a token *says*, since the tower's position embeddings and attention may write a place into it; or *where a token stands* in the sequence that the language model reads. An intervention can tell: leave pixels, tower and projector alone, and reverse the columns of the projected tokens just before the language model reads them.
+#
+# ```{admonition} Before you go on
+# :class: tip
+# Mirroring the picture should turn right answers into wrong ones. What do you expect if the picture stays, and only its tokens change places? If they are shuffled? If picture *and* tokens are mirrored?
+# ```
 
 # %%
-side_pairs = {name: bench.select("left/right") for name, bench in benches.items()}
-written = pd.concat(
-    [
-        evaluate(mllm, side_pairs, "prompted"),
-        evaluate(mllm, benches, "prompted-4way"),  # the options of a set need the whole set
-        evaluate(clip, benches, "matching-all"),
-    ]
-)
-written = written[written["relation"] == "left/right"]
-answers = summarize(written, by=["benchmark", "method"])
-table = as_percent(answers)
-unparsed = written.assign(unparsed=written["parsed"].eq(False))
-table["not parsed"] = unparsed.groupby(["benchmark", "method"])["unparsed"].sum()
-table.drop(columns=["pairs", "pair chance"])
+from PIL import ImageOps
 
-# %%
-sample = written[written["method"] == "prompted-4way"].iloc[:4]
-sample[["pair_id", "image_index", "answer", "parsed", "correct"]]
+from erragree_utils.models.interventions import mirrored, rearranged, shuffled
 
-# %% [markdown]
-# ## Does the answer come from the picture?
-#
-# Three controls, by VQAScore on the left/right pairs of A: the captions stay, the images change.
-#
-# - *No image*: the question alone. Both images of the pair then get the same scores, and one of the two captions wins for both: exactly 50% of images and no pair, whatever the model prefers.
-# - *Another pair's images*, each from a set of its own and with the object on a side drawn at random.
-# - *Another pair's images, on the same side*. Here chance is *not* expected. The objects are not those of the caption, but something stands where the caption says. How far the side alone decides is a question of its own.
-#
-# The first two give *every* reader, good or bad, 50% of images, the second up to the luck of the draw: captions and sides are balanced, so no habit can help. That is what pairs are for. These shares are fixed by how the test is built, so they get no interval and prove nothing about LLaVA; they test the benchmark and the code. (In the second, the share of *pairs* depends on the reader: none for a fixed habit, a quarter for a reader that goes by the side alone.) The evidence that the answer comes from the picture is the pair accuracy above, which no reader of the words alone can have.
-
-# %%
-sides = side_pairs["A"]
-next_ones = [pair.sources for pair in (*sides[1:], sides[0])]
-others = {
-    "another pair's, any side": sides.with_wrong_images(),
-    "another pair's, same side": sides.with_images(next_ones),
-}
+sides = benches["A"].select("left/right")
+flipped = sides.with_images([list(map(ImageOps.mirror, pair.images)) for pair in sides])
 own = by_reader["LLaVA"].query("benchmark == 'A' and relation == 'left/right'")
-blind = evaluate(mllm, {"none": sides}, "vqascore", blind=True)
-shown = pd.concat(
-    [own.assign(benchmark="its own"), blind, evaluate(mllm, others, "vqascore")]
-).rename(columns={"benchmark": "images"})
-
-# %%
-control = summarize(shown, by="images")
-table = as_percent(control)[accuracy]
-for name in ("none", "another pair's, any side"):  # 50% by construction: nothing to estimate
-    table.loc[name] = [f"{100 * control.loc[name, k.replace(' ', '_')]:.1f}" for k in accuracy]
-table.join(shown.groupby("images")["score_own"].mean().round(3).rename("mean P(Yes)"))
-
-# %% [markdown]
-# Without an image each question still gets an answer, from the words alone:
-
-# %%
-first = blind.query("image_index == 0")
-left_preferred = (first["score_own"] > first["score_other"]).mean()
-print(f"without an image, “left” is preferred for {left_preferred:.0%} of pairs")
+read = {"as they are": own, "picture mirrored": evaluate(mllm, flipped, "vqascore")}
+with rearranged(mllm, mirrored):
+    read["tokens mirrored"] = evaluate(mllm, sides, "vqascore")
+    read["picture and tokens mirrored"] = evaluate(mllm, flipped, "vqascore")
+with rearranged(mllm, shuffled(seed=0)):
+    read["tokens shuffled"] = evaluate(mllm, sides, "vqascore")
+moved = pd.concat([table.assign(tokens=name) for name, table in read.items()])
+by_change = summarize(moved, by="tokens").loc[list(read)]
+as_percent(by_change)[accuracy].join(
+    moved.groupby("tokens")["score_own"].mean().round(3).rename("mean P(Yes)")
+)
 
 # %% [markdown]
-# ## Where does the difference appear?
+# At mini scale the answer follows the tokens' places. Every pixel and every token is as before, and yet the answers turn over as if the picture had been mirrored; mirror both, and they turn back. So a mirrored grid isn't merely strange to the model. Shuffle the same tokens, and the side is gone.
 #
-# The same encoder, and one reader succeeds. At which stage can the two images be told apart? We follow them on their way: the tower's patch tokens, the projector's output, the image's places in each layer of the language model, and the last token of the prompt, where the answer is predicted. At each stage a {term}`linear probe <Linear probe>` is trained on some object pairs and tested on others.
+# Whatever the tower writes about places *into* its tokens, the language model goes by the order in which they come. A pooled embedding has no such order.
 #
-# Two different labels, so two different questions:
+# ## Where does the answer travel?
 #
-# - **Which side?** For image tokens, the label is whether the image is the left or the right one of its pair. In a LLaVA the image comes before the question, and a token sees only what stands before it: these tokens do not know the question. They are read twice, once averaged in a grid of 4 × 4 cells that keeps places, and once averaged over the whole image.
-# - **Is the caption true?** For the last token the question is VQAScore's. Each image is asked about both captions, so neither the image nor the caption alone gives the label: only their relation does.
+# The side enters with the image tokens and has to come out at the prompt's last token, where "Yes" or "No" is predicted. To see the way, we exchange states between the two images of a pair ({term}`activation patching <Activation patching>`). LLaVA reads image 1 and a caption; after some layer, some of its states are replaced by those from image 2 with the same caption, and the layers above go on from there. How much of the difference between the two answers comes along, in log-odds of "Yes" against "No"? At 100% it answers as if it had seen image 2.
 
 # %%
-from erragree_utils.models.states import mllm_states, pool_grid
+from erragree_utils.measures.intervals import bootstrap_ratio
+from erragree_utils.models.interventions import PLACES, patch_states
 
-every = [image for pair in sides for image in pair.images]
-questions = [VQA_QUESTION.format(caption=text) for p in sides for text in p.captions]
-grid = mllm_states(mllm, every, questions[0], pool_grid(4))
-# Cells are equal in size, so the mean over the image is the mean over its 16 cells.
-mean = {
-    name: cells.reshape(len(cells), 16, -1).mean(axis=1)
-    for name, cells in grid.items()
-    if not name.endswith("last")
-}
+some = sides[:25]
+images = [image for pair in some for image in pair.images]
+others = [image for pair in some for image in reversed(pair.images)]
+questions = [VQA_QUESTION.format(caption=text) for pair in some for text in pair.captions]
+depth = len(mllm.model.get_decoder().layers)
+layers = list(range(0, depth + 1, max(1, depth // 8)))
+own, other, patched = patch_states(mllm, images, others, questions, layers)
 
-# Each image with both captions of its pair: first all with their own, then all with the other.
-other = [questions[i ^ 1] for i in range(len(questions))]
-asked = mllm_states(mllm, every * 2, questions + other, only="last")
-true = np.repeat([True, False], len(every))
+came_along, difference = patched - own[:, None, None], other - own
+of_pairs = (x.reshape(len(some), 2, *x.shape[1:]).sum(axis=1) for x in (came_along, difference))
+share, low, high = bootstrap_ratio(*of_pairs)
+
+# %% mystnb={"image": {"alt": "Heat map with a row for each place whose states are exchanged (left half of the image, right half, the whole image, the question, the last token) and a column for each layer of the language model. Each cell has the share of the difference between the two images' answers that comes along."}}
+plots.layer_map(
+    pd.DataFrame(share.T, PLACES, [f"layer {k}" for k in layers]), "Difference that comes along"
+)
+plt.show()
 
 # %% [markdown]
-# Training and test never share a pair of *kinds*: a probe that has met a mug beside a table is tested on other things.
+# Some cells are true by construction, and check the method. At layer 0 only the image tokens differ, so they carry everything, the question and the last token nothing; after the last layer only the last token is still read.
+#
+# What lies between is measured. In the mini LLaVA the answer stays with the image tokens for the first half of the layers, then moves to the question's tokens and the last one within two. Look at the halves of the image, too. At layer 0 both count: one shows that the object has gone, the other that it has come. Two layers on, the right half has most of it. Tokens come row by row, and each sees only those before it: in a row, it's the right that can look back at the left.
+#
+# ## What can be read on the way?
+#
+# The interventions say what the answer depends on. {term}`Linear probes <Linear probe>` say what a simple reader *could* find in states that the model may or may not use, for kinds of objects it has not met. First, what goes into the two readers:
 
 # %%
 from erragree_utils.measures.probes import probe_table
+from erragree_utils.models.states import mllm_states, pool_grid
 from erragree_utils.scoring.captions import side_examples
 
-examples = side_examples([text for pair in sides for text in pair.captions])
-groups = examples["group"]
-depth = len(mllm.model.model.language_model.layers)
-layers = [f"layer {k}" for k in range(depth, -1, -max(1, depth // 8))][::-1]
-places = {name: name for name in ("vision tower", "projector")}
-places |= {name: f"{name} image" for name in layers}
+every = [image for pair in sides for image in pair.images]
+questions = [VQA_QUESTION.format(caption=text) for pair in sides for text in pair.captions]
+# Both images of a pair are asked about the same caption, the first or by turns the second.
+number, image = np.divmod(np.arange(len(every)), 2)
+asked = [questions[k] for k in 2 * number + number % 2]
+true = image == number % 2
+trained, drawn = (
+    mllm_states(mllm, every, asked, pool_grid(4), random_layers=seed) for seed in (None, 0)
+)
 
-curves = {}
-for title, states in {"4 × 4 grid": grid, "mean of patches": mean}.items():
-    stages = {name: states[place] for name, place in places.items()}
-    curves[f"which side, {title}"] = probe_table(stages, examples["side"], groups)
-# In layer 0 the last token is the same vector for every prompt: nothing to probe.
-last = {name: asked[f"{name} last"] for name in layers if name != "layer 0"}
-curves["is the caption true, last token"] = probe_table(last, true, np.tile(groups, 2))
+
+def mean(cells: np.ndarray) -> np.ndarray:
+    return cells.reshape(len(cells), 16, -1).mean(axis=1)
+
+
+examples = side_examples([text for pair in sides for text in pair.captions])
+groups, tokens = examples["group"], trained["vision tower"]
+inputs = {
+    "CLIP's embedding": clip.embed_images(every),
+    "patch tokens, mean": mean(tokens),
+    "patch tokens, 4 × 4 cells": tokens,
+}
+which_side = probe_table(inputs, examples["side"], groups)
+which_side[["accuracy", "accuracy_low", "accuracy_high", "shuffled"]].round(3)
+
+# %% [markdown]
+# At mini scale that's the chapter in three lines: the side can hardly be read from the embedding, which CLIP's score compares, or from the tokens' mean, but it can from the tokens in their places. (No great feat: [chapter 4](04_is_it_there.ipynb) shows that pixels do as well.)
+#
+# Then through the language model. Can the side be read from the *mean* of the image's tokens, where their places no longer count? And can it be read from the last token whether the caption is true? As a control, the same tower and projector feed a language model whose layers have random weights.
 
 # %%
-accuracies = {name: curve["accuracy"] for name, curve in curves.items()}
-shuffled = pd.concat([curve["shuffled"] for curve in curves.values()])
-print(f"labels shuffled: {shuffled.min():.2f} to {shuffled.max():.2f}")
-pd.concat(accuracies, axis=1).round(3)
+stages = [f"layer {k}" for k in layers]
+curves = {}
+for model, states in {"trained": trained, "random weights": drawn}.items():
+    means = {name: mean(states[f"{name} image"]) for name in stages}
+    curves[f"which side, image mean ({model})"] = probe_table(means, examples["side"], groups)
+    # In layer 0 the last token is the same vector for every prompt: nothing to probe.
+    last = {name: states[f"{name} last"] for name in stages[1:]}
+    curves[f"is the caption true, last token ({model})"] = probe_table(last, true, groups)
+pd.concat({name: curve["accuracy"] for name, curve in curves.items()}, axis=1).round(3)
 
-# %% mystnb={"image": {"alt": "Accuracy of linear probes at each stage from the vision tower through the projector and the language model's layers, three curves with 95% intervals beside the chance level of 50%: which side, from a grid of image tokens; which side, from their mean; and whether the caption is true, from the last token, from layer 1 on."}}
+# %% mystnb={"image": {"alt": "Accuracy of linear probes after each layer of the language model, with 95% intervals beside the chance level of 50%: which side, from the mean of the image's tokens, and whether the caption is true, from the last token; each for the trained language model and for one with random weights."}}
 plots.stage_curves(curves, "Accuracy on unseen pairs of kinds", chance=0.5)
 plt.show()
 
 # %% [markdown]
-# So it is at mini scale: the side is there before the projector. A linear reader finds it in the frozen encoder's own patch tokens, as long as it knows which token stands where. Nor could the projector have put it there: it acts on each patch alone and moves nothing from one place to another. (That a grid of patches gives the side is no great feat; [chapter 4](04_is_it_there.ipynb) shows that pixels do too.)
+# In the mini language model the mean of the image's tokens comes to tell the side, layer by layer, although these tokens haven't seen the question: it turns *where a token stands* into *what the token says*. From the last token the probe reads whether the caption is true in just those layers where the heat map has the answer change places. Random weights mix the same tokens and do neither, so the probe reads what training put there.
 #
-# Averaged over the image, the tower's and the projector's tokens have lost their places, and most of the side with them. In the mini language model that changes: layer by layer the *mean* of the image's tokens comes to tell the side, although these tokens have not seen the question. It turns *where a token stands* into *what the token says*.
-#
-# And it *compares*. The last token enters as one and the same vector for every prompt, and by the last layer it has to hold the answer. Where its curve rises, picture and caption have met.
-#
-# ## What does it look at?
-#
-# For each image and its own caption: how much does each image token move the answer towards "Yes", away from "No"? To first order that is the gradient of the difference of the two logits, times the token: *gradient × input* {cite:p}`shrikumar2016blackbox`. Green patches speak for "Yes", red ones for "No". The first two maps are those of the first pair, the last two the means over all “left” and all “right” images.
-
-# %% mystnb={"image": {"alt": "Four maps of patches. First the left and the right image of one pair in grey with coloured patches over them, green where a patch speaks for the answer Yes and red where it speaks for No. Then the mean maps of all left images and of all right images, without a picture behind them."}}
-from erragree_utils.models.saliency import answer_saliency
-
-maps = answer_saliency(mllm, every, questions)
-squares = [mllm.framed(image) for image in large[0].images]  # as the tower reads them
-plots.saliency_maps(
-    [*squares, None, None],
-    [*maps[:2], maps[::2].mean(axis=0), maps[1::2].mean(axis=0)],
-    [*large[0].captions, "mean, “left” images", "mean, “right” images"],
-)
-plt.show()
-
-# %% [markdown]
-# Such pictures please the eye, and pictures that please may say little about the model {cite:p}`adebayo2018sanity`. So a test: cover the tenth of the patches with the largest values, of either sign, with the image's mean colour. If they matter, the answers should suffer more than from covering as many patches at random. A fairer comparison is with the patches that the map of *another* pair's image names, with the object on the same side: if this one does as much harm, the map says where objects stand in general, and little about this image.
-
-# %%
-from erragree_utils.measures.intervals import bootstrap_mean
-from erragree_utils.models.saliency import cover, largest
-
-rng = np.random.default_rng(0)
-hidden = {
-    "nothing covered": np.zeros(maps.shape, bool),
-    "10% at random": largest(rng.random(maps.shape), 0.1),
-    "10% largest, next pair's map": largest(np.roll(maps, 2, axis=0), 0.1),
-    "10% largest": largest(maps, 0.1),
-}
-covered = {}
-for name, masks in hidden.items():
-    seen = [cover(mllm.framed(image), mask) for image, mask in zip(every, masks, strict=True)]
-    covered[name] = sides.with_images(zip(seen[::2], seen[1::2], strict=True))
-answered = evaluate(mllm, covered, "vqascore").rename(columns={"benchmark": "images"})
-yes = answered.pivot_table("score_own", "pair_id", "images")  # the mean over a pair's images
-covering = as_percent(summarize(answered, by="images"))[accuracy]
-covering.join(yes.mean().round(3).rename("mean P(Yes)"))
-
-# %% [markdown]
-# How much more P(Yes) one covering costs than another, with intervals over pairs:
-
-# %%
-random, following, largest_own = (yes[name] for name in list(hidden)[1:])
-harm = {
-    "next pair's map, beyond random": bootstrap_mean(random - following),
-    "own map, beyond random": bootstrap_mean(random - largest_own),
-    "own map, beyond the next pair's": bootstrap_mean(following - largest_own),
-}
-pd.DataFrame(harm).T.round(3)
-
-# %% [markdown]
-# At mini scale covering what the map names does far more harm than covering at random. But most of that harm is done by the next pair's map as well: largely the maps tell where objects stand on that side. What this image's own map adds is small beside that.
-#
-# What the picture can show: tokens to which this one answer is sensitive, near this one input. What it cannot: that the *patch* under a token is what the token is about (the tower's attention has mixed patches before); what would happen for a large change, where a gradient says nothing; or by what steps the model compares. The covering test is coarse too: an image with painted squares is like none that either model was trained on.
-#
-# ## Look for yourself
-#
-# With a running kernel, pick a pair by its outcome and its caption. In the static page you see one pair, drawn by the same function. The images are shown with the pixels that are scored.
-
-# %% mystnb={"image": {"alt": "One left/right pair of benchmark A with the scores of both captions for each image, by CLIP and by LLaVA, as bars; each reader's verdict stands above its bars."}}
-from erragree_utils.plots.widgets import PairExplorer
-
-PairExplorer(sides, on_a, start=5)
-
-# %% [markdown]
 # ## Beside the paper
 #
 # Left/right pairs; where two guesses are independent, 50 and 25:
@@ -380,17 +308,15 @@ both = {"relation": "left/right", "reader": (CLIP, LLAVA)}
 pd.concat([published_table(kind=kind, **both) for kind in kinds])
 
 # %% [markdown]
-# The first version of the paper used prompted answers, the later one VQAScore. The prompt of the first we have not found: `prompted-v1` words its question as the authors' later code does, `prompted` as a later work of theirs. And the published code of VQAScore averages the log-probabilities of “Yes” and of the end token after it, as `vqascore-authors` does; `vqascore` takes “Yes” alone.
-#
-# And the mini LLaVA is more even than the real one. It reads on/under and front/behind as well as left and right; LLaVA-1.5-7B, by VQAScore in the later version, is not (second-hand notes that quote {cite:t}`li2024erroneous`):
+# The prompt of the first version we have not found: `prompted-v1` words its question as the authors' later code does. And the mini LLaVA is more even than the real one. It reads on/under and front/behind as well as left and right; LLaVA-1.5-7B, by VQAScore in the later version, does not (second-hand notes that quote {cite:t}`li2024erroneous`):
 
 # %%
 published_table(reader=LLAVA, relation=("on/under", "front/behind"), version="v3")
 
 # %% [markdown]
-# What this page shows is about left and right.
+# ## What this page found
 #
-# What this page found. First the readers:
+# First the readers:
 
 # %% tags=["finding", "hide-input"]
 from functools import partial
@@ -400,7 +326,7 @@ from erragree_utils.findings import estimate, finding
 
 claim, found = partial(finding, seed=scale.seed), []
 for name in benches:
-    row, on_a = left_right.loc[(name, "LLaVA")], name == "A"
+    row = left_right.loc[(name, "LLaVA")]
     found += [
         claim(
             f"By VQAScore LLaVA is right for more than 90% of the left/right images of {name}",
@@ -408,85 +334,113 @@ for name in benches:
         ),
         claim(
             f"By VQAScore LLaVA is right for more than 85% of the left/right pairs of {name}",
-            estimate(row, "pair_accuracy"), above=0.85, paper=by_score if on_a else "",
+            estimate(row, "pair_accuracy"), above=0.85, paper=by_score if name == "A" else "",
         ),
         claim(
             f"LLaVA is right for more left/right pairs of {name} than CLIP, by over 50 points",
             estimate(gaps.loc[name], "difference"), above=0.5, unit="points",
         ),
     ]  # fmt: skip
-    for method, options in {"prompted": "two", "prompted-4way": "four"}.items():
-        text = (
-            f"Written answers, with {options} options, are right for more than 90% of the "
-            f"left/right images of {name}"
-        )
-        value = estimate(answers.loc[(name, method)], "individual_accuracy")
-        v1 = reported["LLaVA", "individual"] if on_a and method == "prompted" else ""
-        found.append(claim(text, value, above=0.9, paper=v1))
 text = "Both loaders give the same patch tokens up to rounding (largest relative difference)"
 rounding = 1e-5 if scale.name == "mini" else 1e-2
 found.append(claim(text, towers[SAME_PIXELS], below=rounding, unit=""))
 findings.show(found)
 
 # %% [markdown]
-# And where the answer appears, and what it depends on:
+# And what the answer depends on:
 
 # %% tags=["finding", "hide-input"]
-by_side, by_mean, by_truth = curves.values()
-first, final = by_truth.index[0], by_truth.index[-1]
+individual = {name: estimate(row, "individual_accuracy") for name, row in by_change.iterrows()}
+half = len(layers) // 2
+
+
+def carried(place: str, layer: int) -> tuple[float, float, float]:
+    return tuple(x[layer, PLACES.index(place)] for x in (share, low, high))
+
+
 findings.show([
     claim(
-        "A grid of the tower's tokens tells a probe the side of more than 80% of images",
-        estimate(by_side.loc["vision tower"], "accuracy"), above=0.8,
+        "With the columns of its image tokens mirrored and the picture as it is, LLaVA is right "
+        "for fewer than 10% of the left/right images of A",
+        individual["tokens mirrored"], below=0.1,
     ),
     claim(
-        "The mean of the projector's tokens tells the side of fewer than 75% of images",
-        estimate(by_mean.loc["projector"], "accuracy"), below=0.75,
+        "With picture and tokens mirrored, LLaVA is right for more than 90% of the left/right "
+        "images of A",
+        individual["picture and tokens mirrored"], above=0.9,
+    ),
+    claim(
+        "With its image tokens shuffled, LLaVA is right for fewer than 70% of the left/right "
+        "images of A",
+        individual["tokens shuffled"], below=0.7,
+    ),
+    claim(
+        "Halfway through the language model the image's states carry more than 80% of the "
+        "difference between the answers",
+        carried("image", half), above=0.8,
+    ),
+    claim(
+        "Halfway through the language model the last token's state carries less than 10% of the "
+        "difference between the answers",
+        carried("last token", half), below=0.1,
+    ),
+    claim(
+        "In the last column of the map but one the image's states carry less than 60% of the "
+        "difference between the answers",
+        carried("image", -2), below=0.6,
+    ),
+])  # fmt: skip
+
+# %% [markdown]
+# And what a probe reads:
+
+# %% tags=["finding", "hide-input"]
+by_mean, by_truth, random_mean, random_truth = (curve.iloc[-1] for curve in curves.values())
+findings.show([
+    claim(
+        "A probe of the embedding finds the side of fewer than 75% of images",
+        estimate(which_side.loc["CLIP's embedding"], "accuracy"), below=0.75,
+    ),
+    claim(
+        "A grid of the tower's tokens tells a probe the side of more than 80% of images",
+        estimate(which_side.loc["patch tokens, 4 × 4 cells"], "accuracy"), above=0.8,
     ),
     claim(
         "After the last layer the mean of the image's tokens tells the side of more than 75% of "
         "images",
-        estimate(by_mean.loc[final], "accuracy"), above=0.75,
+        estimate(by_mean, "accuracy"), above=0.75,
     ),
     claim(
-        "After the first layer a probe of the last token is right for less than 75% of captions",
-        estimate(by_truth.loc[first], "accuracy"), below=0.75,
+        "After layers with random weights the mean of the image's tokens tells the side of fewer "
+        "than 75% of images",
+        estimate(random_mean, "accuracy"), below=0.75,
     ),
     claim(
         "After the last layer a probe of the last token is right for more than 80% of captions",
-        estimate(by_truth.loc[final], "accuracy"), above=0.8,
+        estimate(by_truth, "accuracy"), above=0.8,
     ),
     claim(
-        "Covering what a map names costs more P(Yes) than covering at random, by over 40 points",
-        estimate(harm["own map, beyond random"], "mean"), above=0.4, unit="points",
-    ),
-    claim(
-        "Covering what the map of another image of the same side names costs more P(Yes) than "
-        "covering at random, too, by over 30 points",
-        estimate(harm["next pair's map, beyond random"], "mean"), above=0.3, unit="points",
-    ),
-    claim(
-        "Covering what an image's own map names costs less than 25 points of P(Yes) more than "
-        "covering what such another map names",
-        estimate(harm["own map, beyond the next pair's"], "mean"), below=0.25, unit="points",
+        "After layers with random weights a probe of the last token is right for fewer than 75% "
+        "of captions",
+        estimate(random_truth, "accuracy"), below=0.75,
     ),
 ])  # fmt: skip
 
 # %% [markdown]
 # ## What it means
 #
-# The encoder is not blind. At mini scale its patch tokens hold left and right, a linear probe finds it there, and a language model that was trained to answer questions uses it for nearly every pair. (At paper scale, look which of the findings above hold.) What failed in chapter 2 was the *matching score*: one vector for the image, one for the text, and a cosine. A cosine above 0.99 between two embeddings does not show that the difference is lost to all readers of the encoder.
+# The encoder is not blind. At mini scale its patch tokens hold left and right by the order in which they come; a language model that was taught to look uses that order for nearly every pair, and we can follow the answer through its layers. (At paper scale, see which of the findings above hold.) What failed in chapter 2 was the *matching score*. A cosine above 0.99 between two embeddings doesn't show that the difference is lost to all readers of the encoder.
 #
-# That is less than it may sound. It says that *an* other reader of the same encoder succeeds. It does not say which of the many differences between the two readers makes it succeed.
+# That's less than it may sound: *another* reader of the same encoder succeeds. Which of the many differences between the two readers makes it succeed is the question of [chapter 9](09_why.ipynb).
 #
 # ## What could be wrong
 #
-# - **The interfaces differ.** CLIP's score is a cosine between two vectors made apart from each other; LLaVA reads the question with the image before it. The paper's reviewers objected to setting a matching score beside prompted answers. VQAScore narrows the gap between the two protocols: the same captions, scored one by one, and only their order counts. It does not close it.
-# - **The readers read different things.** Patch tokens of the last block but one here, the class token after the last block there. Perhaps the step from the one to the other loses the side, or the cosine does not use it. [Chapter 4](04_is_it_there.ipynb) measures it.
-# - **The training differs.** The mini LLaVA was tuned on questions that ask for left and right. The mini CLIP saw captions of which some state it, truthfully (chapter 2 counts them), but nothing in its loss asks for it by name. So data and objective are two further candidates. Telling them apart needs models that differ in one of these alone; that is the task of a later chapter.
-# - **Scales.** P(Yes) and cosines are not comparable in size. Nothing here compares them in size; the mean P(Yes) compares LLaVA with itself.
-# - **A probe is a reader too.** It shows that a difference *can* be read from a stage by a linear reader of that size, not that the model reads it there. A grid of patches gives places away by its very addresses; the mean over patches does not.
-# - **One training run** of each mini model. Another seed of the *benchmark* is exercise 2.
+# - **The readers read different things.** Patch tokens here, one pooled vector there. In this chapter's CLIP, `"mini-tower"`, most of the side is lost on the way from the one to the other; so the page says nothing about embeddings that keep it, like those of the CLIP in [chapter 4](04_is_it_there.ipynb).
+# - **The training differs.** The mini LLaVA was tuned on balanced questions about left and right. About an eighth of this CLIP's captions state it, truthfully, but its loss never asks for it by name. Data and objective are two candidates that this page can't tell apart.
+# - **The interfaces differ.** The paper's reviewers objected to setting a matching score beside prompted answers. VQAScore narrows that gap and doesn't close it.
+# - **Interventions make inputs that training never made.** A model may fail on shuffled tokens because they are strange, not because the order mattered. For mirrored tokens, mirroring both is a check; for shuffled ones there is none.
+# - **One place and layer at a time.** Two places may hold the same thing, and states that move nothing alone may matter together.
+# - **One training run** of each mini model. Another draw of the *benchmark* is exercise 2.
 #
 # ## Exercises
 #
@@ -503,37 +457,123 @@ findings.show([
 # :class: dropdown
 #
 #     other = load_benchmark("tabletop-a", seed=1).select("left/right")
-#     mini_clip, mini_llava = load_clip("mini"), load_mllm("mini")
+#     mini_clip, mini_llava = load_clip("mini-tower"), load_mllm("mini")
 #     compare(evaluate(mini_clip, other), evaluate(mini_llava, other, "vqascore"))
 # ```
 #
-# **3.** Mirror all images, and leave the captions as they are. What should each reader's individual accuracy be? And its pair accuracy?
+# **3.** What should turning the grid of tokens upside down do to the left/right answers? And to on/under?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Mirrored, the left image shows the right. A reader that sees sides is now wrong where it was right: at mini scale LLaVA's individual accuracy should fall from nearly 100% to nearly 0%. CLIP's should stay at 50%, and its pair accuracy low: it prefers the same caption for both images anyhow.
+# If left and right are told by a token's column, turning the rows over should leave them nearly as they are, and on/under should suffer. See how far each is true:
 #
-#     from PIL import ImageOps
-#
-#     mirrored = sides.with_images(map(ImageOps.mirror, pair.images) for pair in sides)
-#     for model, method in ((clip, "matching"), (mllm, "vqascore")):
-#         print(summarize(evaluate(model, mirrored, method)))
-# ```
-#
-# **4.** Fix the question: ask *every* image about the first pair's caption. Can a probe of the last token still find whether the caption is true?
-#
-# ```{admonition} Solution
-# :class: dropdown
-# For all other images it is false, since their objects are others. `mllm_states(mllm, every, questions[0], ...)` was computed above (`grid`); probe its `"layer k last"` for the *side*. If the side can be read, the token holds more about the picture than the answer needs.
-#
-#     probe_table({"last": grid[f"layer {depth} last"]}, examples["side"], groups)
+#     with rearranged(mllm, lambda grid: grid.flip(1)):
+#         upside_down = evaluate(mllm, benches["A"], "vqascore")
+#     summarize(upside_down, by="relation")
 # ```
 #
 # ## In this chapter you learned
 #
 # - LLaVA reads the same frozen encoder, the same patch tokens up to rounding, and at mini scale, as in the paper, answers the left/right pairs that CLIP's score cannot match.
-# - The gap is tested pair by pair, and holds for written answers too.
-# - In the mini models the side can be read from the encoder's own patch tokens, before the projector; the language model spreads it, and compares it with the question.
+# - In the mini models the answer depends on the order of the tokens: mirror them under an unchanged picture, and every answer turns over.
+# - The answer travels from the image's tokens to the question and the last token; probes find the side where a trained language model put it, and not in one with random weights.
 # - So erroneous agreement of two *embeddings* does not show that the *encoder* is blind. Why the score fails all the same is the next chapter's question.
 #
-# **Sources**: {cite:t}`li2024erroneous`, {cite:t}`liu2024llava15`, {cite:t}`lin2024vqascore`, {cite:t}`kamath2023whatsup`; full entries under [References](../book/references.md).
+# **Sources**: {cite:t}`li2024erroneous`, {cite:t}`liu2024llava15`, {cite:t}`lin2024vqascore`, {cite:t}`kamath2023whatsup`, {cite:t}`vig2020mediation`, {cite:t}`meng2022locating`; full entries under [References](../book/references.md).
+#
+# ## Appendix
+#
+# ### The same in writing
+#
+# In the *prompted* protocol the model writes its answer, and a strict parser reads it: one that names neither option or both counts as wrong.
+
+# %%
+side_pairs = {name: bench.select("left/right") for name, bench in benches.items()}
+written = evaluate(mllm, side_pairs, "prompted")
+answers = summarize(written, by="benchmark")
+unparsed = written["parsed"].eq(False).groupby(written["benchmark"]).sum()
+as_percent(answers)[accuracy].assign(unparsed=unparsed)
+
+# %% [markdown]
+# ### Does the answer come from the picture?
+#
+# Without the image, or with other pairs' images, *every* reader has half of the images right, up to the luck of the draw, since captions and sides are balanced. So these shares test the benchmark and the code. That LLaVA looks at the picture is shown by its pair accuracy, which no reader of words alone can have, and by the interventions.
+
+# %%
+blind = evaluate(mllm, {"none": sides}, "vqascore", blind=True)
+strange = evaluate(mllm, {"another pair's": sides.with_wrong_images()}, "vqascore")
+control = pd.concat([blind, strange]).rename(columns={"benchmark": "images"})
+shares = control.groupby("images")["correct"].mean().rename("right")
+shares.to_frame().join(control.groupby("images")["score_own"].mean().rename("mean P(Yes)")).round(3)
+
+# %% [markdown]
+# ### What a gradient says
+#
+# A cheaper picture of what an answer depends on is *gradient × input* {cite:p}`shrikumar2016blackbox`: how much each image token moves the answer towards "Yes", to first order. Here it is for the first pair, and on average.
+
+# %% mystnb={"image": {"alt": "Four maps of patches. First the left and the right image of one pair in grey with coloured patches over them, green where a patch speaks for the answer Yes and red where it speaks for No. Then the mean maps of left images and of right images, without a picture behind them."}}
+from erragree_utils.models.saliency import answer_saliency, cover, largest
+
+maps = answer_saliency(mllm, images, questions[: len(images)])
+squares = [mllm.framed(image) for image in large[0].images]  # as the tower reads them
+plots.saliency_maps(
+    [*squares, None, None],
+    [*maps[:2], maps[::2].mean(axis=0), maps[1::2].mean(axis=0)],
+    [*large[0].captions, "mean, “left” images", "mean, “right” images"],
+)
+plt.show()
+
+# %% [markdown]
+# Pictures that please may say little about a model {cite:p}`adebayo2018sanity`. So cover the tenth of the patches with the largest values, and compare with as many at random, and with those that the map of the *next* pair's image names, where the object is on the same side:
+
+# %%
+from erragree_utils.measures.intervals import bootstrap_mean
+
+rng = np.random.default_rng(0)
+hidden = {
+    "at random": largest(rng.random(maps.shape), 0.1),
+    "by the next pair's map": largest(np.roll(maps, 2, axis=0), 0.1),
+    "by its own map": largest(maps, 0.1),
+}
+covered = {}
+for name, masks in hidden.items():
+    seen = [cover(mllm.framed(image), mask) for image, mask in zip(images, masks, strict=True)]
+    covered[name] = some.with_images(zip(seen[::2], seen[1::2], strict=True))
+answered = evaluate(mllm, covered, "vqascore")
+yes = answered.pivot_table("score_own", "pair_id", "benchmark")  # the mean over a pair's images
+harm = {
+    f"{name}, beyond random": bootstrap_mean(yes["at random"] - yes[name])
+    for name in ("by the next pair's map", "by its own map")
+}
+pd.DataFrame(harm).T.round(3)  # P(Yes) lost
+
+# %% [markdown]
+# Covering what the map names costs the mini LLaVA far more than covering at random. But most of that harm is done by the next pair's map as well: largely the maps tell where objects stand on that side, and little about this image.
+
+# %% tags=["finding", "hide-input"]
+found = [
+    claim(
+        "Written answers, with two options, are right for more than 90% of the left/right images "
+        f"of {name}",
+        estimate(answers.loc[name], "individual_accuracy"), above=0.9,
+        paper=reported["LLaVA", "individual"] if name == "A" else "",
+    )
+    for name in benches
+]  # fmt: skip
+for name, whose in {"by its own map": "its own", "by the next pair's map": "another"}.items():
+    text = (
+        f"Covering what {whose} map names costs over 15 points more P(Yes) than covering at random"
+    )
+    value = estimate(harm[f"{name}, beyond random"], "mean")
+    found.append(claim(text, value, above=0.15, unit="points"))
+findings.show(found)
+
+# %% [markdown]
+# ### Look for yourself
+#
+# With a running kernel, pick a pair by its outcome and its caption; the static page shows one.
+
+# %% mystnb={"image": {"alt": "One left/right pair of benchmark A with the scores of both captions for each image, by CLIP and by LLaVA, as bars; each reader's verdict stands above its bars."}}
+from erragree_utils.plots.widgets import PairExplorer
+
+PairExplorer(sides, on_a, start=5)

@@ -167,11 +167,19 @@ found = pd.concat(tables.values())
 as_percent(summarize(found, by="model")).drop(columns=["individual chance"])
 
 # %% [markdown]
+# Before you see by what they fail: how do *you* do? Each card asks which of two pictures fits an answer; then it tells what the two models make of the pair. (At mini scale they see the pictures much smaller than you do.)
+
+# %%
+from erragree_utils.plots import live
+
+live.quiz(firsts if scale.name == "mini" else pairs, tables)
+
+# %% [markdown]
 # And by pattern. At mini scale these are the same answers. At paper scale MMVP-VLM's pairs have no question to answer, so both readers choose between the two statements: CLIP by its matching, LLaVA by VQAScore.
 
 # %%
 sorted_out = tables
-if scale.name == "paper":
+if scale.name != "mini":
     sorted_out = {
         "CLIP": evaluate({"CLIP": clip}, patterned, "matching"),
         "LLaVA": evaluate({"LLaVA": mllm}, patterned, "vqascore"),

@@ -149,7 +149,7 @@ from erragree_utils.study import stored_scores, sweep
 from erragree_utils.study.kept import results_folder
 
 scores = None
-if scale.name == "paper":  # where a run has stored them
+if scale.name != "mini":  # where a run has stored them
     scores = stored_scores(results_folder(), mllm, pairs, "sweep")
 if scores is None:
     scores = score(mllm, pairs, sweep.swept())
@@ -244,8 +244,18 @@ plots.signal_and_bias(panels)
 plt.show()
 
 # %% [markdown]
-# Right of the vertical line the images move the answer the right way; within the wedge, far enough.
-#
+# Right of the vertical line the images move the answer the right way; within the wedge, far enough. In the book, the slider below carries every pair through the strengths of the text contrast, and a click shows the pair. (All is divided by $1 + s$, which changes no answer; so what moves is mostly the bias.)
+
+# %%
+from erragree_utils.plots import live
+
+of_text = scores[scores["method"].str.startswith("text contrast: ")]
+live.signal_and_bias(
+    {float(name.split()[-1]): prefer(part) for name, part in of_text.groupby("method", sort=False)},
+    pairs,
+)
+
+# %% [markdown]
 # ## Beside the paper
 #
 # LLaVA on MMVP, from second-hand notes that quote {cite:t}`li2024erroneous` and from a figure of {cite:t}`tong2024eyes`:

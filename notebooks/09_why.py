@@ -152,7 +152,7 @@ print(len(missing), "runs are planned and not on record")
 # - **pair**: {term}`pair accuracy <Pair accuracy>` of choosing between the two captions, chance 25.
 # - **relative**: {term}`relative preference <Relative preference>`, chance 50. Do the scores move the right way between the two images, whatever bias they have for one of the captions?
 # - **objects**: does the own caption score best among those of 100 sets that state the same relation? Chance is 1. A model that has not learned objects says little about relations.
-# - **probe**: a {term}`linear probe <Linear probe>` that compares the two vectors of a pair, tested on other pairs of kinds of objects, chance 50. It tells whether the side *is in* what is matched ([chapter 4](04_is_it_there.ipynb)'s “set mean removed”). Of models that read patch tokens it takes their mean, which is not what they read; of weighted patch tokens, those that the first caption selects.
+# - **probe**: a {term}`linear probe <Linear probe>` that compares the two vectors of a pair, tested on other pairs of kinds of objects, chance 50. It tells whether the side *is in* what is matched ([chapter 4](04_is_it_there.ipynb)'s “two compared”). Of models that read patch tokens it takes their mean, which is not what they read; of weighted patch tokens, those that the first caption selects.
 #
 # Scores are cosines, a captioner's log-likelihoods, or a reader's {term}`VQAScore`. Three seeds are few: an interval that barely leaves zero is a hint, no more. The tables of [the package](https://github.com/erroneous-agreements/erroneous-agreements/tree/main/erragree_utils/assets/ablations) hold every seed and every pair.
 #
@@ -165,7 +165,7 @@ NO_OBJECTS = {"converted, no training", *FAMILIES["short"]}  # left out further 
 ablations.overview(runs, FAMILIES["data"])
 
 # %% [markdown]
-# Objects are learned, sides are not. With every caption stating the relation, or with the opposite caption of each in the batch, relative preference stays near one half, and pair accuracy far below the 25% of guessing. So it is not for want of captions that mention the relation, nor only because objects tell the captions of a batch apart, as they do not with hard negatives. Neither taught it in 600 steps. More steps help the objects; on sides no effect stands out. (Other captions do help, on A: [chapter 4](04_is_it_there.ipynb) trains a CLIP on captions that state positions in the picture.)
+# Objects are learned, sides are not. With every caption stating the relation, or with the opposite caption of each in the batch, relative preference stays near one half, and pair accuracy far below the 25% of guessing. So it is not for want of captions that mention the relation, nor only because objects tell the captions of a batch apart, as they do not with hard negatives. Neither taught it in 600 steps. More steps help the objects; on sides no effect stands out. (Other captions do help: the *aligned* CLIP of [chapter 4](04_is_it_there.ipynb) matches left and right. Its captions use the two words as the viewer sees the scene, and it was trained for longer.)
 #
 # The probe, meanwhile, finds the side in all of these embeddings, by comparing the two images of a pair. The run of 60 steps below has as much, so little of it seems learned. But it is there, and matching does not use it.
 #

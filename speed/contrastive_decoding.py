@@ -78,7 +78,9 @@ def two_pass(
             second = engine.inputs([(None, question) for _, question in batch], first)
         else:
             pixels = inputs["pixel_values"]
-            noise = Seeds(0).normals(first, [1] * len(batch), pixels)
+            noise = torch.cat([
+                Seeds(0).normals((first + i, 0), pixels[i : i + 1]) for i in range(len(batch))
+            ])  # fmt: skip
             second = inputs | {"pixel_values": add_noise(pixels, contrast.noise_step, noise)}
         processor = SecondCall(engine, second, contrast)
         answers += engine.write(inputs, len(batch), first, TOKENS, [processor])

@@ -14,36 +14,19 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from tests.building import build, pages, whole_book
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def build(source: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Build a book as the Makefile does, with the package of `source`."""
-    command = [sys.executable, str(ROOT / "tools" / "build_book.py")]
-    command += ["--source", str(source), "--output", str(output), *options]
-    environment = os.environ | {"PYTHONPATH": str(source)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-
-def toc_files(toc: dict) -> list[str]:
-    """Every page of a table of contents, the first page first."""
-    pages = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    return [toc["root"], *pages]
-
-
-PAGES = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8")))
+PAGES = pages()
 each_page = pytest.mark.parametrize("page", PAGES)
 
 
 @pytest.fixture(scope="module")
 def html(tmp_path_factory) -> Path:
-    """The whole book, built from a clean folder with warnings as errors."""
-    output = tmp_path_factory.mktemp("book")
-    result = build(ROOT, output, "--strict")
-    assert result.returncode == 0, result.stdout + result.stderr
-    folder = output / "_build" / "html"
-    assert (folder / f"{PAGES[0]}.html").as_uri() in result.stdout
-    return folder
+    """The whole book."""
+    return whole_book(tmp_path_factory)
 
 
 def soup(html: Path, page: str) -> BeautifulSoup:
@@ -160,6 +143,7 @@ class TestOutputs:
         first = build(small_book, small_book)
         assert first.returncode == 0 and "1/1 notebooks/a.ipynb" in first.stdout, first.stderr
         assert "value one" in page.read_text("utf-8")
+        assert (small_book / "_build" / "html" / "book" / "index.html").as_uri() in first.stdout
 
         again = build(small_book, small_book)
         assert "Executing" not in again.stdout + again.stderr

@@ -1,14 +1,16 @@
-"""Sphinx extension of the book: its execution cache, the table of findings, an offline badge."""
+"""Sphinx extension of the book: execution cache, findings, first page's figure, offline scripts."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
 from execution import chapters, current_cache, executed
+from finishing import drop_unfitting_labels, keep_used_icons, use_fewer_scripts
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
@@ -44,6 +46,27 @@ class FindingsDirective(SphinxDirective):
         return paragraph.children
 
 
+class FirstPageFigure(SphinxDirective):
+    """``{first-page-figure}``: an object to drag across a scene, as CLIP and LLaVA see it."""
+
+    def run(self) -> list[nodes.Node]:
+        from first_page import kept_figure  # loads the models
+
+        source, cache = Path(self.env.srcdir), Path(self.config.nb_execution_cache_path)
+        html, self.env.first_page_files = kept_figure(cache, source / "_build" / "npm")
+        return [nodes.raw("", html, format="html")]
+
+
+def finish_static_files(app: Any, error: Exception | None) -> None:
+    """Put what "Run it live" loads among the static files, and finish the theme's pages."""
+    if error is not None:
+        return
+    if files := getattr(app.env, "first_page_files", None):
+        shutil.copytree(files, Path(app.outdir) / "_static" / "live", dirs_exist_ok=True)
+    keep_used_icons(Path(app.outdir))
+    drop_unfitting_labels(Path(app.outdir))
+
+
 class LocalBadge(SphinxTransform):
     """Show the Colab badge from the book's own files, so that it is there without a network."""
 
@@ -58,6 +81,9 @@ class LocalBadge(SphinxTransform):
 def setup(app: Any) -> dict[str, Any]:
     """Register the extension's parts with Sphinx."""
     app.connect("config-inited", use_package_cache)
+    app.connect("html-page-context", use_fewer_scripts, priority=900)
+    app.connect("build-finished", finish_static_files)
     app.add_directive("findings", FindingsDirective)
+    app.add_directive("first-page-figure", FirstPageFigure)
     app.add_transform(LocalBadge)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -43,7 +43,7 @@ from erragree_utils.decoding import VCD
 from erragree_utils.decoding.streams import contrastive_option_logprobs
 from erragree_utils.images import read_image
 from erragree_utils.models import ASSETS
-from erragree_utils.models.states import clip_states
+from erragree_utils.models.states import encoder_states
 from erragree_utils.models.vision import load_vision
 from erragree_utils.scoring.answers import parse_answer, parse_option
 from erragree_utils.scoring.captions import CaptionError, parse_caption
@@ -169,7 +169,7 @@ def images(rng: random.Random, folder: Path) -> Case:
         ways |= {
             "clip": lambda: clip.embed_images([fine, thing]),
             "patches": lambda: clip.patch_tokens([fine, thing]),
-            "states": lambda: clip_states(clip, [fine, thing])["embedding"],
+            "states": lambda: encoder_states(clip, [fine, thing])["embedding"],
             "vision": lambda: vision.embed_images([fine, thing]),
             "options": lambda: mllm.option_logprobs([fine, thing], "Why?", ["left", "right"]),
             "answer": lambda: mllm.generate([fine, thing], "Why?", max_new_tokens=1),
@@ -201,7 +201,7 @@ def _is_sound(result: Any) -> bool:
 # --- names and folders of models -----------------------------------------------------------------
 
 KNOWN = (
-    "mini", "mini-positions", "ViT-L-14-336", "ViT-B-32", "openai/clip-vit-large-patch14-336",
+    "mini", "mini-lost", "ViT-L-14-336", "ViT-B-32", "openai/clip-vit-large-patch14-336",
     "llava-hf/llava-1.5-7b-hf", "liuhaotian/llava-v1.5-7b", "hf-hub:laion/x", "whatsup-a", "mmvp",
     "tabletop-a", "local-dir:.", "vit_large_patch14_dinov2.lvd142m", "ViT-L/14@336px",
 )  # fmt: skip

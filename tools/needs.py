@@ -25,6 +25,7 @@ A, B, MMVP, MMVP_VLM = map(
 FUNCTIONS = {
     "mllm_states": 1,
     "answer_saliency": 2,
+    "patch_states": 2 + 9 * 5,  # both images, then by layer and place
     "sweep.swept": sum({m.contrast.noise_step: m.weight for m in swept().values()}.values()),
 }
 
@@ -47,22 +48,24 @@ class Reads:
 
 CHAPTERS = {
     "01_cosine_agreement": Reads(A + B),
-    "02_clip_matching": Reads(3 * (A + B)),
+    "02_clip_matching": Reads(2 * (A + B)),
     "03_same_encoder_new_reader": Reads(
-        2 * (A + B),
+        A + B + A // 2,
         (
             ("vqascore", A + B),
             ("vqascore-authors", A // 2),
             ("prompted-v1", A // 2),
+            ("vqascore", 4 * A // 2),  # picture or tokens are changed
+            ("patch_states", 2 * 25),
+            ("mllm_states", 3 * A // 2),  # random layers come on top of the trained ones
             ("prompted", (A + B) // 2),
-            ("prompted-4way", A + B),
-            ("vqascore", 2 * A // 2),  # another pair's images
-            ("mllm_states", 3 * A // 2),
-            ("answer_saliency", A // 2),
-            ("vqascore", 4 * A // 2),  # parts are covered
+            ("vqascore", A // 2),  # another pair's images
+            ("answer_saliency", 2 * 25),
+            ("vqascore", 3 * 2 * 25),  # parts are covered
         ),
     ),
-    "04_is_it_there": Reads(2 * (A + B) // 2 + 400),
+    "04_is_it_there": Reads(2 * (A + B) // 2),
+    "05_does_the_text_ask": Reads(A + B // 2),
     "06_clip_blind_pairs": Reads(
         2 * (MMVP + MMVP_VLM), (("greedy", MMVP), ("vqascore", 2 * MMVP_VLM))
     ),

@@ -18,6 +18,11 @@ _LOADERS = {
     "gqa-spatial": ("spatial", "load_spatial"),
     "mmvp": ("mmvp", "load_mmvp"),
     "mmvp-vlm": ("mmvp", "load_mmvp_vlm"),
+    "winoground": ("winoground", "load_winoground"),
+    "naturalbench": ("naturalbench", "load_naturalbench"),
+    "sugarcrepe": ("sugarcrepe", "load_sugarcrepe"),
+    "vsr": ("vsr", "load_vsr"),
+    "cv-bench": ("cvbench", "load_cvbench"),
     "tabletop-mmvp": ("tabletop_mmvp", "load_tabletop_mmvp"),
     "folder": ("folder", "load_folder"),
 }
@@ -38,6 +43,8 @@ __all__ = [
 def load_benchmark(name: str, **options: Any) -> Benchmark:
     """Load a benchmark, one of `BENCHMARKS`.
 
+    `needs.NEEDS` says of each what it takes: files, access and licence.
+
     Parameters
     ----------
     **options
@@ -46,9 +53,12 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
         ``skip_incomplete``; further ``whatsup-*``: ``labels`` (see `whatsup.load_whatsup`);
         ``coco-spatial`` and ``gqa-spatial``: ``objects`` (see `spatial.load_spatial`); ``mmvp``:
         ``labels``, ``repository``, ``statements`` (see `mmvp.load_mmvp`); ``mmvp-vlm``: ``prefix``
-        (see `mmvp.load_mmvp_vlm`). ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep``,
-        ``mined``, ``form`` (see `tabletop_mmvp.load_tabletop_mmvp`). ``folder``, your own
-        pairs: ``folder``, ``skip_incomplete``, ``check_images`` (see `folder.load_folder`).
+        (see `mmvp.load_mmvp_vlm`); ``sugarcrepe``: ``category``; ``vsr``: ``split``; ``cv-bench``:
+        ``task`` (see `sugarcrepe.load_sugarcrepe`, `vsr.load_vsr`, `cvbench.load_cvbench`;
+        `winoground.load_winoground` and `naturalbench.load_naturalbench` have no more).
+        ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep``,
+        ``mined``, ``form`` (see `tabletop_mmvp.load_tabletop_mmvp`). ``folder``, your own pairs: ``folder``,
+        ``skip_incomplete``, ``check_images`` (see `folder.load_folder`).
 
     Raises
     ------

@@ -111,7 +111,8 @@ class ImagePair(HasImages):
 class QuestionPair(HasImages):
     """Two images that differ in one respect, a question about it, and the answer each image has.
 
-    Image `i`'s answer is ``options[i]``.
+    Image `i`'s answer is ``options[i]``. VSR and CV-Bench have single images: there ``options[0]``
+    is right and ``options[1]`` is wrong.
 
     Parameters
     ----------
@@ -120,7 +121,7 @@ class QuestionPair(HasImages):
     question : str
         Empty where there are statements alone (MMVP-VLM).
     sources, orientation
-        As in `ImagePair`; two sources.
+        As in `ImagePair`.
     statements : tuple of two str, optional
         The answers as statements, for models that match an image with a text.
     first_listed : {0, 1}
@@ -128,33 +129,32 @@ class QuestionPair(HasImages):
     lettered : bool
         Whether a model is asked the `multiple_choice`, with letters for its options, or the
         question alone, which then has to name them.
+    set_id : str
+        Shared by questions about the same images (NaturalBench: two); by default a set of its own.
     """
 
     pair_id: str
     pattern: str
     question: str
     options: tuple[str, str]
-    sources: tuple[Source, Source]
+    sources: tuple[Source, ...]
     statements: tuple[str, str] | None = None
     first_listed: int = 0
     lettered: bool = True
     orientation: str = "apply"
+    set_id: str = ""
 
     def __post_init__(self) -> None:
         two = range(2, 3)
         statements = {} if self.statements is None else {"statements": two}
-        self._settle(options=two, sources=two, **statements)
+        self._settle(options=two, sources=range(1, 3), **statements)
+        object.__setattr__(self, "set_id", self.set_id or self.pair_id)
         if plain(self.options[0]) == plain(self.options[1]):
             raise BenchmarkError(
                 f"pair {self.pair_id!r} needs two different options, not {self.options!r}"
             )
         if self.first_listed not in (0, 1):
             raise BenchmarkError(f"pair {self.pair_id!r}: first_listed is 0 or 1")
-
-    @property
-    def set_id(self) -> str:
-        """A pair is a set of its own."""
-        return self.pair_id
 
     @property
     def relation(self) -> str:

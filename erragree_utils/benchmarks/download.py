@@ -110,7 +110,7 @@ def _verify(path: Path, remote: RemoteFile) -> None:
     if is_page(head):
         raise Unusable(f"{path} is a web page (a login, quota or error page), not the file")
     if remote.sha256 is None:
-        _check_json(path, head)
+        _check_json(path, head, remote.objects)
     if remote.size is not None and size != remote.size:
         raise Unusable(f"{path} has {size} bytes instead of {remote.size}")
     if remote.sha256 is not None:
@@ -122,15 +122,23 @@ def _verify(path: Path, remote: RemoteFile) -> None:
             )
 
 
-def _check_json(path: Path, head: bytes) -> None:
-    """Published lists are JSON lists; servers put their errors into JSON objects."""
-    words = head[:200].decode("utf-8", "replace")
-    if head.lstrip().startswith(b"{"):
+def _check_json(path: Path, head: bytes, objects: bool) -> None:
+    """Published lists are lists, or `objects`; servers put their errors into JSON objects."""
+    words, name = head[:200].decode("utf-8", "replace"), path.name.removesuffix(".part")
+    if head.lstrip().startswith(b"{") and not objects:
         raise Unusable(f"{path} is a JSON object, such as an error of the server: {words}")
-    if path.name.removesuffix(".part").endswith(".json"):
-        try:
+    if not name.endswith((".json", ".jsonl")):
+        return
+    try:
+        if name.endswith(".json"):
             content = json.loads(path.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise Unusable(f"{path} is not JSON ({error}): {words}") from error
-        if not isinstance(content, list):
-            raise Unusable(f"{path} holds no JSON list: {words}")
+        else:
+            content = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+    except (ValueError, RecursionError) as error:
+        raise Unusable(f"{path} is not JSON ({error}): {words}") from error
+    if objects and not name.endswith(".jsonl") and isinstance(content, dict):
+        content = list(content.values())
+    if not isinstance(content, list):
+        raise Unusable(f"{path} holds no JSON list: {words}")
+    if objects and not (len(content) > 1 and all(isinstance(row, dict) for row in content)):
+        raise Unusable(f"{path} holds no list of objects: {words}")

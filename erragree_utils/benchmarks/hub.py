@@ -24,6 +24,10 @@ class DataSet:
         What belongs into the folder, for messages.
     page : str
         Where its format is described.
+    revision : str, optional
+        The commit to fetch, where one is known that has the files.
+    access : str
+        What else it takes to get the files, as a sentence.
     """
 
     repository: str
@@ -32,6 +36,8 @@ class DataSet:
     n_files: int
     layout: str
     page: str
+    revision: str | None = None
+    access: str = ""
 
     def folder(self, folder: str | Path | None, download: bool) -> Path:
         """The folder with the files: a local copy, or the cache, completed if need be."""
@@ -54,6 +60,14 @@ class DataSet:
                 )
         return root
 
+    def tables(self, root: Path, folder: str | Path | None) -> list[Path]:
+        """The parquet files or, without any, the JSON lines, in the folder or its ``data``."""
+        for ending in ("parquet", "jsonl"):
+            for place in (root, root / "data"):
+                if files := sorted(place.glob(f"*.{ending}")):
+                    return files
+        raise BenchmarkError(self.needed(root, folder))
+
     def _count(self, root: Path) -> int:
         """Files that are there."""
         return sum(1 for pattern in self.patterns for _ in root.glob(pattern))
@@ -70,11 +84,16 @@ class DataSet:
         other = "give download=True" if folder is None else "leave folder out"
         return (
             f"the folder {root} {state}. Needed: {self.layout}, as described at {self.page}. To "
-            f"have them fetched, {other}. By hand: {self._by_hand(root)}"
+            f"have them fetched, {other}. By hand: {self._by_hand(root)}{self._access}"
         )
 
     def _by_hand(self, folder: Path | str) -> str:
-        return f"hf download {self.repository} --repo-type dataset --local-dir {folder}"
+        revision = f" --revision {self.revision}" if self.revision else ""
+        return f"hf download {self.repository} --repo-type dataset{revision} --local-dir {folder}"
+
+    @property
+    def _access(self) -> str:
+        return f"\n{self.access}" if self.access else ""
 
     def _fetch(self, root: Path) -> None:
         """Fetch what is not there already."""
@@ -84,6 +103,7 @@ class DataSet:
             snapshot_download(
                 self.repository,
                 repo_type="dataset",
+                revision=self.revision,
                 allow_patterns=list(self.patterns),
                 local_dir=root,
             )
@@ -98,5 +118,5 @@ class DataSet:
                 f"{self.repository} could not be fetched ({type(cause).__name__}: {cause}). Check "
                 f"the network and run the same line again: {kept} are there, and are kept in "
                 f"{root}.\nTo get it by hand, run: {self._by_hand('FOLDER')}\nand give "
-                "folder='FOLDER'."
+                f"folder='FOLDER'.{self._access}"
             ) from error

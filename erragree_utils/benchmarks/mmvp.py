@@ -19,7 +19,7 @@ from pathlib import Path
 from .base import Benchmark, BenchmarkError, QuestionPair, plain
 from .download import DownloadError
 from .hub import DataSet
-from .mmvp_rows import CSV, QUESTION_COLUMNS, STATEMENT_COLUMNS, Row, read_csv, read_parquet
+from .mmvp_rows import CSV, QUESTION_COLUMNS, STATEMENT_COLUMNS, Row, read_csv, read_questions
 from .mmvp_statements import PREFIX, by_hand, read_statements, with_statements
 from .published import report_incomplete, warn_of_count, warn_of_orientation
 
@@ -119,7 +119,7 @@ def load_mmvp(
         files = sorted(root.glob("*.parquet")) or sorted(root.glob("data/*.parquet"))
         if not files:
             raise BenchmarkError(DATA_SETS["MMVP/MMVP"].needed(root, folder))
-        rows = [row for file in files for row in read_parquet(file)]
+        rows = [row for file in files for row in read_questions(file)]
         if min((row.index for row in rows), default=1) == 0:  # counted from 0 there, else from 1
             rows = [replace(row, index=row.index + 1) for row in rows]
     if folder is None:

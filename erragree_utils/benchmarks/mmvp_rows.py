@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
-from PIL import Image
-
 from ..checks import brief
-from .base import BenchmarkError, ImageError, Source, plain
+from .base import BenchmarkError, Source, plain
+from .records import decoded, places, read_parquet
 
 CSV = "Questions.csv"
 # Names of the columns, compared without case and outer spaces; the first is for messages.
@@ -65,7 +63,7 @@ class Row:
                 f"answer '(a)' or '(b)', found {brief(question)}, "
                 f"{brief(listed)} and {brief(fields['Correct Answer'])}"
             )
-        source = images / f"{index}.jpg" if images else _decoded(fields["image"], where)
+        source = images / f"{index}.jpg" if images else decoded(fields["image"], where)
         return cls(index, source, options, "ab".index(answer[1].lower()), question)
 
     @classmethod
@@ -89,7 +87,7 @@ def read_csv(path: Path, columns: dict[str, tuple[str, ...]]) -> list[tuple[str,
         raise BenchmarkError(f"{path} cannot be read as CSV in UTF-8 ({error})") from error
     if not lines:
         raise BenchmarkError(f"{path} has no rows: expected the columns {', '.join(columns)}")
-    places = _places(header, columns, path)
+    found = places(header, columns, path)
     rows = []
     for number, line in enumerate(lines, 2):
         where = f"{path}, line {number}"
@@ -100,45 +98,14 @@ def read_csv(path: Path, columns: dict[str, tuple[str, ...]]) -> list[tuple[str,
                 f"{where}: expected {len(header)} fields ({', '.join(header)}), "
                 f"found {len(line)}: {','.join(line)[:200]}"
             )
-        rows.append((where, {field: line[place].strip() for field, place in places.items()}))
+        rows.append((where, {field: line[place].strip() for field, place in found.items()}))
     return rows
 
 
-def read_parquet(path: Path) -> list[Row]:
+def read_questions(path: Path) -> list[Row]:
     """The rows of one parquet file, with their images."""
-    import pandas as pd  # the CSV layout needs none of it
-
-    try:
-        table = pd.read_parquet(path)
-    except ImportError as error:
-        raise BenchmarkError(
-            f"{path} is a parquet file, and reading it needs the package pyarrow: "
-            "pip install pyarrow"
-        ) from error
-    except Exception as error:  # pyarrow's own, in many kinds
-        raise BenchmarkError(
-            f"{path} cannot be read as parquet ({error}): delete it and fetch it again"
-        ) from error
-    places = _places(list(table.columns), QUESTION_COLUMNS | {"image": ("image",)}, path)
-    return [
-        Row.of_question({f: values[place] for f, place in places.items()}, f"{path}, row {number}")
-        for number, values in enumerate(table.itertuples(index=False), 1)
-    ]
-
-
-def _places(header: Sequence[str], columns: dict[str, tuple[str, ...]], path: Path) -> dict:
-    """Place of each field in the header."""
-    names = [str(name).strip().casefold() for name in header]
-    places = {}
-    for field, spellings in columns.items():
-        place = next((names.index(name) for name in spellings if name in names), None)
-        if place is None:
-            raise BenchmarkError(
-                f"{path} has no column {field!r}: it has {', '.join(map(repr, header))}, expected "
-                f"{', '.join(columns)}"
-            )
-        places[field] = place
-    return places
+    columns = QUESTION_COLUMNS | {"image": ("image",)}
+    return [Row.of_question(fields, where) for where, fields in read_parquet(path, columns)]
 
 
 def _options(value: str | list[Any]) -> tuple[str, str] | None:
@@ -165,19 +132,3 @@ def _index(value: Any, where: str) -> int:
     if index < 0:
         raise BenchmarkError(f"{where}: the index is {value!r}, expected a whole number")
     return index
-
-
-def _decoded(value: Any, where: str) -> Image.Image:
-    """The image of a parquet cell: its file's bytes, as the hub stores images."""
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(data, bytes):
-        raise BenchmarkError(f"{where}: the image cell holds no bytes but {brief(value)}")
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return image.copy()  # with its tags, which `images` heeds or not
-    except Exception as error:  # decoders raise anything on damaged data
-        raise ImageError(
-            f"{where}: the image cannot be decoded ({error}). The file is probably damaged: "
-            "delete it and fetch it again."
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -94,6 +95,21 @@ def report_incomplete(
     raise BenchmarkError(
         f"{share} are not complete (images are looked for in {where}):\n{listing}\n{hint}".rstrip()
     )
+
+
+def complete(name: str, pairs: Sequence[HasImages], unit: str, skip: bool, where: Path) -> tuple:
+    """The pairs whose image files are all there; the others are refused, or left out."""
+    problems = {
+        pair.pair_id: missing
+        for pair in pairs
+        # Unlike `Path.is_file`, this takes names that no file system takes.
+        if (missing := [f"the image {x.name} is missing" for x in pair.sources
+                        if not os.path.isfile(x)])
+    }  # fmt: skip
+    report_incomplete(problems, len(pairs), unit, skip, where)
+    kept = tuple(pair for pair in pairs if pair.pair_id not in problems)
+    warn_of_orientation(name, kept)
+    return kept
 
 
 def warn_of_orientation(name: str, pairs: Iterable[HasImages]) -> None:

@@ -7,7 +7,6 @@ https://github.com/amitakamath/whatsup_vlms (``dataset_zoo``); GQA-spatial is ``
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -15,13 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .base import Benchmark, BenchmarkError, ImagePair
-from .published import (
-    published_folder,
-    read_items,
-    report_incomplete,
-    warn_of_count,
-    warn_of_orientation,
-)
+from .published import complete, published_folder, read_items, warn_of_count
 from .transfer import RemoteFile
 from .whatsup import CACHE, PAGE
 
@@ -117,17 +110,9 @@ def load_spatial(
             _pair(item, f"{part}-{number:04d}", source, root, f"{path}, entry {number}")
             for number, item in enumerate(items)
         ]
-    problems = {
-        pair.pair_id: [f"the image {pair.sources[0].name} is missing"]
-        for pair in pairs
-        # Unlike `Path.is_file`, this takes names that no file system takes.
-        if not os.path.isfile(pair.sources[0])
-    }
-    complete = tuple(pair for pair in pairs if pair.pair_id not in problems)
     images = root / source.images.result
-    report_incomplete(problems, len(pairs), "entries", skip_incomplete, images)
-    warn_of_orientation(name, complete)
-    return Benchmark(name, complete, source.title, f"{PAGE}, read from {root}")
+    kept = complete(name, pairs, "entries", skip_incomplete, images)
+    return Benchmark(name, kept, source.title, f"{PAGE}, read from {root}")
 
 
 def true_relation(true: str, false: str) -> str:

@@ -118,52 +118,73 @@ def _rendered(
     )
 
 
+#: What `load_changes` changes: what captions speak of, and what tells no caption from another.
+CHANGES = ("colour", "kind", "camera", "shift", "light")
+
+
 def load_changes(
     name: str, what: str, seed: int = 0, n_sets: int = 100, size: int = MODEL_SIZE
 ) -> Benchmark:
-    """Pairs in which one object changes its colour or kind and nothing moves: a control.
+    """Pairs in which one thing changes and no relation: what left and right are held against.
 
-    Both captions say *to the left of*; the relation is ``"colour"`` or ``"kind"``.
+    Both captions say *to the left of*. They are the same where the change is none of the objects',
+    so that there is nothing to match.
 
     Parameters
     ----------
     name : {"tabletop-a", "tabletop-b"}
         Whose sets: the first image of each pair is the *left of* image of a set.
-    what : {"colour", "kind"}
-        What is another in the second image, for the first thing: its colour, or what it is, drawn
-        from the small kinds that training never shows beside the second thing. A set of two small
-        objects for which there is no such kind is left out, and another drawn.
+    what : {"colour", "kind", "camera", "shift", "light"}
+        What is another in the second image, and the pair's relation. Of the first thing: its
+        ``"colour"``, or its ``"kind"``, drawn from the small kinds that training never shows beside
+        the second thing (a set of two small objects for which there is no such kind is left out,
+        and another drawn). Of the whole scene: the ``"camera"``, turned and tilted by a degree;
+        where the things stand, all moved sideways by a ``"shift"`` of 0.2 scene units; the
+        ``"light"``, noon for night.
     seed, n_sets, size
         As in `load_tabletop`.
     """
-    if what not in ("colour", "kind"):
-        raise ValueError(f"cannot change {what!r}; choose 'colour' or 'kind'")
+    if what not in CHANGES:
+        raise ValueError(f"cannot change {what!r}; choose one of {', '.join(map(repr, CHANGES))}")
     rng = np.random.default_rng((scenes.TEST, seed, ord(what[0])))
-    contrasts = []
-    for i, (scene, choices) in enumerate(_changeable(name, what, seed, n_sets)):
-        changed = replace(scene.things[0], **{what: str(rng.choice(choices))})
-        two = scene, replace(scene, things=(changed, scene.things[1]))
-        contrasts.append((f"{i:04d}", what, two))
+    firsts = _changeable(name, what, seed, n_sets)
+    contrasts = [
+        (f"{i:04d}", what, (scene, _changed(scene, what, rng))) for i, scene in enumerate(firsts)
+    ]
     return Benchmark(
         f"{name}-{what}",
         _rendered(contrasts, size),
-        f"{n_sets} pairs in which one object has another {what}",
+        f"{n_sets} pairs that differ in {what}",
         f"tabletop world, seed {seed}",
     )
 
 
-def _changeable(name: str, what: str, seed: int, n_sets: int) -> list[tuple[Scene, list[str]]]:
-    """First scenes of sets, and what their first thing may become; sets without are skipped."""
+def _changed(scene: Scene, what: str, rng: np.random.Generator) -> Scene:
+    if what in ("colour", "kind"):
+        changed = replace(scene.things[0], **{what: str(rng.choice(_choices(scene, what)))})
+        return replace(scene, things=(changed, *scene.things[1:]))
+    if what == "light":
+        return replace(scene, light=next(x for x in scenes.BENCHMARK_LIGHTS if x != scene.light))
+    sign, view = rng.choice([-1.0, 1.0]), scene.view
+    if what == "camera":
+        turned = replace(view, azimuth=view.azimuth + sign, elevation=view.elevation + 1.0)
+        return replace(scene, view=turned)
+    return replace(scene, things=tuple(replace(t, x=t.x + 0.2 * sign) for t in scene.things))
+
+
+def _changeable(name: str, what: str, seed: int, n_sets: int) -> list[Scene]:
+    """First scenes of sets; those whose first thing can become no other kind are skipped."""
     n_drawn = n_sets
     while True:
         firsts = [four[0] for four in tabletop_sets(name, seed, n_drawn)]
-        changeable = [(scene, choices) for scene in firsts if (choices := _choices(scene, what))]
+        changeable = [scene for scene in firsts if what != "kind" or _choices(scene, what)]
         if len(changeable) >= n_sets:
             return changeable[:n_sets]
         n_drawn += n_sets - len(changeable)
 
 
 def _choices(scene: Scene, what: str) -> list[str]:
+    """Other colours or kinds that the first thing may have."""
     thing, other = scene.things
     if what == "colour":
         return [colour for colour in shapes.COLOURS if colour not in (thing.colour, other.colour)]

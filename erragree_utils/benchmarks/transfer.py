@@ -54,6 +54,9 @@ class RemoteFile:
         Bytes, and checksum in hexadecimal, where they are known.
     unpacks_to : str, optional
         For an archive: the folder it holds, which takes its place.
+    objects : bool
+        Whether its rows are JSON objects, one a line or by number in one object; other lists of
+        JSON are lists, and an object is the error of a server.
     """
 
     name: str
@@ -62,6 +65,7 @@ class RemoteFile:
     size: int | None = None
     sha256: str | None = None
     unpacks_to: str | None = None
+    objects: bool = False
 
     def __post_init__(self) -> None:
         if (self.url is None) == (self.drive_id is None):

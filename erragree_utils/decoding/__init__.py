@@ -1,5 +1,6 @@
-"""Contrastive decoding: the formulas here, models decoded by them in `streams`."""
+"""Decoding that heeds the image: the formulas here, models in `streams` and `scaled`."""
 
+from .adaptvis import AdaptVis
 from .contrasts import M3ID, VCD, Contrast, TextContrast
 
-__all__ = ["M3ID", "VCD", "Contrast", "TextContrast"]
+__all__ = ["M3ID", "VCD", "AdaptVis", "Contrast", "TextContrast"]

@@ -149,14 +149,21 @@ class Seeds:
         rows = [self._rng(_DRAW, first + i).random(length) for i in range(n)]
         return torch.from_numpy(np.stack(rows)).float()
 
-    def normals(self, first: int, n_images: Sequence[int], pixels: torch.Tensor) -> torch.Tensor:
-        """Standard normal numbers of the shape of `pixels`, (images, ...)."""
-        places = [(first + i, k) for i, n in enumerate(n_images) for k in range(n)]
-        rows = [
-            self._rng(_NOISE, *place).standard_normal(pixels.shape[1:], dtype=np.float32)
-            for place in places
-        ]
-        return torch.from_numpy(np.stack(rows)).to(pixels.device)
+    def normals(
+        self, place: tuple[int, int], pixels: torch.Tensor, frames: int = 1
+    ) -> torch.Tensor:
+        """Standard normal numbers of the shape of an image's pixels; `place` is entry and image.
+
+        Of rows (n, 3 * frames * size), as Qwen's towers take patches, which show the image in each
+        frame, all frames get the same numbers.
+        """
+        rng, shape = self._rng(_NOISE, *place), tuple(pixels.shape)
+        if frames > 1:
+            shape = (shape[0], 3, 1, shape[1] // (3 * frames))
+        noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+        if frames > 1:
+            noise = noise.expand(-1, -1, frames, -1).reshape(pixels.shape)
+        return noise.to(pixels.device)
 
     def _rng(self, purpose: int, entry: int, *place: int) -> np.random.Generator:
         if self._one is not None:

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..models.engine import Engine, finite
-from ..models.features import Seen, stacked
+from ..models.engine import Change, Engine
+from ..models.finite import finite
 from ..models.inputs import aligned, length, options_of_each
 from ..models.mllm import Mllm
-from ..models.tokens import Picture, Stream
+from ..models.pictures import Picture
+from ..models.tokens import Stream
 from .contrasts import Contrast, add_noise
 from .processor import ContrastiveLogitsProcessor, SamplingLogitsProcessor, Seeds, warpers
 
@@ -82,12 +83,13 @@ def generate_sampled(
     max_new_tokens: int = 16,
     seed: int | Sequence[int] | None = 0,
     batch_size: int = 32,
+    change: Change | None = None,
 ) -> list[str]:
-    """Answer questions by sampling; arguments as in `generate_contrastive`."""
+    """Answer questions by sampling; arguments as in `generate_contrastive` and `Mllm.generate`."""
     warp, seeds, engine = warpers(True, temperature, top_p), Seeds(seed), mllm.engine
 
     def answer(batch: list[tuple[Picture, str]], first: int) -> list[str]:
-        inputs = engine.begun([engine.whole(batch, first)])
+        inputs = engine.begun([engine.whole(batch, first)], change)
         draws = seeds.uniforms(first, len(batch), max_new_tokens).to(mllm.device)
         processor = SamplingLogitsProcessor(inputs["input_ids"].shape[1], warp, draws)
         return engine.write(inputs, len(batch), first, max_new_tokens, [processor])
@@ -209,15 +211,20 @@ def _second(stream: Stream, contrast: Contrast, seeds: Seeds, first: int) -> Str
     """What the second stream reads: no images, or noised ones."""
     if contrast.noise_step is None:
         return stream.without_images()
-    seen, done = [], 0
-    if stream.seen:
-        pixels = stacked([each.pixels["pixel_values"] for each in stream.seen])
-        noise = seeds.normals(first, stream.n_images, pixels)
+    places = ((first + i, k) for i, n in enumerate(stream.n_images) for k in range(n))
+    seen = []
+    for each in stream.seen:
+        own = [next(places) for _ in each.counts]
+        pixels = each.pixels["pixel_values"]
+        # A row for each image, or all rows for the only one.
+        noise = torch.cat([
+            seeds.normals(place, part, frames=each.frames)
+            for place, part in zip(own, pixels.chunk(len(own)), strict=True)
+        ])  # fmt: skip
         noised = add_noise(pixels, contrast.noise_step, noise)
-        for each in stream.seen:
-            own = {"pixel_values": noised[done : done + len(each.counts)]}
-            seen.append(Seen(each.pixels | own, each.counts))
-            done += len(each.counts)
+        if pixels.ndim == 5:  # crops that only fill up a row are told by their zeros
+            noised = noised.where((pixels != 0).flatten(2).any(dim=2)[..., None, None, None], 0.0)
+        seen.append(replace(each, pixels=each.pixels | {"pixel_values": noised}, features=None))
     return replace(stream, seen=seen)
 
 

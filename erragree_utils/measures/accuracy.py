@@ -20,7 +20,8 @@ def summarize(
     Parameters
     ----------
     table : pandas.DataFrame
-        What `score`, `evaluate`, `predict` or `prefer` returned; tables may be concatenated.
+        What `score`, `evaluate`, `predict`, `prefer` or `match` returned; tables may be
+        concatenated.
     by : str or list of str, optional
         Columns to group by. A table of several models or methods needs them here.
     seed : int
@@ -32,18 +33,23 @@ def summarize(
         A row for each group, which is the index (``"all"`` without `by`): ``n_pairs``,
         ``n_images``, ``individual_accuracy`` and ``pair_accuracy``, each with ``_low`` and
         ``_high``, ``individual_chance`` and ``pair_chance``. Of preferences ``n_pairs``,
-        ``n_ties``, ``relative_accuracy`` with ``_low`` and ``_high``, ``relative_chance``.
+        ``n_ties``, ``relative_accuracy`` with ``_low`` and ``_high``, ``relative_chance``. Of
+        matches in both directions ``n_pairs``, and ``text_score``, ``image_score`` and
+        ``group_score``, each with ``_low`` and ``_high``, with ``text_chance`` and so on.
 
     Notes
     -----
     Individual accuracy has `bootstrap_share`'s interval over pairs. Pair and relative accuracy have
-    Wilson's; the former is NaN where pairs have one image. Chance is that of independent, uniform
-    guesses.
+    Wilson's, and so have scores; the first is NaN where pairs have one image. Chance is that of
+    independent, uniform guesses; of scores, that of four random numbers, of which the two right
+    ones are above both others in one of six orders.
     """
     if "own" in table:
         table = predict(table)
     if "signal" in table:
         return _by_group(table, by, _preference_row)
+    if "text_correct" in table:
+        return _by_group(table, by, _match_row)
     return _by_group(table, by, lambda group: _pair_row(group, seed))
 
 
@@ -55,6 +61,19 @@ def summarize_sets(pred: pd.DataFrame, by: str | Sequence[str] | None = None) ->
     sets, and is refused.
     """
     return _by_group(pred, by, _set_row)
+
+
+def summarize_questions(pred: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.DataFrame:
+    """NaturalBench's accuracies of sets with two questions about the same two images.
+
+    Takes what `summarize` takes, and returns ``n_sets`` and, each with ``_low``, ``_high`` and its
+    chance level: ``question_accuracy`` (both images right), ``image_accuracy`` (both questions) and
+    ``group_accuracy`` (all four). Intervals are Wilson's for the group; for questions and images,
+    two of a set, those of `bootstrap_share` over sets.
+    """
+    if "own" in pred:
+        pred = predict(pred)
+    return _by_group(pred, by, _question_row)
 
 
 def summarize_draws(tables: Sequence[pd.DataFrame], seed: int = 0) -> dict[str, float]:
@@ -102,17 +121,19 @@ def as_percent(summary: pd.DataFrame) -> pd.DataFrame:
     columns such as ``individual accuracy`` (``"49.0 [46.5, 51.5]"``) and ``individual chance``;
     kinds of accuracy that are NaN throughout are left out.
     """
-    kinds = [name.removesuffix("_accuracy") for name in summary if name.endswith("_accuracy")]
-    if not kinds:
+    names = [name for name in summary if name.endswith(("_accuracy", "_score"))]
+    if not names:
         raise ValueError("the summary has no accuracies: give what summarize returned")
     table = summary.filter(regex="^n_(pairs|sets)$").astype(int)
     table.columns = [name.removeprefix("n_") for name in table]
-    for kind in kinds:
-        column = f"{kind}_accuracy"
+    for column in names:
         if summary[column].isna().all():
             continue
+        kind = column.rpartition("_")[0]
         rows = (100 * summary[[column, f"{column}_low", f"{column}_high"]]).to_numpy()
-        table[f"{kind} accuracy"] = [f"{v:.1f} [{low:.1f}, {high:.1f}]" for v, low, high in rows]
+        table[column.replace("_", " ")] = [
+            f"{v:.1f} [{low:.1f}, {high:.1f}]" for v, low, high in rows
+        ]
         table[f"{kind} chance"] = (100 * summary[f"{kind}_chance"]).map("{:.3g}".format)
     return table
 
@@ -163,6 +184,38 @@ def _preference_row(group: pd.DataFrame) -> dict[str, float]:
     share, n = group["correct"].mean(), len(group)
     columns = _columns("relative", share, *wilson(share, n), group["chance"].mean())
     return {"n_pairs": n, "n_ties": int(group["tie"].sum())} | columns
+
+
+def _match_row(group: pd.DataFrame) -> dict[str, float]:
+    row: dict[str, float] = {"n_pairs": len(group)}
+    chances = {"text": 1 / 4, "image": 1 / 4, "group": 1 / 6}
+    for kind, chance in chances.items():
+        share = group["correct" if kind == "group" else f"{kind}_correct"].mean()
+        low, high = wilson(share, len(group))
+        name = f"{kind}_score"
+        row |= {name: share, f"{name}_low": low, f"{name}_high": high, f"{kind}_chance": chance}
+    return row
+
+
+def _question_row(group: pd.DataFrame) -> dict[str, float]:
+    shapes = group.groupby("set_id").agg(
+        questions=("pair_id", "nunique"),
+        images=("image_index", "nunique"),
+        rows=("correct", "size"),
+    )
+    odd = shapes[(shapes != [2, 2, 4]).any(axis=1)]
+    if len(odd):
+        raise ValueError(
+            f"set {odd.index[0]!r} has {odd.iloc[0]['rows']} answers, not those to two questions "
+            "about each of two images: give a table of NaturalBench, of one model and method"
+        )
+    row: dict[str, float] = {"n_sets": len(shapes)}
+    for kind, unit in (("question", "pair_id"), ("image", "image_index")):
+        both = group.groupby(["set_id", unit])["correct"].all().groupby("set_id").sum().to_numpy()
+        share = bootstrap_share(both, np.full(len(both), 2))
+        row |= _columns(kind, both.mean() / 2, *share, 1 / 4)
+    share = group.groupby("set_id")["correct"].all().mean()
+    return row | _columns("group", share, *wilson(share, len(shapes)), 1 / 16)
 
 
 def _set_row(group: pd.DataFrame) -> dict[str, float]:

@@ -11,6 +11,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold
 
 from .inputs import group_numbers
+from .intervals import bootstrap
 
 FOLDS = 5
 
@@ -67,6 +68,51 @@ def agreement_table(first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
         "centred": cosine(first - mean, second - mean),
         "whitened": cosine((first - mean) @ whiten, (second - mean) @ whiten),
         "rank": rank_correlation(first, second),
+    })  # fmt: skip
+
+
+def normalised_agreement(first: np.ndarray, second: np.ndarray) -> pd.Series:
+    """How alike the two images of a pair are, on a scale from images of other pairs to equal ones.
+
+    That is (cosine - random) / (1 - random), where "random" is the mean cosine of the first image
+    of a pair and the second of another. Where all embeddings share a large part, a raw cosine is
+    near 1 for any two images; here 0 is what images of other pairs have, and 1 is equality.
+
+    Parameters
+    ----------
+    first, second : numpy.ndarray, shape (N, D)
+        Embeddings of the two images of each pair, three pairs or more.
+
+    Returns
+    -------
+    pandas.Series
+        ``cosine`` and ``random``, both means; ``agreement``, with ``agreement_low`` and
+        ``agreement_high`` (95%, bootstrap over pairs, "random" taken anew in each draw).
+    """
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    own = cosine(first, second)
+    n = len(own)
+    if n < 3:
+        raise ValueError(f"give three pairs or more, so that there are others, not {n}")
+    first, second = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (first, second))
+
+    def means(times: np.ndarray) -> tuple[float, float]:
+        # Each pair counts as often as it was drawn, and is never "another" to its own copies.
+        weight = times**2
+        across = (times @ first) @ (times @ second) - weight @ own
+        return times @ own / n, across / (n**2 - weight.sum())
+
+    def agreement(drawn: pd.DataFrame) -> float:
+        pairs, random = means(np.bincount(drawn["pair"], minlength=n).astype(float))
+        return (pairs - random) / (1 - random)
+
+    pairs, random = means(np.ones(n))
+    if random > 1 - 1e-12:
+        raise ValueError("all embeddings are equal: no two pairs can be told apart")
+    value, low, high = bootstrap(agreement, pd.DataFrame({"pair": np.arange(n)}))
+    return pd.Series({
+        "cosine": pairs, "random": random,
+        "agreement": value, "agreement_low": low, "agreement_high": high,
     })  # fmt: skip
 
 

@@ -105,16 +105,8 @@ def prefer(scores: pd.DataFrame) -> pd.DataFrame:
     rightly if ``signal > |bias|``; the relative preference is right if the signal is positive.
     """
     scores = _checked(scores)
-    keys = _keys(scores)
     place = ["position"] if "position" in scores else []
-    wide = scores.set_index([*keys, "image_index", "option_index", *place])["score"]
-    wide = wide.unstack(["image_index", "option_index", *place])
-    wide = wide.loc[scores.set_index(keys).index.unique()]  # in the order of the table
-    if wide.shape[1] != 4 * 2 ** len(place) or wide.isna().any(axis=None):
-        raise ValueError(
-            "each pair needs scores of two images with two options each"
-            + (", in both positions" if place else "")
-        )
+    wide = _four(scores, place)
     first, second = (wide.xs(k, axis=1, level="option_index") for k in (0, 1))
     lost = (np.isneginf(first) & np.isneginf(second)).any(axis=1)
     if lost.any():
@@ -129,6 +121,39 @@ def prefer(scores: pd.DataFrame) -> pd.DataFrame:
     table["correct"] = table["preference_0"] > table["preference_1"]
     table["tie"] = table["preference_0"] == table["preference_1"]
     return table.assign(image_index=0, n_options=2, chance=0.5)
+
+
+def match(scores: pd.DataFrame) -> pd.DataFrame:
+    """Do two images and two captions find each other, in both directions? One decision a pair.
+
+    Winoground's scores (Thrush et al. 2022, section 4): the text score asks each image for its
+    caption, the image score each caption for its image, the group score for both. A tie is not
+    correct.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        From image to text, of a method whose scores can be compared between images, such as a
+        cosine or VQAScore.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each pair: ``text_correct``, ``image_correct``, and ``correct``, if both are;
+        further ``image_index`` and ``n_options``, so that `compare` takes two such tables.
+    """
+    scores = _checked(scores)
+    if "position" in scores:
+        raise ValueError("scores of prompts with two images have no direction from text to image")
+    wide = _four(scores, [])
+    own, other = np.diag([1, 1]).astype(bool), np.diag([1, 1])[::-1].astype(bool)
+    cells = wide.to_numpy().reshape(-1, 2, 2)  # pair, image, text
+    table = pd.DataFrame(index=wide.index).reset_index()
+    right, crossed = cells[:, own], cells[:, other]  # crossed: image 0 with text 1, and reversed
+    table["text_correct"] = (right > crossed).all(axis=1)
+    table["image_correct"] = (right > crossed[:, ::-1]).all(axis=1)
+    table["correct"] = table["text_correct"] & table["image_correct"]
+    return table.assign(image_index=0, n_options=2)
 
 
 def without_bias(
@@ -211,6 +236,20 @@ def crossed_preference(table: pd.DataFrame, place: int, groups: Sequence[pd.Seri
     alone = grouped.transform("size") == 1
     other = grouped.transform(lambda values: np.roll(values, 1))
     return (table["preference_0"] > other)[~alone]
+
+
+def _four(scores: pd.DataFrame, place: list[str]) -> pd.DataFrame:
+    """A row for each pair, in the order of the table: both images' scores of both options."""
+    keys = _keys(scores)
+    wide = scores.set_index([*keys, "image_index", "option_index", *place])["score"]
+    wide = wide.unstack(["image_index", "option_index", *place]).sort_index(axis=1)
+    wide = wide.loc[scores.set_index(keys).index.unique()]
+    if wide.shape[1] != 4 * 2 ** len(place) or wide.isna().any(axis=None):
+        raise ValueError(
+            "each pair needs scores of two images with two options each"
+            + (", in both positions" if place else "")
+        )
+    return wide
 
 
 def _keys(scores: pd.DataFrame) -> list[str]:

@@ -62,6 +62,33 @@ def bootstrap_mean(values: np.ndarray, seed: int = 0) -> pd.Series:
     return pd.Series({"mean": values.mean(), "mean_low": low, "mean_high": high})
 
 
+def bootstrap_ratio(
+    part: np.ndarray, whole: np.ndarray, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``part.sum(0) / whole.sum()`` with its percentile interval: value, low and high, each (...).
+
+    Parameters
+    ----------
+    part : numpy.ndarray, shape (N, ...)
+        Of independent units.
+    whole : numpy.ndarray, shape (N,)
+        Its sum, also over resampled units, must not be near 0.
+    """
+    part, whole = np.asarray(part, float), np.asarray(whole, float)
+    if whole.ndim != 1 or len(whole) < 2 or len(part) != len(whole):
+        raise ValueError(f"a ratio needs parts and wholes of two or more units, not {whole.shape}")
+    n = len(whole)
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    flat = part.reshape(n, -1)
+    ratios = (draws @ flat) / (draws @ whole)[:, None]
+    ends = np.quantile(ratios, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
+    value = flat.sum(axis=0) / whole.sum()
+    # Where the wholes nearly cancel, ratios scatter so widely that the value may fall outside.
+    low, high = np.minimum(ends[0], value), np.maximum(ends[1], value)
+    value, low, high = (x.reshape(part.shape[1:]) for x in (value, low, high))
+    return value, low, high
+
+
 def bootstrap(
     statistic: Callable[[pd.DataFrame], float], units: pd.DataFrame, within: str | None = None
 ) -> tuple[float, float, float]:

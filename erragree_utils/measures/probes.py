@@ -105,13 +105,18 @@ def probe_table(
 
 
 def learning_curve(
-    features: np.ndarray, labels: Sequence, groups: Sequence, units: Sequence, sizes: Sequence[int]
+    features: np.ndarray,
+    labels: Sequence,
+    groups: Sequence,
+    units: Sequence,
+    sizes: Sequence[int],
+    condition: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Accuracy of a linear probe on unseen groups against the number of training examples.
 
     Parameters
     ----------
-    features, labels, groups
+    features, labels, groups, condition
         As in `probe`.
     units : sequence, length N
         What is drawn as a whole, such as the pair that two images belong to.
@@ -125,7 +130,8 @@ def learning_curve(
         ``accuracy``, ``accuracy_low``, ``accuracy_high`` (bootstrap over the held-out groups) and
         ``one_class``, as in `probe`; the index has the mean number of training examples.
     """
-    x, y, groups = _validate(features, labels, groups)
+    x, y, groups = _validate(features, labels, groups, condition)
+    span = Span(0 if condition is None else np.shape(condition)[1])
     units = group_numbers(units, len(y), 1)
     folds = list(GroupKFold(FOLDS).split(x, y, groups))
     rows = []
@@ -137,7 +143,7 @@ def learning_curve(
             ends = np.cumsum([(units[train] == unit).sum() for unit in order])
             sample = order[: int(np.searchsorted(ends, size)) + 1]
             parts.append((train[np.isin(units[train], sample)], test))
-        answer = _held_out_answers(x, y, groups, parts, Span())
+        answer = _held_out_answers(x, y, groups, parts, span)
         right = answer == y
         rows.append({
             "n_examples": np.mean([len(train) for train, _ in parts]),

@@ -18,19 +18,25 @@ from .logistic import fit_logistic, one_standard_error
 
 PENALTIES = tuple(np.logspace(1, -3.5, 10))  # from next to no change to no retrieval left
 FOLDS = 5
+SIDES = ("texts", "images")  # what may be mapped
 
 
-def plant_side(images: np.ndarray, texts: np.ndarray, length: float) -> np.ndarray:
+def plant_side(
+    images: np.ndarray, texts: np.ndarray, length: float, groups: Sequence | None = None
+) -> np.ndarray:
     """Images with a side planted along one random direction, at a right angle to what texts ask.
 
-    A positive control for repairs: what the images then hold is known, and known not to be aligned.
-    `length` is that of the planted difference between the two images of a pair.
+    A positive control for probes and repairs: what the images then hold is known, and known not to
+    be aligned. `length` is that of the planted difference between the two images of a pair. With
+    `groups`, one for each pair, every group has a direction of its own: the side is there, and
+    nothing that is learned from other groups finds it.
     """
     images, texts = pair_arrays(images, texts)
+    number = np.zeros(len(images), int) if groups is None else group_numbers(groups, len(images), 2)
     along = unit_rows((texts[:, 0] - texts[:, 1]).mean(axis=0))
-    axis = np.random.default_rng(0).normal(size=images.shape[-1])
-    axis = unit_rows(axis - (axis @ along) * along)
-    return unit_rows(images + np.array([0.5, -0.5])[:, None] * length * axis)
+    axes = np.random.default_rng(0).normal(size=(number.max() + 1, images.shape[-1]))
+    axes = unit_rows(axes - (axes @ along)[:, None] * along)
+    return unit_rows(images + np.array([0.5, -0.5])[:, None] * length * axes[number][:, None])
 
 
 def fit_maps(
@@ -83,6 +89,9 @@ def repair_curve(
 ) -> pd.DataFrame:
     """What linear repairs recover on unseen groups, and what they cost, from no change to much.
 
+    A map of the texts and one of the images differ in this alone: CLIP compares directions, so
+    what was mapped is scaled to length one again.
+
     Parameters
     ----------
     images, texts : numpy.ndarray, shape (N, 2, D)
@@ -96,15 +105,16 @@ def repair_curve(
     Returns
     -------
     pandas.DataFrame
-        A row for each penalty, the index; the first is infinite, which is no repair. On held-out
-        pairs: ``relative`` preference, ``pair`` accuracy, ``retrieval`` (each image's own text
-        among those of the same place in all pairs) and ``cost``, the retrieval lost; each with
-        ``_low`` and ``_high`` (95%, bootstrap over groups), ``log_loss``, and ``named``, true for
-        the largest penalty within one standard error of the least held-out log loss.
+        A row for each ``side`` that is mapped, ``"texts"`` or ``"images"``, and each ``penalty``,
+        the index; the first is infinite, which is no repair. On held-out pairs: ``relative``
+        preference, ``pair`` accuracy, ``retrieval`` (each image's own text among those of the same
+        place in all pairs) and ``cost``, the retrieval lost; each with ``_low`` and ``_high`` (95%,
+        bootstrap over groups), ``log_loss``, and ``named``, true for the largest penalty within one
+        standard error of the least held-out log loss.
     """
     images, texts = pair_arrays(images, texts)
     number = group_numbers(groups, len(images), FOLDS)
-    shape = (len(penalties) + 1, splits, len(images), 2)
+    shape = (len(SIDES), len(penalties) + 1, splits, len(images), 2)
     margins, hits, losses = np.zeros(shape), np.zeros(shape, bool), np.zeros(shape)
     for i in range(splits):
         folds = GroupKFold(FOLDS, shuffle=True, random_state=i)
@@ -112,11 +122,26 @@ def repair_curve(
             spread = _spread(images[train], texts[train])
             maps = fit_maps(images[train], texts[train], penalties)
             for k, repair in enumerate([np.eye(images.shape[-1]), *maps]):
-                mapped = images[test] @ repair
-                margins[k, i, test] = _margins(mapped, texts[test])
-                losses[k, i, test] = np.logaddexp(0, -margins[k, i, test] / spread)
-                hits[k, i, test] = _finds(mapped, texts, test)
-    n_hits = hits.sum(axis=-1)
+                mapped = {
+                    "texts": (images[test], unit_rows(texts @ repair.T)),
+                    "images": (unit_rows(images[test] @ repair), texts),
+                }
+                for s, side in enumerate(SIDES):
+                    seen, asked = mapped[side]
+                    at = s, k, i, test
+                    margins[at] = _margins(seen, asked[test])
+                    losses[at] = np.logaddexp(0, -margins[at] / spread)
+                    hits[at] = _finds(seen, asked, test)
+    tables = [_recovered(*of_side, number) for of_side in zip(margins, hits, losses, strict=True)]
+    penalty = pd.Index([np.inf, *penalties], name="penalty")
+    return pd.concat([table.set_index(penalty) for table in tables], keys=SIDES, names=["side"])
+
+
+def _recovered(
+    margins: np.ndarray, hits: np.ndarray, losses: np.ndarray, number: np.ndarray
+) -> pd.DataFrame:
+    """Shares with their intervals, from arrays (penalties, splits, pairs, 2) and pairs' groups."""
+    n_hits, splits = hits.sum(axis=-1), hits.shape[1]
     right = {  # (penalties, splits, pairs), and how many answers a pair has
         "relative": (margins.sum(axis=-1) > 0, 1),
         "pair": ((margins > 0).all(axis=-1), 1),
@@ -125,7 +150,7 @@ def repair_curve(
     }
     members = np.eye(number.max() + 1)[number].T
     totals = splits * members.sum(axis=1).astype(int)
-    table = pd.DataFrame(index=pd.Index([np.inf, *penalties], name="penalty"))
+    table = pd.DataFrame(index=range(len(margins)))
     for name, (values, each) in right.items():
         sums = (values.sum(axis=1) @ members.T).astype(int)
         table[name] = sums.sum(axis=1) / totals.sum() / each

@@ -11,7 +11,9 @@ class Span:
     An L2-penalised linear model has its weights in the span of the training examples, so it can be
     fitted in their coordinates there (the eigenvectors of the kernel matrix): the same model, at a
     cost that depends on the number of examples and not on that of features, which are 8192 for 64
-    patches of 128. Features are standardised, and coordinates have a mean square length of one.
+    patches of 128. Where features are fewer, their principal coordinates are the same ones, at a
+    cost that depends on the number of features. Features are standardised, and coordinates have a
+    mean square length of one.
 
     Parameters
     ----------
@@ -36,15 +38,24 @@ class Span:
         self.length_ = np.sqrt((condition**2).sum(axis=1).mean()) if self.n_condition else 1.0
         self.examples_ = self._parts(x)
         self.width_ = max(2 * (self.examples_[0] ** 2).sum(axis=1).mean(), 1e-12)
-        values, vectors = np.linalg.eigh(self._kernel(self.examples_))
+        n_products = features.shape[1] * max(self.n_condition, 1)
+        self.narrow_ = self.kind == "linear" and n_products < len(x)
+        if self.narrow_:
+            products = self._products(self.examples_)
+            values, vectors = np.linalg.eigh(products.T @ products)
+        else:
+            values, vectors = np.linalg.eigh(self._kernel(self.examples_))
         keep = values > 1e-9 * max(values[-1], 1e-12)
         keep[-1] |= not keep.any()  # nothing varies: one coordinate, which is 0
-        self.directions_ = vectors[:, keep] / np.sqrt(np.maximum(values[keep], 1e-12))
+        lengths = 1.0 if self.narrow_ else np.sqrt(np.maximum(values[keep], 1e-12))
+        self.directions_ = vectors[:, keep] / lengths
         self.factor_ = max(float(values[keep].sum()) / len(x), 1e-12) ** -0.5
         return self
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        return self._kernel(self._parts(x)) @ self.directions_ * self.factor_
+        parts = self._parts(x)
+        rows = self._products(parts) if self.narrow_ else self._kernel(parts)
+        return rows @ self.directions_ * self.factor_
 
     def _split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         split = x.shape[1] - self.n_condition
@@ -53,6 +64,12 @@ class Span:
     def _parts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         features, condition = self._split(x)
         return (features - self.mean_) / self.scale_, condition / self.length_
+
+    def _products(self, rows: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        features, condition = rows
+        if not self.n_condition:
+            return features
+        return (features[:, :, None] * condition[:, None]).reshape(len(features), -1)
 
     def _kernel(self, rows: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         kernel = rows[0] @ self.examples_[0].T

@@ -1,4 +1,4 @@
-"""A checkpoint of the LLaVA family: found by its name, checked, and read.
+"""A multimodal checkpoint: found by its name, checked, and read.
 
 `find_checkpoint` looks at the settings alone, so that a model that is too large, or of another
 family, is refused before its weights are fetched; `Checkpoint.load` reads the weights.
@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
+from packaging.version import Version
 from PIL import Image
 from transformers import (
     AutoConfig,
@@ -27,6 +29,7 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
 )
+from transformers.models.smolvlm import processing_smolvlm
 from transformers.utils import logging
 
 from .device import is_out_of_memory
@@ -34,7 +37,16 @@ from .folders import ModelError, explained, find_folder, refuse_unsafe, require
 from .hub import fetch
 from .precision import SMALL, Precision, quantization_config
 
-FAMILIES = ("llava", "vipllava", "llava_next", "llava_onevision")
+#: Kinds of models, by `model_type`, that have been compared with full passes, one by one.
+FAMILIES = (
+    "llava", "vipllava", "llava_next", "llava_onevision", "internvl", "idefics3", "smolvlm",
+    "qwen2_5_vl", "qwen3_vl", "gemma3",
+)  # fmt: skip
+#: The first Transformers with which they were found exact; LLaVA's kinds were with the first 5.
+TRANSFORMERS = {
+    "internvl": "5.15", "idefics3": "5.15", "smolvlm": "5.15", "qwen2_5_vl": "5.15",
+    "qwen3_vl": "5.18", "gemma3": "5.15",
+}  # fmt: skip
 # "mini-prior" has a language prior for each kind of question, and imbalanced answers (chapters 5 to
 # 7).
 SHIPPED = {"mini": "mini-llava", "mini-prior": "mini-llava-prior"}
@@ -157,9 +169,17 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint
         config = AutoConfig.from_pretrained(folder, **_SAFE)
     if config.model_type not in FAMILIES:
         raise ModelError(
-            f"the model in {folder} is a {config.model_type!r}, not one of the LLaVA family "
-            f"({', '.join(FAMILIES)}); CLIP is loaded by load_clip"
+            f"the model in {folder} is a {config.model_type!r}, not one of the families that are "
+            f"supported ({', '.join(FAMILIES)}); CLIP is loaded by load_clip"
         )
+    least = TRANSFORMERS.get(config.model_type, "5")
+    if Version(transformers.__version__) < Version(least):
+        raise ModelError(
+            f"{label} needs Transformers {least} or newer, not {transformers.__version__}: run "
+            "pip install -U transformers"
+        )
+    if config.model_type == "smolvlm" and processing_smolvlm.num2words is None:
+        raise ModelError(f"{label} needs the package num2words: run pip install num2words")
     return Checkpoint(label, weights, commit, folder, config)
 
 
@@ -189,7 +209,7 @@ def _complete(processor: ProcessorMixin, config: PreTrainedConfig, folder: Path)
     stated = {
         "patch_size": patch,
         "vision_feature_select_strategy": _strategy(config),
-        "num_image_tokens": (size // patch) ** 2 if size and patch else None,
+        "num_image_tokens": (size // patch) ** 2 if isinstance(size, int) and patch else None,
     }
     for field, value in stated.items():
         if getattr(processor, field, value) is None:
@@ -211,7 +231,9 @@ def _try(processor: ProcessorMixin, config: PreTrainedConfig) -> None:
         return_tensors="pt",
     )
     vision = config.vision_config
-    size, wanted = inputs["pixel_values"].shape[-2:], vision.image_size
+    size, wanted = inputs["pixel_values"].shape[-2:], getattr(vision, "image_size", None)
+    if wanted is None:  # Qwen's towers read images of any size
+        return
     if set(size) != set(np.atleast_1d(wanted).tolist()):
         raise ValueError(
             f"the image processor makes pictures of {size[0]} x {size[1]} pixels, the vision tower "

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from open_clip.transformer import VisionTransformer
 from PIL import Image
 
 from ..checks import listed
 from .clip_weights import find_clip
 from .device import pick_device, pick_dtype
 from .encoder import Encoder
-from .folders import ModelError
 from .inputs import worded
 
 
@@ -49,12 +47,20 @@ class Clip(Encoder):
         size = self.model.visual.image_size
         return size if isinstance(size, int) else size[0]
 
+    @property
+    def tower(self) -> torch.nn.Module:
+        """The image tower."""
+        return self.model.visual
+
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The projected class token."""
+        """The projected class token, or what the model pools instead."""
         return self.model.encode_image(pixels)
 
     def embed_texts(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
-        """Text embeddings (the projected end token), float32, (N, embed_dim), of unit length.
+        """Text embeddings, float32, (N, embed_dim), of unit length.
+
+        Texts become tokens as the model's settings say: SigLIP's, for example, lose capitals and
+        punctuation.
 
         An `EncodeError` names an item that is no text with words.
 
@@ -70,47 +76,6 @@ class Clip(Encoder):
             return self.unit(self.model.encode_text(tokens), "text", first)
 
         return self.gather(listed(texts, "texts"), batch_size, encode, self.text_room, "texts")
-
-    def patch_tokens(self, images: Iterable[Image.Image], batch_size: int = 64) -> np.ndarray:
-        """Patch tokens as LLaVA-1.5 reads them: from the last block but one, no class token.
-
-        This is ``vision_feature_layer=-2`` with ``vision_feature_select_strategy="default"`` in
-        Transformers; no final layer norm is applied (Liu et al. 2023, "Improved Baselines with
-        Visual Instruction Tuning", and the official code).
-
-        Returns
-        -------
-        numpy.ndarray, float32, shape (N, patches, width)
-            Patches row by row from the top left; ViT-L/14 at 336 px has 576 of 1024 numbers.
-
-        Raises
-        ------
-        ModelError
-            If the image tower is not a vision transformer with at least two blocks.
-        """
-
-        def encode(batch: list[Image.Image], first: int) -> np.ndarray:
-            return self.patch_features(self.pixels(batch, first)).float().cpu().numpy()
-
-        return self.gather(listed(images, "images"), batch_size, encode, self.room)
-
-    def patch_features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """`patch_tokens` of the model's inputs (B, 3, H, W), on its device."""
-        tower = self.model.visual
-        if not isinstance(tower, VisionTransformer) or len(tower.transformer.resblocks) < 2:
-            raise ModelError(
-                f"{self.name} has no patch tokens to read: its image tower is a "
-                f"{type(tower).__name__}, and a vision transformer of two blocks or more is "
-                "needed. Use 'mini' or one of open_clip's 'ViT-' models."
-            )
-        out = tower.forward_intermediates(
-            pixels,
-            indices=[len(tower.transformer.resblocks) - 2],
-            stop_early=True,
-            intermediates_only=True,
-            output_fmt="NLC",
-        )
-        return out["image_intermediates"][0]
 
     def _tokens(self, texts: list[str], first: int) -> torch.Tensor:
         for index, text in enumerate(texts, first):
@@ -146,10 +111,10 @@ def load_clip(
     Parameters
     ----------
     name : str or pathlib.Path
-        ``"mini"``, ``"mini-lost"``, ``"mini-aligned"``, ``"mini-tower"`` or ``"mini-positions"``
-        (ship with this package); a name of open_clip's, such as ``"ViT-L-14-336"``; or a folder
-        in open_clip's ``local-dir:`` format (``open_clip_config.json``,
-        ``open_clip_model.safetensors`` and, if the config names one, a tokenizer).
+        ``"mini"``, ``"mini-lost"``, ``"mini-aligned"`` or ``"mini-tower"`` (ship with this
+        package); a name of open_clip's, such as ``"ViT-L-14-336"``; or a folder in open_clip's
+        ``local-dir:`` format (``open_clip_config.json``, ``open_clip_model.safetensors`` and, if
+        the config names one, a tokenizer).
     pretrained : str, pathlib.Path or False, optional
         For names of open_clip's: the tag of the published weights, or a file. By default
         ``"openai"`` if there are such weights, else the first tag listed. False gives random
@@ -171,8 +136,9 @@ def load_clip(
     Warns
     -----
     UserWarning
-        If the name's published weights differ in these, and `looks` does not choose; or if a
-        folder's config has no mean or standard deviation.
+        If the name's published weights differ in these, and `looks` does not choose; if none are
+        published, so that nothing says what a file needs; or if a folder's config has no mean or
+        standard deviation.
 
     Raises
     ------

@@ -31,10 +31,9 @@ from .folders import (
 )
 
 # "mini" is a model organism: left and right are hidden in its embedding, where they are lost or
-# aligned in others. The mini LLaVA reads "mini-tower"; "mini-positions" saw captions that state on
-# which side of the picture a thing is.
+# aligned in others. The mini LLaVA reads "mini-tower".
 SHIPPED = {"mini": "mini-clip"} | {
-    f"mini-{name}": f"mini-clip-{name}" for name in ("tower", "lost", "aligned", "positions")
+    f"mini-{name}": f"mini-clip-{name}" for name in ("tower", "lost", "aligned")
 }
 # What a tag decides besides the weights, with `quick_gelu`.
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
@@ -167,6 +166,13 @@ def _published(
             f"the published weights of {identifier} differ in activation or preprocessing, and "
             f"{file} does not say which it was trained with: those of {default!r} are taken. Give "
             f"looks={default!r} if that is right, else another tag, such as looks={others[0]!r}.",
+            stacklevel=4,
+        )
+    if default is None:
+        warnings.warn(
+            f"no weights are published of {identifier}, so nothing says which activation and "
+            f"preprocessing {file} was trained with: open_clip's defaults are taken. If they are "
+            "others, put the file into a folder in open_clip's format, whose config says so.",
             stacklevel=4,
         )
     looks = looks or default

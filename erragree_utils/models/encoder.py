@@ -16,6 +16,7 @@ from .batches import Room, in_batches
 from .device import format_name
 from .features import Memory
 from .inputs import EncodeError, encodable, length
+from .vit import vit_of
 
 
 class Encoder:
@@ -45,6 +46,11 @@ class Encoder:
         """The model's image features (B, embed_dim), of any length."""
         raise NotImplementedError
 
+    @property
+    def tower(self) -> torch.nn.Module:
+        """What makes tokens of pixels."""
+        raise NotImplementedError
+
     @contextmanager
     def remembering(self) -> Iterator[None]:
         """Keep the embeddings of images for further calls, as `Engine.remembering` does."""
@@ -72,6 +78,34 @@ class Encoder:
             return np.stack([self._known[key] for key in keys])
 
         return self.gather(listed(images, "images"), batch_size, encode, self.room)
+
+    def patch_tokens(self, images: Iterable[Image.Image], batch_size: int = 64) -> np.ndarray:
+        """Patch tokens as LLaVA-1.5 reads them: of the last block but one, without class token.
+
+        Registers are left out, too. This is ``vision_feature_layer=-2`` with
+        ``vision_feature_select_strategy="default"`` in Transformers; no final layer norm is
+        applied (Liu et al. 2023, "Improved Baselines with Visual Instruction Tuning", and the
+        official code).
+
+        Returns
+        -------
+        numpy.ndarray, float32, shape (N, patches, width)
+            Patches row by row from the top left; ViT-L/14 at 336 px has 576 of 1024 numbers.
+
+        Raises
+        ------
+        ModelError
+            If the image tower is not a vision transformer with at least two blocks.
+        """
+
+        def encode(batch: list[Image.Image], first: int) -> np.ndarray:
+            return self.patch_features(self.pixels(batch, first)).float().cpu().numpy()
+
+        return self.gather(listed(images, "images"), batch_size, encode, self.room)
+
+    def patch_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """`patch_tokens` of the model's inputs (B, 3, H, W), on its device."""
+        return vit_of(self.tower, self.name).patches(pixels)
 
     def pixels(self, images: list[Image.Image], first: int) -> torch.Tensor:
         """The model's inputs (B, 3, H, W); an image that cannot be read is named by its index."""

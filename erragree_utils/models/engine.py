@@ -15,23 +15,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch.nn import functional as F
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
-from transformers.models.clip.modeling_clip import CLIPEncoder
+from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList, PreTrainedConfig
 
 from .batches import Room, in_batches
 from .branches import attended, common_start, grown, shared_start
-from .features import BUDGET, Memory, Seen, stacked
+from .features import BUDGET, Memory, Seen, see, without_mlp
+from .finite import NumbersOnly
 from .inputs import EncodeError
+from .masks import added, window_of
 from .memory import rows_that_fit
 from .tokens import Prompts, Stream
 
 Row = TypeVar("Row")
 
-_TOO_COARSE = "the weights are damaged, or dtype is too coarse (try dtype='bfloat16' or 'float32')"
+#: Changes what was read of rows, before the last token (B, 1) of each prompt is read.
+Change: TypeAlias = Callable[["Engine", "Prefix", torch.Tensor], None]
 
 
 class Answer(NamedTuple):
@@ -41,6 +43,19 @@ class Answer(NamedTuple):
     branch: int
     logits: list[torch.Tensor]
     tokens: torch.Tensor
+
+
+class Prefix(NamedTuple):
+    """What was read of rows: keys and values, the mask (B, T) of what is real of them.
+
+    Positions run ahead of the number of tokens by `shift` (B, 1): of an image Qwen's models count
+    rows and columns. `images` (B, T) tells which tokens are those of images.
+    """
+
+    cache: DynamicCache
+    mask: torch.Tensor
+    shift: torch.Tensor
+    images: torch.Tensor
 
 
 class Engine(Prompts):
@@ -55,9 +70,11 @@ class Engine(Prompts):
         dtype: torch.dtype,
         square: str | None = None,
     ):
-        super().__init__(name, processor, device, dtype, square)
-        self.model = model.eval().requires_grad_(False)
         accepted = inspect.signature(model.forward).parameters
+        super().__init__(
+            name, processor, device, dtype, square, model.config.image_token_id, frozenset(accepted)
+        )
+        self.model = model.eval().requires_grad_(False)
         # The argument of keys and values was renamed in the course of Transformers 5.
         self.cache_name = "cache" if "cache" in accepted else "past_key_values"
 
@@ -111,7 +128,7 @@ class Engine(Prompts):
 
     def check_length(self, lengths: Sequence[int], first: int) -> None:
         """Refuse prompts that are longer, with what is to be written, than the model reads."""
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        limit = getattr(self.text, "max_position_embeddings", None)
         if limit is not None and max(lengths) > limit:
             index = first + list(lengths).index(max(lengths))
             raise EncodeError(
@@ -131,7 +148,8 @@ class Engine(Prompts):
         """Logits for the tokens `ids` that follow what is in the cache.
 
         Positions count real tokens, so that a row means the same however far it is padded. Where
-        nothing is padded, no mask lets attention take its fast ways.
+        nothing is padded, no mask lets attention take its fast ways. `features` are those of
+        `Engine.features`, for the image tokens among `ids`.
         """
         if "position_ids" not in more:
             if mask is None:
@@ -142,29 +160,28 @@ class Engine(Prompts):
             else:
                 positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
                 more["position_ids"] = positions[:, -ids.shape[1] :]
-        words = self.model.get_input_embeddings()(ids)
+        more |= {"attention_mask": mask, "use_cache": True, self.cache_name: cache}
+        places = ids == self.image_id
+        words = self.model.get_input_embeddings()(ids.masked_fill(places, 0) if features else ids)
         if features:
-            places = (ids == self.processor.image_token_id)[..., None]
-            words = words.masked_scatter(places, torch.cat(list(features)).to(words.dtype))
-        return self.model(
-            inputs_embeds=words, attention_mask=mask, use_cache=True,
-            **{self.cache_name: cache}, **more,
-        ).logits  # fmt: skip
+            levels = torch.cat(list(features), dim=1).to(words.dtype)
+            words = words.masked_scatter(places[..., None], levels[0])
+            if "token_type_ids" in self.accepted:  # tokens of an image see each other (Gemma 3)
+                more["token_type_ids"] = places.int()
+            if len(levels) > 1:  # which the whole model takes from pixels only
+                more |= {"visual_pos_masks": places, "deepstack_visual_embeds": [*levels[1:]]}
+                return self.model.get_decoder()(inputs_embeds=words, **more).last_hidden_state
+        return self.model(inputs_embeds=words, **more).logits
 
     def features(self, seen: Sequence[Seen]) -> list[torch.Tensor]:
-        """The tokens (count, width) of each image; the vision tower reads each only once."""
+        """The tokens (levels, count, width) of each image; the tower reads each only once."""
         fresh = [each for each in dict.fromkeys(seen) if each.features is None]
         if fresh:
-            pixels = {key: stacked([each.pixels[key] for each in fresh]) for key in fresh[0].pixels}
-            with _without_mlp(_unread(self.model)):
-                found = self.model.get_image_features(**pixels, return_dict=True)
-            images = iter(getattr(found, "pooler_output", found))
-            for each in fresh:
-                each.features = [next(images) for _ in each.counts]
+            see(self.model, fresh)
         return [tokens for each in seen for tokens in each.features or ()]
 
-    def prefill(self, streams: Sequence[Stream]) -> tuple[DynamicCache, torch.Tensor]:
-        """Keys and values of the rows of all streams, one after another, and their mask.
+    def prefill(self, streams: Sequence[Stream]) -> Prefix:
+        """What is read of the rows of all streams, one after another.
 
         Each stream goes through the model by itself: in one batch, prompts without an image would
         be padded to the length of those with one. The shorter stream is padded on the left; keys
@@ -174,34 +191,48 @@ class Engine(Prompts):
         parts = [self._read(stream) for stream in streams]
         if len(parts) == 1:
             return parts[0]
-        width = max(mask.shape[1] for _, mask in parts)
-        lacking = [width - mask.shape[1] for _, mask in parts]
+        width = max(part.mask.shape[1] for part in parts)
+        lacking = [width - part.mask.shape[1] for part in parts]
         joint = DynamicCache()
-        for number, layers in enumerate(zip(*(cache.layers for cache, _ in parts), strict=True)):
+        for number, layers in enumerate(zip(*(part.cache.layers for part in parts), strict=True)):
             keys, values = (
                 torch.cat([F.pad(x, (0, 0, n, 0)) for x, n in zip(tensors, lacking, strict=True)])
                 for tensors in ([part.keys for part in layers], [part.values for part in layers])
             )
             joint.update(keys, values, number)
-        masks = [F.pad(mask, (n, 0)) for (_, mask), n in zip(parts, lacking, strict=True)]
-        return joint, torch.cat(masks)
+        mask, images = (
+            torch.cat([F.pad(x, (n, 0)) for x, n in zip(flags, lacking, strict=True)])
+            for flags in ([part.mask for part in parts], [part.images for part in parts])
+        )
+        return Prefix(joint, mask, torch.cat([part.shift for part in parts]), images)
 
-    def _read(self, stream: Stream) -> tuple[DynamicCache, torch.Tensor]:
-        """Keys and values of a stream's rows, and their mask; equal texts are read once."""
+    def _read(self, stream: Stream) -> Prefix:
+        """What is read of a stream's rows; equal texts are read once."""
         rows, cache = stream.rows, DynamicCache()
         alike = not stream.seen and all(row == rows[0] for row in rows)
         ids, mask = self.padded(rows[:1] if alike else rows, left=True)
         even = all(len(row) == ids.shape[1] for row in rows)
-        self._keep(ids, None if even else mask, cache, self.features(stream.seen))
+        given, shift = {"logits_to_keep": 1}, mask.new_zeros(len(rows), 1)
+        if stream.seen and self.rotates:
+            real = mask.clone()
+            real[mask.sum(dim=1) == 0, -1] = 1  # rows without a token cannot be counted
+            given["position_ids"], shift = self.model.model.get_rope_index(
+                ids, mm_token_type_ids=(ids == self.image_id).int(), attention_mask=real,
+                image_grid_thw=torch.cat([each.pixels["image_grid_thw"] for each in stream.seen]),
+            )  # fmt: skip
+        # A pass that only fills the cache: what follows the last keys and values is left out.
+        with without_mlp(self.model.get_decoder().layers[-1:]):
+            self.forward(ids, None if even else mask, cache, self.features(stream.seen), **given)
+        images = ids == self.image_id
         if alike:
             cache.batch_repeat_interleave(len(rows))
-            mask = mask.expand(len(rows), -1)
-        return cache, mask
+            mask, images = mask.expand(len(rows), -1), images.expand(len(rows), -1)
+        return Prefix(cache, mask, shift, images)
 
-    def _keep(self, *inputs: Any) -> None:
-        """A pass that only fills the cache: what follows the last keys and values is left out."""
-        with _without_mlp(self.model.get_decoder().layers[-1:]):
-            self.forward(*inputs, logits_to_keep=1)
+    @property
+    def rotates(self) -> bool:
+        """Whether positions are of three dimensions, and the model's own to count (Qwen's)."""
+        return hasattr(self.model.model, "get_rope_index")
 
     def answers(
         self,
@@ -209,10 +240,12 @@ class Engine(Prompts):
         rows: Sequence[Sequence[tuple[str, str]]],
         first: int,
         end: bool = False,
+        change: Change | None = None,
     ) -> Iterator[Answer]:
         """The logits that predict the answer of each (question, answer) about each entry.
 
-        With `end`, also those that predict the end token behind it.
+        With `end`, also those that predict the end token behind it. With a `change`, of each entry
+        all but the last token of its question, of which there is one, is read before it.
 
         Of each entry, what comes before its questions is read first. All its branches then go
         through the model at once, as one tree: beginnings they share are there once, and each token
@@ -230,9 +263,13 @@ class Engine(Prompts):
             some = self.branches(rows, stream.n_images, first, end)
             # Prompts without images have nothing before their questions, but begin alike.
             n = 0 if any(stream.rows) else shared_start([b for row in some for b in row])
+            ns = [shared_start(row) for row in some] if change else [n] * len(some)
+            branches += zip(ns, some, strict=True)
             begun = next(row[0].ids[:n] for row in some if row)
-            branches += [(n, row) for row in some]
-            heads.append(replace(stream, rows=[[*row, *begun] for row in stream.rows]))
+            heads.append(replace(stream, rows=[
+                [*read, *(row[0].ids[:n] if row else begun)]
+                for read, (n, row) in zip(stream.rows, branches[-len(some):], strict=True)
+            ]))  # fmt: skip
         trees = [grown(row, n) for n, row in branches]
         before = [len(row) for head in heads for row in head.rows]
         longest = [
@@ -240,7 +277,12 @@ class Engine(Prompts):
             for n, (_, paths) in zip(before, trees, strict=True)
         ]
         self.check_length(longest[: len(rows)], first)
-        cache, mask = self.prefill(heads)
+        prefix = self.prefill(heads)
+        if change:
+            last, _ = self.padded(
+                [row[0].ids[n : n + 1] if row else [] for n, row in branches], True
+            )
+            change(self, prefix, last)
         ids, _ = self.padded([tokens for tokens, _ in trees], left=False)
         # A token is predicted one place before it.
         wanted = [
@@ -250,16 +292,11 @@ class Engine(Prompts):
         kept = sorted({place for row in wanted for places in row for place in places})
         found = {place: k for k, place in enumerate(kept)}
         own, depths = map(torch.from_numpy, attended([x for _, x in trees], ids.shape[1]))
-        positions = self.put(torch.tensor(before)[:, None] + depths)
-        allowed = torch.cat([
-            mask[:, None].bool().expand(-1, ids.shape[1], -1), self.put(own)
-        ], dim=2)[:, None]  # fmt: skip
-        # Added to what attention computes, as every kind of it takes it.
-        hidden = torch.zeros(allowed.shape, dtype=self.dtype, device=ids.device)
-        hidden.masked_fill_(~allowed, torch.finfo(self.dtype).min)
+        places = self.put(torch.tensor(before)[:, None] + depths)
         logits = self.forward(
-            ids, hidden, cache, position_ids=positions, logits_to_keep=self.put(torch.tensor(kept))
-        )
+            ids, added(self.text, prefix.mask, self.put(own), places, self.dtype), prefix.cache,
+            position_ids=places + prefix.shift, logits_to_keep=self.put(torch.tensor(kept)),
+        )  # fmt: skip
         for i, (_, row) in enumerate(branches[: len(rows)]):
             for k, branch in enumerate(row):
                 yield Answer(i, k, [
@@ -267,14 +304,19 @@ class Engine(Prompts):
                     for s in range(len(streams))
                 ], self.put(torch.tensor(branch.ids[branch.start :])))  # fmt: skip
 
-    def begun(self, streams: Sequence[Stream]) -> dict[str, Any]:
+    @property
+    def text(self) -> PreTrainedConfig:
+        """The language model's config."""
+        return self.model.config.get_text_config()
+
+    def begun(self, streams: Sequence[Stream], change: Change | None = None) -> dict[str, Any]:
         """Inputs of ``generate()``: the prompts, and the cache of what comes before questions.
 
         Images, and what prompts without one begin with, are read here; the questions of all streams
         are left for generate(), which reads them in one batch. Rows of different lengths are padded
         on the left of either half.
         """
-        lengths = [self._begun(stream) for stream in streams]
+        lengths = [self._begun(stream, change is not None) for stream in streams]
         heads = [
             replace(stream, rows=[row[:n] for row, n in zip(stream.rows, of_stream, strict=True)])
             for stream, of_stream in zip(streams, lengths, strict=True)
@@ -284,17 +326,27 @@ class Engine(Prompts):
             for stream, of_stream in zip(streams, lengths, strict=True)
             for row, n in zip(stream.rows, of_stream, strict=True)
         ]
-        cache, mask = self.prefill(heads)
+        prefix = self.prefill(heads)
+        if change:
+            change(self, prefix, self.padded(rests, left=True)[0])
+        if self.rotates:
+            self.model.model.rope_deltas = prefix.shift  # which generate() adds
         read, _ = self.padded([row for stream in heads for row in stream.rows], left=True)
         ids, fresh = self.padded(rests, left=True)
         return {
             "input_ids": torch.cat([read, ids], dim=1),
-            "attention_mask": torch.cat([mask, fresh], dim=1),
-            self.cache_name: cache,
+            "attention_mask": torch.cat([prefix.mask, fresh], dim=1),
+            self.cache_name: prefix.cache,
         }
 
-    def _begun(self, stream: Stream) -> list[int]:
-        """Tokens of each prompt up to its last image, or that all prompts without one share."""
+    def _begun(self, stream: Stream, all_but_last: bool) -> list[int]:
+        """Tokens of each prompt up to its last image, or that all prompts without one share.
+
+        Of models with a window all but the last: generate() counts it over the padding, which must
+        not stand between two tokens of a row.
+        """
+        if all_but_last or window_of(self.text) is not None:
+            return [len(row) - 1 for row in stream.rows]
         bare = [row for row, n in zip(stream.rows, stream.n_images, strict=True) if not n]
         shared = min((min(common_start(bare[0], row), len(row) - 1) for row in bare), default=0)
         return [
@@ -316,66 +368,13 @@ class Engine(Prompts):
         """
         lengths = inputs["attention_mask"][:n].sum(dim=1) + max_new_tokens
         self.check_length(lengths.tolist(), first)
-        numbers = _NumbersOnly()
+        numbers = NumbersOnly()
         out = self.model.generate(
             **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1,
             temperature=None, top_p=None, top_k=None, pad_token_id=self.pad_id,
             logits_processor=LogitsProcessorList([numbers, *processors]),
         )  # fmt: skip
-        if numbers.bad is not None and numbers.bad.any():
-            index = first + int(numbers.bad.int().argmax()) % n
-            raise EncodeError(f"the logits for entry {index} are not numbers: {_TOO_COARSE}", index)
+        numbers.check(n, first)
         new = out[:n, inputs["input_ids"].shape[1] :]
         texts = self.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
         return [text.strip() for text in texts]
-
-
-@contextmanager
-def _without_mlp(layers: Iterable[torch.nn.Module]) -> Iterator[None]:
-    """Spare the larger half of layers whose output nobody reads."""
-    own = [(layer, layer.mlp) for layer in layers]
-    for layer, _ in own:
-        layer.mlp = torch.nn.Identity()
-    try:
-        yield
-    finally:
-        for layer, mlp in own:
-            layer.mlp = mlp
-
-
-def _unread(model: torch.nn.Module) -> Iterable[torch.nn.Module]:
-    """The layers of a CLIP tower above the one that LLaVA reads."""
-    layer = getattr(model.config, "vision_feature_layer", None)
-    encoder = getattr(getattr(model.model, "vision_tower", None), "encoder", None)
-    if not isinstance(layer, int) or layer >= -1 or not isinstance(encoder, CLIPEncoder):
-        return []
-    return encoder.layers[layer + 1 :]
-
-
-class _NumbersOnly(LogitsProcessor):
-    """Notes which rows had a logit that is no number: ``generate()`` would take some token.
-
-    As the first processor; that a token is ruled out by -inf, is no error.
-    """
-
-    def __init__(self) -> None:
-        self.bad: torch.Tensor | None = None
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
-        # Kept on the device: reading it here would make each token wait for the GPU.
-        bad = (scores.isnan() | scores.isposinf()).any(dim=-1)
-        self.bad = bad if self.bad is None else self.bad | bad
-        return scores
-
-
-def finite(value: float, index: int, ruled_out: bool = False) -> float:
-    """A score, if it is a number; -inf may be one of an answer that a method rules out.
-
-    Raises
-    ------
-    EncodeError
-        It names the entry.
-    """
-    if value != value or value == float("inf") or (value == float("-inf") and not ruled_out):
-        raise EncodeError(f"the score of entry {index} is not finite: {_TOO_COARSE}", index)
-    return value

@@ -1,5 +1,7 @@
 """What a LLaVA takes of a GPU's memory, computed from its config, and for how much there is room.
 
+The formula takes SmolVLM's config (Idefics3), too.
+
 Memory is the sum of four parts (`memory_need`):
 
 - *weights*: parameters times bytes, 2 in half precision. At 4 bits (NF4, Dettmers et al. 2023,
@@ -24,7 +26,12 @@ from functools import lru_cache
 
 import pandas as pd
 import torch
-from transformers import LlavaConfig, LlavaForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    Idefics3Config,
+    LlavaConfig,
+)
 
 from .device import GIB, format_name
 
@@ -58,8 +65,31 @@ class Size:
         return self.tower + self.projector + self.decoder + self.head + self.rest
 
 
-def model_size(config: LlavaConfig) -> Size:
-    """Count a LLaVA's parameters without allocating them."""
+Config = LlavaConfig | Idefics3Config
+#: SmolVLM enlarges a photograph of 4:3 to four images of its tower's size by three, and reads these
+#: and the whole. That is a setting of its processor, not of the model.
+VIEWS = {"idefics3": 4 * 3 + 1}
+
+
+def views(config: Config) -> int:
+    """Images of the tower's size that are read of a photograph of 4:3."""
+    return VIEWS.get(config.model_type, 1)
+
+
+def places(config: Config) -> int:
+    """Tokens of the vision tower for one of them: its patches, and CLIP's class token."""
+    return patches(config) + (config.model_type == "llava")
+
+
+def image_tokens(config: Config) -> int:
+    """Tokens of a photograph in a prompt."""
+    if config.model_type == "llava":
+        return config.image_seq_length
+    return views(config) * patches(config) // config.scale_factor**2
+
+
+def model_size(config: Config) -> Size:
+    """Count a model's parameters without allocating them."""
     return _model_size(config.to_json_string(use_diff=False))
 
 
@@ -68,24 +98,32 @@ def _model_size(config: str) -> Size:
     def count(*modules: torch.nn.Module) -> int:
         return sum(p.numel() for module in modules for p in module.parameters())
 
+    settings = json.loads(config)
     with torch.device("meta"):
-        llava = LlavaForConditionalGeneration(LlavaConfig(**json.loads(config)))
-    tower, language = llava.model.vision_tower, llava.model.language_model
+        made = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        model = AutoModelForImageTextToText.from_config(made)
+    parts = dict(model.model.named_children())
+    tower, projector, language = (
+        next(parts[name] for name in names if name in parts)
+        for names in (
+            ("vision_tower", "vision_model"),
+            ("multi_modal_projector", "connector"),
+            ("language_model", "text_model"),
+        )
+    )
     decoder = count(*(m for m in language.modules() if isinstance(m, torch.nn.Linear)))
     matrices = (torch.nn.Linear, torch.nn.Conv2d)
     return Size(
         tower=count(tower),
-        projector=count(llava.model.multi_modal_projector),
+        projector=count(projector),
         decoder=decoder,
-        head=count(llava.lm_head),
+        head=count(model.lm_head),
         rest=count(language) - decoder,
         tower_matrices=sum(m.weight.numel() for m in tower.modules() if isinstance(m, matrices)),
     )
 
 
-def memory_need(
-    config: LlavaConfig, precision: str = "float16", batch_size: int = BATCH
-) -> pd.Series:
+def memory_need(config: Config, precision: str = "float16", batch_size: int = BATCH) -> pd.Series:
     """Estimate the memory that reading `batch_size` images at a time takes, by the formula above.
 
     `precision` is float32, float16, bfloat16 or 4bit. Returns bytes: ``weights``, ``cache``,
@@ -96,13 +134,14 @@ def memory_need(
     size, each = model_size(config), _BYTES[precision]
     text, vision = config.text_config, config.vision_config
     decoder = size.decoder * (BITS4 if precision == "4bit" else each)
-    tokens = config.image_seq_length + TEXT_TOKENS
-    places = patches(config) + 1  # and the class token
+    tokens = image_tokens(config) + TEXT_TOKENS
     # Gate, up and their product; states, and queries, keys and values.
     reading = tokens * (3 * text.intermediate_size + 4 * text.hidden_size)
     # Transformers keeps the output of every layer of the tower.
-    seeing = places * (
-        (vision.num_hidden_layers + 4) * vision.hidden_size + 2 * vision.intermediate_size
+    seeing = (
+        views(config)
+        * places(config)
+        * ((vision.num_hidden_layers + 4) * vision.hidden_size + 2 * vision.intermediate_size)
     )
     largest = text.hidden_size * text.intermediate_size  # unpacked from 4 bits, one at a time
     unpacked = largest * each if precision == "4bit" else 0
@@ -115,14 +154,14 @@ def memory_need(
     return pd.Series(need | {"needed": sum(need.values())}, name=precision, dtype=float)
 
 
-def cache_bytes(config: LlavaConfig, bytes_each: int = 2) -> int:
+def cache_bytes(config: Config, bytes_each: int = 2) -> int:
     """Bytes of the keys and values of one token."""
     text = config.text_config
     heads = text.num_key_value_heads * text.head_dim
     return 2 * text.num_hidden_layers * heads * bytes_each
 
 
-def patches(config: LlavaConfig) -> int:
+def patches(config: Config) -> int:
     """Patches that the vision tower makes of an image."""
     return (config.vision_config.image_size // config.vision_config.patch_size) ** 2
 
@@ -148,7 +187,7 @@ def rows_that_fit(model: torch.nn.Module, device: torch.device) -> int:
     return rows
 
 
-def _work(config: LlavaConfig, precision: str, rows: int) -> float:
+def _work(config: Config, precision: str, rows: int) -> float:
     """Bytes that reading so many images takes beside the weights."""
     need = memory_need(config, precision, rows)
     return need["needed"] - need["weights"]

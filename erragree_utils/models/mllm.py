@@ -1,4 +1,4 @@
-"""Multimodal language models of the LLaVA family: the mini one, the published ones, and folders.
+"""Multimodal language models: the mini one, the published ones, and folders.
 
 ``load_mllm("mini")`` and ``load_mllm("llava-hf/llava-1.5-7b-hf")`` differ in a string; every line
 that asks or scores with the result is the same.
@@ -20,11 +20,13 @@ from ..images import central_square
 from .batches import Room
 from .checkpoint import find_checkpoint
 from .device import pick_device
-from .engine import Engine, finite
+from .engine import Change, Engine
+from .finite import finite
 from .folders import ModelError
 from .inputs import aligned, length, options_of_each
+from .pictures import Picture
 from .precision import plan_precision
-from .tokens import Picture
+from .sharing import check_sharing
 
 
 class LogLikelihood(NamedTuple):
@@ -108,6 +110,7 @@ class Mllm:
         questions: str | Sequence[str],
         max_new_tokens: int = 16,
         batch_size: int = 32,
+        change: Change | None = None,
     ) -> list[str]:
         """Answer questions by greedy decoding.
 
@@ -120,6 +123,8 @@ class Mllm:
             One for all images, or one for each.
         batch_size : int
             At most so many at a time; fewer where the device's memory is too small.
+        change : callable, optional
+            Of what was read, before the answer is: `decoding.scaled.scaling` gives one.
 
         Raises
         ------
@@ -129,7 +134,7 @@ class Mllm:
         """
 
         def encode(batch: list[tuple[Picture, str]], first: int) -> list[str]:
-            inputs = self.engine.begun([self.engine.whole(batch, first)])
+            inputs = self.engine.begun([self.engine.whole(batch, first)], change)
             return self.engine.write(inputs, len(batch), first, max_new_tokens)
 
         rows, total = aligned(images, questions=questions), length(images, questions)
@@ -170,12 +175,13 @@ class Mllm:
         options: Sequence[str] | Sequence[Sequence[str]],
         normalize: bool = True,
         batch_size: int = 32,
+        change: Change | None = None,
     ) -> list[np.ndarray]:
         """Log-likelihood of each option as the answer to a question about an image, in nats.
 
         Parameters
         ----------
-        images, questions, batch_size
+        images, questions, batch_size, change
             As in `generate`.
         options : sequence of str, or of sequences of str
             The same for all images, or those of each.
@@ -188,7 +194,7 @@ class Mllm:
                 images, questions=questions, options=options_of_each(options)
             )
         )
-        scores = self._logprobs(rows, length(images, questions), batch_size)
+        scores = self._logprobs(rows, length(images, questions), batch_size, change=change)
         return [np.array([x.mean if normalize else x.total for x in row]) for row in scores]
 
     def _logprobs(
@@ -197,12 +203,14 @@ class Mllm:
         total: int | None,
         batch_size: int,
         end: bool = False,
+        change: Change | None = None,
     ) -> list[list[LogLikelihood]]:
         def encode(batch: list[tuple[Picture, Any]], first: int) -> list[list[LogLikelihood]]:
             branches = [row for _, row in batch]
             out: list[list[Any]] = [[None] * len(row) for row in branches]
             streams = [self.engine.heads(batch, first)]
-            for i, k, (logits,), tokens in self.engine.answers(streams, branches, first, end):
+            answers = self.engine.answers(streams, branches, first, end, change)
+            for i, k, (logits,), tokens in answers:
                 scores = logits.float().log_softmax(dim=-1).gather(1, tokens[:, None])
                 out[i][k] = LogLikelihood(finite(float(scores.sum()), first + i), len(tokens))
             return out
@@ -218,7 +226,10 @@ def load_mllm(
     revision: str | None = None,
     square: str | None = None,
 ) -> Mllm:
-    """Load a multimodal language model of the LLaVA family.
+    """Load a multimodal language model.
+
+    The families are LLaVA (1.5, VipLLaVA, NeXT, OneVision), InternVL, Idefics3 (SmolVLM is one),
+    SmolVLM2, Qwen2.5-VL, Qwen3-VL and Gemma 3, as Transformers has them.
 
     Parameters
     ----------
@@ -246,8 +257,9 @@ def load_mllm(
     Raises
     ------
     ModelError
-        If the model is unknown, not of the family, too large for the machine, cannot be fetched,
-        or is damaged. The message says what to do.
+        If the model is unknown, of another family, too large for the machine, cannot be fetched,
+        is damaged, or gives other scores than a full pass where prompts share what they begin with
+        (`sharing.check_sharing`). The message says what to do.
     ValueError
         If device, dtype or quantization are unknown or do not go together.
 
@@ -272,7 +284,9 @@ def load_mllm(
     elif square is not None:
         raise ModelError(f"{checkpoint.name} frames images in its own way: leave square out")
     model, processor = checkpoint.load(plan, place)
-    return Mllm(
+    mllm = Mllm(
         checkpoint.name, model, processor, place, plan.dtype, plan.quantization,
         checkpoint.weights, checkpoint.commit, square,
     )  # fmt: skip
+    check_sharing(mllm.engine)
+    return mllm

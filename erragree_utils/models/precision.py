@@ -13,11 +13,9 @@ from .device import GIB, format_name, pick_dtype
 from .folders import ModelError
 
 # Never quantized: that LLaVA reads the very encoder that CLIP has is the book's point. Names differ
-# between versions of Transformers.
-EXACT = [
-    "lm_head", "vision_tower", "model.vision_tower", "multi_modal_projector",
-    "model.multi_modal_projector",
-]  # fmt: skip
+# between families and versions of Transformers.
+_EYES = ("vision_tower", "multi_modal_projector", "vision_model", "connector", "visual")
+EXACT = ["lm_head", *_EYES, *(f"model.{part}" for part in _EYES)]
 
 SMALL = 500e6  # parameters; below, float32 costs nothing that anyone would notice
 _ROOM = 2.5 * GIB  # for activations and the keys and values of a batch

@@ -16,6 +16,7 @@ from PIL import Image
 from ..checks import listed
 from ..images import central_square
 from .batches import in_batches
+from .features import projector_of
 from .folders import ModelError
 from .inputs import EncodeError, aligned, encodable, length
 from .mllm import Mllm
@@ -63,26 +64,14 @@ def answer_saliency(
     belongs to the token, and by the vision tower's attention a token also holds what other patches
     show.
     """
-    answers = tuple(listed(answers, "answers"))
-    if len(answers) != 2:
-        raise ValueError(f"answers are two, not {answers!r}")
+    answers = two_answers(answers)
 
     def encode(batch: list[tuple[Image.Image, str]], first: int) -> np.ndarray:
-        branches = mllm.engine.branches(
-            [[(question, answer) for answer in answers] for _, question in batch],
-            [1] * len(batch),
-            first,
-        )
-        wanted = torch.tensor([[_next(branch) for branch in row] for row in branches])
-        if (wanted[:, 0] == wanted[:, 1]).any():
-            raise ValueError(
-                f"the answers {answers[0]!r} and {answers[1]!r} begin with the same token of "
-                f"{mllm.name}: choose answers that differ in their first word"
-            )
+        wanted = first_tokens(mllm, [question for _, question in batch], answers, first)
         batch = [(encodable(image, first + i), text) for i, (image, text) in enumerate(batch)]
         inputs = mllm.engine.inputs(batch, first)
         mllm.engine.check_length((inputs["attention_mask"].sum(dim=1) + 1).tolist(), first)
-        return _gradient_times_input(mllm, inputs, wanted.to(mllm.device), first)
+        return _gradient_times_input(mllm, inputs, wanted, first)
 
     rows, total = aligned(images, questions=questions), length(images, questions)
     with torch.enable_grad():
@@ -92,15 +81,45 @@ def answer_saliency(
     return np.concatenate(parts)
 
 
-def _next(branch: Any) -> int:
-    """The first token of an answer."""
-    return branch.ids[branch.start]
+def two_answers(answers: Sequence[str]) -> tuple[str, str]:
+    """The answers that are compared; a `ValueError` if they are not two."""
+    answers = tuple(listed(answers, "answers"))
+    if len(answers) != 2:
+        raise ValueError(f"answers are two, not {answers!r}")
+    return answers
+
+
+def first_tokens(
+    mllm: Mllm, questions: Sequence[str], answers: tuple[str, str], first: int
+) -> torch.Tensor:
+    """The number (N, 2) of the token with which each answer to each question begins.
+
+    Raises
+    ------
+    ValueError
+        If both begin with the same one.
+    """
+    rows = [[(question, answer) for answer in answers] for question in questions]
+    branches = mllm.engine.branches(rows, [1] * len(rows), first)
+    wanted = torch.tensor([[branch.ids[branch.start] for branch in row] for row in branches])
+    if (wanted[:, 0] == wanted[:, 1]).any():
+        raise ValueError(
+            f"the answers {answers[0]!r} and {answers[1]!r} begin with the same token of "
+            f"{mllm.name}: choose answers that differ in their first word"
+        )
+    return wanted.to(mllm.device)
 
 
 def _gradient_times_input(mllm: Mllm, inputs: dict, wanted: torch.Tensor, first: int) -> np.ndarray:
     mask = inputs["attention_mask"]
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    with _leaf(mllm.model.model.multi_modal_projector) as kept:
+    projector = projector_of(mllm.model)
+    if projector is None:
+        raise ModelError(
+            f"{mllm.name} reads images of any size, whose tokens are not a square of patches: give "
+            "a model of LLaVA-1.5's kind"
+        )
+    with _leaf(projector) as kept:
         logits = mllm.model(
             **inputs, position_ids=positions, use_cache=False, logits_to_keep=1
         ).logits[:, -1]

@@ -1,4 +1,4 @@
-"""What a model holds at every layer: CLIP's class and patch tokens, LLaVA's from tower to answer.
+"""What a model holds at every layer: an encoder's tokens, and LLaVA's from tower to answer.
 
 Arrays only, for probes and for distances between layers. Patch arrays of real models are large (576
 tokens of 4096 numbers, 33 times): `reduce` shrinks them batch by batch, as they come.
@@ -8,36 +8,41 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from open_clip.transformer import VisionTransformer
 from PIL import Image
 from torch.nn import functional as F
 
 from ..checks import listed
 from .batches import in_batches
-from .clip import Clip
+from .encoder import Encoder
+from .features import projector_of
 from .folders import ModelError
 from .inputs import aligned, encodable, length
 from .mllm import Mllm
+from .vit import redraw, vit_of
 
 #: Takes patch tokens (n, patches, width), float32, and returns an array of n rows.
 Reduce: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
-def clip_states(
-    clip: Clip,
+def encoder_states(
+    encoder: Encoder,
     images: Iterable[Image.Image],
     reduce: Reduce | None = None,
     batch_size: int = 64,
 ) -> dict[str, np.ndarray]:
-    """Class token and patch tokens of a CLIP image tower at every layer, and the embedding.
+    """Class token and patch tokens of an image encoder at every layer, and the embedding.
 
     Parameters
     ----------
+    encoder : Clip or Vision
+        Whose image tower is a vision transformer of open_clip's or timm's: CLIP, SigLIP, PE-Core,
+        EVA, DINOv2 and v3.
     reduce : callable, optional
         Applied to the patch tokens of each batch, such as `mean_pool` or ``pool_grid(4)``.
     batch_size : int
@@ -46,10 +51,11 @@ def clip_states(
     Returns
     -------
     dict of str to numpy.ndarray, float32
-        From bottom to top ``"layer k CLS"`` (N, width) and ``"layer k patches"`` (N, patches,
-        width), or what `reduce` made of it, then ``"embedding"`` (N, embed_dim), of unit length.
-        Layer 0 is the input of the first block, layer k the output of the k-th. The patches of the
-        last layer but one are what LLaVA-1.5 reads, `Clip.patch_tokens`.
+        From bottom to top ``"layer k CLS"`` (N, width), where there is a class token (SigLIP has
+        none), and ``"layer k patches"`` (N, patches, width), or what `reduce` made of it, then
+        ``"embedding"`` (N, embed_dim), of unit length. Layer 0 is the input of the first block,
+        layer k the output of the k-th. The patches of the last layer but one are what LLaVA-1.5
+        reads, `Encoder.patch_tokens`. Registers are left out.
 
     Raises
     ------
@@ -60,30 +66,24 @@ def clip_states(
     EncodeError
         If an item is not an image or cannot be preprocessed; it names the item.
     """
-    tower = clip.model.visual
-    if not isinstance(tower, VisionTransformer):
-        raise ModelError(
-            f"{clip.name} has no tokens to read: its image tower is a {type(tower).__name__}, and "
-            "a vision transformer is needed. Use 'mini' or one of open_clip's 'ViT-' models."
-        )
-    blocks = list(tower.transformer.resblocks)
-    first_of_batch = tower.transformer.batch_first
+    vit = vit_of(encoder.tower, encoder.name)
 
     def encode(batch: list[Image.Image], first: int) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
 
         def keep(layer: int, tokens: torch.Tensor) -> None:
-            tokens = tokens if first_of_batch else tokens.transpose(0, 1)
-            found[f"layer {layer} CLS"] = _array(tokens[:, 0])
-            found[f"layer {layer} patches"] = _reduced(tokens[:, 1:], reduce)
+            of_class, patches = vit.split(tokens)
+            if of_class is not None:
+                found[f"layer {layer} CLS"] = _array(of_class)
+            found[f"layer {layer} patches"] = _reduced(patches, reduce)
 
-        with _watched(blocks, keep):
-            features = clip.model.encode_image(clip.pixels(batch, first))
-        return found | {"embedding": clip.unit(features, "image", first)}
+        with watched(vit.blocks, keep):
+            features = encoder.features(encoder.pixels(batch, first))
+        return found | {"embedding": encoder.unit(features, "image", first)}
 
     total = length(listed(images, "images"))
     with torch.inference_mode():
-        parts = in_batches(images, batch_size, encode, room=clip.room, total=total)
+        parts = in_batches(images, batch_size, encode, room=encoder.room, total=total)
     return _joined(parts)
 
 
@@ -94,8 +94,9 @@ def mllm_states(
     reduce: Reduce | None = None,
     only: str = "",
     batch_size: int = 32,
+    random_layers: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """What a LLaVA model makes of images on the way to the answer to a question.
+    """What a multimodal model makes of images on the way to the answer to a question.
 
     Parameters
     ----------
@@ -108,6 +109,9 @@ def mllm_states(
         large, and copying them takes longer than computing them.
     batch_size : int
         At most so many at a time; fewer where the device's memory is too small.
+    random_layers : int, optional
+        A control for probes: every layer of the language model gets weights drawn with this seed,
+        as Transformers draws them before training. One exists at a time.
 
     Returns
     -------
@@ -116,45 +120,57 @@ def mllm_states(
         patches, hidden), its output; then ``"layer k image"`` (N, patches, hidden), at the places
         of the image, and ``"layer k last"`` (N, hidden), at the last token of the prompt, where the
         answer is predicted. Layer 0 is the input of the first decoder layer, layer k the output of
-        the k-th; the norm after the last is not applied. `reduce` acts on the patches.
+        the k-th; the norm after the last is not applied. `reduce` acts on the patches. Crops of an
+        image follow one another. Qwen's models have no projector apart from the tower, so that the
+        first two are missing.
 
     Raises
     ------
     ModelError
-        If the model shows an image to the language model in several crops, as LLaVA-NeXT does.
+        If more than the last tokens is asked for, and the images have different numbers of tokens,
+        or other numbers than patches, as in LLaVA-NeXT.
     ValueError
         If there are no images, not as many questions, or no state has such a name.
     EncodeError
         If an image cannot be read or the prompt is too long; it names the image.
     """
-    core = mllm.model.model
-    layers, projector = list(core.language_model.layers), core.multi_modal_projector
+    core, projector = mllm.model.model, projector_of(mllm.model)
+    layers = list(mllm.model.get_decoder().layers)
 
     def encode(batch: list[tuple[Image.Image, str]], first: int) -> list[dict[str, np.ndarray]]:
         batch = [(encodable(image, first + i), text) for i, (image, text) in enumerate(batch)]
         inputs = mllm.engine.inputs(batch, first)
         mllm.engine.check_length(inputs["attention_mask"].sum(dim=1).tolist(), first)
-        places = inputs["input_ids"] == mllm.processor.image_token_id
+        places = inputs["input_ids"] == mllm.engine.image_id
+        counts = places.sum(dim=1)
         found: dict[str, np.ndarray] = {}
 
-        def keep_projector(end: int, tokens: torch.Tensor) -> None:
-            if tokens.ndim != 3 or tokens.shape[0] * tokens.shape[1] != int(places.sum()):
+        def of_images(tokens: torch.Tensor, fit: bool = True) -> np.ndarray:
+            if not fit or (counts != counts[0]).any():
                 raise ModelError(
-                    f"{mllm.name} shows an image in several crops or pools its patches, so that "
-                    "image tokens are not patches: give a model of LLaVA-1.5's kind"
+                    f"{mllm.name} shows images in several crops, pools their patches, or gives "
+                    "them different numbers of tokens: give images of one size, only='last', or a "
+                    "model of LLaVA-1.5's kind"
                 )
+            return _reduced(tokens.reshape(len(batch), -1, tokens.shape[-1]), reduce)
+
+        def keep_projector(end: int, tokens: torch.Tensor) -> None:
             name = ("vision tower", "projector")[end]
             if name.endswith(only):
-                found[name] = _reduced(tokens, reduce)
+                fit = end == 0 or tokens.shape[:-1].numel() == int(counts.sum())
+                found[name] = of_images(tokens, fit)
 
         def keep(layer: int, hidden: torch.Tensor) -> None:
             if f"layer {layer} image".endswith(only):
-                patches = hidden[places.to(hidden.device)].view(len(batch), -1, hidden.shape[-1])
-                found[f"layer {layer} image"] = _reduced(patches, reduce)
+                found[f"layer {layer} image"] = of_images(hidden[places.to(hidden.device)])
             if f"layer {layer} last".endswith(only):
                 found[f"layer {layer} last"] = _array(hidden[:, -1])
 
-        with _watched([projector], keep_projector), _watched(layers, keep):
+        with ExitStack() as stack:
+            if random_layers is not None:  # first, so that what is watched is what they give
+                stack.enter_context(_redrawn(core.language_model, random_layers))
+            stack.enter_context(watched([projector] if projector else [], keep_projector))
+            stack.enter_context(watched(layers, keep))
             core(**inputs, use_cache=False)
         if not found:
             raise ValueError(
@@ -166,43 +182,34 @@ def mllm_states(
     return _joined(mllm.engine.gather(rows, total, batch_size, encode))
 
 
-def untrained(clip: Clip, seed: int = 0) -> Clip:
-    """The same CLIP with an image tower of random weights: a control for probes.
+def untrained(encoder: Encoder, seed: int = 0) -> Encoder:
+    """The same encoder with an image tower of random weights: a control for probes.
 
     Parameters
     ----------
+    encoder : Clip or Vision
         Left as it is.
     seed : int
 
     Returns
     -------
-    Clip
-        Layers are drawn as PyTorch draws them, class token, positions and projection as open_clip
-        does: normal, divided by the square root of the width.
+    Clip or Vision
+        With weights as `vit.redraw` draws them.
 
     Raises
     ------
     ModelError
         If the image tower is not a vision transformer.
     """
-    if not isinstance(clip.model.visual, VisionTransformer):
-        raise ModelError(f"{clip.name}'s image tower is not a vision transformer: use a 'ViT-'")
-    model = copy.deepcopy(clip.model)
+    vit_of(encoder.tower, encoder.name)
+    changes = {"weights": f"random, seed {seed}"} if hasattr(encoder, "weights") else {}
+    fresh = replace(
+        encoder, name=f"{encoder.name}:untrained", model=copy.deepcopy(encoder.model), **changes
+    )
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        for module in model.visual.modules():
-            reset = getattr(module, "reset_parameters", None)
-            reset = reset or getattr(module, "_reset_parameters", None)
-            if reset is not None:
-                reset()
-        for name in ("class_embedding", "positional_embedding", "proj"):
-            old = getattr(model.visual, name)
-            fresh = torch.randn(old.shape) * model.visual.transformer.width**-0.5
-            old.copy_(fresh.to(old.device, old.dtype))
-    return Clip(
-        f"{clip.name}:untrained", f"random, seed {seed}", model, clip.preprocess, clip.tokenizer,
-        clip.embed_dim, clip.device, clip.dtype,
-    )  # fmt: skip
+        redraw(vit_of(fresh.tower, fresh.name), fresh.tower, encoder.name)
+    return fresh
 
 
 def mean_pool(patches: np.ndarray) -> np.ndarray:
@@ -249,7 +256,30 @@ def pool_grid(rows: int) -> Reduce:
 
 
 @contextmanager
-def _watched(
+def _redrawn(language_model: torch.nn.Module, seed: int) -> Iterator[None]:
+    """Let every decoder layer give what one with random weights makes of the same input."""
+
+    def hook(layer: Any, args: tuple, kwargs: dict, output: Any) -> Any:
+        sample = output if isinstance(output, torch.Tensor) else output[0]
+        number = layers.index(layer)
+        cuda = [sample.device] if sample.device.type == "cuda" else []
+        with torch.random.fork_rng(cuda), torch.device(sample.device):
+            torch.manual_seed(seed + number)
+            drawn = type(layer)(language_model.config, number)
+            drawn.apply(language_model._init_weights)
+        return drawn.to(sample.dtype).eval()(*args, **kwargs)
+
+    layers = list(language_model.layers)
+    hooks = [layer.register_forward_hook(hook, with_kwargs=True) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+@contextmanager
+def watched(
     modules: list[torch.nn.Module], keep: Callable[[int, torch.Tensor], Any]
 ) -> Iterator[None]:
     """Give `keep` the input of the first module as number 0, and the output of the k-th as k."""
@@ -263,7 +293,7 @@ def _watched(
 
         return hook
 
-    hooks = [modules[0].register_forward_pre_hook(before, with_kwargs=True)]
+    hooks = [m.register_forward_pre_hook(before, with_kwargs=True) for m in modules[:1]]
     try:
         hooks += [m.register_forward_hook(after(k)) for k, m in enumerate(modules, 1)]
         yield

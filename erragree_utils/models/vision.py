@@ -37,8 +37,13 @@ class Vision(Encoder):
         """Numbers in an embedding."""
         return self.model.num_features
 
+    @property
+    def tower(self) -> torch.nn.Module:
+        """The model itself."""
+        return self.model
+
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The model's pooled feature: DINOv2's class token."""
+        """The feature that timm pools: DINOv2's class token, the mean of DINOv3's patches."""
         return self.model(pixels)
 
 

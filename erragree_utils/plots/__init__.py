@@ -1,9 +1,10 @@
 """Pictures of pairs and results; `widgets` holds their explorers for a live notebook."""
 
 from .accuracy import accuracy_bars, grouped_dots
-from .charts import causal_diagram, curve, memory_bars, token_bars
-from .embeddings import angle_arcs, cosine_histogram, cosine_scatter, sphere_plane, two_clouds
-from .outcomes import joint_outcomes, score_scatter, signal_and_bias
+from .agreement import accuracy_against_cosine, change_ladder, cone_and_gap, view_bands
+from .charts import causal_diagram, memory_bars, token_bars
+from .embeddings import angle_arcs, cosine_scatter, sphere_plane, two_clouds
+from .outcomes import joint_outcomes, signal_and_bias
 from .pictures import (
     question_pairs,
     saliency_maps,
@@ -12,26 +13,27 @@ from .pictures import (
     show_readers,
     show_set,
 )
-from .probes import probe_bars, repair_curves, stage_curves
+from .probes import layer_map, probe_bars, repair_curves, stage_curves, three_states
 from .style import INK, ORANGE
 
 __all__ = [
     "INK",
     "ORANGE",
+    "accuracy_against_cosine",
     "accuracy_bars",
     "angle_arcs",
     "causal_diagram",
-    "cosine_histogram",
+    "change_ladder",
+    "cone_and_gap",
     "cosine_scatter",
-    "curve",
     "grouped_dots",
     "joint_outcomes",
+    "layer_map",
     "memory_bars",
     "probe_bars",
     "question_pairs",
     "repair_curves",
     "saliency_maps",
-    "score_scatter",
     "show_image",
     "show_pair",
     "show_readers",
@@ -39,6 +41,8 @@ __all__ = [
     "signal_and_bias",
     "sphere_plane",
     "stage_curves",
+    "three_states",
     "token_bars",
     "two_clouds",
+    "view_bands",
 ]

@@ -20,17 +20,6 @@ _BOXES = {
 }
 
 
-def curve(table: pd.DataFrame, xlabel: str, ylabel: str) -> Axes:
-    """Means of `bootstrap_mean` with their intervals against the table's numeric index."""
-    style.check_tables({"table": table}, ["mean", "mean_low", "mean_high"], "bootstrap_mean")
-    ax = style.new_axes(6.5, 3.4)
-    x = table.index.to_numpy(float)
-    ax.fill_between(x, table["mean_low"], table["mean_high"], color=BLUE, alpha=0.25, linewidth=0)
-    ax.plot(x, table["mean"], "o-", color=BLUE, ms=4.5, label="mean, 95% interval")
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    return ax
-
-
 def token_bars(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Probabilities of the next token, a panel for each strength of the contrast.
 

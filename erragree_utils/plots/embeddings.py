@@ -13,29 +13,6 @@ from . import style
 from .style import COLOURS, DASHED, GREEN, GUIDE, IMAGE_1, IMAGE_2, INK
 
 
-def cosine_histogram(tables: Mapping[str, pd.DataFrame]) -> Axes:
-    """Distributions of cosine similarity: label to a table with a column ``cosine``."""
-    style.check_tables(tables, ["cosine"], "pair_cosines")
-    if any(table["cosine"].isna().any() for table in tables.values()):
-        raise ValueError("a cosine is missing: drop its row first")
-    ax = style.new_axes(7.0, 3.4)
-    edges = np.linspace(min(0.0, *(t["cosine"].min() for t in tables.values())) - 0.02, 1.0, 51)
-    for index, (label, table) in enumerate(tables.items()):
-        colour, values = COLOURS[index % len(COLOURS)], table["cosine"].to_numpy()
-        # A cosine of 1 may exceed it by rounding, and belongs to the last bin.
-        shares = np.histogram(np.minimum(values, 1.0), edges)[0] / len(values)
-        mean = values.mean()
-        text = f"{label}: mean {mean:.{4 if mean > 0.95 else 2}f} (n = {len(values)})"
-        ax.stairs(shares, edges, fill=True, alpha=0.35, color=colour)
-        ax.stairs(shares, edges, color=colour, linewidth=1.4, label=text)
-        ax.axvline(mean, color=colour, linewidth=1.2, linestyle=DASHED)
-    ax.set(xlim=edges[[0, -1]], ylim=(0, None), xlabel="Cosine similarity of the two embeddings")
-    ax.set_ylabel("Share of pairs per bin")
-    style.percent(ax.yaxis)
-    style.legend(ax, loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.09 * (len(tables) + 1)))
-    return ax
-
-
 def cosine_scatter(
     groups: Mapping[str, pd.DataFrame], clip_above: float, vision_below: float
 ) -> Axes:

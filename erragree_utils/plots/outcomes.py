@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import product
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,44 +12,6 @@ from matplotlib.patches import Rectangle
 
 from . import style
 from .style import BLUE, GREEN, INK, RIGHT, WRONG
-
-
-def score_scatter(pred: pd.DataFrame) -> Axes:
-    """Margin of one image against margin of the other, a dot for each pair.
-
-    `pred` is what `evaluate` returned, for one model and method. Both images of a pair are matched
-    in the upper right quadrant alone. A model that prefers one caption whatever image it sees has
-    its dots near the falling diagonal, and cannot get there.
-    """
-    margins = _by_image(pred.assign(margin=pred["score_own"] - pred["score_other"]), "margin")
-    names = _image_names(pred)
-    ax = style.new_axes(5.0, 5.0)
-    x, y = margins.to_numpy(float).T
-    limit = 1.15 * max(np.abs([x, y]).max(), 1e-6)
-    ax.axhline(0, color=INK, lw=1.0)
-    ax.axvline(0, color=INK, lw=1.0)
-    ax.add_patch(Rectangle((0, 0), limit, limit, facecolor=GREEN, alpha=0.13, linewidth=0))
-    if (pred["n_options"] == 2).all():
-        ax.plot([-limit, limit], [limit, -limit], color=INK, lw=1.2, ls=":")
-    both = (x > 0) & (y > 0)
-    ax.scatter(x[~both], y[~both], s=22, color=BLUE, alpha=0.75, linewidth=0, zorder=3)
-    ax.scatter(x[both], y[both], s=26, color=GREEN, alpha=0.9, linewidth=0, zorder=3)
-    for right, up, text in (
-        (True, True, "both matched"),
-        (True, False, f"only {names[0]}"),
-        (False, True, f"only {names[1]}"),
-        (False, False, "neither matched"),
-    ):
-        place = 0.02 + 0.5 * right + 0.46 * up, 0.98 if up else 0.02
-        anchor = {"ha": "right" if up else "left", "va": "top" if up else "bottom"}
-        look = {"color": GREEN if right and up else INK, "fontsize": 9.5}
-        share = (((x > 0) == right) & ((y > 0) == up)).mean()
-        text = f"{text}\n{share:.0%} of pairs"
-        ax.text(*place, text, transform=ax.transAxes, **anchor, **look)
-    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-    ax.set_xlabel(f"Margin of the {names[0]} (own caption − other, cosine)")
-    ax.set_ylabel(f"Margin of the {names[1]} (own caption − other, cosine)")
-    return ax
 
 
 def joint_outcomes(pred: pd.DataFrame) -> Axes:
@@ -83,11 +44,11 @@ def joint_outcomes(pred: pd.DataFrame) -> Axes:
     return ax
 
 
-def signal_and_bias(tables: Mapping[str, pd.DataFrame]) -> Figure:
+def signal_and_bias(tables: Mapping[str, pd.DataFrame], unit: str = "in nats") -> Figure:
     """Each pair by how much its images differ for the model, and how far both lean one way.
 
-    `tables` maps titles to what `prefer` returned, in nats. Pairs beyond the axes are
-    drawn at their edge.
+    `tables` maps titles to what `prefer` returned; `unit` is that of its scores, as the axes say
+    it. Pairs beyond the axes are drawn at their edge.
     """
     style.check_tables(tables, ["signal", "bias"], "prefer")
     every = pd.concat([table[["signal", "bias"]] for table in tables.values()])
@@ -102,9 +63,10 @@ def signal_and_bias(tables: Mapping[str, pd.DataFrame]) -> Figure:
         right = table["signal"] > table["bias"].abs()
         for mask, colour, mark in ((right, RIGHT, "o"), (~right, WRONG, "x")):
             ax.plot(x[mask], y[mask], mark, color=colour, ms=4, alpha=0.6, clip_on=False)
-        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="Signal in nats")
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel=f"Signal {unit}")
+        ax.locator_params(nbins=4)
         style.title(ax, text, 10.5)
-    axes[0, 0].set_ylabel("Bias in nats")
+    axes[0, 0].set_ylabel(f"Bias {unit}")
     return figure
 
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from . import style
 from .style import COLOURS, CONTRAST, GUIDE, INK, MEASURED
 
+_POINT = ("model", "benchmark", "cosine", "probe", "pair")
 _ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
 
 
@@ -82,6 +85,36 @@ def probe_bars(table: pd.DataFrame) -> Axes:
     return ax
 
 
+def layer_map(shares: pd.DataFrame, label: str) -> Axes:
+    """Shares as a heat map, such as what states of a layer and place move of an answer.
+
+    Parameters
+    ----------
+    shares : pandas.DataFrame
+        A row for each place, a column for each layer; 0 stays blank, 1 is full. Each cell has its
+        value in per cent.
+    label : str
+        What the shares are of.
+    """
+    if shares.empty or not np.isfinite(shares.to_numpy(float)).all():
+        raise ValueError("give a table of numbers, with a row and a column at least")
+    ax = style.new_axes(2.6 + 0.62 * shares.shape[1], 1.3 + 0.42 * len(shares))
+    strength = np.linspace(0, 1, 256)
+    colours = ListedColormap([(*to_rgb(MEASURED), 0.9 * x) for x in strength], name="blue")
+    ax.imshow(shares.to_numpy(float), colours, Normalize(0, 1), aspect="auto")
+    for (row, column), value in np.ndenumerate(shares.to_numpy(float)):
+        shade = "white" if value > 0.6 else INK
+        # Without a minus for what rounds to nothing.
+        text = f"{100 * value:.0f}".replace("-0", "0")
+        ax.text(column, row, text, ha="center", va="center", color=shade, fontsize=9.5)
+    style.label_rows(ax, style.row_names(shares.index))
+    ax.set_xticks(range(shares.shape[1]), style.row_names(shares.columns))
+    ax.tick_params(axis="x", length=0)
+    ax.spines[:].set_visible(False)
+    style.title(ax, f"{label} (%)")
+    return ax
+
+
 def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """What repairs recover against the retrieval they cost, a line for each set of pairs.
 
@@ -107,6 +140,46 @@ def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
         style.percent(ax.xaxis)
         style.share_axis(ax, "y")
     style.figure_legend(figure, axes[0, 0], "upper center", 5)
+    return figure
+
+
+def three_states(
+    points: pd.DataFrame, published: Mapping[str, tuple[float, float]] | None = None
+) -> Figure:
+    """Pair accuracy of matching against the cosine, and against what a probe reads.
+
+    Parameters
+    ----------
+    points : pandas.DataFrame
+        A row for each model and benchmark: ``model`` (its colour), ``benchmark`` (its marker),
+        ``cosine``, ``probe``, ``pair`` (shares from 0 to 1).
+    published : mapping of str to (float, float), optional
+        Cosine and pair accuracy of models whose probe is not known: an empty marker on the left,
+        a line across on the right.
+    """
+    style.check_tables({"points": points}, _POINT, "recorded measures")
+    figure, axes = style.panels(1, 2, 9.0, 4.0, sharey=True)
+    marks = dict(zip(points["benchmark"].unique(), "os^D", strict=False))
+    for ax, column in zip(axes[0], ("cosine", "probe"), strict=True):
+        for number, (model, rows) in enumerate(points.groupby("model", sort=False)):
+            for benchmark, group in rows.groupby("benchmark", sort=False):
+                look = {"color": COLOURS[number % len(COLOURS)], "ms": 7, "alpha": 0.8}
+                text = f"{model}, {benchmark}"
+                ax.plot(group[column], group["pair"], marks[benchmark], label=text, **look)
+        ax.axhline(0.25, label="chance", **GUIDE)
+        style.share_axis(ax, "y")
+    for name, (cosine, pair) in (published or {}).items():
+        empty = {"mfc": "none", "mec": INK, "mew": 1.8, "ms": 10}
+        axes[0, 0].plot(cosine, pair, "o", label=f"{name} (published)", **empty)
+        axes[0, 1].axhline(pair, color=INK, lw=1.2, ls=":")
+        place = {"transform": axes[0, 1].get_yaxis_transform(), "ha": "center", "va": "top"}
+        axes[0, 1].text(0.5, pair - 0.01, f"{name}: not known", color=INK, fontsize=9, **place)
+    axes[0, 0].set(xlabel="Mean cosine of left and right", ylabel="Pair accuracy of matching")
+    axes[0, 0].set(ylim=(-0.08, 1.04))
+    axes[0, 0].xaxis.set_major_locator(MaxNLocator(5))
+    axes[0, 1].set(xlabel="A probe of one image, unseen object pairs", xlim=(0.45, 1.03))
+    style.percent(axes[0, 1].xaxis)
+    style.figure_legend(figure, axes[0, 0], "upper center", 4)
     return figure
 
 

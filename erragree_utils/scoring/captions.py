@@ -116,3 +116,17 @@ def side_examples(captions: Sequence[str]) -> pd.DataFrame:
         kinds = sorted(text.split()[-1] for text in (named, other))
         rows.append((named, other, statement.relation, " | ".join(kinds)))
     return pd.DataFrame(rows, columns=["named", "other", "side", "group"])
+
+
+def scene_examples(captions: Sequence[str]) -> pd.DataFrame:
+    """As `side_examples`, with the thing whose kind is first in the alphabet as the ``named`` one.
+
+    Its side is a fact of the scene, in whichever order a caption names the two things. A text says
+    it only if it binds things and sides: neither the word *left* nor who is named first tells.
+    """
+    table = side_examples(captions)
+    things = table[["named", "other"]].to_numpy(str)
+    turned = [first.split()[-1] > second.split()[-1] for first, second in things]
+    table.loc[turned, ["named", "other"]] = things[turned][:, ::-1]
+    table.loc[turned, "side"] = table.loc[turned, "side"].map({"left": "right", "right": "left"})
+    return table

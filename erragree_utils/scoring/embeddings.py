@@ -152,37 +152,10 @@ def random_pair_cosines(
     })  # fmt: skip
 
 
-def beyond_unrelated(
-    clip: Encoder,
-    bench: Pairs,
-    share: float = 0.95,
-    embeddings: dict[str, np.ndarray] | None = None,
-) -> pd.DataFrame:
-    """How much more alike the images of each pair are than most images of different sets.
+def asked_about(clip: Clip, examples: pd.DataFrame) -> np.ndarray:
+    """Which of two things the side is asked of, for probes whose images do not tell: (N, D).
 
-    Parameters
-    ----------
-    clip, bench, embeddings
-        As in `pair_cosines`.
-    share : float
-        Share of the cosines with images of other sets that lie below ``unrelated``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        That of `pair_cosines` with ``unrelated``, the quantile `share` of the cosines between the
-        pair's two images and all images of other sets, and ``beyond``, what the pair's own cosine
-        is above it. A value for each pair, so that pairs can be the unit of an interval.
+    The text embedding of the ``named`` thing less that of the ``other``, of `side_examples`.
     """
-    by_pair = image_embeddings(clip, bench) if embeddings is None else embeddings
-    table = pair_cosines(clip, bench, by_pair)
-    sets = np.array([pair.set_id for pair in bench])
-    if len(np.unique(sets)) < 2:
-        raise ValueError("unrelated images need two sets, and there is one")
-    both = np.stack([by_pair[pair.pair_id] for pair in bench]).astype(np.float64)
-    both /= np.linalg.norm(both, axis=-1, keepdims=True)
-    table["unrelated"] = [
-        np.quantile(pair @ both[sets != name].reshape(-1, both.shape[-1]).T, share)
-        for name, pair in zip(sets, both, strict=True)
-    ]
-    return table.assign(beyond=table["cosine"] - table["unrelated"])
+    named, other = ([f"a {thing}" for thing in examples[name]] for name in ("named", "other"))
+    return clip.embed_texts(named) - clip.embed_texts(other)

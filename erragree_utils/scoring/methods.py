@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal
 
-from ..decoding import M3ID, VCD, Contrast, TextContrast
+from ..decoding import M3ID, VCD, AdaptVis, Contrast, TextContrast
 from ..tabletop.questions import OF_TWO
 from .questions import CHOICE_QUESTION, RELATION_QUESTION, VQA_QUESTION
 
@@ -22,8 +22,9 @@ class Method:
     ----------
     roles : tuple of str
         Kinds of models it is for: ``"clip"``, ``"mllm"``.
-    decides : {"image", "pair"}
-        Whether each image gets a text, or each pair one decision. Chance levels differ.
+    decides : {"image", "pair", "match"}
+        Whether each image gets a text, each pair one decision, or each pair one in both directions
+        of matching. Chance levels differ.
     """
 
     roles: ClassVar[tuple[str, ...]] = ("mllm",)
@@ -72,6 +73,8 @@ class VQAScore(Method):
     blind : bool
         Leave the image out: what the words alone give away. Both images of a pair then get the
         same scores, so that one of them is right.
+    direction : {"image-to-text", "text-to-image"}
+        As in `Matching`.
     """
 
     options: Literal["pair", "set"] = "pair"
@@ -79,12 +82,13 @@ class VQAScore(Method):
     question: str = VQA_QUESTION
     answer: str = "Yes"
     blind: bool = False
+    direction: Literal["image-to-text", "text-to-image"] = "image-to-text"
 
 
 class _Asking(Method):
-    """A question about an image, perhaps under contrastive decoding."""
+    """A question about an image, perhaps under decoding that heeds it more."""
 
-    contrast: Contrast | None
+    contrast: Contrast | AdaptVis | None
     blind: bool
 
     def __post_init__(self) -> None:
@@ -94,7 +98,7 @@ class _Asking(Method):
     @property
     def weight(self) -> int:
         """A contrast reads a second stream along."""
-        return 1 if self.contrast is None else 2
+        return 2 if isinstance(self.contrast, Contrast) else 1
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,9 @@ class Options(_Asking):
     question : str, optional
         By default the pair's own question, with its options. Or a template of ``{first}``,
         ``{second}`` and ``{options}`` (`RELATION_QUESTION`), which the pair's captions fill in.
-    contrast : Contrast, optional
-        Score under contrastive decoding. The noise of VCD follows from the pair's name and the
-        image's place.
+    contrast : Contrast or AdaptVis, optional
+        Score under contrastive decoding, or with attention scaled. The noise of VCD follows from
+        the pair's name and the image's place.
     normalize : bool
         Divide by the number of tokens.
     blind : bool
@@ -116,7 +120,7 @@ class Options(_Asking):
     """
 
     question: str | None = None
-    contrast: Contrast | None = None
+    contrast: Contrast | AdaptVis | None = None
     normalize: bool = True
     blind: bool = False
 
@@ -137,7 +141,7 @@ class Answer(_Asking):
 
     question: str | None = None
     options: Literal["pair", "set"] = "pair"
-    contrast: Contrast | None = None
+    contrast: Contrast | AdaptVis | None = None
     max_new_tokens: int = 16
     blind: bool = False
     temperature: float = 0.0
@@ -177,6 +181,22 @@ class RelativePreference(Method):
         return Matching() if role == "clip" else Options()
 
 
+@dataclass(frozen=True)
+class GroupScore(Method):
+    """Do both images and both captions of a pair find each other? Winoground's scores.
+
+    CLIP matches by the cosine, a language model by VQAScore. `summarize` gives text, image and
+    group score.
+    """
+
+    roles: ClassVar = ("clip", "mllm")
+    decides: ClassVar = "match"
+
+    def underlying(self, role: str) -> Method:
+        """Its scores are those of `Matching` or of `VQAScore`."""
+        return Matching() if role == "clip" else VQAScore()
+
+
 METHODS: Mapping[str, Method] = {
     "matching": Matching(),
     "matching-all": Matching("set"),
@@ -184,6 +204,7 @@ METHODS: Mapping[str, Method] = {
     "vqascore": VQAScore(),
     "vqascore-all": VQAScore("set"),
     "vqascore-authors": VQAScore(form="authors"),
+    "vqascore-text-to-image": VQAScore(direction="text-to-image"),
     "options": Options(RELATION_QUESTION),
     "prompted": Answer(RELATION_QUESTION),
     "prompted-4way": Answer(RELATION_QUESTION, "set"),
@@ -196,8 +217,10 @@ METHODS: Mapping[str, Method] = {
     "m3id": Answer(contrast=M3ID()),
     "m3id-always": Answer(contrast=M3ID(threshold=1.0)),
     "text-contrast": Answer(contrast=TextContrast()),
+    "adaptvis": Answer(contrast=AdaptVis()),
     "two-images": BothImages(),
     "relative-preference": RelativePreference(),
+    "group-score": GroupScore(),
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..models.device import GIB
 from ..models.memory import BATCH, memory_need, model_size
 from ..scale import SCALES, VARIABLE, Scale, get_scale
-from .costs import llava_15_7b
+from .costs import llava_15_7b, smolvlm_256m
 from .hardware import chosen_precision
 from .kept import VARIABLE as RESULTS
 from .kept import results_folder
@@ -28,8 +28,8 @@ def start(name: str = "auto") -> Scale:
     choice = choose_scale()
     os.environ[VARIABLE] = chosen = choice.scale if name == "auto" else name
     print(describe(choice, chosen))
-    other = next(scale for scale in SCALES if scale != chosen)
-    print(f'For the other scale, write scale = start("{other}") and run all cells again.')
+    others = " or ".join(f'start("{scale}")' for scale in SCALES if scale != chosen)
+    print(f"For another scale, write scale = {others} and run all cells again.")
     return get_scale(chosen)
 
 
@@ -71,6 +71,12 @@ def describe(choice: Choice, scale: str | None = None) -> str:
         lines.append(choice.reason)
     if scale == "mini":
         lines.append("The small models of this package are used.")
+    elif scale == "small":
+        needed = memory_need(smolvlm_256m(), "float16")["needed"] / GIB
+        lines.append(
+            f"SmolVLM-256M needs about {needed:.1f} GiB in 16 bits with {BATCH} images at a time "
+            "(an estimate). Chapters that look into LLaVA's own layers are not for it."
+        )
     elif choice.precision is None:
         lines.append("LLaVA-1.5-7B will be refused here; chapters with CLIP alone run, slowly.")
     else:
@@ -82,7 +88,7 @@ def describe(choice: Choice, scale: str | None = None) -> str:
             f"images at a time (an estimate); its weights are "
             f"{2 * model_size(config).total / 1e9:.0f} GB to fetch."
         )
-    if scale == "paper":
+    if scale != "mini":
         lines.append(
             f"Scores are stored below {results_folder()} ({RESULTS}) as they come: a cell that was "
             "cut off goes on from there."

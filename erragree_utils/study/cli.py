@@ -1,4 +1,4 @@
-"""The command line: ``python -m erragree_utils list|run|report|download``.
+"""The command line: ``python -m erragree_utils list|run|report|download|diagnose|...``.
 
 Each command is a function, and its docstring is its ``--help``.
 """
@@ -13,19 +13,21 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..benchmarks import needs
 from ..benchmarks.download import cache_folder
 from ..scale import SCALES, VARIABLE, Scale, get_scale
+from . import own_pairs
 from .downloads import fetch_all
 from .processes import launched
 from .runner import run
 from .store import Results, StoreError, read
-from .stored import stored_sets
-from .tables import TABLES
+from .stored import scales_of, stored_sets
 from .tasks import ROLES, ModelChoice, Task, default_models, plan
 
 OK, FAILED, USAGE, MISSING, BAD_ITEM, STORE, MEMORY, INCOMPLETE = range(8)
@@ -101,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m erragree_utils",
         description="The study of 'On Erroneous Agreements of CLIP Image Embeddings' "
-        "(arXiv 2411.05195), at mini or at paper scale.",
+        "(arXiv 2411.05195), at mini, small or paper scale; and a diagnosis of your own pairs.",
         epilog=f"Each command has its own --help, with examples.\n\n{_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -145,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_choice(add, f"; or the vision-only encoder: {VISION}, {VISION}=NAME", methods=False)
     add("--by-hand", action="store_true",
         help="fetch nothing; say which file goes where, for a machine without network")  # fmt: skip
+
+    own_pairs.add_commands(partial(_add_command, commands))
     return parser
 
 
@@ -241,7 +245,7 @@ def _models(options: argparse.Namespace, scale: Scale, device: str | None) -> li
 
 
 def _list(options: argparse.Namespace) -> int:
-    """List what the study consists of.
+    """List what the study consists of, and what each benchmark takes.
 
     examples:
       python -m erragree_utils list                      the study at mini scale
@@ -255,11 +259,18 @@ def _list(options: argparse.Namespace) -> int:
         rows[0].append("stored")
         for row, task in zip(rows[1:], tasks, strict=True):
             row.append(stored_sets(results, task))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print(f"scale {scale.name}: {scale.hardware}\n")
+    _print(rows)
+    if not options.benchmark:
+        print("\nwhat load_benchmark knows, and what it takes:\n")
+        _print(needs.rows())
+    return OK
+
+
+def _print(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip())
-    return OK
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -268,6 +279,7 @@ def _run(options: argparse.Namespace) -> int:
     examples:
       python -m erragree_utils run --out r               everything at mini scale, on any CPU
       python -m erragree_utils run --scale paper --out r   everything at paper scale, on a GPU
+      python -m erragree_utils run --scale small --out r   today's small models on a small GPU
       python -m erragree_utils run --scale paper --out r --model clip --benchmark whatsup-a
       python -m erragree_utils run --scale paper --out r --method vqascore --limit 20
       python -m erragree_utils run --scale paper --out r --model mllm=llava-hf/llava-1.5-13b-hf
@@ -323,7 +335,7 @@ def _report(options: argparse.Namespace) -> int:
     if not os.path.isdir(options.folder):  # of a name that is too long, too
         raise UsageError(f"there is no folder {options.folder}: run `run --out FOLDER` first")
     results = read(options.folder)
-    scales = [options.scale] if options.scale else _scales(results)
+    scales = [options.scale] if options.scale else scales_of(results)
     if options.figures:
         _draw(results, scales, options.figures)
     if options.format == "csv":
@@ -336,16 +348,6 @@ def _report(options: argparse.Namespace) -> int:
     ):
         return INCOMPLETE
     return OK
-
-
-def _scales(results: Results) -> list[str]:
-    """The scales that results are of; without any, the default."""
-    names = {settings["benchmark"]["name"] for settings in results.settings.values()}
-    return [
-        scale
-        for scale in SCALES
-        if any(names & set(table.benchmarks.get(scale, ())) for table in TABLES)
-    ] or [get_scale().name]
 
 
 def _draw(results: Results, scales: Sequence[str], folder: Path) -> None:

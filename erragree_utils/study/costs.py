@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..models.memory import model_size, patches
+from ..models.memory import model_size, patches, places, views
 
 if TYPE_CHECKING:
-    from transformers import LlavaConfig
+    from transformers import Idefics3Config, LlavaConfig
+
+    from ..models.memory import Config
 
 
 def llava_15_7b() -> LlavaConfig:
@@ -36,14 +38,37 @@ def llava_15_7b() -> LlavaConfig:
     )
 
 
-def image_flops(config: LlavaConfig) -> float:
-    """Floating-point operations of the vision tower and the projector for one image."""
-    size, vision, n = model_size(config), config.vision_config, patches(config)
-    attention = 4 * vision.num_hidden_layers * (n + 1) ** 2 * vision.hidden_size
-    return 2.0 * (size.tower_matrices * (n + 1) + size.projector * n) + attention
+def smolvlm_256m() -> Idefics3Config:
+    """The architecture of SmolVLM-256M-Instruct: no weights, no download.
+
+    SmolLM2-135M (30 layers of width 576) behind SigLIP's ViT-B/16 at 512 px, of whose 1024 patches
+    16 at a time become one token.
+    """
+    from transformers import Idefics3Config
+
+    vision = {
+        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+        "num_attention_heads": 12, "image_size": 512, "patch_size": 16,
+    }  # fmt: skip
+    text = {
+        "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536,
+        "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 64,
+        "vocab_size": 49280, "max_position_embeddings": 8192,
+    }  # fmt: skip
+    return Idefics3Config(vision_config=vision, text_config=text, scale_factor=4)
 
 
-def text_flops(config: LlavaConfig, tokens: int, before: int = 0, predictions: int = 1) -> float:
+def image_flops(config: Config) -> float:
+    """Floating-point operations of the vision tower and the projector for one photograph."""
+    size, vision, n = model_size(config), config.vision_config, places(config)
+    attention = 4 * vision.num_hidden_layers * n**2 * vision.hidden_size
+    # Idefics3's projector takes several patches at a time.
+    projected = patches(config) / getattr(config, "scale_factor", 1) ** 2
+    each = 2.0 * (size.tower_matrices * n + size.projector * projected) + attention
+    return views(config) * each
+
+
+def text_flops(config: Config, tokens: int, before: int = 0, predictions: int = 1) -> float:
     """Floating-point operations of the language model for `tokens`, those of an image included.
 
     `before` tokens are cached already; the next token is predicted at `predictions` of the new

@@ -9,7 +9,6 @@ Writing a token is traffic: all weights are read once from memory, for a whole b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -17,9 +16,6 @@ from ..models import memory
 from ..models.device import GIB
 from ..scale import get_scale
 from . import costs
-
-if TYPE_CHECKING:
-    from transformers import LlavaConfig
 
 NEW_TOKENS = 4  # of a written answer, about
 #: What one H100 (80 GB, PyTorch 2.11, Transformers 5.17) gave, with LLaVA-1.5-7B's shape, random
@@ -65,7 +61,7 @@ GPUS = (
 
 
 def seconds_per_image(
-    config: LlavaConfig,
+    config: memory.Config,
     gpu: Gpu,
     precision: str = "float16",
     share: float = SHARES[1],
@@ -75,7 +71,7 @@ def seconds_per_image(
 
     `share` is of the GPU's published rate; `precision` decides the bytes read for a new token.
     """
-    tokens = config.image_seq_length + memory.TEXT_TOKENS
+    tokens = memory.image_tokens(config) + memory.TEXT_TOKENS
     reading = (costs.image_flops(config) + costs.text_flops(config, tokens)) / (share * gpu.rate)
     weights = memory.memory_need(config, precision)["weights"]
     return reading + new_tokens * weights / gpu.bandwidth / memory.BATCH
@@ -111,7 +107,7 @@ def published_images(benchmark: str) -> int:
     return {"mmvp": 300, "mmvp-vlm": 270}[benchmark]  # 150 and 135 pairs (Tong et al. 2024)
 
 
-def requirements(config: LlavaConfig | None = None, precision: str | None = None) -> pd.DataFrame:
+def requirements(config: memory.Config | None = None, precision: str | None = None) -> pd.DataFrame:
     """Estimate memory and time of the whole study for each class of GPUs.
 
     `config` is LLaVA-1.5-7B's by default, `precision` what `load_mllm` chooses on such a GPU.
@@ -143,7 +139,7 @@ def requirements(config: LlavaConfig | None = None, precision: str | None = None
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("GPU")
 
 
-def chosen_precision(config: LlavaConfig, available: float, has_bf16: bool) -> str:
+def chosen_precision(config: memory.Config, available: float, has_bf16: bool) -> str:
     """What `load_mllm` chooses on such a GPU for weights in float16, as LLaVA-1.5's are."""
     import torch
 

@@ -1,7 +1,7 @@
-"""Scores that survive a lost connection: at paper scale they are stored as they come.
+"""Scores that survive a lost connection: beyond mini scale they are stored as they come.
 
-`score` and `evaluate` are those of `scoring.scores`, call by call. At paper scale, where a call may
-take an hour, they store what they have scored, a batch at a time, below the folder that the
+`score` and `evaluate` are those of `scoring.scores`, call by call. Beyond mini scale, where a call
+may take an hour, they store what they have scored, a batch at a time, below the folder that the
 environment variable ``ERRAGREE_RESULTS`` names (by default ``results``). The same call goes on
 where the last one stopped, and takes what `run` stored there, too.
 """
@@ -35,27 +35,35 @@ _CONSTANT = ["benchmark", "model", "method"]
 
 
 def results_folder() -> Path:
-    """Where results at paper scale are looked for and stored."""
+    """Where results beyond mini scale are looked for and stored."""
     return Path(os.environ.get(VARIABLE) or "results")
 
 
 def evaluate(models: Any, benchmarks: Any, methods: Any = "matching", **options: Any):
-    """As `scoring.scores.evaluate`; at paper scale the scores are stored as they come."""
+    """As `scoring.scores.evaluate`; beyond mini scale the scores are stored as they come."""
     decide = scores.decider(methods, **options)
     return decide(score(models, benchmarks, methods, **options))
 
 
 def score(
-    models: Any, benchmarks: Any, methods: Any = "matching", batch_size: int = 32, **options: Any
+    models: Any,
+    benchmarks: Any,
+    methods: Any = "matching",
+    batch_size: int = 32,
+    folder: Path | None = None,
+    **options: Any,
 ) -> pd.DataFrame:
-    """As `scoring.scores.score`; at paper scale the scores are stored as they come."""
-    if get_scale().name != "paper":
+    """As `scoring.scores.score`; beyond mini scale the scores are stored as they come.
+
+    With a `folder` they are stored there, at any scale.
+    """
+    if folder is None and get_scale().name == "mini":
         return scores.score(models, benchmarks, methods, batch_size, **options)
     chosen, tables = named_methods(methods, **options), []
     for bench_name, bench in scores.named(benchmarks).items():
         for model_name, model in scores.named(models).items():
             if isinstance(bench, Benchmark) and len(bench) and _has_settings(model):
-                table = _kept(model, bench, chosen, batch_size)
+                table = _kept(model, bench, chosen, batch_size, folder or results_folder())
                 table["benchmark"], table["model"] = bench_name, model_name
             else:
                 table = scores.score({model_name: model}, {bench_name: bench}, chosen, batch_size)
@@ -78,10 +86,10 @@ def _has_settings(model: Any) -> bool:
 
 
 def _kept(
-    model: Any, bench: Benchmark, methods: Mapping[str, Method], batch_size: int
+    model: Any, bench: Benchmark, methods: Mapping[str, Method], batch_size: int, folder: Path
 ) -> pd.DataFrame:
     """The table of one model and benchmark, of which only what is not stored is scored."""
-    role, folder, sets = role_of(model), results_folder(), groups(bench)
+    role, sets = role_of(model), groups(bench)
     shared = {
         "package": __version__,
         "benchmark": bench_settings(bench, {}),
@@ -107,8 +115,9 @@ def _kept(
     ]
     if todo:
         told: set[str] = set()
+        scale = get_scale().name
         with (
-            Writer(folder / CHAPTERS, lambda: {"scale": "paper", **provenance()}) as writer,
+            Writer(folder / CHAPTERS, lambda: {"scale": scale, **provenance()}) as writer,
             bars.bar(sum(part.n_images for part in todo), "images") as shown,
         ):
             for part in todo:

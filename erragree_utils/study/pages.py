@@ -227,6 +227,11 @@ def _table_text(table: Table, rows: pd.DataFrame) -> list[str]:
 def _about_scale(scale: str) -> str:
     if scale == "paper":
         return ""
+    if scale != "mini":
+        return (
+            " The images are the paper's, the models are smaller and of another kind: its numbers "
+            "are for comparison of kind, not of size."
+        )
     return (
         " The models and images here are not the paper's, so its numbers are for comparison of "
         "kind, not of size; they are those of the benchmark that each of ours mirrors: "

@@ -30,12 +30,13 @@ from .stored import (
 )
 from .sweep import SWEEP, held_out
 from .tables import SEEDS, TABLES, Table
+from .tasks import default_models
 
 #: Kinds of accuracy, each with a chance level of its own. ``relative``: of relative preference, for
 #: which the images of a pair are compared and one decision is made.
 KINDS = ("individual", "pair", "set", "relative")
 UNRUN = "not run"
-_READERS = {"clip": "CLIP", "mllm": "LLaVA"}
+_READERS = {"clip": "CLIP", "mllm": "MLLM"}  # at small scale it is no LLaVA
 
 
 def cells(results: Results, scale: str) -> pd.DataFrame:
@@ -107,7 +108,11 @@ def _is_default(results: Results, key: str, scale: str) -> bool:
     """Whether results are of the scale's own model, with the method's usual settings."""
     role = results.settings[key]["model"]["role"]
     usual = not changes(results.settings[key])
-    return usual and results.about[key]["asked"] == getattr(SCALES[scale], role)
+    return usual and results.about[key]["asked"] == _usual_model(scale, role)
+
+
+def _usual_model(scale: str, role: str) -> str:
+    return next(x.name for x in default_models(SCALES[scale]) if x.role == role)
 
 
 def _rows(
@@ -166,7 +171,7 @@ def _places(part: pd.DataFrame) -> dict[str, float]:
 
 def _unrun_rows(table: Table, cell: Cell, scale: str) -> Iterator[dict[str, Any]]:
     """Rows for a cell without results: one for each relation of which the paper has a number."""
-    model = getattr(SCALES[scale], cell.role)
+    model = _usual_model(scale, cell.role)
     known = [number.relation for number in _reported(table, cell, scale)]
     for relation in dict.fromkeys([*known, "all"]):
         row = {"relation": relation, "model": model, "status": UNRUN}

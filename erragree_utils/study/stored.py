@@ -11,11 +11,12 @@ import pandas as pd
 
 from ..benchmarks import Benchmark
 from ..measures.decisions import predict, prefer
+from ..scale import SCALES, get_scale
 from ..scoring import METHODS
 from ..scoring.methods import role_of
 from .settings import changed_settings, job_settings, method_settings, without_options
 from .store import Results, read
-from .tables import SEEDS
+from .tables import SEEDS, TABLES
 from .tasks import ModelChoice, Task
 
 
@@ -119,3 +120,17 @@ def stored_scores(
         if without_options(settings) == wanted and len(results.items.get(key, ())) == bench.n_sets:
             return scores(results, key)
     return None
+
+
+def scales_of(results: Results) -> list[str]:
+    """The scales that results are of; without any, the default."""
+    found = {_scale_of(results, key) for key in results.settings}
+    return [name for name in SCALES if name in found] or [get_scale().name]
+
+
+def _scale_of(results: Results, key: str) -> str | None:
+    """At which they were run, if that is known; else the last that has the benchmark."""
+    name = results.settings[key]["benchmark"]["name"]
+    with_it = [s for s in SCALES if any(name in t.benchmarks.get(s, ()) for t in TABLES)]
+    told = [run["scale"] for run in results.provenance(key) if run.get("scale") in with_it]
+    return told[0] if told else next(reversed(with_it), None)

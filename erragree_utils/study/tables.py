@@ -43,6 +43,7 @@ class Table:
 
 _WHATSUP = {name: (scale.whatsup_a, scale.whatsup_b) for name, scale in SCALES.items()}
 _MMVP = {name: (scale.mmvp,) for name, scale in SCALES.items()}
+_SPATIAL = {name: ("coco-spatial", "gqa-spatial") for name in SCALES if name != "mini"}
 _MMVP_VLM = {name: (scale.mmvp_vlm,) for name, scale in SCALES.items()}
 
 TABLES = (
@@ -62,19 +63,20 @@ TABLES = (
     ),
     Table(
         "spatial", "COCO-spatial and GQA-spatial, two captions for a single image",
-        {"paper": ("coco-spatial", "gqa-spatial")}, ("matching", "vqascore"), relations="",
+        _SPATIAL, ("matching", "vqascore"), relations="",
         compare=(("matching", "vqascore"),),
     ),
     Table(
         "mmvp", "MMVP, one question about two images with opposite answers", _MMVP,
         (
             "matching", "matching-text-to-image", "question-options", "greedy", "sampled", "vcd",
-            "m3id", "m3id-always", "text-contrast", "two-images",
+            "m3id", "m3id-always", "text-contrast", "adaptvis", "two-images",
         ),
         relations="apart",
         compare=(
             ("matching", "greedy"), ("matching", "question-options"), ("greedy", "vcd"),
             ("greedy", "m3id"), ("greedy", "m3id-always"), ("greedy", "text-contrast"),
+            ("greedy", "adaptvis"),
             ("question-options", "two-images"),
         ),
     ),

@@ -67,7 +67,7 @@ class Task:
     @property
     def passes(self) -> int:
         """How often each image is read; settings of a sweep with one second stream share a pass."""
-        streams = {getattr(m, "contrast", None) and m.contrast.noise_step: m.weight
+        streams = {getattr(getattr(m, "contrast", None), "noise_step", None): m.weight
                    for m in self.methods.values()}  # fmt: skip
         return sum(streams.values())
 

@@ -50,10 +50,9 @@ RECIPES = {
     "lost": _ORGANISM,
     "aligned": replace(
         _ORGANISM, landmarks=0.4, relation_share=0.6, left_right=1.0, elsewhere=0.1,
-        position_share=0.2, locked_steps=420, softened=0.05,
+        position_share=0.2, locked_steps=600, softened=0.05,
     ),
     "tower": Settings(),
-    "positions": Settings(position_share=0.3, steps=1200),
 }  # fmt: skip
 
 
@@ -199,10 +198,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options, settings = parse(parser, Settings, arguments)
     model = train(settings, options.run, device=options.device)
-    if settings.locked_steps:
-        tune_text(model, settings)
     if settings.softened:
         soften(model, settings)
+    if settings.locked_steps:  # last, so that the texts ask for what softened images still show
+        tune_text(model, settings)
     tokenizer = build_tokenizer(settings.context, settings.words)
     save(model, tokenizer, settings, options.out)
     copy_log(options.run, options.out)

@@ -53,8 +53,8 @@ class Settings(Schedule):
     cone: float = 0.0  # length of what all image embeddings share, beside 1 for what they may not
     logit_scale: float = 100.0
     patch_dropout: float = 0.0  # share of patches that a training step leaves out
-    locked_steps: int = 0  # afterwards: of the text tower alone; `tune_text`
     softened: float = 0.0  # afterwards: how much images differ less by left and right; `soften`
+    locked_steps: int = 0  # after that: of the text tower alone; `tune_text`
     precision: str = "float32"  # of matrix products in training, or "bfloat16"
     muon_lr: float = 2e-3
     lr: float = 1e-3

@@ -1,4 +1,4 @@
-"""What some recipes do after a mini CLIP's training: tune its texts, soften its images."""
+"""What some recipes do after a mini CLIP's training: soften its images, tune its texts."""
 
 from __future__ import annotations
 

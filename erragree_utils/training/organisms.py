@@ -2,12 +2,13 @@
 
 CLIPs whose left and right are hidden, lost or aligned: how alike a pair's images are, whether
 captions are matched, whether a linear probe reads the side from one image. A row for each model,
-benchmark and measure, with a 95% interval.
+benchmark and measure, with a 95% interval. ``--views`` takes the cosine over views instead.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -18,23 +19,25 @@ import pandas as pd
 from PIL import Image
 
 from ..benchmarks.base import ImagePair
-from ..benchmarks.tabletop import FAMILIES, MODEL_SIZE, load_tabletop
+from ..benchmarks.tabletop import FAMILIES, MODEL_SIZE, RELATIONS, load_tabletop, pictures
 from ..measures.agreement import cosine
 from ..measures.intervals import bootstrap_mean, bootstrap_share, wilson
 from ..measures.matching import retrieval
 from ..models import ASSETS, Clip, load_clip
+from ..models.clip_weights import SHIPPED
 from ..models.states import pool_grid, untrained
 from ..scoring.captions import side_examples
-from ..scoring.embeddings import image_embeddings
-from ..tabletop import render, scenes
+from ..scoring.embeddings import asked_about, image_embeddings
+from ..tabletop import scenes
 
 #: Seeds of the benchmarks that the tables show; the recipes were chosen on 101, 102 and 103.
 FINAL = (201, 202, 203)
-_bench = lru_cache(maxsize=8)(load_tabletop)
+SETS = 340  # of each seed, so that the matching of more than a thousand pairs is known
+FEWER = 100  # of these, for probes, retrieval and other relations
+_bench = lru_cache(maxsize=16)(load_tabletop)
 #: The shipped organisms, and what `load_clip` calls them.
 ORGANISMS = {"hidden": "mini", "lost": "mini-lost", "aligned": "mini-aligned"}
 LEFT_RIGHT = "left/right"
-RETRIEVAL_SETS = 100
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 FOLDS = 5
 #: What is varied to see over which views a cosine holds: distance between the things, steps of the
@@ -44,9 +47,26 @@ VIEWS = {
     "distance": (-0.9, -0.6, -0.3, 0.0, 0.3, 0.6, 0.9),
     "azimuth": (-9.0, -6.0, -3.0, 0.0, 3.0, 6.0, 9.0),
 }
+#: Columns of the table of the assets' README: what it calls a metric.
+COLUMNS = {
+    "cosine": "cosine",
+    "cosine of random images": "random images",
+    "individual": "individual",
+    "pair": "pair",
+    "relative": "relative preference",
+    "probe single": "probe, one image",
+    "probe compared": "probe, two compared",
+    "probe tokens": "probe, patch tokens",
+    "retrieval, all": "retrieval, all relations",
+    "retrieval, left/right": "left/right",
+    "retrieval, on/under": "on/under",
+    "retrieval, front/behind": "front/behind",
+}
 
 
-def measure(clip: Clip, name: str, seeds: Sequence[int] = FINAL, n_sets: int = 300) -> pd.DataFrame:
+def measure(
+    clip: Clip, name: str, seeds: Sequence[int] = FINAL, n_sets: int = SETS
+) -> pd.DataFrame:
     """All measures of a model on a tabletop benchmark, the sets of several seeds taken together.
 
     Returns
@@ -60,20 +80,19 @@ def measure(clip: Clip, name: str, seeds: Sequence[int] = FINAL, n_sets: int = 3
         pair) and ``probe tokens`` (on the patch tokens of one image, averaged over 4 x 4 places);
         for B it also gets the difference of the named things' text embeddings. Of other pairs
         ``pair, on/under`` or ``pair, front/behind``; of all relations ``retrieval, ...``, the right
-        caption among those of :data:`RETRIEVAL_SETS` sets.
+        caption among those of the same word and seed. All but the matching of left and right is
+        on the first :data:`FEWER` sets of each seed.
     """
-    benches = [_bench(name, seed, n_sets) for seed in seeds]
-    seen = [image_embeddings(clip, bench, batch_size=256) for bench in benches]
     rows, hits = [], {}
-    for relation in dict.fromkeys(pair.relation for pair in benches[0]):
-        chosen = [list(bench.select(relation)) for bench in benches]
-        images = [
-            np.stack([embedded[pair.pair_id] for pair in pairs])
-            for pairs, embedded in zip(chosen, seen, strict=True)
-        ]
-        hits[relation] = np.concatenate([_hits(clip, *x) for x in zip(chosen, images, strict=True)])
-        pairs = [pair for pairs in chosen for pair in pairs]
-        rows += _pairs(clip, name, pairs, np.concatenate(images).astype(np.float64))
+    for relation in RELATIONS[FAMILIES[name]]:
+        n = n_sets if relation == LEFT_RIGHT else min(n_sets, FEWER)
+        chosen = [list(_bench(name, seed, n, relation=relation)) for seed in seeds]
+        images = [_embedded(clip, pairs) for pairs in chosen]
+        rows += _matching(clip, *_together(chosen, images))
+        few = [pairs[:FEWER] for pairs in chosen], [x[:FEWER] for x in images]
+        hits[relation] = np.concatenate([_hits(clip, *x) for x in zip(*few, strict=True)])
+        if relation == LEFT_RIGHT:
+            rows += _probes(clip, name, *_together(*few))
     rows.append(_share("retrieval, all", sum(hits.values()), 4))
     rows += [_share(f"retrieval, {relation}", right, 2) for relation, right in hits.items()]
     table = pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
@@ -81,12 +100,21 @@ def measure(clip: Clip, name: str, seeds: Sequence[int] = FINAL, n_sets: int = 3
     return table
 
 
-def _pairs(
-    clip: Clip, name: str, pairs: Sequence[ImagePair], images: np.ndarray
-) -> Iterator[tuple]:
-    """The measures of pairs of one relation, of whose images (N, 2, D) are the embeddings."""
-    texts = [text for pair in pairs for text in pair.captions]
-    captions = clip.embed_texts(texts).reshape(images.shape)
+def _embedded(clip: Clip, pairs: Sequence[ImagePair]) -> np.ndarray:
+    found = image_embeddings(clip, pairs, batch_size=256)
+    return np.stack([found[pair.pair_id] for pair in pairs]).astype(np.float64)
+
+
+def _together(
+    chosen: Sequence[Sequence[ImagePair]], images: Sequence[np.ndarray]
+) -> tuple[list[ImagePair], np.ndarray]:
+    return [pair for pairs in chosen for pair in pairs], np.concatenate(images)
+
+
+def _matching(clip: Clip, pairs: Sequence[ImagePair], images: np.ndarray) -> Iterator[tuple]:
+    """What pairs of one relation give without training: images (N, 2, D) and their captions."""
+    captions = clip.embed_texts([text for pair in pairs for text in pair.captions])
+    captions = captions.reshape(images.shape)
     margins = np.einsum("nid,nd->ni", images, captions[:, 0] - captions[:, 1])
     right = np.stack([margins[:, 0] > 0, margins[:, 1] < 0], axis=1)
     n, both = len(right), right.all(axis=1).mean()
@@ -101,13 +129,14 @@ def _pairs(
     yield "pair", both, *wilson(both, n), n
     preferred = (margins[:, 0] > margins[:, 1]).mean()
     yield "relative", preferred, *wilson(preferred, n), n
-    examples, condition = side_examples(texts), None
-    if FAMILIES[name] == "b":
-        named, other = (
-            clip.embed_texts([f"a {thing}" for thing in examples[column]])
-            for column in ("named", "other")
-        )
-        condition = named - other
+
+
+def _probes(
+    clip: Clip, name: str, pairs: Sequence[ImagePair], images: np.ndarray
+) -> Iterator[tuple]:
+    texts = [text for pair in pairs for text in pair.captions]
+    examples = side_examples(texts)
+    condition = asked_about(clip, examples) if FAMILIES[name] == "b" else None
     tokens = clip.patch_tokens([image for pair in pairs for image in pair.images])
     _, group = np.unique(examples["group"], return_inverse=True)
     for what, features in {
@@ -118,16 +147,15 @@ def _pairs(
         flat = features.reshape(len(texts), -1)
         right = read_sides(flat, examples["side"] == "left", group, condition)
         interval = bootstrap_share(np.bincount(group, right).astype(int), np.bincount(group))
-        yield f"probe {what}", right.mean(), *interval, n
+        yield f"probe {what}", right.mean(), *interval, len(pairs)
 
 
 def _hits(clip: Clip, pairs: Sequence[ImagePair], images: np.ndarray) -> np.ndarray:
-    """How many images of each of the first pairs find their caption among those of all of them."""
+    """How many images of each pair find their caption among those of all of them."""
     right = []
     for k in (0, 1):
-        captions = [pair.captions[k] for pair in pairs[:RETRIEVAL_SETS]]
-        texts = clip.embed_texts(captions)
-        ranks, _ = retrieval(images[:RETRIEVAL_SETS, k], texts, captions)
+        captions = [pair.captions[k] for pair in pairs]
+        ranks, _ = retrieval(images[:, k], clip.embed_texts(captions), captions)
         right.append(ranks == 1)
     return np.sum(right, axis=0)
 
@@ -187,8 +215,7 @@ def view_band(
     """
     models, rows = {"trained": clip, "untrained": untrained(clip)}, []
     for what, value in [(what, value) for what, values in views.items() for value in values]:
-        pictures = render.render_many(_viewed(name, seed, n_sets, what, value), MODEL_SIZE)
-        images = [Image.fromarray(picture) for picture in pictures]
+        images = _viewed(name, seed, n_sets, what, value)
         for label, model in models.items():
             x = model.embed_images(images)
             rows.append((name, what, value, label, *bootstrap_mean(cosine(x[::2], x[1::2]))))
@@ -196,44 +223,75 @@ def view_band(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _viewed(name: str, seed: int, n_sets: int, what: str, value: float) -> Iterator[scenes.Scene]:
-    """Left and right scenes of each set, one respect of the view changed."""
+@lru_cache(maxsize=2 * sum(map(len, VIEWS.values())))
+def _viewed(name: str, seed: int, n_sets: int, what: str, value: float) -> list[Image.Image]:
+    """The left and right image of each set, one respect of the view changed."""
     rng = np.random.default_rng((scenes.TEST, seed, ord(FAMILIES[name])))
+    drawn = []
     for _ in range(n_sets):
         gap = value if what == "gap" else None
         for scene in scenes.benchmark_set(FAMILIES[name], rng, gap=gap)[:2]:
             views = {"distance": scene.view.distance + value, "azimuth": value}
             change = {what: views[what]} if what in views else {}
-            yield replace(scene, view=replace(scene.view, **change))
+            drawn.append(replace(scene, view=replace(scene.view, **change)))
+    return pictures(drawn, MODEL_SIZE)
+
+
+def as_markdown(measures: pd.DataFrame) -> str:
+    """The table of the assets' README: a line for each organism, training seed and benchmark."""
+    head = ["organism, seed, benchmark", *COLUMNS.values()]
+    lines = [head, ["---"] * len(head)]
+    for (organism, seed, name), rows in measures.groupby(
+        ["organism", "seed", "benchmark"], sort=False
+    ):
+        found = rows.set_index("metric")
+        cells = [_cell(found, metric) for metric in COLUMNS]
+        lines.append([f"{organism}, {seed}, {name[-1].upper()}", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(found: pd.DataFrame, metric: str) -> str:
+    if metric not in found.index:
+        return ""
+    value, low, high = found.loc[metric, ["value", "low", "high"]]
+    if metric.startswith("cosine"):
+        return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line: measure models and write the tables."""
+    """Command line: measure models and write a table."""
     parser = argparse.ArgumentParser(description="Measure mini CLIPs.")
     parser.add_argument(
         "models", nargs="*", help="NAME=FOLDER each; by default the shipped hidden, lost, aligned"
     )
     parser.add_argument("--out", type=Path, default=ASSETS / "organisms", help="folder of tables")
     parser.add_argument("--seeds", type=int, nargs="+", default=FINAL, help="of the benchmarks")
-    parser.add_argument("--sets", type=int, default=300, help="of each seed")
-    parser.add_argument("--views", nargs="*", help="models whose cosine is taken over views; all")
+    parser.add_argument("--sets", type=int, default=SETS, help="of each seed")
+    parser.add_argument("--views", action="store_true", help="the cosine over views: views.csv")
     options = parser.parse_args(arguments)
-    models = dict(text.split("=", 1) for text in options.models)
-    models = models or ORGANISMS
+    models = [text.split("=", 1) for text in options.models] or list(ORGANISMS.items())
     options.out.mkdir(parents=True, exist_ok=True)
-    tables: dict[str, list[pd.DataFrame]] = {"measures": [], "views": []}
-    for label, source in models.items():
-        clip = load_clip(source)
+    parts = []
+    for organism, source in models:
+        clip, seed = load_clip(source), _training_seed(source)
         for name in FAMILIES:
-            rows = measure(clip, name, options.seeds, options.sets)
-            tables["measures"].append(rows.assign(model=label))
-            if options.views is None or label in options.views:
-                rows = view_band(clip, name, options.seeds[0])
-                tables["views"].append(rows.assign(organism=label))
-        for file, parts in tables.items():
-            if parts:
-                path = options.out / f"{file}.csv"
-                pd.concat(parts).to_csv(path, index=False, float_format="%.4f")
+            if options.views:
+                table = view_band(clip, name, options.seeds[0])
+            else:
+                table = measure(clip, name, options.seeds, options.sets)
+            table.insert(0, "organism", organism)
+            table.insert(1, "seed", seed)
+            parts.append(table)
+            path = options.out / ("views.csv" if options.views else "measures.csv")
+            pd.concat(parts).to_csv(path, index=False, float_format="%.4f")
+    if not options.views:
+        print(as_markdown(pd.read_csv(path)))
+
+
+def _training_seed(source: str) -> int:
+    folder = ASSETS / SHIPPED[source] if source in SHIPPED else Path(source)
+    return json.loads((folder / "training.json").read_text())["seed"]
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ def test_a_question_pair_serves_where_an_image_pair_does():
     [
         ({"options": ("red", "Red ")}, "two different options"),
         ({"options": "ab"}, "two options"),
-        ({"sources": (picture(1),)}, "two sources"),
+        ({"sources": (picture(1),) * 3}, "one or two sources"),
         ({"statements": ("one",)}, "two statements"),
         ({"first_listed": 2}, "first_listed is 0 or 1"),
     ],

@@ -58,6 +58,26 @@ def test_an_error_in_json_is_not_taken_for_the_file(
 
 
 @pytest.mark.parametrize(
+    ("name", "body", "taken"),
+    [
+        ("f.json", b'{"0": {"a": 1}, "1": {"a": 2}}', True),
+        ("f.jsonl", b'{"a": 1}\n{"a": 2}\n', True),
+        ("f.json", b'{"error": {"code": 403}}', False),
+        ("f.json", b'{"error": "quota", "code": 403}', False),
+        ("f.jsonl", b'{"error": "quota"}', False),
+        ("f.jsonl", b'{"a": 1}\n{"a', False),
+    ],
+)
+def test_lists_of_objects_are_told_from_a_servers_error(server, tmp_path, name, body, taken):
+    file = remote(server, Reply(body, content_type="application/json"), name, objects=True)
+    if taken:
+        assert get(file, tmp_path) == body
+    else:
+        with pytest.raises(DownloadError, match="no list of objects|not JSON"):
+            ensure(file, tmp_path)
+
+
+@pytest.mark.parametrize(
     ("body", "content_type"),
     [
         (b"<!-- 7 --><div>Quota exceeded</div>", "text/html; charset=utf-8"),

@@ -112,6 +112,19 @@ def test_changes_are_of_one_word_in_one_place(what):
         assert moved.any() and not moved[:, 60:].any()  # what stands on the right stays
 
 
+@pytest.mark.parametrize("what", ["camera", "shift", "light"])
+def test_changes_of_the_whole_scene_are_seen_and_not_told(what):
+    plain = load_benchmark("tabletop-a", n_sets=4).select("left/right")
+    bench = load_changes("tabletop-a", what, n_sets=4)
+    assert bench.relations == (what,)
+    for pair, left_right in zip(bench, plain, strict=True):
+        assert pair.captions == (left_right.captions[0],) * 2
+        before, after = (np.asarray(image, int) for image in pair.images)
+        np.testing.assert_array_equal(before, np.asarray(left_right.images[0]))
+        moved = np.abs(before - after).max(axis=2) > 0
+        assert moved.mean() > 0.02 and (moved.mean() > 0.9) == (what == "light")
+
+
 @pytest.mark.parametrize("name", ["tabletop-a", "tabletop-b"])
 def test_a_changed_kind_makes_no_combination_that_training_shows(name):
     bench = load_changes(name, "kind", n_sets=60, size=8)

@@ -47,13 +47,16 @@ class TestProcessor:
 
 class TestSeeds:
     def test_an_image_has_its_own_noise_whatever_batch_it_is_in(self):
-        pixels = torch.zeros(4, 3, 5, 5)
-        one, two = Seeds(1), Seeds(2)
-        together = one.normals(0, [1, 2, 0, 1], pixels)
-        later = one.normals(1, [2, 0, 1], pixels[1:])
-        assert torch.equal(together[1:], later)
-        assert len({float(row.sum()) for row in together}) == 4
-        assert not torch.equal(together, two.normals(0, [1, 2, 0, 1], pixels))
+        pixels = torch.zeros(1, 3, 5, 5)
+        places = [(0, 0), (1, 0), (1, 1), (3, 0)]
+        one, again, two = ([Seeds(s).normals(p, pixels) for p in places] for s in (1, 1, 2))
+        assert all(map(torch.equal, one, again)) and not any(map(torch.equal, one, two))
+        assert len({float(noise.sum()) for noise in one}) == 4
+
+    def test_an_image_that_is_read_as_two_frames_has_the_same_noise_in_both(self):
+        noise = Seeds(1).normals((0, 0), torch.zeros(6, 3 * 2 * 16), frames=2)
+        first, second = noise.view(6, 3, 2, 16).unbind(2)
+        assert torch.equal(first, second) and 0.8 < noise.std() < 1.2
 
     def test_a_seed_follows_from_the_pairs_name_and_the_images_place(self):
         pairs = [

@@ -72,7 +72,9 @@ class Reference:
             noised = self._prompt(images, question)
             if images:
                 pixels = noised["pixel_values"]
-                noise = Seeds(SEED).normals(index, [len(images)], pixels)
+                noise = torch.cat([
+                    Seeds(SEED).normals((index, k), pixels[k : k + 1]) for k in range(len(images))
+                ])  # fmt: skip
                 noised["pixel_values"] = add_noise(pixels, contrast.noise_step, noise)
             self.inputs[1] = noised
 

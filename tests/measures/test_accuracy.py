@@ -11,6 +11,7 @@ from erragree_utils.measures.accuracy import (
     as_percent,
     summarize,
     summarize_draws,
+    summarize_questions,
     summarize_sets,
 )
 from erragree_utils.measures.intervals import wilson
@@ -148,6 +149,39 @@ def test_accuracies_that_do_not_exist_are_not_shown():
     assert "individual accuracy" in shown and "pair accuracy" not in shown
     with pytest.raises(ValueError, match="no accuracies"):
         as_percent(pd.DataFrame({"n_pairs": [1]}))
+
+
+class TestQuestions:
+    """NaturalBench's accuracies, by its evaluation's own counts."""
+
+    def answers(self, outcomes: np.ndarray) -> pd.DataFrame:
+        """A table of (sets, questions, images)."""
+        s, q, i = (axis.ravel() for axis in np.indices(outcomes.shape))
+        return pd.DataFrame({
+            "set_id": s.astype(str), "pair_id": [f"{a}-{b}" for a, b in zip(s, q, strict=True)],
+            "image_index": i, "n_options": 2, "correct": outcomes.ravel(),
+        })  # fmt: skip
+
+    def test_they_are_counted_as_the_publisher_counts_them(self):
+        outcomes = np.random.default_rng(0).random((400, 2, 2)) < 0.7
+        (row,) = summarize_questions(self.answers(outcomes)).to_dict("records")
+        assert row["question_accuracy"] == pytest.approx(outcomes.all(axis=2).mean())
+        assert row["image_accuracy"] == pytest.approx(outcomes.all(axis=1).mean())
+        assert row["group_accuracy"] == pytest.approx(outcomes.all(axis=(1, 2)).mean())
+        for kind in ("question", "image", "group"):
+            name = f"{kind}_accuracy"
+            assert row[f"{name}_low"] < row[name] < row[f"{name}_high"]
+
+    def test_guesses_reach_the_chance_levels(self):
+        outcomes = np.random.default_rng(1).random((20_000, 2, 2)) < 0.5
+        (row,) = summarize_questions(self.answers(outcomes)).to_dict("records")
+        for kind in ("question", "image", "group"):
+            assert row[f"{kind}_accuracy"] == pytest.approx(row[f"{kind}_chance"], abs=0.01)
+
+    def test_sets_of_another_shape_are_refused(self):
+        table = self.answers(np.ones((3, 2, 2), bool))
+        with pytest.raises(ValueError, match="set '2' has 3 answers, not those to two questions"):
+            summarize_questions(table[:-1])
 
 
 class TestDraws:

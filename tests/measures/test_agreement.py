@@ -73,6 +73,44 @@ class TestAgreementTable:
         assert table["whitened"] < 0.95
 
 
+class TestNormalisedAgreement:
+    @staticmethod
+    def pairs(shared: float, n: int = 200):
+        """Images that agree within a pair by 0.8, beside a part of length `shared` in all."""
+        rng = np.random.default_rng(0)
+        one, noise = rng.normal(size=(2, n, 50)) / 50**0.5
+        two = 0.8 * one + 0.6 * noise
+        return (np.column_stack([x, np.full(n, shared)]) for x in (one, two))
+
+    def test_what_all_images_share_raises_the_cosine_and_leaves_the_agreement(self):
+        narrow = agreement.normalised_agreement(*self.pairs(4.0))
+        wide = agreement.normalised_agreement(*self.pairs(0.0))
+        assert narrow["cosine"] > 0.98 > 0.85 > wide["cosine"]
+        for found in (narrow, wide):
+            assert found["agreement_low"] < found["agreement"] < found["agreement_high"]
+            assert found["agreement"] == pytest.approx(0.8, abs=0.04)
+
+    def test_random_is_the_mean_over_images_of_other_pairs(self):
+        one, two = (x / np.linalg.norm(x, axis=1)[:, None] for x in self.pairs(1.0, 30))
+        others = (one @ two.T)[~np.eye(30, dtype=bool)]
+        found = agreement.normalised_agreement(3 * one, two)
+        assert found["random"] == pytest.approx(others.mean())
+        expected = (found["cosine"] - found["random"]) / (1 - found["random"])
+        assert found["agreement"] == pytest.approx(expected)
+
+    def test_equal_images_agree_by_one_and_images_of_other_pairs_by_zero(self):
+        one, two = self.pairs(4.0)
+        assert agreement.normalised_agreement(one, one)["agreement"] == pytest.approx(1)
+        mixed = agreement.normalised_agreement(one, np.roll(two, 1, axis=0))
+        assert mixed["agreement_low"] < 0.05 and abs(mixed["agreement"]) < 0.05
+
+    def test_what_cannot_be_normalised(self):
+        with pytest.raises(ValueError, match="three pairs or more"):
+            agreement.normalised_agreement(np.eye(2), np.eye(2))
+        with pytest.raises(ValueError, match="all embeddings are equal"):
+            agreement.normalised_agreement(np.ones((4, 3)), np.ones((4, 3)))
+
+
 class TestSeparation:
     GROUPS = np.arange(200) // 4
 

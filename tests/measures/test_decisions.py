@@ -11,6 +11,7 @@ from erragree_utils.measures.accuracy import as_percent
 from erragree_utils.measures.comparison import compare
 from erragree_utils.measures.decisions import (
     crossed_preference,
+    match,
     position_bias,
     predict,
     prefer,
@@ -113,6 +114,47 @@ class TestPredict:
             assert not found["correct"].any()  # all ties
             assert (found["correct_first"] == (looks_at == 0)).all()
             assert (found["correct_second"] == (looks_at == 1)).all()
+
+
+class TestMatch:
+    """Winoground's scores, by the formulas of its paper (Thrush et al. 2022, equations 1 to 3)."""
+
+    def official(self, s: np.ndarray) -> tuple[bool, bool, bool]:
+        """`s` of image, caption."""
+        text = s[0, 0] > s[0, 1] and s[1, 1] > s[1, 0]
+        image = s[0, 0] > s[1, 0] and s[1, 1] > s[0, 1]
+        return text, image, text and image
+
+    def test_each_pair_is_right_as_the_formulas_say(self):
+        values = np.random.default_rng(0).normal(size=(500, 2, 2))
+        found = match(scores(values))
+        assert found[["text_correct", "image_correct", "correct"]].to_numpy().tolist() == [
+            list(self.official(s)) for s in values
+        ]
+
+    def test_the_order_of_rows_decides_nothing_and_a_tie_is_not_correct(self):
+        values = np.random.default_rng(1).integers(0, 3, size=(200, 2, 2))
+        table = scores(values)
+        mixed = match(table.sample(frac=1, random_state=0)).set_index("pair_id")
+        expected = match(table).set_index("pair_id")
+        pd.testing.assert_frame_equal(mixed.loc[expected.index], expected)
+        assert not match(scores(np.zeros((3, 2, 2))))["text_correct"].any()
+
+    def test_guesses_reach_the_chance_levels(self):
+        values = np.random.default_rng(2).normal(size=(20_000, 2, 2))
+        (row,) = summarize(match(scores(values))).to_dict("records")
+        for kind in ("text", "image", "group"):
+            assert row[f"{kind}_score"] == pytest.approx(row[f"{kind}_chance"], abs=0.01)
+            assert row[f"{kind}_score_low"] < row[f"{kind}_score"] < row[f"{kind}_score_high"]
+        assert list(as_percent(summarize(match(scores(values)))))[1::2] == [
+            "text score", "image score", "group score",
+        ]  # fmt: skip
+
+    def test_what_has_no_four_scores_a_pair_is_refused(self):
+        with pytest.raises(ValueError, match="two images with two options each"):
+            match(scores(np.zeros((2, 1, 2))))
+        with pytest.raises(ValueError, match="no direction from text to image"):
+            match(scores(np.zeros((2, 2, 2, 2))))
 
 
 class TestPrefer:

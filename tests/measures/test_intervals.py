@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from erragree_utils.measures.intervals import bootstrap, bootstrap_mean, wilson
+from erragree_utils.measures.intervals import bootstrap, bootstrap_mean, bootstrap_ratio, wilson
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (35, 35), (51, 412)])
@@ -35,6 +35,31 @@ def test_the_interval_of_a_mean_holds_the_true_mean_about_as_often_as_it_says():
 def test_a_mean_of_too_little_has_no_interval(values):
     with pytest.raises(ValueError, match="two or more"):
         bootstrap_mean(values)
+
+
+class TestRatio:
+    def test_it_is_the_ratio_of_sums_for_each_part(self):
+        rng = np.random.default_rng(0)
+        whole = rng.normal(10, 1, 200)
+        part = np.stack([0.2 * whole, whole, rng.normal(5, 3, 200)], axis=1)
+        value, low, high = bootstrap_ratio(part, whole)
+        assert value == pytest.approx([0.2, 1, part[:, 2].sum() / whole.sum()])
+        assert high[:2] == pytest.approx(low[:2])  # the same share of every unit
+        error = np.std(part[:, 2] - value[2] * whole) / np.sqrt(200) / 10
+        assert (high - low)[2] == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+    def test_with_wholes_of_one_it_is_the_mean(self):
+        values = np.random.default_rng(1).normal(size=80)
+        expected = bootstrap_mean(values)
+        value, low, high = bootstrap_ratio(values, np.ones(80))
+        assert value == pytest.approx(expected["mean"])
+        assert (low, high) == pytest.approx((expected["mean_low"], expected["mean_high"]), abs=0.02)
+
+    def test_parts_of_other_units_are_refused(self):
+        with pytest.raises(ValueError, match="two or more units"):
+            bootstrap_ratio(np.ones((3, 2)), np.ones(4))
+        with pytest.raises(ValueError, match="two or more units"):
+            bootstrap_ratio(np.ones(1), np.ones(1))
 
 
 class TestBootstrapOfAnyNumber:

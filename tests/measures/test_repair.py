@@ -27,6 +27,10 @@ def differing(images_along: int, texts_along: int, spread: float = 0.1):
     return images, texts
 
 
+def texts_mapped(images, texts, **options):
+    return repair_curve(images, texts, GROUPS, **options).loc["texts"]
+
+
 class TestMaps:
     @pytest.mark.parametrize("penalty", [10.0, 0.1, 1e-3])
     def test_the_map_is_the_minimum_of_its_loss(self, penalty):
@@ -62,7 +66,7 @@ class TestMaps:
 
 class TestRepairCurve:
     def test_what_the_embedding_holds_is_recovered_on_unseen_groups(self):
-        table = repair_curve(*pairs(), GROUPS, splits=1)
+        table = texts_mapped(*pairs(), splits=1)
         assert table["pair"].iloc[0] < 0.25 < 0.9 < table["pair"].max()
         assert table["relative"].iloc[-1] > 0.95
         assert table["log_loss"].iloc[-1] < table["log_loss"].iloc[0]
@@ -73,7 +77,7 @@ class TestRepairCurve:
             assert inside.all(), name
 
     def test_what_it_does_not_hold_is_not(self):
-        table = repair_curve(*pairs(held=False), GROUPS, splits=1)
+        table = texts_mapped(*pairs(held=False), splits=1)
         assert (table["relative_low"] < 0.6).all() and (table["pair"] < 0.4).all()
 
     def test_a_planted_side_is_hidden_from_matching_and_brought_back(self):
@@ -84,12 +88,21 @@ class TestRepairCurve:
         np.testing.assert_allclose(np.linalg.norm(images, axis=2), 1)
         apart = np.linalg.norm(images[:, 0] - images[:, 1], axis=1).mean()
         assert apart == pytest.approx(0.2, 0.05)
-        table = repair_curve(images, texts, GROUPS, splits=1)
+        table = repair_curve(images, texts, GROUPS, splits=1).loc["images"]
         assert table["pair"].iloc[0] < 0.25 and table["pair"].iloc[-1] > 0.9
+
+    def test_a_side_planted_in_each_group_s_own_direction_does_not_come_back(self):
+        images, texts = pairs(held=False)
+        own = plant_side(images, texts, 0.5, GROUPS)
+        apart = own[:, 0] - own[:, 1]
+        same = np.equal.outer(np.asarray(GROUPS), np.asarray(GROUPS))
+        alike = unit(apart) @ unit(apart).T
+        assert alike[same].mean() > 0.8 and abs(alike[~same].mean()) < 0.2
+        assert texts_mapped(own, texts, splits=1)["relative"].max() < 0.75
 
     def test_the_first_row_is_plain_matching_and_costs_nothing(self):
         images, texts = pairs()
-        first = repair_curve(images, texts, GROUPS, [1.0]).iloc[0]
+        first = texts_mapped(images, texts, penalties=[1.0]).iloc[0]
         plain = summarize(matching_table(images, texts)).iloc[0]
         assert first["pair"] == plain["pair_accuracy"]
         assert first["cost"] == first["cost_low"] == first["cost_high"] == 0
@@ -97,7 +110,7 @@ class TestRepairCurve:
         assert first["retrieval"] == (scores == np.arange(N)[:, None]).mean()
 
     def test_one_penalty_is_named_by_its_log_loss_with_room_for_error(self):
-        table = repair_curve(*differing(3, 3), GROUPS)
+        table = texts_mapped(*differing(3, 3))
         assert table["named"].sum() == 1
         assert table.index[table["named"]][0] >= table["log_loss"].idxmin()
 
@@ -105,7 +118,7 @@ class TestRepairCurve:
         rng = np.random.default_rng(0)
         both = differing(3, 4)
         noisy = [x * (1 + 1e-6 * rng.normal(size=x.shape)) for x in both]
-        first, second = (repair_curve(*x, GROUPS) for x in (both, noisy))
+        first, second = (texts_mapped(*x) for x in (both, noisy))
         shown = ["relative", "pair", "retrieval", "cost"]
         assert (first[shown] - second[shown]).abs().max(axis=None) <= 1 / N
         assert (first["named"] == second["named"]).all()
@@ -127,6 +140,20 @@ class TestRepairCurve:
             held_out = [set(GROUPS) - groups for groups in split]
             assert sum(map(len, held_out)) == len(set(GROUPS)) == len(set.union(*held_out))
         assert seen[:5] != seen[5:]
+
+    def test_sides_differ_by_the_length_of_what_is_mapped_alone(self):
+        images, texts = pairs()
+        both = repair_curve(images, texts, GROUPS, [1e3, 0.01], splits=1)
+        assert both.index.names == ["side", "penalty"]
+        one, two = both.loc["texts"], both.loc["images"]
+        shown = ["relative", "pair", "retrieval"]
+        # Without a map there is nothing to scale; with a map, an image's own length decides nothing
+        # about which of its texts is best, and a text's does.
+        np.testing.assert_allclose(one[shown].iloc[:2], two[shown].iloc[:2], atol=1 / N)
+        (map_,) = fit_maps(images, texts, [0.01])
+        plain = margins_of(images @ map_, texts) > 0
+        scaled = margins_of(unit(images @ map_), texts) > 0
+        assert (plain == scaled).all()
 
     def test_what_cannot_be_repaired(self):
         images, texts = pairs()

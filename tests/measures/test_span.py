@@ -26,3 +26,16 @@ def test_the_span_of_examples_gives_the_model_on_the_features(width):
         two.decision_function(scaler.transform(new)),
         atol=1e-3,
     )
+
+
+@pytest.mark.parametrize("n_condition", [0, 3])
+def test_principal_coordinates_of_few_features_are_those_of_the_kernel(n_condition):
+    rng = np.random.default_rng(0)
+    x, new = rng.normal(size=(60, 9)), rng.normal(size=(20, 9))
+    narrow = Span(n_condition).fit(x)
+    # The same examples among features that are always zero, which are too many for the narrow way.
+    padding = 9 * 60
+    wide = Span(n_condition).fit(np.hstack([np.zeros((60, padding)), x]))
+    assert narrow.narrow_ and not wide.narrow_
+    ours, theirs = narrow.transform(new), wide.transform(np.hstack([np.zeros((20, padding)), new]))
+    np.testing.assert_allclose(ours @ ours.T, theirs @ theirs.T, atol=1e-6)

@@ -21,6 +21,10 @@ from transformers import (
     LlamaTokenizer,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessor,
+    LlavaNextProcessor,
     PreTrainedTokenizerFast,
 )
 
@@ -188,3 +192,25 @@ def llava_folder(tmp_path_factory) -> Path:
 def spoilt_llava(llava_folder, tmp_path) -> Path:
     """A copy to damage."""
     return Path(shutil.copytree(llava_folder, tmp_path / "spoilt"))
+
+
+@pytest.fixture(scope="session")
+def llava_next_folder(tmp_path_factory) -> Path:
+    """A small random LLaVA-NeXT, which shows an image in several crops."""
+    folder, words = tmp_path_factory.mktemp("models") / "small-next", tokenizer()
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    grid = [[32, 64], [64, 32], [64, 64]]
+    LlavaNextForConditionalGeneration(LlavaNextConfig(
+        vision_config=CLIPVisionConfig(**small, num_hidden_layers=2, image_size=32, patch_size=8),
+        text_config=LlamaConfig(**small, num_hidden_layers=1, vocab_size=len(words)),
+        image_token_index=words.convert_tokens_to_ids("<image>"), image_grid_pinpoints=grid,
+    )).save_pretrained(folder)  # fmt: skip
+    size = {"height": 32, "width": 32}
+    LlavaNextProcessor(
+        LlavaNextImageProcessor(
+            size={"shortest_edge": 32}, crop_size=size, image_grid_pinpoints=grid
+        ),
+        words, patch_size=8, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, chat_template=TEMPLATE,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder

@@ -1,4 +1,4 @@
-"""Checkpoints of the LLaVA family: what a folder may lack, hold wrongly, or ask to run."""
+"""Checkpoints of language models: what a folder may lack, hold wrongly, or ask to run."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class TestFolders:
 
     def test_models_of_other_families(self, spoilt_llava):
         LlamaConfig(hidden_size=32).save_pretrained(spoilt_llava)
-        with pytest.raises(ModelError, match="is a 'llama', not one of the LLaVA family"):
+        with pytest.raises(ModelError, match="is a 'llama', not one of the families"):
             load_mllm(spoilt_llava)
 
     def test_code_of_a_checkpoint_is_not_run(self, spoilt_llava):

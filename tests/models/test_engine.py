@@ -275,7 +275,7 @@ class TestPositions:
         rows = [engine.tokens([tiny.prompt(text, 0)]).popitem()[1] for text in texts]
         for order in (rows, rows[::-1]):
             with torch.inference_mode():
-                cache, mask = engine.prefill([Stream([row[:-1]], [0]) for row in order])
+                cache, mask, *_ = engine.prefill([Stream([row[:-1]], [0]) for row in order])
                 last = torch.tensor([row[-1:] for row in order])
                 full = torch.cat([mask, torch.ones_like(last)], dim=1)
                 found = engine.forward(last, full, cache)[:, -1]

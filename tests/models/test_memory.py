@@ -33,6 +33,13 @@ class TestSize:
         assert size.total == pytest.approx(7.06e9, rel=0.001)
         assert size.tower == pytest.approx(304e6, rel=0.01)
 
+    def test_smolvlm_has_the_size_that_its_name_says_and_64_tokens_a_view(self):
+        config = costs.smolvlm_256m()
+        size = memory.model_size(config)
+        assert size.total == pytest.approx(256e6, rel=0.005)
+        assert memory.views(config) == 13 and memory.image_tokens(config) == 13 * 64
+        assert memory.places(config) == 1024  # no class token
+
 
 class TestMemory:
     def test_weights_are_what_the_model_takes(self, counted_config, counted_llava):

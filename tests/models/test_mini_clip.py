@@ -88,19 +88,3 @@ def test_the_folder_says_how_it_was_made_and_is_small():
     assert "python -m erragree_utils.training.clip tower" in card and "seed" in card
     with safe_open(ASSETS / "open_clip_model.safetensors", "np") as weights:
         assert weights.get_tensor("logit_scale") == pytest.approx(np.log(100), abs=0.01)
-
-
-class TestPositions:
-    """The CLIP whose captions state plain positions."""
-
-    def test_it_differs_from_the_tower_in_captions_and_length_alone(self):
-        folder = ASSETS.with_name("mini-clip-positions")
-        ours, other = (json.loads((f / "training.json").read_text()) for f in (ASSETS, folder))
-        differ = {key for key in other if other[key] != ours.get(key, 0.0)}
-        assert differ == {"steps", "position_share"}
-        assert "--position-share" in (folder / "README.md").read_text()
-
-    def test_its_left_right_pairs_agree_too(self):
-        bench = load_benchmark("tabletop-a", seed=SEED, n_sets=60)
-        cosines = pair_cosines(load_clip("mini-positions"), bench)
-        assert cosines.query("relation == 'left/right'")["cosine"].mean() > 0.98

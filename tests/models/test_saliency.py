@@ -8,19 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
-    LlavaNextImageProcessor,
-    LlavaNextProcessor,
-)
 
-from erragree_utils.models import EncodeError, ModelError
+from erragree_utils.models import ASSETS, EncodeError, ModelError
 from erragree_utils.models.mllm import Mllm, load_mllm
 from erragree_utils.models.saliency import answer_saliency, central_square, cover, largest
-from erragree_utils.training import clip as clip_training
 from erragree_utils.training import llava
 
 QUESTIONS = [
@@ -32,11 +23,11 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """The mini CLIP's tower with a small, random reader."""
+    """The tower that the mini LLaVA reads, with a small, random reader."""
     folder = tmp_path_factory.mktemp("models") / "random-llava"
     settings = llava.Settings(width=32, layers=2, mlp=64)
     tokenizer = llava.build_tokenizer()
-    model = llava.build_model(settings, clip_training.ASSETS, tokenizer)
+    model = llava.build_model(settings, ASSETS / "mini-clip-tower", tokenizer)
     llava.save(model, tokenizer, settings, folder)
     return folder
 
@@ -139,30 +130,9 @@ def test_what_cannot_be_explained_is_refused(mllm):
         answer_saliency(mllm, pictures(1), "mug " * 500)
 
 
-def test_models_that_show_crops_are_refused(tmp_path):
-    tokenizer = llava.build_tokenizer()
-    grid = [[32, 64], [64, 32], [64, 64]]
-    LlavaNextForConditionalGeneration(LlavaNextConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
-            image_size=32, patch_size=8,
-        ),
-        text_config=LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-            num_attention_heads=2,
-        ),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"), image_grid_pinpoints=grid,
-    )).save_pretrained(tmp_path)  # fmt: skip
-    size = {"height": 32, "width": 32}
-    LlavaNextProcessor(
-        LlavaNextImageProcessor(
-            size={"shortest_edge": 32}, crop_size=size, image_grid_pinpoints=grid
-        ),
-        tokenizer, patch_size=8, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, chat_template=llava.TEMPLATE,
-    ).save_pretrained(tmp_path)  # fmt: skip
+def test_models_that_show_crops_are_refused(llava_next_folder):
     with pytest.raises(ModelError, match="several crops.*LLaVA-1.5's kind"):
-        answer_saliency(load_mllm(tmp_path, device="cpu"), pictures(1), "mug")
+        answer_saliency(load_mllm(llava_next_folder, device="cpu"), pictures(1), "mug")
 
 
 class TestCovering:

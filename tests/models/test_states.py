@@ -16,17 +16,19 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
-    LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
-    LlavaNextImageProcessor,
-    LlavaNextProcessor,
     LlavaProcessor,
     PreTrainedTokenizerFast,
 )
 
 from erragree_utils.models import EncodeError, ModelError, load_clip
 from erragree_utils.models.mllm import Mllm, load_mllm
-from erragree_utils.models.states import clip_states, mean_pool, mllm_states, pool_grid, untrained
+from erragree_utils.models.states import (
+    encoder_states,
+    mean_pool,
+    mllm_states,
+    pool_grid,
+    untrained,
+)
 from erragree_utils.models.tokens import SYSTEM
 
 QUESTION = "Where is the mug?"
@@ -42,7 +44,7 @@ VISION = {**SMALL, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8}
 
 @pytest.fixture(scope="module")
 def clip():
-    return load_clip("mini", device="cpu")
+    return load_clip("mini-tower", device="cpu")
 
 
 def pictures(n: int, seed: int = 0) -> list[Image.Image]:
@@ -94,7 +96,7 @@ def mllm(folder) -> Mllm:
 
 class TestClip:
     def test_layers_come_from_bottom_to_top_and_the_embedding_last(self, clip):
-        states = clip_states(clip, pictures(3))
+        states = encoder_states(clip, pictures(3))
         layers = len(clip.model.visual.transformer.resblocks)
         expected = [f"layer {k} {what}" for k in range(layers + 1) for what in ("CLS", "patches")]
         assert list(states) == [*expected, "embedding"]
@@ -106,20 +108,20 @@ class TestClip:
         images, tower = pictures(2), clip.model.visual
         with torch.no_grad():
             tokens = tower._embeds(torch.stack([clip.preprocess(i) for i in images])).numpy()
-        states = clip_states(clip, images)
+        states = encoder_states(clip, images)
         np.testing.assert_array_equal(states["layer 0 CLS"], tokens[:, 0])
         np.testing.assert_array_equal(states["layer 0 patches"], tokens[:, 1:])
 
     def test_the_layer_before_the_last_is_what_llava_reads(self, clip):
         images = pictures(3)
         layers = len(clip.model.visual.transformer.resblocks)
-        states = clip_states(clip, images)
+        states = encoder_states(clip, images)
         np.testing.assert_array_equal(states[f"layer {layers - 1} patches"],
                                       clip.patch_tokens(images))  # fmt: skip
 
     def test_the_embedding_is_the_projected_class_token_of_the_last_layer(self, clip):
         images, tower = pictures(3), clip.model.visual
-        states = clip_states(clip, images)
+        states = encoder_states(clip, images)
         np.testing.assert_array_equal(states["embedding"], clip.embed_images(images))
         with torch.no_grad():
             top = tower.ln_post(torch.from_numpy(states["layer 4 CLS"])) @ tower.proj
@@ -127,28 +129,28 @@ class TestClip:
         np.testing.assert_allclose(states["embedding"], unit, atol=1e-5)
 
     def test_batches_and_generators_change_nothing(self, clip):
-        whole = clip_states(clip, pictures(5))
-        parts = clip_states(clip, (image for image in pictures(5)), batch_size=2)
+        whole = encoder_states(clip, pictures(5))
+        parts = encoder_states(clip, (image for image in pictures(5)), batch_size=2)
         for name, array in whole.items():
             np.testing.assert_allclose(parts[name], array, atol=1e-5)
 
     def test_half_precision_comes_out_as_float32(self):
-        states = clip_states(load_clip("mini", device="cpu", dtype="bfloat16"), pictures(2))
+        states = encoder_states(load_clip("mini", device="cpu", dtype="bfloat16"), pictures(2))
         assert {array.dtype for array in states.values()} == {np.dtype(np.float32)}
 
     def test_towers_that_keep_the_batch_second_are_read_the_same(self, clip, monkeypatch):
-        images, expected = pictures(3), clip_states(clip, pictures(3))
+        images, expected = pictures(3), encoder_states(clip, pictures(3))
         transformer = clip.model.visual.transformer
         monkeypatch.setattr(transformer, "batch_first", False)
         for block in transformer.resblocks:
             monkeypatch.setattr(block.attn, "batch_first", False)
-        for name, array in clip_states(clip, images).items():
+        for name, array in encoder_states(clip, images).items():
             np.testing.assert_allclose(array, expected[name], atol=1e-4)
 
     def test_no_hook_is_left_behind(self, clip):
         with pytest.raises(EncodeError):
-            clip_states(clip, ["mug.jpeg"])
-        clip_states(clip, pictures(1))
+            encoder_states(clip, ["mug.jpeg"])
+        encoder_states(clip, pictures(1))
         blocks = clip.model.visual.transformer.resblocks
         assert not any(b._forward_hooks or b._forward_pre_hooks for b in blocks)
 
@@ -157,10 +159,10 @@ class TestClip:
         config = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16}
         resnet = open_clip.model.CLIP(16, config, {"width": 16, "heads": 2, "layers": 1})
         other = type(clip)("resnet", "", resnet, None, None, 16, clip.device, clip.dtype)
-        with pytest.raises(ModelError, match="ModifiedResNet.*'ViT-' models"):
-            clip_states(other, pictures(1))
+        with pytest.raises(ModelError, match="ModifiedResNet.*'ViT-'"):
+            encoder_states(other, pictures(1))
         with pytest.raises(ValueError, match="no images"):
-            clip_states(clip, [])
+            encoder_states(clip, [])
 
 
 class TestUntrained:
@@ -185,7 +187,10 @@ class TestUntrained:
 
 class TestReduce:
     def test_patches_are_reduced_and_class_tokens_are_not(self, clip):
-        whole, small = clip_states(clip, pictures(3)), clip_states(clip, pictures(3), mean_pool)
+        whole, small = (
+            encoder_states(clip, pictures(3)),
+            encoder_states(clip, pictures(3), mean_pool),
+        )
         np.testing.assert_allclose(
             small["layer 2 patches"], whole["layer 2 patches"].mean(1), atol=1e-6
         )
@@ -198,7 +203,7 @@ class TestReduce:
             seen.append(len(patches))
             return patches[:, 0]
 
-        assert clip_states(clip, pictures(5), first, batch_size=3)["layer 1 patches"].shape == (
+        assert encoder_states(clip, pictures(5), first, batch_size=3)["layer 1 patches"].shape == (
             5, 128,
         )  # fmt: skip
         assert set(seen) == {3, 2}
@@ -224,7 +229,7 @@ class TestReduce:
 
     def test_a_reduction_that_loses_images_is_refused(self, clip):
         with pytest.raises(ValueError, match="1 rows of 2"):
-            clip_states(clip, pictures(2), lambda patches: patches.mean(0, keepdims=True))
+            encoder_states(clip, pictures(2), lambda patches: patches.mean(0, keepdims=True))
 
 
 class TestMllm:
@@ -297,20 +302,50 @@ class TestMllm:
         with pytest.warns(UserWarning, match="does not know"):
             mllm_states(mllm, pictures(1), "Where is the cup?")
 
-    def test_models_that_cut_images_into_crops_are_refused(self, tmp_path):
-        tokenizer = words()
-        LlavaNextForConditionalGeneration(LlavaNextConfig(
-            vision_config=CLIPVisionConfig(**VISION), text_config=language(tokenizer),
-            image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-            image_grid_pinpoints=[[32, 64], [64, 32], [64, 64]],
-        )).save_pretrained(tmp_path)  # fmt: skip
-        LlavaNextProcessor(
-            LlavaNextImageProcessor(
-                size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32},
-                image_grid_pinpoints=[[32, 64], [64, 32], [64, 64]],
-            ),
-            tokenizer, patch_size=8, vision_feature_select_strategy="default",
-            num_additional_image_tokens=1, chat_template=TEMPLATE,
-        ).save_pretrained(tmp_path)  # fmt: skip
+    def test_models_that_cut_images_into_crops_are_refused(self, llava_next_folder):
         with pytest.raises(ModelError, match="several crops.*LLaVA-1.5's kind"):
-            mllm_states(load_mllm(tmp_path, device="cpu"), pictures(1), QUESTION)
+            mllm_states(load_mllm(llava_next_folder, device="cpu"), pictures(1), QUESTION)
+
+
+class TestRandomLayers:
+    """A control: above the trained tower and projector a language model that is not."""
+
+    def test_only_what_the_language_model_makes_of_its_input_differs(self, mllm):
+        trained = mllm_states(mllm, pictures(2), QUESTION)
+        drawn = mllm_states(mllm, pictures(2), QUESTION, random_layers=0)
+        for name in ("vision tower", "projector", "layer 0 image", "layer 0 last"):
+            np.testing.assert_array_equal(drawn[name], trained[name])
+        for name in ("layer 1 image", "layer 2 image", "layer 2 last"):
+            assert np.abs(drawn[name] - trained[name]).max() > 0.01
+
+    def test_a_layer_is_one_as_transformers_draws_it(self, mllm):
+        core = mllm.model.model.language_model
+        inputs = mllm.engine.inputs([(pictures(1)[0], QUESTION)], 0)
+        torch.manual_seed(3)
+        layer = type(core.layers[0])(core.config, 0)
+        layer.apply(core._init_weights)
+        with torch.no_grad():
+            read = mllm.model(**inputs, output_hidden_states=True).hidden_states[0]
+            n = read.shape[1]
+            mask = torch.full((1, 1, n, n), torch.finfo(torch.float32).min).triu(1)
+            rotary = core.rotary_emb(read, torch.arange(n)[None])
+            made = layer(read, attention_mask=mask, position_embeddings=rotary)
+        states = mllm_states(mllm, pictures(1), QUESTION, random_layers=3)
+        image = inputs["input_ids"][0] == mllm.processor.image_token_id
+        np.testing.assert_allclose(states["layer 1 image"][0], made[0][image], atol=1e-5)
+        np.testing.assert_allclose(states["layer 1 last"][0], made[0, -1], atol=1e-5)
+
+    def test_layers_follow_the_seed(self, mllm):
+        one, again, two = (
+            mllm_states(mllm, pictures(2), QUESTION, random_layers=seed, only="last")
+            for seed in (1, 1, 2)
+        )
+        np.testing.assert_array_equal(one["layer 2 last"], again["layer 2 last"])
+        assert not np.allclose(one["layer 2 last"], two["layer 2 last"])
+
+    def test_the_model_and_the_random_stream_are_left_as_they_were(self, mllm):
+        before, stream = mllm_states(mllm, pictures(1), QUESTION), torch.get_rng_state()
+        mllm_states(mllm, pictures(1), QUESTION, random_layers=0)
+        assert torch.equal(torch.get_rng_state(), stream)
+        for name, array in mllm_states(mllm, pictures(1), QUESTION).items():
+            np.testing.assert_array_equal(array, before[name])

@@ -8,20 +8,6 @@ import pytest
 from erragree_utils import plots
 
 
-def test_a_curve_shows_means_and_their_intervals():
-    table = pd.DataFrame(
-        {"mean": [0.5, 0.7], "mean_low": [0.4, 0.6], "mean_high": [0.6, 0.9]}, index=[1.0, 2.0]
-    )
-    ax = plots.curve(table, "gap (scene units)", "cosine")
-    assert ax.get_xlabel() == "gap (scene units)" and ax.get_ylabel() == "cosine"
-    assert ax.lines[0].get_ydata().tolist() == [0.5, 0.7]
-    bottom, top = ax.collections[0].get_paths()[0].vertices[:, 1].min(), 0.9
-    assert bottom == pytest.approx(0.4)
-    assert ax.collections[0].get_paths()[0].vertices[:, 1].max() == pytest.approx(top)
-    with pytest.raises(ValueError, match="mean_low"):
-        plots.curve(table.drop(columns="mean_low"), "x", "y")
-
-
 class TestCausalDiagram:
     def test_kinds_are_told_apart_by_line_and_colour(self, texts):
         boxes = {"data": (0.1, 0.5, "varied"), "seed": (0.1, 0.9, "fixed"),

@@ -1,36 +1,13 @@
-"""Cosines, angles and clouds, read back from their artists."""
+"""Cosines under two encoders, angles and clouds, read back from their artists."""
 
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 
 from erragree_utils import plots
 from erragree_utils.plots import style
-
-
-def test_the_histogram_shows_shares_that_add_up_and_the_means(texts):
-    tables = {
-        "left/right": pd.DataFrame({"cosine": [0.99, 1.0, 1.0 + 1e-9]}),
-        "random": pd.DataFrame({"cosine": [0.1, -0.4, 0.2, 0.3]}),
-    }
-    ax = plots.cosine_histogram(tables)
-    for steps in ax.findobj(matplotlib.patches.StepPatch):
-        assert steps.get_data().values.sum() == pytest.approx(1)
-    legend = texts(ax.figure)
-    assert "left/right: mean 0.9967 (n = 3)" in legend
-    assert "random: mean 0.05 (n = 4)" in legend
-    assert "Cosine similarity" in ax.get_xlabel() and "Share of pairs" in ax.get_ylabel()
-
-
-@pytest.mark.parametrize(
-    "tables", [{}, {"a": pd.DataFrame({"cosine": []})}, {"a": pd.DataFrame({"cosine": [np.nan]})}]
-)
-def test_the_histogram_refuses_tables_without_cosines(tables):
-    with pytest.raises(ValueError, match="cosine"):
-        plots.cosine_histogram(tables)
 
 
 def test_angles_have_a_line_for_each_pair_and_their_mean(texts):

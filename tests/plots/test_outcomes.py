@@ -1,33 +1,11 @@
-"""Margins, joint outcomes, signal and bias, read back from their artists."""
+"""Joint outcomes, signal and bias, read back from their artists."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from erragree_utils import plots
-
-
-def test_the_scatter_counts_its_quadrants(margins, predictions, texts):
-    ax = plots.score_scatter(predictions(margins))
-    shown = texts(ax.figure)
-    for text in (
-        "both matched\n20% of pairs",
-        "only “left” image\n20% of pairs",
-        "only “right” image\n40% of pairs",
-        "neither matched\n20% of pairs",
-    ):
-        assert text in shown
-    points = np.concatenate([dots.get_offsets() for dots in ax.collections])
-    assert sorted(map(tuple, points.round(6))) == sorted(margins)
-
-
-def test_the_scatter_leaves_out_pairs_that_lack_an_image_and_needs_some(margins, predictions):
-    with pytest.raises(ValueError, match="no pairs of two images"):
-        plots.score_scatter(predictions([(0.1,), (0.2,)]))
-    with pytest.raises(ValueError, match="occurs twice"):
-        plots.score_scatter(pd.concat([predictions(margins)] * 2))
 
 
 def test_joint_outcomes_stand_beside_what_independence_would_give(margins, predictions, texts):
@@ -43,7 +21,8 @@ def test_joint_outcomes_stand_beside_what_independence_would_give(margins, predi
 class TestSignalAndBias:
     def test_pairs_in_the_wedge_are_those_with_both_images_right(self):
         table = pd.DataFrame({"signal": [2.0, 1.0, -1.0, 50.0], "bias": [1.0, 2.0, 0.0, 3.0]})
-        figure = plots.signal_and_bias({"plain": table})
+        figure = plots.signal_and_bias({"plain": table}, unit="(cosine)")
+        assert figure.axes[0].get_xlabel() == "Signal (cosine)"
         dots = [line for line in figure.axes[0].lines if line.get_marker() in "ox"]
         right, wrong = dots
         edge = figure.axes[0].get_xlim()[1]

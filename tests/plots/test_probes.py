@@ -78,3 +78,33 @@ def test_repairs_have_a_line_for_each_set_of_pairs_and_a_ring_at_the_named_penal
     for tables in ({}, {"A": table.drop(columns="cost")}):
         with pytest.raises(ValueError, match="from repair_curve"):
             plots.repair_curves(tables)
+
+
+def test_models_stand_by_cosine_and_by_probe_and_published_ones_have_no_place_by_probe(texts):
+    points = pd.DataFrame({
+        "model": ["hidden", "lost"], "benchmark": ["A", "A"], "cosine": [0.995, 0.998],
+        "probe": [1.0, 0.53], "pair": [0.05, 0.03],
+    })  # fmt: skip
+    figure = plots.three_states(points, {"ViT-L/14": (0.99, 0.02)})
+    left, right = figure.axes
+    places = [(line.get_xdata()[0], line.get_ydata()[0]) for line in left.lines[:2]]
+    assert places == [(0.995, 0.05), (0.998, 0.03)]
+    assert [line.get_xdata()[0] for line in right.lines[:2]] == [1.0, 0.53]
+    (empty,) = [line for line in left.lines if line.get_markerfacecolor() == "none"]
+    assert (empty.get_xdata()[0], empty.get_ydata()[0]) == (0.99, 0.02)
+    assert not [line for line in right.lines if line.get_markerfacecolor() == "none"]
+    assert "ViT-L/14: not known" in texts(figure) and "lost, A" in texts(figure)
+    with pytest.raises(ValueError, match="has no probe"):
+        plots.three_states(points.drop(columns="probe"))
+
+
+def test_a_layer_map_has_a_cell_for_each_place_and_layer(texts):
+    shares = pd.DataFrame([[1.0, 0.351], [-0.001, 0.96]], ["image", "last token"], ["0", "1"])
+    ax = plots.layer_map(shares, "Moved")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["image", "last token"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1"]
+    assert [cell.get_text() for cell in ax.texts] == ["100", "35", "0", "96"]
+    assert "Moved (%)" in texts(ax.figure) and ax.figure.patch.get_facecolor()[3] == 0
+    for wrong in (shares.iloc[:0], shares * float("nan")):
+        with pytest.raises(ValueError, match="a table of numbers"):
+            plots.layer_map(wrong, "Moved")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
@@ -29,10 +28,9 @@ def test_colours_read_on_light_and_on_dark_pages(colour, background):
 def test_every_figure_is_transparent(margins, pair, predictions):
     pred = predictions(margins)
     figures = [
-        plots.cosine_histogram({"a": pd.DataFrame({"cosine": [0.9, 0.99]})}).figure,
+        plots.cone_and_gap(np.eye(3)[:2], np.eye(3)[1:]).figure,
         plots.show_pair(pair()),
         plots.accuracy_bars(summarize(pred)),
-        plots.score_scatter(pred).figure,
         plots.joint_outcomes(pred).figure,
     ]
     for figure in figures:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from erragree_utils.benchmarks import Benchmark, ImagePair
 from erragree_utils.scoring import embeddings
+from erragree_utils.scoring.captions import side_examples
 
 
 class Pixels:
@@ -84,17 +85,6 @@ def test_embeddings_at_hand_are_not_computed_again():
     assert again.equals(embeddings.pair_cosines(Pixels(), colours))
 
 
-def test_what_a_pair_is_beyond_is_a_quantile_over_images_of_other_sets():
-    colours = bench((RED, YELLOW), (GREEN, GREEN), (RED, RED), sets="aab")
-    table = embeddings.beyond_unrelated(Pixels(), colours, share=0.5)
-    # Of the first pair, red and yellow meet the red of set b alone; the red meets both pairs of a.
-    expected = [(1 + 0.5**0.5) / 2, 0, (0.5**0.5 + 0) / 2]
-    np.testing.assert_allclose(table["unrelated"], expected, atol=1e-12)
-    np.testing.assert_allclose(table["beyond"], table["cosine"] - table["unrelated"])
-    with pytest.raises(ValueError, match="two sets"):
-        embeddings.beyond_unrelated(Pixels(), bench((RED, GREEN)))
-
-
 def test_benchmarks_without_pairs_or_sets_are_refused():
     with pytest.raises(ValueError, match="'p0' has one image"):
         embeddings.pair_cosines(Pixels(), bench((RED,)))
@@ -102,3 +92,13 @@ def test_benchmarks_without_pairs_or_sets_are_refused():
         embeddings.pair_cosines(Pixels(), bench())
     with pytest.raises(ValueError, match="there are 1 sets"):
         embeddings.random_pair_cosines(Pixels(), bench((RED, GREEN)))
+
+
+def test_what_is_asked_about_is_the_named_thing_less_the_other():
+    class Letters:
+        def embed_texts(self, texts):
+            return np.array([[text.count("u"), text.count("e")] for text in texts], float)
+
+    examples = side_examples(["A mug to the left of a sphere", "A sphere to the left of a mug"])
+    asked = embeddings.asked_about(Letters(), examples)
+    np.testing.assert_array_equal(asked, [[1, -2], [-1, 2]])

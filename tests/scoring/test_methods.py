@@ -13,6 +13,7 @@ from erragree_utils.scoring import (
     METHODS,
     Answer,
     BothImages,
+    GroupScore,
     Matching,
     Options,
     RelativePreference,
@@ -119,7 +120,10 @@ class TestRoles:
     def test_relative_preference_is_of_cosines_or_of_options_and_all_else_of_itself(self):
         relative = METHODS["relative-preference"]
         assert (relative.underlying("clip"), relative.underlying("mllm")) == (Matching(), Options())
+        both = METHODS["group-score"]
+        assert (both.underlying("clip"), both.underlying("mllm")) == (Matching(), VQAScore())
         assert [type(m) for m in METHODS.values() if m.decides == "pair"] == [RelativePreference]
+        assert [type(m) for m in METHODS.values() if m.decides == "match"] == [GroupScore]
         for method in METHODS.values():
             for role in method.roles:
-                assert method is relative or method.underlying(role) is method
+                assert method in (relative, both) or method.underlying(role) is method

@@ -15,7 +15,7 @@ from erragree_utils.benchmarks import Benchmark, ImageError, ImagePair, Question
 from erragree_utils.decoding import M3ID, VCD, TextContrast
 from erragree_utils.decoding.processor import named_seed
 from erragree_utils.decoding.streams import contrastive_option_logprobs, generate_contrastive
-from erragree_utils.measures.decisions import position_bias, predict, prefer
+from erragree_utils.measures.decisions import match, position_bias, predict, prefer
 from erragree_utils.models import EncodeError
 from erragree_utils.models.mllm import LogLikelihood
 from erragree_utils.scoring import (
@@ -236,6 +236,46 @@ class TestRows:
             score(colours, [pair("p", ("red", "green"), (RED,))], "matching-text-to-image")
 
 
+class TestBothDirections:
+    """Of matching, by CLIP and by VQAScore."""
+
+    NAMES = {"clip": ("matching", "matching-text-to-image"),
+             "mllm": ("vqascore", "vqascore-text-to-image")}  # fmt: skip
+
+    @pytest.mark.parametrize("role", NAMES)
+    def test_they_use_the_same_four_scores(self, tiny, untrained, noise, role):
+        model = {"clip": untrained, "mllm": tiny}[role]
+        to_text, to_image = (score(model, noise, name) for name in self.NAMES[role])
+        index = ["pair_id", "image_index", "option_index"]
+        swapped = to_image.rename(columns={index[1]: index[2], index[2]: index[1]})
+        mine, other = (t.set_index(index)["score"].sort_index() for t in (to_text, swapped))
+        pd.testing.assert_series_equal(mine, other, rtol=1e-6)
+        assert (to_image["own"] == (to_image["image_index"] == to_image["option_index"])).all()
+
+    @pytest.mark.parametrize("role", NAMES)
+    def test_the_group_score_counts_pairs_right_in_both(self, tiny, untrained, noise, role):
+        model = {"clip": untrained, "mllm": tiny}[role]
+        both = evaluate(model, noise, "group-score").set_index("pair_id")
+        for name, column in zip(self.NAMES[role], ("text_correct", "image_correct"), strict=True):
+            pairs = evaluate(model, noise, name).groupby("pair_id")["correct"].all()
+            assert (both[column] == pairs[both.index]).all()
+        assert (both["correct"] == both["text_correct"] & both["image_correct"]).all()
+
+    def test_an_image_that_two_pairs_share_is_read_once(self, tiny, noise):
+        one = noise[0]
+        twice = [one, replace(one, pair_id="again", sources=one.sources[::-1])]
+        table = score(tiny, twice, "vqascore-text-to-image")
+        own = table[table["pair_id"] == one.pair_id].set_index(["image_index", "option_index"])
+        again = table[table["pair_id"] == "again"].set_index(["image_index", "option_index"])
+        for caption in (0, 1):
+            assert own["score"][caption, 0] == again["score"][caption, 1]
+
+    def test_a_set_has_no_direction_from_text_to_image(self, untrained, tiny, noise):
+        for model, method in ((untrained, Matching), (tiny, VQAScore)):
+            with pytest.raises(ValueError, match="chooses between the pair's two images"):
+                score(model, noise, {"x": method("set", direction="text-to-image")})
+
+
 class TestSeveralAtOnce:
     def test_models_benchmarks_and_methods_have_the_names_that_one_gives_them(self, tiny, noise):
         table = score(
@@ -327,10 +367,10 @@ class TestPromises:
         bench = bench_for(name, noise, asked)
         for role in METHODS[name].roles:
             model = {"clip": untrained, "mllm": tiny}[role]
-            decide = prefer if METHODS[name].decides == "pair" else predict
+            decide = {"image": predict, "pair": prefer, "match": match}[METHODS[name].decides]
             expected = decide(score(model, bench, name))
             pd.testing.assert_frame_equal(evaluate(model, bench, name, batch_size=32), expected)
-            assert len(expected) == len(bench) * (1 if decide is prefer else 2)
+            assert len(expected) == len(bench) * (2 if decide is predict else 1)
 
     @pytest.mark.parametrize("name", ["vqascore", "options", "prompted", "question-options",
                                       "greedy"])  # fmt: skip

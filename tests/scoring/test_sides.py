@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from erragree_utils.scoring.captions import side_examples
+from erragree_utils.scoring.captions import scene_examples, side_examples
 
 
 def test_named_object_side_and_the_pair_of_kinds():
@@ -32,3 +32,12 @@ def test_articles_are_words_and_not_the_letters_a_word_begins_with():
 def test_other_captions_are_refused(caption):
     with pytest.raises(ValueError, match=f"'{caption}' does not say"):
         side_examples([caption])
+
+
+def test_a_scene_has_the_same_example_however_a_caption_words_it():
+    words = ["A red mug to the left of a blue bowl", "A blue bowl to the right of a red mug"]
+    table = scene_examples(words)
+    assert table["named"].tolist() == ["blue bowl"] * 2
+    assert table["other"].tolist() == ["red mug"] * 2
+    assert table["side"].tolist() == ["right"] * 2
+    assert table["group"].tolist() == ["bowl | mug"] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import types
 
@@ -57,6 +58,11 @@ def test_paper_scale_where_it_does_not_fit_is_said(gpu):
     assert "scale: paper" in text and "will be refused" in text and "even at 4 bits" in text
 
 
+def test_small_scale_says_what_its_language_model_takes():
+    text = describe(choose_scale(), "small")
+    assert re.search(r"SmolVLM-256M needs about \d\.\d GiB in 16 bits with 8 images", text)
+
+
 class TestStart:
     @pytest.fixture(autouse=True)
     def nothing_chosen(self, monkeypatch):
@@ -89,11 +95,13 @@ class TestStart:
         assert start("auto") == SCALES["paper"]
         assert capsys.readouterr().out == ""
 
-    @pytest.mark.parametrize(("name", "other"), [("mini", "paper"), ("paper", "mini")])
-    def test_a_name_chooses_and_how_to_change_it_is_said(self, name, other, capsys):
+    @pytest.mark.parametrize("name", SCALES)
+    def test_a_name_chooses_and_how_to_change_it_is_said(self, name, capsys):
         assert start(name) == get_scale() == SCALES[name]
         out = capsys.readouterr().out
-        assert f"scale: {name}" in out and f'start("{other}")' in out
+        assert f"scale: {name}" in out and f'start("{name}")' not in out
+        assert all(f'start("{other}")' in out for other in SCALES if other != name)
+        assert ("Scores are stored below" in out) == (name != "mini")
 
     def test_on_colab_without_a_gpu_it_is_mini(self, colab, capsys):
         assert start() == get_scale() == SCALES["mini"]

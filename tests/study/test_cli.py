@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from erragree_utils.benchmarks import BENCHMARKS
 from erragree_utils.scoring import METHODS
 from erragree_utils.study import TABLES, cli, report
 from erragree_utils.study.cli import main
@@ -277,7 +278,7 @@ class TestReport:
         assert main(["report", str(done)]) == cli.OK
         out = capsys.readouterr().out
         assert out.count("# Results at") == 1 and "# Results at mini scale" in out
-        assert "| tabletop-b | front/behind | LLaVA | tiny-llava | prompted |" in out
+        assert "| tabletop-b | front/behind | MLLM | tiny-llava | prompted |" in out
 
     def test_csv_has_one_heading(self, done, capsys):
         assert main(["report", str(done), "--format", "csv"]) == cli.OK
@@ -306,6 +307,13 @@ class TestList:
         assert main(["list", "--scale", "paper"]) == cli.OK
         out = capsys.readouterr().out
         assert re.search(r"^gqa-spatial +mllm llava-hf/llava-1.5-7b-hf +vqascore$", out, re.M)
+
+    def test_and_what_each_benchmark_takes(self, capsys):
+        assert main(["list"]) == cli.OK
+        out = capsys.readouterr().out
+        for name in BENCHMARKS:
+            assert re.search(rf"^{name} ", out, re.M), name
+        assert re.search(r"^winoground .*gated: log in.*research alone$", out, re.M)
 
     def test_and_what_a_folder_holds_of_it(self, done, models, capsys):
         assert main(["list", "--out", str(done), "--model", models[0]]) == cli.OK

@@ -21,6 +21,7 @@ from erragree_utils.scoring import METHODS
 from erragree_utils.study import ModelChoice, Task, pages, report, sections
 from erragree_utils.study.settings import method_settings
 from erragree_utils.study.store import Item, Writer, read, setting_key
+from erragree_utils.study.tasks import default_models
 
 N_SETS = 40
 
@@ -32,7 +33,7 @@ def fill(
     """Results of made-up images: a share of them right, for whole sets."""
     role = role or METHODS[method].roles[0]
     scale = "mini" if benchmark.startswith("tabletop") else "paper"
-    asked = asked or getattr(SCALES[scale], role)
+    asked = asked or next(m.name for m in default_models(SCALES[scale]) if m.role == role)
     model = {"role": role, "name": asked, "revision": None, "dtype": "float32",
              "quantization": None, "weights": "w"}  # fmt: skip
     settings = {
@@ -144,6 +145,17 @@ class TestPaper:
 
 
 class TestCells:
+    @pytest.mark.parametrize("scale", SCALES)
+    def test_a_cell_is_run_once_the_model_that_the_study_runs_has_filled_it(self, scale, tmp_path):
+        (clip,) = (m.name for m in default_models(SCALES[scale]) if m.role == "clip")
+        benchmark = SCALES[scale].whatsup_a
+        row = report.cells(read(tmp_path), scale).query("benchmark == @benchmark").iloc[0]
+        assert (row["model"], row["method"], row["status"]) == (clip, "matching", "not run")
+        fill(tmp_path, benchmark, "matching", asked=clip)
+        found = report.cells(read(tmp_path), scale)
+        found = found.query("benchmark == @benchmark and method == 'matching'")
+        assert set(found["status"]) == {"run"} and set(found["model"]) == {clip}
+
     def test_they_are_what_summarize_gives(self, paper):
         rows = report.cells(paper, "paper")
         (key,) = rows.loc[(rows["method"] == "vqascore") & rows["key"].notna(), "key"].unique()
@@ -221,7 +233,7 @@ class TestCells:
 
     def test_a_relative_preference_has_an_accuracy_and_a_chance_level_of_its_own(self, mmvp):
         rows = report.cells(mmvp, "paper")
-        for reader, share, role in (("CLIP", 0.64, "clip"), ("LLaVA", 0.733, "mllm")):
+        for reader, share, role in (("CLIP", 0.64, "clip"), ("MLLM", 0.733, "mllm")):
             row = cell(rows, "mmvp", "relative-preference", reader=reader)
             (key,) = [k for k, s in mmvp.settings.items() if s["method"]["name"] == row["method"]
                       and s["model"]["role"] == role]  # fmt: skip
@@ -267,7 +279,7 @@ class TestWhatWasSet:
         assert "| m3id | threshold=1, t0=0 |" in text
         fill(tmp_path, "mmvp", "greedy")
         compared = report.comparisons(read(tmp_path), "paper")
-        assert set(compared["second"]) == {"LLaVA m3id", "LLaVA m3id (threshold=1, t0=0)"}
+        assert set(compared["second"]) == {"MLLM m3id", "MLLM m3id (threshold=1, t0=0)"}
 
     def test_without_the_usual_settings_a_cell_is_not_run(self, tmp_path):
         fill(tmp_path, "mmvp", "m3id", decoding={"t0": 0})
@@ -396,7 +408,7 @@ class TestDisagreements:
         for scale, name in (("mini", "tabletop-a"), ("paper", "whatsup-a")):
             text = pages.to_markdown(read(tmp_path), scale)
             _, after = text.split("## Where ours and the paper's disagree")
-            assert f"| {name} | on/under | LLaVA | vqascore-authors | pair | 100.0 [" in after
+            assert f"| {name} | on/under | MLLM | vqascore-authors | pair | 100.0 [" in after
             assert "| 52.4 [S] |" in after.partition("\n## ")[0]
 
 
@@ -441,19 +453,19 @@ class TestComparisons:
         rows = report.comparisons(paper, "paper")
         keys = dict(zip(rows["second"], rows["key_second"], strict=True))
         first = report.predictions(paper, rows["key_first"][0])
-        second = report.predictions(paper, keys["LLaVA prompted"])
+        second = report.predictions(paper, keys["MLLM prompted"])
         expected = compare(first[first["set_id"].isin(second["set_id"])], second)
-        (row,) = rows.query("second == 'LLaVA prompted' and relation == 'all'").itertuples()
+        (row,) = rows.query("second == 'MLLM prompted' and relation == 'all'").itertuples()
         assert row.n == 20
         assert (row.difference, row.p_value) == (expected["difference"], expected["p_value"])
 
     def test_a_method_for_both_kinds_of_models_is_compared_between_them(self, mmvp):
         rows = report.comparisons(mmvp, "paper")
         (row,) = rows[rows["table"] == "mmvp-relative"].itertuples()
-        assert (row.first, row.second) == ("CLIP relative-preference", "LLaVA relative-preference")
+        assert (row.first, row.second) == ("CLIP relative-preference", "MLLM relative-preference")
         assert (row.n, row.chance) == (N_SETS, 0.5)
-        (row,) = rows[rows["second"] == "LLaVA m3id"].itertuples()
-        assert (row.first, row.n, row.chance) == ("LLaVA greedy", N_SETS, 0.25)
+        (row,) = rows[rows["second"] == "MLLM m3id"].itertuples()
+        assert (row.first, row.n, row.chance) == ("MLLM greedy", N_SETS, 0.25)
 
     def test_without_two_readers_there_are_none(self, tmp_path):
         fill(tmp_path, "whatsup-a", "matching")
@@ -468,7 +480,7 @@ class TestText:
         row = cell(report.cells(paper, "paper"), "whatsup-a", "matching", "left/right")
         assert f"| {100 * row['pair_accuracy']:.1f} [" in line and "| 1.9 [S] |" in line
         assert f"| {100 * row['difference_pair']:+.1f} |" in line
-        assert "- whatsup-b, LLaVA llava-hf/llava-1.5-7b-hf, prompted" in text
+        assert "- whatsup-b, MLLM llava-hf/llava-1.5-7b-hf, prompted" in text
         assert "| 10 of 40 |" in text and "a score was no number: 1." in text
         assert "[S] second-hand notes that quote the paper" in text
         assert "- 31.3: LLaVA-1.5-7B, MMVP, pair accuracy by M3ID (v1) [S]" in text
@@ -492,10 +504,10 @@ class TestText:
         assert "Relative accuracy by visual pattern in tabletop-mmvp, chance 50:" in text
         rows = report.cells(mini, "mini")
         shown = pages.shown_relations(rows[rows["table"] == "mmvp"])
-        assert list(shown) == ["relation", "sets", "CLIP matching", "LLaVA greedy"]
+        assert list(shown) == ["relation", "sets", "CLIP matching", "MLLM greedy"]
         assert shown["relation"].tolist() == ["colour", "text"] and (shown["sets"] == 20).all()
         row = cell(rows, "tabletop-mmvp", "greedy", "text")
-        assert shown["LLaVA greedy"][1].startswith(f"{100 * row['pair_accuracy']:.1f} [")
+        assert shown["MLLM greedy"][1].startswith(f"{100 * row['pair_accuracy']:.1f} [")
         assert pages.shown_relations(rows[rows["table"] == "two-way"]).empty
 
     def test_a_relation_has_all_its_sets_where_all_was_run(self, mini, tmp_path):

@@ -7,6 +7,8 @@ import pytest
 
 from erragree_utils import load_benchmark, load_mllm, score
 from erragree_utils.study import read, stored_scores
+from erragree_utils.study.store import Item, Writer, setting_key
+from erragree_utils.study.stored import scales_of
 from erragree_utils.study.sweep import by_family, held_out, swept
 
 SMALL = {"n_pairs": 1, "mined": False}
@@ -58,3 +60,26 @@ def test_answers_that_were_drawn_with_other_seeds_differ_and_are_all_there(done)
     }
     assert set(seeds) == set(range(5))
     assert len({tuple(answers) for answers in seeds.values()}) > 1
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        ([("tabletop-a", "mini")], ["mini"]),
+        ([("whatsup-a", "small")], ["small"]),
+        ([("whatsup-a", "paper")], ["paper"]),
+        ([("whatsup-a", "")], ["paper"]),  # it was not told
+        ([("tabletop-a", "")], ["mini"]),
+        ([("mmvp", "paper"), ("whatsup-a", "small")], ["small", "paper"]),
+        ([("my-own", "small")], ["mini"]),  # in none of the tables
+        ([], ["mini"]),
+    ],
+)
+def test_results_are_of_the_scale_at_which_they_were_run(runs, expected, monkeypatch, tmp_path):
+    monkeypatch.delenv("ERRAGREE_SCALE", raising=False)
+    for name, scale in runs:
+        with Writer(tmp_path, lambda scale=scale: {"scale": scale}) as writer:
+            settings = {"benchmark": {"name": name, "n_sets": 1}}
+            items = [Item("s", 0, {"score": [1.0]}, 0.1)]
+            writer.add(setting_key(settings), settings, items)
+    assert scales_of(read(tmp_path)) == expected

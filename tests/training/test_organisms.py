@@ -1,9 +1,11 @@
 """What tells the organisms apart: measures with intervals, on shipped and made-up models."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from erragree_utils import load_clip
+from erragree_utils.models import ASSETS
 from erragree_utils.training import organisms
 
 
@@ -50,10 +52,34 @@ def test_the_band_of_views_compares_with_an_untrained_tower(lost):
     assert band["cosine"].between(0.9, 1.0).all()
 
 
-def test_tables_are_written_for_the_models_that_are_named(tmp_path):
-    organisms.main([
-        "one=mini-lost", "--seeds", "31", "--sets", "20", "--views", "--out", str(tmp_path)
-    ])  # fmt: skip
-    text = (tmp_path / "measures.csv").read_text()
-    assert text.startswith("benchmark,metric,value,low,high,n,model") and "one" in text
-    assert not (tmp_path / "views.csv").exists()
+def test_a_table_is_written_for_the_models_that_are_named(tmp_path, capsys):
+    organisms.main(["one=mini-lost", "--seeds", "31", "--sets", "20", "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "measures.csv")
+    columns = ["organism", "seed", "benchmark", "metric", "value", "low", "high", "n"]
+    assert list(table.columns) == columns
+    assert table["organism"].unique() == ["one"]
+    assert "| one, 0, A | 0.99" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def measures():
+    return pd.read_csv(ASSETS / "organisms" / "measures.csv")
+
+
+class TestRecorded:
+    FOLDER = ASSETS / "organisms"
+
+    def test_training_seeds_of_each_organism_on_both_benchmarks(self, measures):
+        organism = measures["organism"].isin(organisms.ORGANISMS)
+        pairs = measures[organism & (measures["metric"] == "relative")]["n"]
+        assert len(pairs) == 3 * 3 * 2
+        assert (pairs == len(organisms.FINAL) * organisms.SETS).all()
+
+    def test_the_readme_shows_the_recorded_table(self, measures):
+        assert organisms.as_markdown(measures) in (self.FOLDER / "README.md").read_text()
+
+    def test_hidden_stays_above_099_over_a_band_of_views(self):
+        views = pd.read_csv(self.FOLDER / "views.csv").query("model == 'trained'")
+        hidden = views[views["organism"] == "hidden"]
+        assert set(hidden["varied"]) == set(organisms.VIEWS)
+        assert (hidden["low"] > 0.99).all()

@@ -1,0 +1,163 @@
+"""From what was measured to where the answer is lost: the rules, and how sure they are.
+
+A rule looks at intervals, never at a value alone: where an interval does not decide, the verdict is
+*undecided*. Thresholds were set on models whose fault is known by construction, and tested on seeds
+and kinds of change that had no part in it (see `training.zoo`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+ANSWERED, UNDECIDED, BLIND = "answered", "undecided", "encoder blind"
+MISALIGNED, POOLED = "matching misaligned", "lost in pooling"
+PRIOR, IGNORES = "prior wins", "reader ignores"
+CLIP_VERDICTS = (ANSWERED, MISALIGNED, POOLED, BLIND, UNDECIDED)
+MLLM_VERDICTS = (ANSWERED, PRIOR, IGNORES, BLIND, UNDECIDED)
+
+#: What to try, and the chapter that explains it.
+ADVICE = {
+    ANSWERED: "Nothing: most pairs are answered rightly.",
+    MISALIGNED: "The embedding tells the images apart and the captions don't ask for it: let "
+    "something else read it, such as a linear probe or a language model, or fit a map of the texts "
+    "(chapters 4 and 5).",
+    POOLED: "The patch tokens tell the images apart and the pooled embedding doesn't: read the "
+    "patch tokens, as LLaVA does; no text will find it in the embedding (chapters 3 and 4).",
+    BLIND: "Nothing that was tried reads the difference from the patch tokens: try another "
+    "encoder, a higher resolution, or more pairs before believing it (chapter 6).",
+    PRIOR: "The model prefers the right answer more for the right image, but a habit outweighs it: "
+    "compare the two images' scores, or decode against a stream without the image (chapters 7 and "
+    "8); fine-tuning on balanced answers is the lasting cure.",
+    IGNORES: "The tokens that the language model gets tell the images apart, and its answers "
+    "don't: no decoding brings back what was not read; ask in other words, or fine-tune the "
+    "projector and the reader (chapters 3 and 9).",
+    UNDECIDED: "The pairs don't decide: add pairs of this kind (about a hundred), or look at the "
+    "evidence.",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where an interval has to lie for a rule to speak; shares, of images or pairs."""
+
+    answered: float = 0.5  # pair accuracy above it: most pairs are right
+    single: float = 0.62  # a reader of one image above it: the features tell
+    compared: float = 0.85  # a reader of two images above it: they tell, too
+    lost: float = 0.7  # a reader of one image below it, where `power` is given: they don't
+    traces: float = 0.92  # and one of two images below it
+    power: float = 0.75  # what a reader has to reach where a difference was planted
+    preferred: float = 0.65  # relative preference above it: the model answers to the images
+    ignored: float = 0.75  # relative preference below it: it hardly does
+
+
+THRESHOLDS = Thresholds()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule says of a group, and how surely: 0.5, hardly, to 1."""
+
+    verdict: str
+    confidence: float
+
+    @property
+    def advice(self) -> str:
+        """What to try."""
+        return ADVICE[self.verdict]
+
+
+def tells(reading: Mapping[str, float], at: Thresholds = THRESHOLDS) -> bool | None:
+    """Whether features tell a pair's images apart; None where that is not decided.
+
+    `reading` is what `reading_accuracy` returned, and under ``"power"`` the accuracy of a reader
+    where a difference was planted.
+    """
+    if not np.isfinite(reading["single"]):
+        return None
+    if reading["single_low"] > at.single or reading["compared_low"] > at.compared:
+        return True
+    absent = reading["single_high"] < at.lost and reading["compared_high"] < at.traces
+    return False if absent and reading["power"] > at.power else None
+
+
+def judge_clip(evidence: Mapping[str, float], at: Thresholds = THRESHOLDS) -> Verdict:
+    """Where CLIP's matching of a group of pairs is lost.
+
+    Parameters
+    ----------
+    evidence : mapping
+        ``pair`` with ``_low`` and ``_high``; ``embedding`` and ``tokens``, readings as for `tells`.
+    """
+    if evidence["pair_low"] > at.answered:
+        return Verdict(ANSWERED, _beyond(evidence, "pair", at.answered))
+    if evidence["pair_high"] < at.answered:
+        embedding, tokens = (tells(evidence[name], at) for name in ("embedding", "tokens"))
+        if embedding:
+            return Verdict(MISALIGNED, _reading_confidence(evidence["embedding"], at))
+        if embedding is False and tokens:
+            return Verdict(POOLED, _reading_confidence(evidence["tokens"], at))
+        if embedding is False and tokens is False:
+            return Verdict(BLIND, _absence_confidence(evidence["tokens"], at))
+    return Verdict(UNDECIDED, 0.5)
+
+
+def judge_mllm(evidence: Mapping[str, float], at: Thresholds = THRESHOLDS) -> Verdict:
+    """Where a language model's answers about a group of pairs are lost.
+
+    Parameters
+    ----------
+    evidence : mapping
+        ``pair`` and ``relative`` (accuracy and relative preference) with ``_low`` and ``_high``;
+        ``tokens``, the reading of what the language model gets.
+    """
+    if evidence["pair_low"] > at.answered:
+        return Verdict(ANSWERED, _beyond(evidence, "pair", at.answered))
+    if evidence["pair_high"] < at.answered:
+        if evidence["relative_low"] > at.preferred:
+            return Verdict(PRIOR, _beyond(evidence, "relative", at.preferred))
+        if evidence["relative_high"] < at.ignored:
+            tokens = tells(evidence["tokens"], at)
+            if tokens:
+                return Verdict(IGNORES, _reading_confidence(evidence["tokens"], at))
+            if tokens is False:
+                return Verdict(BLIND, _absence_confidence(evidence["tokens"], at))
+    return Verdict(UNDECIDED, 0.5)
+
+
+def judge_pair(signal: float, bias: float, group: str) -> str:
+    """The verdict of one pair: its own where its scores say it, else its group's.
+
+    Both images are right where the signal is greater than the bias; where it is positive and
+    smaller, a bias outweighs it, which is *prior wins* for a language model.
+    """
+    if signal > abs(bias):
+        return ANSWERED
+    if group == ANSWERED:
+        return UNDECIDED
+    return group
+
+
+def _beyond(evidence: Mapping[str, float], name: str, bound: float) -> float:
+    """How many half-widths an estimate lies beyond a bound, as a confidence."""
+    value, low, high = (evidence[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return _confidence(abs(value - bound) / max((high - low) / 2, 1e-9))
+
+
+def _reading_confidence(reading: Mapping[str, float], at: Thresholds) -> float:
+    return max(_beyond(reading, "single", at.single) if reading["single"] > at.single else 0.5,
+               _beyond(reading, "compared", at.compared) if reading["compared"] > at.compared
+               else 0.5)  # fmt: skip
+
+
+def _absence_confidence(reading: Mapping[str, float], at: Thresholds) -> float:
+    return min(_beyond(reading, "single", at.lost), _beyond(reading, "compared", at.traces))
+
+
+def _confidence(widths: float) -> float:
+    """The normal probability that the truth is on the same side of the bound; an interval is 1.96
+    standard errors wide on either side."""
+    return float(norm.cdf(1.96 * widths))
