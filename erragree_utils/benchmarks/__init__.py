@@ -56,8 +56,8 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
         (see `mmvp.load_mmvp_vlm`); ``sugarcrepe``: ``category``; ``vsr``: ``split``; ``cv-bench``:
         ``task`` (see `sugarcrepe.load_sugarcrepe`, `vsr.load_vsr`, `cvbench.load_cvbench`;
         `winoground.load_winoground` and `naturalbench.load_naturalbench` have no more).
-        ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep``,
-        ``mined``, ``form`` (see `tabletop_mmvp.load_tabletop_mmvp`). ``folder``, your own pairs: ``folder``,
+        ``tabletop-mmvp``: ``seed``, ``n_pairs``, ``size``, ``keep``, ``mined``, ``form`` (see
+        `tabletop_mmvp.load_tabletop_mmvp`). ``folder``, your own pairs: ``folder``,
         ``skip_incomplete``, ``check_images`` (see `folder.load_folder`).
 
     Raises

@@ -120,7 +120,9 @@ class TestFolders:
         assert not mark.exists()
 
     def test_unknown_names(self):
-        with pytest.raises(ModelError, match="unknown model 'llava': names are 'mini', 'mini-prior', folders"):
+        with pytest.raises(
+            ModelError, match="unknown model 'llava': names are 'mini', 'mini-prior'"
+        ):
             load_mllm("llava")
 
     def test_folders_that_are_not_there(self, tmp_path):
