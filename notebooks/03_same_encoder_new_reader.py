@@ -38,9 +38,9 @@ if "google.colab" in sys.modules:
 #
 # **You will learn** VQAScore and prompted answers, how to test a difference between two readers of the same pairs, which controls such a result needs, and what probes and gradient pictures can show.
 #
-# **You need** [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB (4-bit weights) or 24 GB (half precision), a network for the weights and What'sUp's photographs, and minutes to hours depending on the GPU ([Paper scale](10_paper_scale.ipynb) estimates them).
+# **You need** [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB (4-bit weights) or 24 GB (half precision), a network for the weights and What'sUp's photographs, and minutes to hours depending on the GPU ([Paper scale](11_paper_scale.ipynb) estimates them).
 #
-# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 1.1 to 1.4 h; L4: 19 GiB, 35 to 44 min; A100 40 GB: 19 GiB, 15 to 19 min; H100 80 GB: 19 GiB, 5 to 6 min.
+# **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 1.1 to 1.4 h; L4: 19 GiB, 35 to 44 min; A100 40 GB: 19 GiB, 15 to 19 min; H100 80 GB: 19 GiB, 5 to 6 min.
 #
 # ## The question
 #

@@ -84,7 +84,7 @@ def line(reads: Reads) -> str:
         if gpu.name in GPUS:
             need, low, high = hardware.chapter_needs(gpu, reads.passes, reads.clip)
             parts.append(f"{gpu.name}: {need / 2**30:.0f} GiB, {hardware.span(low, high)}")
-    return f"{HEAD}([how](10_paper_scale.ipynb)), downloads and loading aside: {'; '.join(parts)}."
+    return f"{HEAD}([how](11_paper_scale.ipynb)), downloads and loading aside: {'; '.join(parts)}."
 
 
 def write(script: Path, text: str) -> bool:
