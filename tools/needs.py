@@ -25,6 +25,7 @@ A, B, MMVP, MMVP_VLM = map(
 FUNCTIONS = {
     "mllm_states": 1,
     "answer_saliency": 2,
+    "diagnose": METHODS["vqascore"].weight + 1,  # answers, and what the tower gives
     "sweep.swept": sum({m.contrast.noise_step: m.weight for m in swept().values()}.values()),
 }
 
@@ -74,6 +75,7 @@ CHAPTERS = {
         ),
     ),
     "08_two_images": Reads(MMVP, (("relative-preference", MMVP), ("two-images", MMVP))),
+    "10_your_own_pairs": Reads(4 * A // 2, (("diagnose", A // 2),)),
 }  # fmt: skip
 
 
