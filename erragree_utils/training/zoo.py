@@ -41,10 +41,6 @@ SET_ON = ("left/right, A", "left/right, B")
 SIZES = (20, 40, 60, 100)
 
 
-def _changes(what: str) -> Callable[[int, int], Benchmark]:
-    return lambda seed, n: load_changes("tabletop-a", what, seed, n)
-
-
 def _pairs(letter: str, relation: str) -> Callable[[int, int], Benchmark]:
     return lambda seed, n: load_tabletop(f"tabletop-{letter}", seed, n, relation=relation)
 
@@ -59,10 +55,10 @@ KINDS: Mapping[str, Callable[[int, int], Benchmark]] = {
     "left/right, B": _pairs("b", "left/right"),
     "on/under": _pairs("a", "on/under"),
     "front/behind": _pairs("b", "front/behind"),
-    "colour": _changes("colour"),
-    "kind": _changes("kind"),
+    "kind": lambda seed, n: load_changes("tabletop-a", "kind", seed, n),
 } | {pattern: _pattern(pattern) for pattern in PATTERNS}
-SIDES, OTHERS = SET_ON, ("on/under", "front/behind", "colour", "kind")
+SIDES, RELATIONS = SET_ON, ("on/under", "front/behind")
+OTHERS = *RELATIONS, "colour", "kind"
 
 
 # --- ways to break a model -----------------------------------------------------------------------
@@ -183,7 +179,7 @@ def _all(verdict: str, *kinds: str) -> dict[str, str]:
 
 
 #: All three match colours and kinds; how well on and under, or front and behind, is measured.
-CLIPS = _all(ANSWERED, "colour", "kind") | _all(MEASURED, "on/under", "front/behind")
+CLIPS = _all(ANSWERED, "colour", "kind") | _all(MEASURED, *RELATIONS)
 # A reader that learned a prior of its own can be added here by its name for `load_mllm`.
 MEMBERS = (
     Member("hidden", "clip", "mini", _all(MISALIGNED, *SIDES) | CLIPS,
@@ -197,7 +193,7 @@ MEMBERS = (
     Member("static", "clip", "mini-aligned", _all(BLIND, "front/behind", "colour", "kind"),
            "aligned, shown noise in place of each picture", seen=static),
     Member("LLaVA", "mllm", "mini",
-           _all(ANSWERED, *SIDES, *OTHERS) | _all(MEASURED, *PATTERNS),
+           _all(ANSWERED, *SIDES, *RELATIONS) | _all(MEASURED, "kind", *PATTERNS),
            "the mini LLaVA as it is"),
     Member("LLaVA, mirrored", "mllm", "mini", _all(BLIND, *SIDES),
            "shown each picture averaged with its mirror image", seen=mirrored),
@@ -205,7 +201,7 @@ MEMBERS = (
            "shown noise in place of each picture", seen=static),
     Member("LLaVA, no left", "mllm", "mini", _all(PRIOR, *SIDES),
            "with a prior against whatever is said to be left", habit=no_left),
-    Member("LLaVA, moody", "mllm", "mini", _all(PRIOR, *OTHERS),
+    Member("LLaVA, moody", "mllm", "mini", _all(PRIOR, *RELATIONS),
            "with a prior against each text, of a size drawn at random", habit=moody),
     Member("LLaVA, averaged", "mllm", "mini", _all(IGNORES, *SIDES),
            "whose projector's tokens are averaged over the picture", tokens=averaged),
