@@ -252,7 +252,8 @@ found_here = [
         estimate(overall, "right"), above=0.8,
     ),
     finding(
-        "So are those about kinds of change that set no threshold",
+        "Of the verdicts about kinds of change that set no threshold, more than four of five are "
+        "right at a hundred pairs",
         estimate(zoo_record.right_share(new), "right"), above=0.8,
     ),
 ]  # fmt: skip
@@ -263,11 +264,13 @@ if scale.name == "mini":
             estimate(groups.loc["hidden"], "embedding_single"), above=0.75,
         ),
         claim(
-            "It tells them in fewer than seven of ten embeddings of the lost CLIP",
+            "A linear reader tells left from right in fewer than seven of ten embeddings of the "
+            "lost CLIP",
             estimate(groups.loc["lost"], "embedding_single"), below=0.7,
         ),
         claim(
-            "And in more than eight of ten grids of the lost CLIP's patch tokens",
+            "A linear reader tells left from right by the lost CLIP's patch tokens in more than "
+            "eight of ten images",
             estimate(groups.loc["lost"], "tokens_single"), above=0.8,
         ),
         claim(
