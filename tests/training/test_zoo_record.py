@@ -71,7 +71,7 @@ def test_confusion_has_truths_in_rows_and_all_verdicts_in_columns():
 
 def test_confidence_is_compared_with_what_is_right():
     found = zoo_record.calibration(FOUR)
-    assert list(found["n"]) == [1, 2] and list(found["right"]) == [0.0, 1.0]
+    assert list(found["n"]) == [1, 1, 1] and list(found["right"]) == [0.0, 1.0, 1.0]
 
 
 def test_the_number_of_pairs_is_a_row():
