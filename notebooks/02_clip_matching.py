@@ -40,7 +40,7 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 1](01_cosine_agreement.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about half a minute. At paper scale: a network for CLIP's weights and What'sUp's photographs, and minutes.
 #
-# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 2 GiB, 7 to 9 min; L4: 2 GiB, 2 min; A100 40 GB: 2 GiB, 3 to 4 min; H100 80 GB: 2 GiB, 1 min.
+# **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 2 GiB, 7 to 9 min; L4: 2 GiB, 2 min; A100 40 GB: 2 GiB, 3 to 4 min; H100 80 GB: 2 GiB, 1 min.
 #
 # ## The question
 #

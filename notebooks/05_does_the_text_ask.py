@@ -39,7 +39,7 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 4](04_is_it_there.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: a CPU and about a minute. At paper scale: a network, and a GPU or patience.
 #
-# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 2 GiB, 3 min; L4: 2 GiB, 1 min; A100 40 GB: 2 GiB, 1 min; H100 80 GB: 2 GiB, 1 min.
+# **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 2 GiB, 3 min; L4: 2 GiB, 1 min; A100 40 GB: 2 GiB, 1 min; H100 80 GB: 2 GiB, 1 min.
 #
 # ## The question
 #

@@ -40,7 +40,7 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 3](03_same_encoder_new_reader.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and less than a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
 #
-# **At paper scale**, computed ([how](10_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 15 to 19 min; L4: 19 GiB, 7 to 9 min; A100 40 GB: 19 GiB, 4 to 5 min; H100 80 GB: 19 GiB, 1 to 2 min.
+# **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 15 to 19 min; L4: 19 GiB, 7 to 9 min; A100 40 GB: 19 GiB, 4 to 5 min; H100 80 GB: 19 GiB, 1 to 2 min.
 #
 # ## The question
 #
@@ -363,7 +363,7 @@ findings.show(found_here)
 # - **Rendered differences.** MMVP's pairs were found among photographs and differ in much besides the question. Ours differ in one respect alone, and are mined among candidates made for it.
 # - **Mining favours an encoder's taste.** Pairs that pass depend on both encoders. The mini vision-only encoder was trained on near-duplicates of the same kinds, so that it would keep them apart. It is a filter here, not a competitor.
 # - **Words.** The mini CLIP lacks words for several patterns (the ties above). For the rest its matching can be compared with LLaVA's answers, with the reservations of chapter 3 about the two interfaces.
-# - **Statements are no questions.** At paper scale the tables by pattern are of other pairs, and of another protocol, than MMVP's answers. MMVP-VLM's own accuracy goes from text to image besides; the study of [Paper scale](10_paper_scale.ipynb) has it.
+# - **Statements are no questions.** At paper scale the tables by pattern are of other pairs, and of another protocol, than MMVP's answers. MMVP-VLM's own accuracy goes from text to image besides; the study of [Paper scale](11_paper_scale.ipynb) has it.
 # - **Questions differ between patterns**, in length, in words, in the number of kinds they are about. A pattern's accuracy is that of its questions.
 #
 # ## Exercises

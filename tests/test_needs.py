@@ -24,7 +24,7 @@ def code(name: str) -> str:
 
 def test_every_chapter_that_has_two_scales_says_it():
     scaled = {p.stem for p in NOTEBOOKS.glob("*.py") if "start()" in code(p.stem)}
-    assert scaled - {"10_paper_scale"} == set(needs.CHAPTERS)
+    assert scaled - {"11_paper_scale"} == set(needs.CHAPTERS)
 
 
 @each_chapter

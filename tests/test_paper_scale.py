@@ -24,7 +24,7 @@ NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipy
 WITHOUT_SCALE = {"09_why"}
 CHAPTERS = [name for name in NOTEBOOKS if name not in WITHOUT_SCALE]
 #: A chapter about the study itself, which shows a small run at mini scale.
-ABOUT_BOTH = "10_paper_scale"
+ABOUT_BOTH = "11_paper_scale"
 CLIP, LLAVA = "ViT-L-14-336:openai", "llava-hf/llava-1.5-7b-hf"
 #: What a chapter has to name where it names models and benchmarks.
 NAMED = {

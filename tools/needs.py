@@ -26,6 +26,7 @@ FUNCTIONS = {
     "mllm_states": 1,
     "answer_saliency": 2,
     "patch_states": 2 + 9 * 5,  # both images, then by layer and place
+    "diagnose": METHODS["vqascore"].weight + 1,  # answers, and what the tower gives
     "sweep.swept": sum({m.contrast.noise_step: m.weight for m in swept().values()}.values()),
 }
 
@@ -77,6 +78,7 @@ CHAPTERS = {
         ),
     ),
     "08_two_images": Reads(MMVP, (("relative-preference", MMVP), ("two-images", MMVP))),
+    "10_your_own_pairs": Reads(4 * A // 2, (("diagnose", A // 2),)),
 }  # fmt: skip
 
 
@@ -87,7 +89,7 @@ def line(reads: Reads) -> str:
         if gpu.name in GPUS:
             need, low, high = hardware.chapter_needs(gpu, reads.passes, reads.clip)
             parts.append(f"{gpu.name}: {need / 2**30:.0f} GiB, {hardware.span(low, high)}")
-    return f"{HEAD}([how](10_paper_scale.ipynb)), downloads and loading aside: {'; '.join(parts)}."
+    return f"{HEAD}([how](11_paper_scale.ipynb)), downloads and loading aside: {'; '.join(parts)}."
 
 
 def write(script: Path, text: str) -> bool:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageChops, ImageEnhance
 
-from ..benchmarks.base import Benchmark, QuestionPair
+from ..benchmarks.base import Benchmark, ImagePair, QuestionPair
 from ..decoding import TextContrast
 from ..measures.agreement import cosine
 from ..measures.decisions import predict, prefer
 from ..measures.intervals import wilson
 from ..models.states import mllm_states, pool_grid
 from ..scoring.methods import Options
-from .reading import planted, read_pairs, reading_accuracy
+from .reading import nothing_differs, planted, read_pairs, reading_accuracy
 
 #: Scores models, as `scoring.scores.score` does.
 Score = Callable[..., pd.DataFrame]
+#: By name, of the two images of each pair: (N, 2, D).
+Features = Mapping[str, np.ndarray]
 #: Patch tokens are averaged over so many places a side: where things are stays readable.
 PLACES = 4
 
@@ -37,24 +39,20 @@ def clip_evidence(clip: Any, bench: Benchmark, score: Score) -> tuple[pd.DataFra
         For each relation what `verdicts.judge_clip` takes, and ``cosine``, ``random`` and
         ``noise``.
     """
+    pairs, features = clip_measures(clip, bench, score)
     images = [image for pair in bench for image in pair.images]
-    embedded = clip.embed_images(images).reshape(len(bench), 2, -1)
-    moved = clip.embed_images([_moved(image) for image in images]).reshape(embedded.shape)
-    tokens = _tokens(clip.patch_tokens(images), len(bench))
-    pairs = _decisions(score(clip, bench, "matching"))
+    embedded = features["embedding"]
+    moved = clip.embed_images([_moved(image) for image in images])
     pairs["cosine"] = cosine(embedded[:, 0], embedded[:, 1])
-    flat, shifted = (x.reshape(len(images), -1) for x in (embedded, moved))
-    pairs["noise"] = cosine(flat, shifted).reshape(-1, 2).min(axis=1)
+    noise = cosine(embedded.reshape(moved.shape), moved)
+    pairs["noise"] = noise.reshape(-1, 2).min(axis=1)
     random = cosine(embedded[:, 0], np.roll(embedded[:, 1], 1, axis=0))
     groups = {}
     for relation, found in _by_relation(bench, pairs).items():
-        own = [bench[i] for i in found]
-        groups[relation] = _accuracies(pairs.iloc[found]) | {
+        groups[relation] = group_evidence(bench, pairs, features, found) | {
             "cosine": pairs["cosine"].iloc[found].mean(),
             "noise": pairs["noise"].iloc[found].mean(),
             "random": random.mean() if len(bench) > 1 else np.nan,
-            "embedding": _reading(embedded[found], own),
-            "tokens": _reading(tokens[found], own),
         }
     return pairs, groups
 
@@ -74,28 +72,59 @@ def mllm_evidence(mllm: Any, bench: Benchmark, score: Score) -> tuple[pd.DataFra
         For each relation what `verdicts.judge_mllm` takes, ``prior``, the mean bias without an
         image, ``prior_correlation``, of that with the bias, and ``contrast``, a pair accuracy.
     """
-    asked = isinstance(bench[0], QuestionPair) and bool(bench[0].question)
-    method = "question-options" if asked else "vqascore"
-    pairs = _decisions(score(mllm, bench, method))
-    blind = prefer(score(mllm, bench, method, blind=True)).set_index("pair_id")
+    pairs, features = mllm_measures(mllm, bench, score)
+    blind = prefer(score(mllm, bench, _method(bench), blind=True)).set_index("pair_id")
     pairs["prior"] = blind["bias"].reindex(pairs.index)
+    asked = _asked(bench)
     if asked:
         corrected = score(mllm, bench, {"contrast": Options(contrast=TextContrast())})
         pairs["contrast"] = _decisions(corrected)["right"]
-    images = [image for pair in bench for image in pair.images]
-    seen = mllm_states(mllm, images, "?", pool_grid(PLACES), "vision tower")
-    tokens = seen["vision tower"].reshape(len(bench), 2, -1)
     groups = {}
     for relation, found in _by_relation(bench, pairs).items():
-        own, rows = [bench[i] for i in found], pairs.iloc[found]
+        rows = pairs.iloc[found]
         known = len(rows) > 2 and rows["prior"].std() > 0 and rows["bias"].std() > 0
-        groups[relation] = _accuracies(rows) | {
+        groups[relation] = group_evidence(bench, pairs, features, found) | {
             "prior": rows["prior"].mean(),
             "prior_correlation": rows["prior"].corr(rows["bias"]) if known else np.nan,
             "contrast": rows["contrast"].mean() if asked else np.nan,
-            "tokens": _reading(tokens[found], own),
         }
     return pairs, groups
+
+
+def clip_measures(clip: Any, bench: Benchmark, score: Score) -> tuple[pd.DataFrame, Features]:
+    """``relation``, ``signal``, ``bias``, ``right`` and ``preferred`` of each pair; features.
+
+    Features are ``embedding`` and ``tokens`` (averaged over 4 x 4 places), each (N, 2, D).
+    """
+    images = [image for pair in bench for image in pair.images]
+    features = {
+        "embedding": clip.embed_images(images).reshape(len(bench), 2, -1),
+        "tokens": pool_grid(PLACES)(clip.patch_tokens(images)).reshape(len(bench), 2, -1),
+    }
+    return _decisions(score(clip, bench, "matching")), features
+
+
+def mllm_measures(mllm: Any, bench: Benchmark, score: Score) -> tuple[pd.DataFrame, Features]:
+    """As `clip_measures`; of the features, the ``tokens`` that the projector gets."""
+    images = [image for pair in bench for image in pair.images]
+    seen = mllm_states(mllm, images, "?", pool_grid(PLACES), "vision tower")
+    features = {"tokens": seen["vision tower"].reshape(len(bench), 2, -1)}
+    return _decisions(score(mllm, bench, _method(bench))), features
+
+
+def group_evidence(
+    bench: Sequence[ImagePair | QuestionPair],
+    pairs: pd.DataFrame,
+    features: Features,
+    group: Sequence[int],
+) -> dict[str, Any]:
+    """What a verdict about a group takes: accuracies with intervals, and a reading of features.
+
+    `group` holds the places of its pairs in the benchmark, the table and the features.
+    """
+    own = [bench[i] for i in group]
+    readings = {name: _reading(values[group], own) for name, values in features.items()}
+    return _accuracies(pairs.iloc[group]) | readings
 
 
 def flat_evidence(evidence: Mapping[str, Any]) -> dict[str, float]:
@@ -127,6 +156,9 @@ def _accuracies(pairs: pd.DataFrame) -> dict[str, float]:
 
 
 def _reading(features: np.ndarray, pairs: list) -> dict[str, float]:
+    if np.allclose(features[:, 0], features[:, 1], rtol=1e-5, atol=1e-6):
+        # Nothing differs, so nothing could be planted in proportion, and no reader is needed.
+        return nothing_differs()
     found = reading_accuracy(read_pairs(features, pairs))
     power = reading_accuracy(read_pairs(planted(features), pairs))
     return found | {"power": power["single"]}
@@ -137,8 +169,12 @@ def _by_relation(bench: Benchmark, pairs: pd.DataFrame) -> dict[str, np.ndarray]
     return {name: np.flatnonzero(relation == name) for name in bench.relations}
 
 
-def _tokens(patches: np.ndarray, n: int) -> np.ndarray:
-    return pool_grid(PLACES)(patches).reshape(n, 2, -1)
+def _asked(bench: Benchmark) -> bool:
+    return isinstance(bench[0], QuestionPair) and bool(bench[0].question)
+
+
+def _method(bench: Benchmark) -> str:
+    return "question-options" if _asked(bench) else "vqascore"
 
 
 def _moved(image: Image.Image) -> Image.Image:

@@ -82,6 +82,15 @@ def reading_accuracy(table: pd.DataFrame) -> dict[str, float]:
     return out
 
 
+def nothing_differs() -> dict[str, float]:
+    """What `reading_accuracy` comes to where the two images of each pair have the same features.
+
+    With ``power``: no reader of them could be better than chance.
+    """
+    names = (f"{kind}{end}" for kind in ("single", "compared") for end in ("", "_low", "_high"))
+    return dict.fromkeys(names, 0.5) | {"power": 1.0}
+
+
 def planted(features: np.ndarray, seed: int = 0) -> np.ndarray:
     """Features in which every pair's first image is moved along one random direction, a little.
 

@@ -45,11 +45,10 @@ class Thresholds:
     """Where an interval has to lie for a rule to speak; shares, of images or pairs."""
 
     answered: float = 0.5  # pair accuracy above it: most pairs are right
-    single: float = 0.62  # a reader of one image above it: the features tell
-    compared: float = 0.85  # a reader of two images above it: they tell, too
-    lost: float = 0.7  # a reader of one image below it, where `power` is given: they don't
-    traces: float = 0.92  # and one of two images below it
-    power: float = 0.75  # what a reader has to reach where a difference was planted
+    single: float = 0.62  # a reader of one image above it: the features tell; below it, they don't
+    compared: float = 0.85  # the same of a reader of two images; either tells, both have to fail
+    power: float = 0.75  # what a reader has to reach where a difference was planted, and
+    fewest: int = 40  # how many pairs it had to learn from, before its failing is believed
     preferred: float = 0.65  # relative preference above it: the model answers to the images
     ignored: float = 0.75  # relative preference below it: it hardly does
 
@@ -70,18 +69,19 @@ class Verdict:
         return ADVICE[self.verdict]
 
 
-def tells(reading: Mapping[str, float], at: Thresholds = THRESHOLDS) -> bool | None:
+def tells(reading: Mapping[str, float], n_pairs: int, at: Thresholds = THRESHOLDS) -> bool | None:
     """Whether features tell a pair's images apart; None where that is not decided.
 
-    `reading` is what `reading_accuracy` returned, and under ``"power"`` the accuracy of a reader
-    where a difference was planted.
+    `reading` is what `reading_accuracy` returned of so many pairs, and under ``"power"`` the
+    accuracy of a reader where a difference was planted.
     """
     if not np.isfinite(reading["single"]):
         return None
     if reading["single_low"] > at.single or reading["compared_low"] > at.compared:
         return True
-    absent = reading["single_high"] < at.lost and reading["compared_high"] < at.traces
-    return False if absent and reading["power"] > at.power else None
+    absent = reading["single_high"] < at.single and reading["compared_high"] < at.compared
+    able = reading["power"] > at.power and n_pairs >= at.fewest
+    return False if absent and able else None
 
 
 def judge_clip(evidence: Mapping[str, float], at: Thresholds = THRESHOLDS) -> Verdict:
@@ -90,18 +90,22 @@ def judge_clip(evidence: Mapping[str, float], at: Thresholds = THRESHOLDS) -> Ve
     Parameters
     ----------
     evidence : mapping
-        ``pair`` with ``_low`` and ``_high``; ``embedding`` and ``tokens``, readings as for `tells`.
+        ``n_pairs``; ``pair`` with ``_low`` and ``_high``; ``embedding`` and ``tokens``, readings as
+        for `tells`.
     """
     if evidence["pair_low"] > at.answered:
         return Verdict(ANSWERED, _beyond(evidence, "pair", at.answered))
     if evidence["pair_high"] < at.answered:
-        embedding, tokens = (tells(evidence[name], at) for name in ("embedding", "tokens"))
+        embedding, tokens = (
+            tells(evidence[name], evidence["n_pairs"], at) for name in ("embedding", "tokens")
+        )
+        lost = _absence_confidence(evidence["embedding"], at)
         if embedding:
             return Verdict(MISALIGNED, _reading_confidence(evidence["embedding"], at))
         if embedding is False and tokens:
-            return Verdict(POOLED, _reading_confidence(evidence["tokens"], at))
+            return Verdict(POOLED, min(lost, _reading_confidence(evidence["tokens"], at)))
         if embedding is False and tokens is False:
-            return Verdict(BLIND, _absence_confidence(evidence["tokens"], at))
+            return Verdict(BLIND, min(lost, _absence_confidence(evidence["tokens"], at)))
     return Verdict(UNDECIDED, 0.5)
 
 
@@ -111,8 +115,8 @@ def judge_mllm(evidence: Mapping[str, float], at: Thresholds = THRESHOLDS) -> Ve
     Parameters
     ----------
     evidence : mapping
-        ``pair`` and ``relative`` (accuracy and relative preference) with ``_low`` and ``_high``;
-        ``tokens``, the reading of what the language model gets.
+        ``n_pairs``; ``pair`` and ``relative`` (accuracy, relative preference) with ``_low`` and
+        ``_high``; ``tokens``, the reading of what the language model gets.
     """
     if evidence["pair_low"] > at.answered:
         return Verdict(ANSWERED, _beyond(evidence, "pair", at.answered))
@@ -120,7 +124,7 @@ def judge_mllm(evidence: Mapping[str, float], at: Thresholds = THRESHOLDS) -> Ve
         if evidence["relative_low"] > at.preferred:
             return Verdict(PRIOR, _beyond(evidence, "relative", at.preferred))
         if evidence["relative_high"] < at.ignored:
-            tokens = tells(evidence["tokens"], at)
+            tokens = tells(evidence["tokens"], evidence["n_pairs"], at)
             if tokens:
                 return Verdict(IGNORES, _reading_confidence(evidence["tokens"], at))
             if tokens is False:
@@ -154,7 +158,7 @@ def _reading_confidence(reading: Mapping[str, float], at: Thresholds) -> float:
 
 
 def _absence_confidence(reading: Mapping[str, float], at: Thresholds) -> float:
-    return min(_beyond(reading, "single", at.lost), _beyond(reading, "compared", at.traces))
+    return min(_beyond(reading, "single", at.single), _beyond(reading, "compared", at.compared))
 
 
 def _confidence(widths: float) -> float:

@@ -37,7 +37,8 @@ MLLM = {
 @pytest.mark.parametrize("verdict", CLIP)
 def test_clips_matching(verdict):
     pair, embedding, tokens = CLIP[verdict]
-    found = judge_clip(share("pair", pair) | {"embedding": embedding, "tokens": tokens})
+    readings = {"embedding": embedding, "tokens": tokens}
+    found = judge_clip(share("pair", pair) | readings | {"n_pairs": 100})
     assert found.verdict == verdict
     assert (found.confidence > 0.9) == (verdict != "undecided")
 
@@ -45,23 +46,36 @@ def test_clips_matching(verdict):
 @pytest.mark.parametrize("verdict", MLLM)
 def test_language_models(verdict):
     pair, relative, tokens = MLLM[verdict]
-    evidence = share("pair", pair) | share("relative", relative, 0.02) | {"tokens": tokens}
+    evidence = share("pair", pair) | share("relative", relative, 0.02)
+    evidence |= {"tokens": tokens, "n_pairs": 100}
     found = judge_mllm(evidence)
     assert found.verdict == verdict
     assert (found.confidence > 0.9) == (verdict != "undecided")
 
 
 def test_a_pair_accuracy_whose_interval_holds_one_half_decides_nothing():
-    evidence = share("pair", 0.48) | {"embedding": READ, "tokens": READ}
+    evidence = share("pair", 0.48) | {"embedding": READ, "tokens": READ, "n_pairs": 100}
     assert judge_clip(evidence).verdict == "undecided"
     assert judge_mllm(evidence | share("relative", 0.95)).verdict == "undecided"
 
 
 def test_a_reader_without_power_is_not_believed_when_it_finds_nothing():
-    assert tells(reading(0.5)) is False
-    assert tells(reading(0.5, power=0.6)) is None
-    assert tells(reading(0.5, half=0.3)) is None
-    assert tells(reading(float("nan"))) is None
+    assert tells(reading(0.5), 100) is False
+    assert tells(reading(0.5, power=0.6), 100) is None
+    assert tells(reading(0.5, half=0.3), 100) is None
+    assert tells(reading(float("nan")), 100) is None
+
+
+def test_nor_is_one_that_learned_from_few_pairs_but_what_it_finds_is():
+    assert tells(reading(0.5), 39) is None
+    assert tells(reading(0.95), 20) is True
+
+
+def test_what_is_lost_in_pooling_is_as_sure_as_the_less_sure_of_its_two_readings():
+    sure, close = ({"embedding": reading(x), "tokens": READ} for x in (0.5, 0.565))
+    one, other = (judge_clip(share("pair", 0.05) | r | {"n_pairs": 100}) for r in (sure, close))
+    assert one.verdict == other.verdict == "lost in pooling"
+    assert one.confidence > other.confidence > 0.9
 
 
 @pytest.mark.parametrize("signal, bias, group, verdict", [
