@@ -15,11 +15,9 @@ import pandas as pd
 
 from ..benchmarks.base import ImagePair, QuestionPair
 from ..measures.intervals import bootstrap_share, wilson
+from ..measures.ridge import FOLDS, held_out_predictions
 from ..scoring.captions import CaptionError, parse_caption
 
-#: Penalties of the linear reader, in units of the mean squared length of an example.
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-FOLDS = 5
 #: Fewer pairs than these teach a reader nothing that held-out pairs could show.
 FEWEST = 16
 
@@ -55,7 +53,9 @@ def read_pairs(
     kernel = x @ x.T / x.shape[1] * words[np.ix_(told, told)].repeat(2, 0).repeat(2, 1)
     y = np.tile([1.0, -1.0], told.sum())
     cluster = table["cluster"].to_numpy()[told].repeat(2)
-    table.loc[told, ["first", "second"]] = _held_out(kernel, y, cluster, seed).reshape(-1, 2)
+    table.loc[told, ["first", "second"]] = held_out_predictions(
+        kernel / np.diag(kernel).mean(), y, cluster, seed
+    ).reshape(-1, 2)
     return table
 
 
@@ -134,25 +134,6 @@ def word_kernel(pairs: Sequence[ImagePair | QuestionPair]) -> np.ndarray:
             things.append(_counts(said.first) - _counts(said.second))
     named = _unit(things)
     return asked * (1 + named) / 2
-
-
-def _held_out(kernel: np.ndarray, y: np.ndarray, cluster: np.ndarray, seed: int) -> np.ndarray:
-    kernel = kernel / np.diag(kernel).mean()
-    names, number = np.unique(cluster, return_inverse=True)
-    fold = np.random.default_rng(seed).permutation(np.arange(len(names)) % FOLDS)[number]
-
-    def predict(train: np.ndarray, test: np.ndarray, penalty: float) -> np.ndarray:
-        inner = kernel[np.ix_(train, train)] + penalty * np.eye(len(train))
-        return kernel[np.ix_(test, train)] @ np.linalg.solve(inner, y[train])
-
-    read = np.empty(len(y))
-    for k in range(FOLDS):
-        train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        held = fold[train] == (k + 1) % FOLDS
-        fit, check = train[~held], train[held]
-        errors = [((predict(fit, check, c) - y[check]) ** 2).mean() for c in PENALTIES]
-        read[test] = predict(train, test, PENALTIES[int(np.argmin(errors))])
-    return read
 
 
 class _Bag(dict[str, float]):

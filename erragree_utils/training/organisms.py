@@ -23,6 +23,7 @@ from ..benchmarks.tabletop import FAMILIES, MODEL_SIZE, RELATIONS, load_tabletop
 from ..measures.agreement import cosine
 from ..measures.intervals import bootstrap_mean, bootstrap_share, wilson
 from ..measures.matching import retrieval
+from ..measures.ridge import held_out_predictions
 from ..models import ASSETS, Clip, load_clip
 from ..models.clip_weights import SHIPPED
 from ..models.states import pool_grid, untrained
@@ -38,8 +39,6 @@ _bench = lru_cache(maxsize=16)(load_tabletop)
 #: The shipped organisms, and what `load_clip` calls them.
 ORGANISMS = {"hidden": "mini", "lost": "mini-lost", "aligned": "mini-aligned"}
 LEFT_RIGHT = "left/right"
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-FOLDS = 5
 #: What is varied to see over which views a cosine holds: distance between the things, steps of the
 #: camera away from the benchmark's place, and its angle to the side in degrees.
 VIEWS = {
@@ -173,7 +172,7 @@ def read_sides(
 ) -> np.ndarray:
     """Whether a linear probe tells left from right, for each example, on groups it did not see.
 
-    Least squares with an L2 penalty, chosen among :data:`PENALTIES` on a held-out fifth of the
+    Least squares with an L2 penalty, chosen among `ridge.PENALTIES` on a held-out fifth of the
     training groups; it takes seconds where logistic regression (`measures.probes`) takes minutes.
     With a `condition` it is linear in the outer product of features and condition.
     """
@@ -184,22 +183,7 @@ def read_sides(
         c = np.asarray(condition, np.float64)
         kernel *= c @ c.T / (c**2).sum(axis=1).mean()
     y = np.where(np.asarray(left), 1.0, -1.0)
-    names, number = np.unique(np.asarray(groups), return_inverse=True)
-    fold = np.random.default_rng(0).permutation(np.arange(len(names)) % FOLDS)[number]
-
-    def predict(train: np.ndarray, test: np.ndarray, penalty: float) -> np.ndarray:
-        inner = kernel[np.ix_(train, train)] + penalty * np.eye(len(train))
-        return kernel[np.ix_(test, train)] @ np.linalg.solve(inner, y[train])
-
-    right = np.zeros(len(y), bool)
-    for k in range(FOLDS):
-        train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        held = fold[train] == (k + 1) % FOLDS
-        fit, check = train[~held], train[held]
-        errors = [((predict(fit, check, c) - y[check]) ** 2).mean() for c in PENALTIES]
-        best = PENALTIES[int(np.argmin(errors))]
-        right[test] = (predict(train, test, best) > 0) == (y[test] > 0)
-    return right
+    return (held_out_predictions(kernel, y, groups) > 0) == (y > 0)
 
 
 def view_band(
