@@ -19,8 +19,9 @@ offline: $(STAMP)  ## pack the built book into one zip, to be read without a net
 	$(PY) -c 'import shutil; print(shutil.make_archive("_build/erroneous-agreements", "zip", "_build", "html"))'
 
 # Two workers of one thread each: threads of two processes on two cores would wait for each other.
+# Files come in their own order, so that one worker builds the book long before the other needs it.
 test: $(STAMP)  ## unit tests, notebooks, pairs, lint, and the book with warnings as errors
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 robust: $(STAMP)  ## findings on other draws and processor paths (half an hour on two cores)
 	OMP_NUM_THREADS=1 $(PY) tools/robust.py --record book/margins.csv
