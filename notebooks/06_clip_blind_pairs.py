@@ -73,6 +73,8 @@ warnings.filterwarnings("ignore", "texts with words")  # told below, where ties 
 print(f"{len(pairs)} pairs\n{pairs.source}")
 
 # %% [markdown]
+# At mini scale the CLIP of this chapter and of chapters 7 and 8 is `"mini-tower"`, as in [chapter 3](03_same_encoder_new_reader.ipynb): the one whose vision tower the mini LLaVA reads, and by which these pairs were mined. It isn't the `"mini"` of chapters 1, 2, 4 and 5.
+#
 # Let us find them again. All images of the benchmark in one heap, shuffled; every pair in it is looked at, not only those that belong together:
 
 # %%

@@ -84,6 +84,8 @@ warnings.filterwarnings("ignore", "texts with words")  # chapter 6 tells of CLIP
 
 # %% [markdown]
 # ## One pair, three readings
+#
+# At mini scale CLIP is `"mini-tower"`, whose vision tower the mini LLaVA reads, as in chapter 6.
 
 # %% mystnb={"image": {"alt": "Two images of a pair with its question below them, and the answer that each image has."}}
 pair = pairs.select("text")[0] if scale.name == "mini" else pairs[0]
