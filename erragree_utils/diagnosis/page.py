@@ -11,7 +11,7 @@ from jinja2 import Environment
 from PIL import Image
 
 from ..benchmarks.base import Benchmark, ImagePair, QuestionPair
-from .diagnose import CLIP, Diagnosis
+from .diagnose import Diagnosis
 from .verdicts import ADVICE
 
 FILES = ("report.html", "pairs.csv", "groups.csv")
@@ -53,7 +53,7 @@ def render(diagnosis: Diagnosis, bench: Benchmark, title: str) -> str:
     ]
     groups = diagnosis.groups.to_dict("records")
     return environment.from_string(_PAGE).render(
-        title=title, groups=groups, pairs=pairs, parts=_PARTS, clip=CLIP, n=len(bench),
+        title=title, groups=groups, pairs=pairs, parts=_PARTS, n=len(bench),
         evidence={part: _columns(diagnosis.groups, part) for part in _PARTS},
         advice={g["verdict"]: ADVICE[g["verdict"]] for g in groups},
     )  # fmt: skip

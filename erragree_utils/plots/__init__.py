@@ -3,7 +3,7 @@
 from .accuracy import accuracy_bars, grouped_dots
 from .agreement import accuracy_against_cosine, change_ladder, cone_and_gap, view_bands
 from .charts import causal_diagram, memory_bars, token_bars
-from .embeddings import angle_arcs, cosine_scatter, sphere_plane, two_clouds
+from .embeddings import angle_arcs, cosine_scatter, sphere_plane
 from .outcomes import joint_outcomes, signal_and_bias
 from .pictures import (
     question_pairs,
@@ -43,6 +43,5 @@ __all__ = [
     "stage_curves",
     "three_states",
     "token_bars",
-    "two_clouds",
     "view_bands",
 ]

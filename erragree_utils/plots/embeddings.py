@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from . import style
 from .style import COLOURS, DASHED, GREEN, GUIDE, IMAGE_1, IMAGE_2, INK
@@ -93,39 +92,3 @@ def angle_arcs(angles: Mapping[str, np.ndarray]) -> Axes:
     ax.set_axis_off()
     style.legend(ax, loc="lower center", bbox_to_anchor=(0.5, -0.32), ncols=2)
     return ax
-
-
-def two_clouds(places: Mapping[str, np.ndarray], xlabel: str, width: float = 3.4) -> Figure:
-    """Distributions of the two images of pairs along a direction, a panel for each direction.
-
-    Parameters
-    ----------
-    places : mapping of str to numpy.ndarray, shape (N, 2)
-        Title to the places of first and second images, the mean of each pair at 0. Below the
-        title stands the share of pairs whose first image is further right.
-    xlabel : str
-    width : float
-        Inches of a panel.
-    """
-    if not places:
-        raise ValueError("give at least one panel")
-    for text, pairs in places.items():
-        if np.ndim(pairs) != 2 or np.shape(pairs)[1] != 2:
-            raise ValueError(f"panel {text!r} must have the shape (N, 2), not {np.shape(pairs)}")
-    figure, axes = style.panels(1, len(places), width * len(places), 2.7, sharex=True, sharey=True)
-    reach = max(np.abs(pairs).max() for pairs in places.values()) * 1.05 or 1.0
-    edges = np.linspace(-reach, reach, 42)
-    for ax, (text, pairs) in zip(axes[0], places.items(), strict=True):
-        for column, colour, label in (
-            (0, IMAGE_1, "left images"),
-            (1, IMAGE_2, "right images"),
-        ):
-            shares = np.histogram(pairs[:, column], edges)[0] / len(pairs)
-            ax.stairs(shares, edges, fill=True, alpha=0.4, color=colour, label=label)
-        ahead = np.mean(pairs[:, 0] > pairs[:, 1])
-        style.title(ax, f"{text}\n{ahead:.0%} of pairs in order")
-        style.percent(ax.yaxis)
-    axes[0, 0].set_ylabel("Share of images per bin")
-    figure.supxlabel(xlabel, color=INK, fontsize=10)
-    style.figure_legend(figure, axes[0, 0], "upper center", 2)
-    return figure

@@ -16,9 +16,7 @@ from matplotlib.figure import Figure
 from ..decoding import Contrast
 from ..decoding.processor import pair_seeds
 from ..decoding.streams import option_streams
-from ..measures.alignment import turned_scores
 from .charts import token_bars
-from .embeddings import two_clouds
 from .pictures import show_image, show_readers
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 _DPI = 110
 _WIDE = {"width": "auto", "max_width": "640px"}
-ANGLES = range(0, 91, 5)
 STRENGTHS = (0, 0.25, 0.5, 1, 1.5, 2, 3, 5)
 
 
@@ -90,36 +87,6 @@ class PairExplorer(Explorer):
 
     def still(self) -> bytes:
         return self.picture.value
-
-
-class DirectionExplorer(Explorer):
-    """Turn a direction from the text difference to the image difference; see when clouds part.
-
-    Parameters
-    ----------
-    images, texts : numpy.ndarray, shape (N, 2, D)
-        Embeddings of pairs, as for `turned_scores`.
-    groups : sequence, length N
-        The direction comes from one half of them, the pairs that are shown from the other.
-    """
-
-    def __init__(self, images: np.ndarray, texts: np.ndarray, groups: Sequence):
-        self._scores = turned_scores(images, texts, groups, ANGLES)
-        self.angle = _slider("Angle", [(f"{angle}°", angle) for angle in ANGLES])
-        self.picture = _picture()
-        super().__init__([self.angle, self.picture])
-        self._draw()
-        self.angle.observe(self._draw, "value")
-
-    def _clouds(self, angles: Sequence[float], width: float) -> bytes:
-        places = {f"{angle}° from the text difference": self._scores[angle] for angle in angles}
-        return _png(two_clouds(places, "Place along the direction", width))
-
-    def _draw(self, change: Any = None) -> None:
-        self.picture.value = self._clouds([self.angle.value], 6.0)
-
-    def still(self) -> bytes:
-        return self._clouds(_ends_and_middle(ANGLES), 3.4)
 
 
 class DecodingExplorer(Explorer):

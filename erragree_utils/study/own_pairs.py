@@ -16,7 +16,7 @@ import pandas as pd
 from ..benchmarks import Benchmark, load_benchmark
 from ..benchmarks.folder import write_example
 from ..measures.accuracy import summarize
-from ..measures.decisions import predict
+from ..measures.decisions import match, predict
 from ..scale import get_scale
 from ..scoring import answer_files
 from . import kept
@@ -141,8 +141,8 @@ def _print_scores(options: argparse.Namespace) -> None:
         "image for each text": answer_files.score_table(turned),
     }
     print(_table({name: predict(table) for name, table in rows.items()}))
-    right = [predict(table).groupby("pair_id")["correct"].all() for table in rows.values()]
-    print(f"group score, both directions right: {(right[0] & right[1]).mean():.1%}")
+    both = match(answer_files.score_table(scores))["correct"]
+    print(f"group score, both directions right: {both.mean():.1%}")
 
 
 def _bench(options: argparse.Namespace, **more: Any) -> Benchmark:

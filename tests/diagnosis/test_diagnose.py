@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
@@ -90,3 +91,11 @@ def test_the_accuracy_of_another_tools_answers_under_both_labelings(tmp_path, ca
     assert main(["accuracy", str(tmp_path / "x.csv")]) == 0
     out = capsys.readouterr().out
     assert "mmvp, original labels" in out and "100.0%" in out and "98.7%" in out
+
+
+def test_the_accuracy_of_another_tools_scores_in_both_directions(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", [[[3.0, 1.0], [0.0, 2.0]], [[3.0, 1.0], [2.0, 0.0]]])
+    assert main(["accuracy", str(tmp_path / "x.npy")]) == 0
+    out = capsys.readouterr().out
+    assert "text for each image" in out and "image for each text" in out
+    assert "group score, both directions right: 50.0%" in out

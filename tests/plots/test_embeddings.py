@@ -30,21 +30,6 @@ def test_the_two_dots_are_as_far_apart_as_their_cosine_says(texts):
         plots.sphere_plane(1.0)
 
 
-class TestTwoClouds:
-    def test_each_panel_says_how_many_pairs_are_in_order(self):
-        places = np.array([[1.0, -1.0], [0.5, -0.5], [-0.2, 0.2], [2.0, -2.0]])
-        figure = plots.two_clouds({"here": places, "there": -places}, "Place")
-        titles = [ax.get_title() for ax in figure.axes]
-        assert titles == ["here\n75% of pairs in order", "there\n25% of pairs in order"]
-        assert figure.get_supxlabel() == "Place"
-
-    def test_wrong_shapes_are_refused(self):
-        with pytest.raises(ValueError, match="at least one panel"):
-            plots.two_clouds({}, "Place")
-        with pytest.raises(ValueError, match=r"'x' must have the shape \(N, 2\)"):
-            plots.two_clouds({"x": np.zeros((3, 3))}, "Place")
-
-
 class TestCosineScatter:
     def table(self, *clip: float) -> pd.DataFrame:
         return pd.DataFrame({"clip_cosine": clip, "vision_cosine": [0.5 * c for c in clip]})

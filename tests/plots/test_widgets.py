@@ -20,7 +20,7 @@ from erragree_utils import load_benchmark, load_mllm
 from erragree_utils.benchmarks import Benchmark, ImagePair
 from erragree_utils.decoding import TextContrast
 from erragree_utils.plots import widgets
-from erragree_utils.plots.widgets import DecodingExplorer, DirectionExplorer, PairExplorer
+from erragree_utils.plots.widgets import DecodingExplorer, PairExplorer
 
 LEFT, RIGHT = "A red mug to the left of a table", "A red mug to the right of a table"
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -154,35 +154,6 @@ PairExplorer(bench, {"reader": table})
     ).execute()
     (output,) = [out for out in notebook.cells[0].outputs if "data" in out]
     assert pixels(base64.b64decode(output.data["image/png"])).size > 0
-
-
-@pytest.fixture
-def embeddings() -> tuple[np.ndarray, np.ndarray]:
-    """Pairs whose images differ along the first axis and whose texts ask along the second."""
-    rng = np.random.default_rng(0)
-    images, texts = np.zeros((2, 40, 2, 8))
-    images[:, :, 2:] = rng.normal(size=(40, 1, 6)) + 0.01 * rng.normal(size=(40, 2, 6))
-    images[:, :, 0] = [0.3, -0.3]
-    texts[:, :, 1] = [0.3, -0.3]
-    texts[:, :, 2:] = rng.normal(size=(40, 1, 6))
-    return tuple(x / np.linalg.norm(x, axis=2, keepdims=True) for x in (images, texts))
-
-
-def test_the_direction_turns_with_the_slider(embeddings):
-    explorer = DirectionExplorer(*embeddings, np.arange(40) // 2)
-    assert [value for _, value in explorer.angle.options] == list(range(0, 91, 5))
-    first = pixels(explorer.picture.value)
-    explorer.angle.value = 90
-    assert (pixels(explorer.picture.value) != first).any()
-
-
-def test_the_static_picture_shows_three_angles(embeddings):
-    explorer = DirectionExplorer(*embeddings, np.arange(40) // 2)
-    bundle = explorer._repr_mimebundle_()
-    static = pixels(base64.b64decode(bundle["image/png"]))
-    one = pixels(explorer.picture.value)
-    assert static.shape[1] > 1.5 * one.shape[1]
-    assert VIEW in bundle
 
 
 @pytest.fixture(scope="module")
