@@ -1,9 +1,9 @@
 """What a chapter finds, as records: a claim, its value and interval, the bound that it must keep.
 
-A chapter ends its measurement with `show([finding(...), ...])`. The page then has one line per
-finding, marked *holds* or *does not hold here*; the same records travel in the notebook's outputs
-(under `MIME`), from which the page *Findings*, the tests and the check on other draws read them.
-A finding that does not hold raises nothing: the book is built, and says so.
+A chapter ends its measurement with `show([finding(...), ...])`. The page then says in one line how
+many of them hold, and opens to show each; the same records travel in the notebook's outputs (under
+`MIME`), where the page *Findings*, the tests and the check on other draws read them.
+A finding that doesn't hold raises nothing: the book is built, and says so.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def estimate(row: Mapping[str, Any] | pd.Series, name: str) -> tuple[float, floa
 
 
 class Findings:
-    """The findings of a page; a notebook shows them, one line each, and keeps them as records."""
+    """The findings of a page; a notebook shows one line that opens, and keeps the records."""
 
     def __init__(self, findings: Iterable[Finding]):
         self.findings = list(findings)
@@ -142,7 +142,7 @@ class Findings:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {
             MIME: [asdict(f) for f in self.findings],
-            "text/html": as_html(self.findings),
+            "text/html": as_one_line(self.findings),
             "text/plain": as_text(self.findings),
         }
 
@@ -166,6 +166,19 @@ def as_text(findings: Iterable[Finding]) -> str:
     return "\n".join(
         f"{'holds' if f.holds else 'DOES NOT HOLD HERE'}: {f.claim} ({f.measured}; {f.bound})"
         for f in findings
+    )
+
+
+def as_one_line(findings: Sequence[Finding]) -> str:
+    """How many hold, in one line that opens to their table; it stands open where one does not."""
+    holding, every = sum(f.holds for f in findings), len(findings)
+    if holding < every:
+        line, state = f"{holding} of {every} findings hold here", " open"
+    else:
+        line, state = f"{every} findings hold" if every > 1 else "1 finding holds", ""
+    return (
+        f'<details class="checked"{state}><summary>Checked: {line}</summary>'
+        f"{as_html(findings)}</details>"
     )
 
 

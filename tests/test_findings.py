@@ -98,6 +98,17 @@ class TestShown:
         assert first.startswith("holds: CLIP fails <A>")
         assert second == "DOES NOT HOLD HERE: The towers agree (3.0e-06; below 1e-06)"
 
+    def test_is_one_line_that_opens_where_all_hold_and_stands_open_where_one_does_not(self):
+        def shown(*page):
+            return findings.show(page)._repr_mimebundle_()["text/html"]
+
+        first, second = finding("a", 1.0, above=0.5), finding("b", 1.0, above=0.5)
+        closed = '<details class="checked"><summary>Checked: '
+        assert shown(first, second).startswith(f"{closed}2 findings hold</summary><table")
+        assert shown(first).startswith(f"{closed}1 finding holds</summary>")
+        one_fails = self.SHOWN._repr_mimebundle_()["text/html"]
+        assert 'checked" open><summary>Checked: 1 of 2 findings hold here</summary>' in one_fails
+
     def test_travels_in_a_notebook_and_comes_out_equal(self):
         data, _ = DisplayFormatter().format(self.SHOWN)
         output = nbformat.v4.new_output("execute_result", data=data)
