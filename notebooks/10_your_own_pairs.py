@@ -44,26 +44,26 @@ if "google.colab" in sys.modules:
 #
 # ## The question
 #
-# Your model gets an answer wrong. Now what? You could buy a better encoder, rewrite the prompt, change the decoding or fine-tune, and three of these four will be wasted. Which three depends on *where* the answer is lost, and the symptom doesn't tell: the pair accuracy is low in every case.
+# Your model gets an answer wrong. Now what? You could buy a better encoder, rewrite the prompt, change the decoding or fine-tune the model. Most of that will be wasted effort. Which part won't be depends on *where* the answer is lost, and the symptom doesn't tell you: pair accuracy is low in every case.
 #
-# The chapters so far have collected the instruments. Here they're one function, `diagnose`, with rules that turn what it measures into a {term}`verdict <Verdict>`:
+# The earlier chapters have built the instruments. Here they come together in one function, `diagnose`, whose rules turn its measurements into a {term}`verdict <Verdict>`:
 #
 # | CLIP's matching | language model | what it means | what to try |
 # |---|---|---|---|
 # | answered | answered | most pairs are right | nothing |
-# | matching misaligned | | the embedding tells the images apart, the texts don't ask for it | another reader of the embedding |
-# | lost in pooling | | the patch tokens tell them apart, the embedding doesn't | read the tokens |
-# | | prior wins | scores move with the image, a habit outweighs them | compare, contrast, balance |
-# | | reader ignores | the tokens tell them apart, the scores don't move | other words, fine-tuning |
+# | matching misaligned | | the embedding tells the images apart, but the texts don't ask for the difference | another reader of the embedding |
+# | lost in pooling | | the patch tokens tell them apart, but the embedding doesn't | read the tokens |
+# | | prior wins | scores follow the image, but a habit outweighs it | compare, contrast, balance |
+# | | reader ignores | the tokens tell them apart, but the scores don't change | other words, fine-tuning |
 # | encoder blind | encoder blind | the tokens don't tell them apart | another encoder |
 # | undecided | undecided | the pairs don't decide | more pairs |
 #
 # ```{admonition} Before you go on
 # :class: tip
-# You have a dozen pairs of photographs, of several kinds, that your model fails at. How many of the kinds will get a verdict? And if a hundred models with known faults were diagnosed, how many verdicts would you want to be right before you spend money on one?
+# You have a dozen pairs of photographs, of several kinds, that your model gets wrong. How many of the kinds will get a verdict? And suppose a hundred models with known faults were diagnosed: how many verdicts would have to be right before you'd spend money on one?
 # ```
 
-# %%
+# %% tags=["hide-input"]
 import warnings
 from pathlib import Path
 from tempfile import mkdtemp
@@ -87,12 +87,12 @@ from erragree_utils.training import zoo_record
 
 scale = start()
 mllm = load_mllm(scale.mllm)
-warnings.filterwarnings("ignore", "texts with words")  # chapter 6 tells of CLIP's words
+warnings.filterwarnings("ignore", "texts with words")  # chapter 6 explains CLIP's words
 
 # %% [markdown]
 # ## A folder and a table
 #
-# Your pairs are a folder of images and a table, `pairs.csv`: two images in a row, and a caption that's true of each alone. A question with two answers may follow, and a group, by which verdicts are given. Here is an example, written by the same function as `python -m erragree_utils template FOLDER`:
+# Your pairs are a folder of images and a table, `pairs.csv`. Each row has two images, each with a caption that's true of that image alone. You can add a question with two answers, and a group; there's one verdict per group. Here's an example; `python -m erragree_utils template FOLDER` writes the same one:
 
 # %%
 folder = Path(mkdtemp()) / "mine"
@@ -100,9 +100,9 @@ table = write_example(folder, size=160)
 pd.read_csv(table)[["image_1", "caption_1", "caption_2", "question", "group"]].head(4)
 
 # %% [markdown]
-# On Colab the next cell asks for files: choose your `pairs.csv` and the images that it names, without folders. Press *Cancel upload* to keep the example. Elsewhere the cell does nothing; put your own folder's path in its place.
+# On Colab the next cell asks for files: choose your `pairs.csv` and the images that it names, without folders. Press *Cancel upload* to keep the example. Anywhere else the cell does nothing, so put in your own folder's path instead.
 
-# %%
+# %% tags=["hide-input"]
 import sys
 
 if "google.colab" in sys.modules:
@@ -122,7 +122,7 @@ else:
 plt.show()
 
 # %% [markdown]
-# Whatever is wrong with a table is said at once, row by row: a missing file, two equal captions, a photograph that can't be read.
+# If something is wrong with your table, you'll hear about it at once, row by row: a missing file, two equal captions, a photograph that can't be read.
 #
 # ## A dozen pairs
 
@@ -133,9 +133,9 @@ shown = ["group", "part", "verdict", "n_pairs", "pair", "pair_low", "pair_high"]
 dozen.groups[shown].round(2)
 
 # %% [markdown]
-# If you predicted a row of verdicts, this is a disappointment, and the right one. A rule asks where an *interval* lies, and one pair's interval for pair accuracy covers most of what's possible. Only a group of four, all of them right, can just be called answered. And to say that an embedding tells two images apart, a {term}`linear probe <Linear probe>` has to learn it from some pairs and show it on others; it isn't even tried with fewer than 16. A tool that gave verdicts here would be making them up.
+# If you predicted a row of verdicts, this is a disappointment, but a deserved one. The rules look at where an *interval* lies, and with a single pair the interval for pair accuracy covers almost everything. Even a group of four, all of them right, only just counts as answered. And to say that an embedding tells two images apart, a {term}`linear probe <Linear probe>` has to learn that from some pairs and show it on others; with fewer than 16 we don't even try. A tool that gave you verdicts here would be making them up.
 #
-# So gather more pairs of *one* kind. A hundred of them, in which left and right are exchanged:
+# So let's collect more pairs of *one* kind: all the left/right pairs of our benchmark.
 
 # %%
 kind = "left/right"
@@ -145,7 +145,7 @@ len(bench)
 # %% [markdown]
 # ## One symptom, three causes
 #
-# At mini scale we have three CLIPs with the same symptom or its absence: one *hides* left and right in its embedding, one has *lost* them from it, one is *aligned*. The diagnosis isn't told which is which. Before you run it, write down what you'd expect of each: the pair accuracy, and whether a reader can tell left from right by its embedding. At paper scale there's the one CLIP of the paper.
+# At mini scale we have three CLIPs. One *hides* left and right in its embedding and one has *lost* them from it, with the same symptom; the third is *aligned* and has none. We don't tell the diagnosis which is which. Before you run it, write down what you expect of each: its pair accuracy, and whether a probe can tell left from right by its embedding. At paper scale there's just the paper's CLIP.
 
 # %%
 if scale.name == "mini":
@@ -159,9 +159,9 @@ groups = pd.concat({name: one.groups for name, one in found.items()}).droplevel(
 groups[["verdict", "confidence", "pair", "relative", "cosine"]].round(3)
 
 # %% [markdown]
-# Look at `cosine` first: it's the same for all of them, so it can't be the evidence. This is:
+# Look at `cosine` first: it's about the same for all three CLIPs, so it can't be the evidence. This is:
 
-# %% mystnb={"image": {"alt": "Three rows with a mark and a 95% interval for each model: pair accuracy of the answers, what a linear reader tells from one embedding, and what it tells from one image's patch tokens. The hidden CLIP has a low pair accuracy and a high reading of both; the lost one a reading of the embedding at chance and a high one of the tokens; the aligned one and LLaVA are high throughout."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three rows with a mark and a 95% interval for each model: pair accuracy of the answers, what a linear reader tells from one embedding, and what it tells from one image's patch tokens. The hidden CLIP has a low pair accuracy and a high reading of both; the lost one a reading of the embedding at chance and a high one of the tokens; the aligned one and LLaVA are high throughout."}}
 rows = {
     "both images answered": "pair",
     "told by the embedding": "embedding_single",
@@ -175,18 +175,18 @@ plots.grouped_dots(pd.concat(evidence), "share", "Pairs, or images, that are rig
 plt.show()
 
 # %% [markdown]
-# (The line at 50% is chance for the two readings; for the answers to pairs it's 25%.)
+# (The line at 50% is chance for the two probes; for the answers to pairs, chance is 25%.)
 #
-# Read it from the bottom. Do the patch tokens tell the images apart? If not, the encoder is blind and nothing above can help. Does the embedding? If not, pooling has lost it. Are the answers right? If not, the reader didn't ask. The verdict is the first stage that fails.
+# Read it from the bottom up. Do the patch tokens tell the images apart? If not, the encoder is blind and nothing above it can help. Does the embedding? If not, pooling has lost the difference. Are the answers right? If not, nobody asked for it. The verdict is the first stage that fails.
 #
 # Each verdict comes with something to try, and with the chapter that explains it:
 
-# %%
+# %% tags=["hide-input"]
 for name, advice in groups.drop_duplicates("verdict")["advice"].items():
     print(f"{name}, {groups.loc[name, 'verdict']}: {advice}\n")
 
 # %% [markdown]
-# The whole report is a page that needs nothing but itself, with every pair, its pictures and its numbers. `python -m erragree_utils diagnose FOLDER --out FOLDER/report` writes the same:
+# The full report is a single self-contained page that shows every pair with its pictures and numbers. `python -m erragree_utils diagnose FOLDER --out FOLDER/report` writes the same one:
 
 # %%
 report = page.write(dozen, pairs, folder / "report", "A dozen pairs")
@@ -195,7 +195,7 @@ sorted(path.name for path in report.parent.iterdir())
 # %% [markdown]
 # ## Doubt it
 #
-# Why believe any of this? The rules are ours, and so are their thresholds. What a diagnosis needs is what a blood test has: cases whose truth is known. So we built a *zoo*. Its members are the models of this book, as they are or broken on purpose: shown each picture averaged with its mirror image, so that left and right are gone; shown noise; given a habit of disliking some answers; with image tokens averaged or silenced on their way to the language model. Each was diagnosed on several kinds of change and several draws, 20 to 200 pairs at a time. What's below was recorded; the [zoo's code](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/training/zoo.py) makes it again. The rules were set on other draws, and on left and right alone.
+# Why should you believe any of this? We made up the rules, and the thresholds too. A diagnosis needs what every blood test has: cases whose truth is known. So we built a *zoo* of this book's models, some left as they are and some broken on purpose. One sees each picture averaged with its mirror image, so that left and right are gone. One sees nothing but noise. One dislikes certain answers out of habit. For others, we average or silence the image tokens on their way to the language model. We diagnosed each member on several kinds of change and several draws, 20 to 200 pairs at a time. You see recorded results here; the [zoo's code](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/training/zoo.py) reproduces them. We chose the rules on other draws, and on left and right alone.
 
 # %%
 zoo = zoo_record.recorded()
@@ -206,35 +206,13 @@ zoo_record.confusion(hundred[hundred["part"] == "clip"])  # truth by row, verdic
 zoo_record.confusion(hundred[hundred["part"] == "mllm"])
 
 # %% [markdown]
-# On the diagonal a verdict is right. What lies off it is wrong or undecided, and deserves a look, member by member:
-
-# %%
-off = hundred[hundred["verdict"] != hundred["truth"]]
-off[["member", "kind", "seed", "truth", "verdict", "confidence"]].round(3)
-
-# %% [markdown]
-# Two of the stories behind this table are worth telling. The hidden CLIP hides left and right of *B* less openly than those of A: which thing is named first decides what left means, and a reader needs some 200 pairs to pick that up. An earlier version of the rules took the weak reading for none and called the CLIP lost, with full confidence. The zoo caught it. And a model that sees nothing but noise is left undecided now and then, because by luck a reader does somewhat better than chance.
-
-# %% [markdown]
-# And how many pairs does it take? For each number, the share of verdicts that are right, with an interval over members and kinds of change, and the share of groups that get none:
+# On the diagonal, a verdict is right. How many pairs does that take? For each number of pairs, here's the share of verdicts that are right, with an interval over members and kinds of change, and the share of groups without a verdict:
 
 # %%
 zoo_record.by_size(zoo).round(3)
 
 # %% [markdown]
-# Few pairs cost verdicts rather than truth: that's what the intervals are for. Last, does a confidence keep its word? Verdicts of similar confidence, and the share of them that's right:
-
-# %%
-zoo_record.calibration(zoo).round(3)
-
-# %% [markdown]
-# ## Single images
-#
-# If you have images without a partner, leave `image_2` empty in the table. There's no difference to look for then, and `diagnose` refuses; what's left is accuracy:
-
-# %%
-singles = pairs.with_images([[pair.sources[0]] for pair in pairs])
-as_percent(summarize(evaluate(clip, singles)))[["individual accuracy", "individual chance"]]
+# With few pairs you get fewer verdicts rather than more mistakes; that's what the intervals are for. [Going deeper](#going-deeper), at the end of the page, looks at the mistakes one by one.
 
 # %% tags=["finding", "hide-input"]
 from functools import partial
@@ -287,17 +265,17 @@ findings.show(found_here)
 # %% [markdown]
 # ## What it means
 #
-# The same low accuracy has several causes, and a hundred pairs of one kind are enough to tell them apart in models that we know inside out. A dozen pairs aren't, and a tool should say so rather than guess. The evidence is an order of questions, from the pixels to the answer, and the verdict is the place where the first one fails.
+# The same low accuracy can have several causes, and in models that we know inside out, a hundred pairs of one kind are mostly enough to tell them apart. A dozen pairs aren't, and a tool should say so rather than guess. We ask a series of questions on the way from the pixels to the answer, and the verdict names the first one that gets a no.
 #
-# What pays off differs from verdict to verdict. No decoding repairs a blind encoder; no better encoder repairs a prior. That's the practical side of the paper's argument: an {term}`erroneous agreement <Erroneous agreement>` of embeddings says little about which of these you have.
+# What's worth trying depends on the verdict. No decoding repairs a blind encoder, and no better encoder repairs a prior. That's the practical side of the paper's argument: an {term}`erroneous agreement <Erroneous agreement>` of embeddings says little about which of these you have.
 #
 # ## What could be wrong
 #
-# - **The zoo is ours.** Its members are small, its faults are clean, and its pictures are rendered. A published model may have two faults at once, or half of one. The verdicts about your model have not been validated, only the rules.
-# - **A reader that finds nothing proves little.** The rules ask whether it *would* have found a difference that was planted along one direction; a difference that is there in another form stays unseen. That's how a weakly hidden difference gets called lost.
-# - **A reader that finds something** need not find what you meant. If all your left-hand images were taken in the morning, it reads the light. Vary what isn't asked about.
-# - **A confidence** counts sampling alone. It knows nothing of rules that are wrong, so don't read 99% as a promise.
-# - **Groups** are yours. Mix two kinds of change in one group, and its verdict is about neither.
+# - **The zoo is ours.** Its members are small, its faults are clean, and its pictures are rendered. A published model may have two faults at once, or half of one. We've tested the rules, not the verdicts about your model.
+# - **A probe that finds nothing proves little.** The rules check that it *would* have found a difference planted along one direction, but a difference of another form can go unseen. That's how a weakly hidden difference gets called lost.
+# - **A probe that finds something** may not have found what you meant. If you took all your left-hand images in the morning, it may be reading the light. Vary whatever you don't ask about.
+# - **A confidence** accounts for sampling alone. It can't know that a rule is wrong, so don't read 99% as a promise.
+# - **You choose the groups.** If you mix two kinds of change in one group, its verdict is about neither.
 #
 # ## Exercises
 #
@@ -305,14 +283,14 @@ findings.show(found_here)
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Get more pairs, and look at `tokens_power`: what the reader makes of a planted difference. Then ask the images at a higher resolution, if the difference is small.
+# Get more pairs, and look at `tokens_power`, which tells how well the probe reads a planted difference. If the difference is small, try the images at a higher resolution.
 # ```
 #
-# **2.** A colleague's table has all its true captions in `caption_1` and the images that fit them in `image_1`, and in each pair `image_1` is the left-hand one. What can go wrong?
+# **2.** In a colleague's table, `image_1` is always the left-hand image and `caption_1` the caption that fits it. What can go wrong?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Nothing in the scores, which never depend on the order. But whatever else differs between first and second images, such as the camera's settings, is then confounded with the side, and the reader may read that.
+# The scores are safe: they never depend on the order. But if anything else differs between first and second images, such as the camera's settings, it's confounded with the side, and the probe may read that instead.
 # ```
 #
 # **3.** At mini scale: diagnose the three CLIPs with the first 20, 40 and 60 pairs of `bench`. When does each verdict appear, and is it ever wrong on the way?
@@ -325,17 +303,48 @@ findings.show(found_here)
 #         print(n, {name: one.groups["verdict"].item() for name, one in early.items()})
 # ```
 #
-# **4.** Write a member of the zoo yourself: a model that sees every picture in shades of grey. What should it be called on pairs that differ in colour, and why is the truth less sure than it looks?
+# **4.** Write a member of the zoo yourself: a model that sees every picture in shades of grey. What should the verdict be on pairs that differ in colour, and why is the truth less certain than it looks?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# *Encoder blind*, if nothing but the hue differed. But white is lighter than black and yellow than blue, so grey pictures still tell many colours apart. To know a fault by construction takes care.
+# *Encoder blind*, if nothing but the hue differs. But white is lighter than black, and yellow is lighter than blue, so many colours still differ in a grey picture. It takes care to know a fault by construction.
 # ```
 #
 # ## In this chapter you learned
 #
-# - Where an answer is lost can be found by asking stage after stage, from tokens to embedding to answer.
-# - A dozen pairs decide hardly anything; about a hundred of one kind do.
-# - A diagnosis is worth what its test on known cases is worth, and no more.
+# - You can find where an answer is lost by asking stage after stage, from tokens to embedding to answer.
+# - A dozen pairs decide hardly anything; about a hundred of one kind decide a lot.
+# - A diagnosis is worth no more than its test on known cases.
 #
 # **Sources**: {cite:t}`li2024erroneous`; full entries under [References](../book/references.md).
+
+# %% [markdown]
+# ## Going deeper
+#
+# ### Where the zoo's verdicts are wrong
+#
+# Verdicts off the diagonal are wrong or undecided. Here they are, member by member:
+
+# %%
+off = hundred[hundred["verdict"] != hundred["truth"]]
+off[["member", "kind", "seed", "truth", "verdict", "confidence"]].round(3)
+
+# %% [markdown]
+# Two of the stories behind this table are worth telling. The hidden CLIP hides left and right in *B* better than in A: what *left* means depends on which object is named first, and a probe needs some 200 pairs to learn that. An earlier version of our rules mistook the probe's weak reading for none and called the CLIP lost, with full confidence. The zoo caught that mistake. And a model that sees nothing but noise is sometimes left undecided, because a probe does somewhat better than chance by luck.
+
+# %% [markdown]
+# ### Does a confidence keep its word?
+#
+# Here we group verdicts of similar confidence, and see what share of them is right:
+
+# %%
+zoo_record.calibration(zoo).round(3)
+
+# %% [markdown]
+# ### Single images
+#
+# If your images have no partner, leave `image_2` empty in the table. Then there's no difference to look for, and `diagnose` refuses. What you can still measure is accuracy:
+
+# %%
+singles = pairs.with_images([[pair.sources[0]] for pair in pairs])
+as_percent(summarize(evaluate(clip, singles)))[["individual accuracy", "individual chance"]]
