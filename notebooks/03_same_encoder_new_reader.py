@@ -44,9 +44,9 @@ if "google.colab" in sys.modules:
 #
 # ## The question
 #
-# CLIP's matching score is at chance for left/right pairs. The obvious explanation: the encoder gives both images nearly the same embedding, so the difference is lost, and whatever is built on this encoder is blind to it.
+# CLIP's matching score is at chance on left/right pairs. There's an obvious explanation: the encoder gives both images nearly the same embedding, so the difference is lost, and anything built on this encoder is blind to it.
 #
-# LLaVA-1.5 is built on this encoder {cite:p}`liu2024llava15`. It takes CLIP's image tower as it is, {term}`frozen <Frozen>`, and hands its {term}`patch tokens <Patch token>` through a small {term}`projector <Projector>` to a language model. If the encoder is blind, LLaVA is blind.
+# LLaVA-1.5 is built on this encoder {cite:p}`liu2024llava15`. It takes CLIP's image tower as it is, {term}`frozen <Frozen>`, and passes its {term}`patch tokens <Patch token>` through a small {term}`projector <Projector>` to a language model. If the encoder is blind, LLaVA is blind.
 
 # %%
 from erragree_utils import load_benchmark, load_clip, load_mllm, start
@@ -59,13 +59,13 @@ benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.it
 print(clip, mllm, sep="\n")
 
 # %% [markdown]
-# At mini scale **this chapter's CLIP is not that of the chapters around it**. Theirs, `"mini"`, keeps the side hidden in its embedding. This one, `"mini-tower"`, is what our mini LLaVA was built on, and it's the harder case: its embedding has all but lost the side, as you'll measure below. At paper scale one CLIP serves all chapters.
+# At mini scale, **this chapter uses a different CLIP from the chapters around it**. Theirs, `"mini"`, hides the side in its embedding. This one, `"mini-tower"`, is what we built our mini LLaVA on, and it's the harder case: its embedding has all but lost the side, as you can measure at the end of the page. At paper scale, all chapters use the same CLIP.
 #
 # ## Is it the same encoder?
 #
-# Let's check before we believe it. The same eight images go through CLIP as OpenCLIP loads it, and through the tower inside LLaVA as Transformers loads it. Both give the tokens of the last block but one, which LLaVA-1.5 reads: first from the same tensor of pixels, then each from its own preprocessing. A check that cannot fail shows nothing, so random weights go along.
+# Let's check before we believe it. We send the same eight images through CLIP as OpenCLIP loads it, and through the tower inside LLaVA as Transformers loads it. We compare the tokens of the second-to-last block, which are what LLaVA-1.5 reads: first from the same tensor of pixels, then with each model's own preprocessing. A check that can't fail shows nothing, so we add a tower with random weights.
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.models.states import untrained
 from erragree_utils.models.towers import SAME_PIXELS, compare_towers
 
@@ -79,16 +79,16 @@ for what, share in {**towers, "random weights": random_weights[SAME_PIXELS]}.ite
     print(f"- {what}: {share:.1e}")
 
 # %% [markdown]
-# At mini scale the difference is rounding. At paper scale LLaVA's weights are published in 16 bits, so we allow a hundredth on the same pixels; and CLIP crops photographs where LLaVA-1.5 pads them, so their own inputs differ by much more.
+# At mini scale the difference is rounding. At paper scale, LLaVA's weights are published in 16 bits, so we allow a hundredth on the same pixels. And CLIP crops photographs where LLaVA-1.5 pads them, so with their own preprocessing they differ much more.
 #
 # ```{admonition} Before you go on
 # :class: tip
-# CLIP had half of the left/right images right, and nearly none of the pairs. Write down the share of *pairs* that you expect from a reader of the same patch tokens.
+# CLIP got half of the left/right images right, and hardly any of the pairs. Write down the share of *pairs* that you expect from a language model that reads this encoder's patch tokens.
 # ```
 #
 # ## One pair, two readers
 #
-# CLIP scores a caption by a cosine. LLaVA has no such number, but it can be asked. {term}`VQAScore` {cite:p}`lin2024vqascore` is the probability of the answer "Yes" to a fixed question:
+# CLIP scores a caption by a cosine. LLaVA has no such number, but we can ask it. {term}`VQAScore` {cite:p}`lin2024vqascore` is the probability that it answers a fixed question with "Yes":
 
 # %%
 from erragree_utils import score
@@ -102,7 +102,7 @@ for name, table in of_both.items():
     print(f"{name}, the “left” image: {left}\n{name}, the “right” image: {right}")
 
 # %% [markdown]
-# Both readers get the same image and the same two captions, one at a time. A cosine of 0.5 is not "half sure"; only the order of the two scores counts, as in chapter 2.
+# Both models get the same image and the same two captions, one at a time. A cosine of 0.5 doesn't mean "half sure"; as in chapter 2, only the order of the two scores counts.
 #
 # ## The measurement
 
@@ -121,7 +121,7 @@ summary = summarize(pd.concat(by_reader.values()), by=["benchmark", "relation", 
 accuracy = ["individual accuracy", "pair accuracy"]
 as_percent(summary)[accuracy]  # chance: 50 and 25
 
-# %% mystnb={"image": {"alt": "The two images of the first left/right pair of benchmark A. Below each, bars for the scores of both captions, by CLIP and by LLaVA. CLIP's two bars are almost equally long, and the same caption is ahead for both images. LLaVA's bars show which caption it prefers for each image."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The two images of the first left/right pair of benchmark A. Below each, bars for the scores of both captions, by CLIP and by LLaVA. CLIP's two bars are almost equally long, and the same caption is ahead for both images. LLaVA's bars show which caption it prefers for each image."}}
 import matplotlib.pyplot as plt
 
 large = load_benchmark(scale.whatsup_a, **scale.draw, **scale.pictures).select("left/right")
@@ -131,9 +131,9 @@ plots.show_readers(large[0], on_a)
 plt.show()
 
 # %% [markdown]
-# The captions stand in the same order below both images, and the coloured bar is the image's own. Now all left/right pairs. The paper's numbers for LLaVA belong to two further protocols, so they stand beside rows of their own: its first version prompted for an answer (`prompted-v1`), its third took VQAScore with the end token (`vqascore-authors`).
+# The captions are in the same order below both images, and the coloured bar is the image's own caption. Now for all left/right pairs. The paper measured LLaVA by two other protocols, so its numbers get rows of their own: the first version prompted for an answer (`prompted-v1`), and the third used VQAScore with the end token (`vqascore-authors`).
 
-# %% mystnb={"image": {"alt": "Individual and pair accuracy for left/right pairs of benchmarks A and B with 95% intervals beside the chance level: a row for CLIP and one for LLaVA by VQAScore, and on A one for each of the two protocols by which the paper measured LLaVA. Open diamonds show the paper's numbers for What'sUp."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Individual and pair accuracy for left/right pairs of benchmarks A and B with 95% intervals beside the chance level: a row for CLIP and one for LLaVA by VQAScore, and on A one for each of the two protocols by which the paper measured LLaVA. Open diamonds show the paper's numbers for What'sUp."}}
 left_right = summary.xs("left/right", level="relation").sort_index()
 from erragree_utils.paper import CLIP, LLAVA, published, published_table
 
@@ -158,9 +158,9 @@ plots.accuracy_bars(rows, paper=paper, paper_label="paper, on What'sUp")
 plt.show()
 
 # %% [markdown]
-# How sure is the gap? Only the pairs that one reader gets right and the other doesn't can tell the two apart. {term}`McNemar's test` {cite:p}`mcnemar1947` asks whether these split evenly; a bootstrap over pairs gives the difference its interval.
+# How sure can we be of the gap? Only pairs that one model gets right and the other gets wrong can tell the two apart. {term}`McNemar's test` {cite:p}`mcnemar1947` asks whether these split evenly, and a bootstrap over pairs gives an interval for the difference.
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.measures.comparison import compare
 
 gaps = {}
@@ -172,17 +172,17 @@ shown = gaps.drop(columns=["n", "accuracy_a", "accuracy_b"])
 shown.rename(columns={"only_a": "only CLIP", "only_b": "only LLaVA"})
 
 # %% [markdown]
-# Before you're impressed: **our mini LLaVA was trained for this.** Its tuning asked about left and right in scenes of this very world, each as often as the other; only the benchmarks' objects, their combinations and draws were kept from it. LLaVA-1.5 never saw What'sUp, though its instruction data mention left and right too. What a mini reader does whose tuning never mentions left and right between two objects remains to be shown. So take the result for what it is: the tokens hold the side *for a reader that was taught to look*.
+# Before you're impressed: **we trained our mini LLaVA for this.** Its tuning asked about left and right, equally often, in scenes of this very world; only the benchmarks' objects, combinations and draws were new to it. LLaVA-1.5 never saw What'sUp, though its instruction data mention left and right too. We haven't shown what a mini LLaVA does if its tuning never mentions left and right between two objects. So take the result for what it is: the tokens hold the side *for a reader that has been taught to look*.
 #
-# The appendix has the same with written answers, and the control with the wrong images.
+# Under [Going deeper](#going-deeper), at the end of the page, you'll find the same with written answers, and a control with the wrong images.
 #
 # ## Mirror the tokens, not the picture
 #
-# Where in those tokens is the side? Two things could carry it: what a token *says*, since the tower's position embeddings and attention may write a place into it; or *where a token stands* in the sequence that the language model reads. An intervention can tell: leave pixels, tower and projector alone, and reverse the columns of the projected tokens just before the language model reads them.
+# Where in those tokens is the side? Two things could carry it. One is what a token *says*: the tower's position embeddings and attention may write a place into it. The other is *where a token stands* in the sequence that the language model reads. An intervention can tell: we leave pixels, tower and projector alone, and reverse the columns of the projected tokens just before the language model reads them.
 #
 # ```{admonition} Before you go on
 # :class: tip
-# Mirroring the picture should turn right answers into wrong ones. What do you expect if the picture stays, and only its tokens change places? If they are shuffled? If picture *and* tokens are mirrored?
+# If you mirror the picture, right answers should turn into wrong ones. What do you expect if you keep the picture and only mirror its tokens? If you shuffle them? If you mirror picture *and* tokens?
 # ```
 
 # %%
@@ -199,6 +199,8 @@ with rearranged(mllm, mirrored):
     read["picture and tokens mirrored"] = evaluate(mllm, flipped, "vqascore")
 with rearranged(mllm, shuffled(seed=0)):
     read["tokens shuffled"] = evaluate(mllm, sides, "vqascore")
+
+# %% tags=["hide-input"]
 moved = pd.concat([table.assign(tokens=name) for name, table in read.items()])
 by_change = summarize(moved, by="tokens").loc[list(read)]
 as_percent(by_change)[accuracy].join(
@@ -206,15 +208,137 @@ as_percent(by_change)[accuracy].join(
 )
 
 # %% [markdown]
-# At mini scale the answer follows the tokens' places. Every pixel and every token is as before, and yet the answers turn over as if the picture had been mirrored; mirror both, and they turn back. So a mirrored grid isn't merely strange to the model. Shuffle the same tokens, and the side is gone.
+# At mini scale the answer follows the tokens' places. No pixel and no token has changed, and yet the answers flip as if we'd mirrored the picture. Mirror both, and they flip back, so it's not just that a mirrored grid confuses the model. Shuffle the same tokens, and the side is gone.
 #
 # Whatever the tower writes about places *into* its tokens, the language model goes by the order in which they come. A pooled embedding has no such order.
+
+# %% [markdown]
+# ## Beside the paper
 #
-# ## Where does the answer travel?
-#
-# The side enters with the image tokens and has to come out at the prompt's last token, where "Yes" or "No" is predicted. To see the way, we exchange states between the two images of a pair ({term}`activation patching <Activation patching>`). LLaVA reads image 1 and a caption; after some layer, some of its states are replaced by those from image 2 with the same caption, and the layers above go on from there. How much of the difference between the two answers comes along, in log-odds of "Yes" against "No"? At 100% it answers as if it had seen image 2.
+# Here are the paper's numbers for left/right pairs; two independent guesses would give 50 and 25:
 
 # %%
+kinds = ("individual", "pair")
+both = {"relation": "left/right", "reader": (CLIP, LLAVA)}
+pd.concat([published_table(kind=kind, **both) for kind in kinds])
+
+# %% [markdown]
+# We haven't found the first version's prompt; `prompted-v1` words its question as the authors' later code does. And the mini LLaVA is more even than the real one. It reads on/under and front/behind as well as left and right; LLaVA-1.5-7B, by VQAScore in the later version, doesn't (according to second-hand notes that quote {cite:t}`li2024erroneous`):
+
+# %%
+published_table(reader=LLAVA, relation=("on/under", "front/behind"), version="v3")
+
+# %% [markdown]
+# ## What this page found
+
+# %% tags=["finding", "hide-input"]
+from functools import partial
+
+from erragree_utils import findings
+from erragree_utils.findings import estimate, finding
+
+claim, found = partial(finding, seed=scale.seed), []
+for name in benches:
+    row = left_right.loc[(name, "LLaVA")]
+    found += [
+        claim(
+            f"By VQAScore LLaVA is right for more than 90% of the left/right images of {name}",
+            estimate(row, "individual_accuracy"), above=0.9,
+        ),
+        claim(
+            f"By VQAScore LLaVA is right for more than 85% of the left/right pairs of {name}",
+            estimate(row, "pair_accuracy"), above=0.85, paper=by_score if name == "A" else "",
+        ),
+        claim(
+            f"LLaVA is right for more left/right pairs of {name} than CLIP, by over 50 points",
+            estimate(gaps.loc[name], "difference"), above=0.5, unit="points",
+        ),
+    ]  # fmt: skip
+text = "Both loaders give the same patch tokens up to rounding (largest relative difference)"
+rounding = 1e-5 if scale.name == "mini" else 1e-2
+found.append(claim(text, towers[SAME_PIXELS], below=rounding, unit=""))
+individual = {name: estimate(row, "individual_accuracy") for name, row in by_change.iterrows()}
+found += [
+    claim(
+        "With the columns of its image tokens mirrored and the picture as it is, LLaVA is right "
+        "for fewer than 10% of the left/right images of A",
+        individual["tokens mirrored"], below=0.1,
+    ),
+    claim(
+        "With picture and tokens mirrored, LLaVA is right for more than 90% of the left/right "
+        "images of A",
+        individual["picture and tokens mirrored"], above=0.9,
+    ),
+    claim(
+        "With its image tokens shuffled, LLaVA is right for fewer than 70% of the left/right "
+        "images of A",
+        individual["tokens shuffled"], below=0.7,
+    ),
+]  # fmt: skip
+findings.show(found)
+
+# %% [markdown]
+# ## What it means
+#
+# The encoder isn't blind. At mini scale, its patch tokens hold left and right in their order, and a language model that has been taught to look uses that order for nearly every pair. (At paper scale, see which of the findings hold.) What failed in chapter 2 was the *matching score*. A cosine above 0.99 between two embeddings doesn't show that every reader of the encoder has lost the difference.
+#
+# That's less than it may sound: *another* reader of the same encoder succeeds. The two readers differ in many ways, and [chapter 9](09_why.ipynb) asks which of them makes the difference.
+#
+# ## What could be wrong
+#
+# - **The two read different things.** LLaVA reads patch tokens, the matching score one pooled vector. In this chapter's CLIP, `"mini-tower"`, most of the side is lost between the two, so this page says nothing about embeddings that keep it, like those of the CLIP in [chapter 4](04_is_it_there.ipynb).
+# - **The training differs.** We tuned the mini LLaVA on balanced questions about left and right. About an eighth of this CLIP's captions state the side, truthfully, but its loss never asks for it by name. Data and objective are both candidates, and this page can't tell them apart.
+# - **The interfaces differ.** The paper's reviewers objected to comparing a matching score with prompted answers. VQAScore narrows that gap but doesn't close it.
+# - **Interventions create inputs that never occur in training.** A model may fail on shuffled tokens because they're strange, not because the order mattered. For mirrored tokens, mirroring both is a check; for shuffled ones there is none.
+# - **One place and layer at a time.** Two places may hold the same information, and states that change nothing on their own may matter together.
+# - **One training run** of each mini model. Exercise 2 tries another draw of the *benchmark*.
+#
+# ## Exercises
+#
+# **1.** A model doesn't look at the picture, but knows for each pair of objects how likely *left* is in the world. What does it score?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# Individual accuracy 50%, pair accuracy 0%. It prefers the same caption for both images of a pair, and that caption belongs to only one of them. That's why people build pairs.
+# ```
+#
+# **2.** Draw rendered pairs with another seed, and score them with the mini models. Is the gap the same?
+#
+# ```{admonition} Solution
+# :class: dropdown
+#
+#     other = load_benchmark("tabletop-a", seed=1).select("left/right")
+#     mini_clip, mini_llava = load_clip("mini-tower"), load_mllm("mini")
+#     compare(evaluate(mini_clip, other), evaluate(mini_llava, other, "vqascore"))
+# ```
+#
+# **3.** Suppose you turn the grid of tokens upside down. What should that do to the left/right answers? And to on/under?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# If the model tells left from right by a token's column, reversing the rows should hardly matter for left/right, but should hurt on/under. See how far each is true:
+#
+#     with rearranged(mllm, lambda grid: grid.flip(1)):
+#         upside_down = evaluate(mllm, benches["A"], "vqascore")
+#     summarize(upside_down, by="relation")
+# ```
+#
+# ## In this chapter you learned
+#
+# - LLaVA reads the same frozen encoder, the same patch tokens up to rounding. At mini scale, as in the paper, it gets the left/right pairs right that CLIP's score can't match.
+# - In the mini models the answer depends on the order of the tokens: mirror them while the picture stays the same, and nearly every answer flips.
+# - So an erroneous agreement of two *embeddings* doesn't show that the *encoder* is blind. Why does the score fail all the same? That's the next chapter's question.
+#
+# **Sources**: {cite:t}`li2024erroneous`, {cite:t}`liu2024llava15`, {cite:t}`lin2024vqascore`, {cite:t}`kamath2023whatsup`, {cite:t}`vig2020mediation`, {cite:t}`meng2022locating`; full entries under [References](../book/references.md).
+
+# %% [markdown]
+# ## Going deeper
+#
+# ### Where does the answer travel?
+#
+# The side enters with the image tokens and has to come out at the prompt's last token, which predicts "Yes" or "No". To follow it, we exchange states between the two images of a pair ({term}`activation patching <Activation patching>`). LLaVA reads image 1 and a caption; after some layer, we replace some of its states by those from image 2 with the same caption, and let the layers above go on from there. How much of the difference between the two answers comes along, in log-odds of "Yes" against "No"? At 100%, LLaVA answers as if it had seen image 2.
+
+# %% tags=["hide-input"]
 from erragree_utils.measures.intervals import bootstrap_ratio
 from erragree_utils.models.interventions import PLACES, patch_states
 
@@ -230,22 +354,22 @@ came_along, difference = patched - own[:, None, None], other - own
 of_pairs = (x.reshape(len(some), 2, *x.shape[1:]).sum(axis=1) for x in (came_along, difference))
 share, low, high = bootstrap_ratio(*of_pairs)
 
-# %% mystnb={"image": {"alt": "Heat map with a row for each place whose states are exchanged (left half of the image, right half, the whole image, the question, the last token) and a column for each layer of the language model. Each cell has the share of the difference between the two images' answers that comes along."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Heat map with a row for each place whose states are exchanged (left half of the image, right half, the whole image, the question, the last token) and a column for each layer of the language model. Each cell has the share of the difference between the two images' answers that comes along."}}
 plots.layer_map(
     pd.DataFrame(share.T, PLACES, [f"layer {k}" for k in layers]), "Difference that comes along"
 )
 plt.show()
 
 # %% [markdown]
-# Some cells are true by construction, and check the method. At layer 0 only the image tokens differ, so they carry everything, the question and the last token nothing; after the last layer only the last token is still read.
+# Some cells are true by construction, so they check the method. At layer 0 only the image tokens differ, so they carry everything, and the question and the last token carry nothing. After the last layer, only the last token still matters.
 #
-# What lies between is measured. In the mini LLaVA the answer stays with the image tokens for the first half of the layers, then moves to the question's tokens and the last one within two. Look at the halves of the image, too. At layer 0 both count: one shows that the object has gone, the other that it has come. Two layers on, the right half has most of it. Tokens come row by row, and each sees only those before it: in a row, it's the right that can look back at the left.
+# Everything in between is a measurement. In the mini LLaVA, the answer stays in the image tokens for the first half of the layers, then moves to the question's tokens and the last token within two layers. Look at the halves of the image, too. At layer 0 both count: one shows that the object has gone, the other that it has arrived. Two layers later, the right half has most of the answer. Tokens come row by row, and each sees only those before it, so within a row it's the right side that can look back at the left.
 #
-# ## What can be read on the way?
+# ### What can a probe read on the way?
 #
-# The interventions say what the answer depends on. {term}`Linear probes <Linear probe>` say what a simple reader *could* find in states that the model may or may not use, for kinds of objects it has not met. First, what goes into the two readers:
+# Interventions show what the answer depends on. {term}`Linear probes <Linear probe>` show what a linear classifier *could* find in the states, whether or not the model uses it, for kinds of objects that the probe hasn't met. We start with what CLIP's score and LLaVA get as input:
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.measures.probes import probe_table
 from erragree_utils.models.states import mllm_states, pool_grid
 from erragree_utils.scoring.captions import side_examples
@@ -276,11 +400,11 @@ which_side = probe_table(inputs, examples["side"], groups)
 which_side[["accuracy", "accuracy_low", "accuracy_high", "shuffled"]].round(3)
 
 # %% [markdown]
-# At mini scale that's the chapter in three lines: the side can hardly be read from the embedding, which CLIP's score compares, or from the tokens' mean, but it can from the tokens in their places. (No great feat: [chapter 4](04_is_it_there.ipynb) shows that pixels do as well.)
+# At mini scale, that's the chapter in three lines. A probe can hardly read the side from the embedding, which CLIP's score compares, or from the mean of the tokens, but it can from the tokens in their places. (That's no great feat: [chapter 4](04_is_it_there.ipynb) shows that pixels do just as well.)
 #
-# Then through the language model. Can the side be read from the *mean* of the image's tokens, where their places no longer count? And can it be read from the last token whether the caption is true? As a control, the same tower and projector feed a language model whose layers have random weights.
+# Now we go through the language model. Can a probe read the side from the *mean* of the image's tokens, where their places no longer count? And can it tell from the last token whether the caption is true? As a control, we feed the same tower and projector into a language model whose layers have random weights.
 
-# %%
+# %% tags=["hide-input"]
 stages = [f"layer {k}" for k in layers]
 curves = {}
 for model, states in {"trained": trained, "random weights": drawn}.items():
@@ -291,66 +415,17 @@ for model, states in {"trained": trained, "random weights": drawn}.items():
     curves[f"is the caption true, last token ({model})"] = probe_table(last, true, groups)
 pd.concat({name: curve["accuracy"] for name, curve in curves.items()}, axis=1).round(3)
 
-# %% mystnb={"image": {"alt": "Accuracy of linear probes after each layer of the language model, with 95% intervals beside the chance level of 50%: which side, from the mean of the image's tokens, and whether the caption is true, from the last token; each for the trained language model and for one with random weights."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of linear probes after each layer of the language model, with 95% intervals beside the chance level of 50%: which side, from the mean of the image's tokens, and whether the caption is true, from the last token; each for the trained language model and for one with random weights."}}
 plots.stage_curves(curves, "Accuracy on unseen pairs of kinds", chance=0.5)
 plt.show()
 
 # %% [markdown]
-# In the mini language model the mean of the image's tokens comes to tell the side, layer by layer, although these tokens haven't seen the question: it turns *where a token stands* into *what the token says*. From the last token the probe reads whether the caption is true in just those layers where the heat map has the answer change places. Random weights mix the same tokens and do neither, so the probe reads what training put there.
-#
-# ## Beside the paper
-#
-# Left/right pairs; where two guesses are independent, 50 and 25:
-
-# %%
-kinds = ("individual", "pair")
-both = {"relation": "left/right", "reader": (CLIP, LLAVA)}
-pd.concat([published_table(kind=kind, **both) for kind in kinds])
+# In the mini language model, the side shows more and more clearly, layer by layer, in the mean of the image's tokens, although these tokens haven't seen the question. The model turns *where a token stands* into *what the token says*. And the probe can tell from the last token whether the caption is true, starting at just those layers where the answer moves in the heat map. Random weights mix the same tokens and do neither, so the probe reads what training put there.
 
 # %% [markdown]
-# The prompt of the first version we have not found: `prompted-v1` words its question as the authors' later code does. And the mini LLaVA is more even than the real one. It reads on/under and front/behind as well as left and right; LLaVA-1.5-7B, by VQAScore in the later version, does not (second-hand notes that quote {cite:t}`li2024erroneous`):
-
-# %%
-published_table(reader=LLAVA, relation=("on/under", "front/behind"), version="v3")
-
-# %% [markdown]
-# ## What this page found
-#
-# First the readers:
+# So this is how the answer travels:
 
 # %% tags=["finding", "hide-input"]
-from functools import partial
-
-from erragree_utils import findings
-from erragree_utils.findings import estimate, finding
-
-claim, found = partial(finding, seed=scale.seed), []
-for name in benches:
-    row = left_right.loc[(name, "LLaVA")]
-    found += [
-        claim(
-            f"By VQAScore LLaVA is right for more than 90% of the left/right images of {name}",
-            estimate(row, "individual_accuracy"), above=0.9,
-        ),
-        claim(
-            f"By VQAScore LLaVA is right for more than 85% of the left/right pairs of {name}",
-            estimate(row, "pair_accuracy"), above=0.85, paper=by_score if name == "A" else "",
-        ),
-        claim(
-            f"LLaVA is right for more left/right pairs of {name} than CLIP, by over 50 points",
-            estimate(gaps.loc[name], "difference"), above=0.5, unit="points",
-        ),
-    ]  # fmt: skip
-text = "Both loaders give the same patch tokens up to rounding (largest relative difference)"
-rounding = 1e-5 if scale.name == "mini" else 1e-2
-found.append(claim(text, towers[SAME_PIXELS], below=rounding, unit=""))
-findings.show(found)
-
-# %% [markdown]
-# And what the answer depends on:
-
-# %% tags=["finding", "hide-input"]
-individual = {name: estimate(row, "individual_accuracy") for name, row in by_change.iterrows()}
 half = len(layers) // 2
 
 
@@ -359,21 +434,6 @@ def carried(place: str, layer: int) -> tuple[float, float, float]:
 
 
 findings.show([
-    claim(
-        "With the columns of its image tokens mirrored and the picture as it is, LLaVA is right "
-        "for fewer than 10% of the left/right images of A",
-        individual["tokens mirrored"], below=0.1,
-    ),
-    claim(
-        "With picture and tokens mirrored, LLaVA is right for more than 90% of the left/right "
-        "images of A",
-        individual["picture and tokens mirrored"], above=0.9,
-    ),
-    claim(
-        "With its image tokens shuffled, LLaVA is right for fewer than 70% of the left/right "
-        "images of A",
-        individual["tokens shuffled"], below=0.7,
-    ),
     claim(
         "Halfway through the language model the image's states carry more than 80% of the "
         "difference between the answers",
@@ -392,7 +452,7 @@ findings.show([
 ])  # fmt: skip
 
 # %% [markdown]
-# And what a probe reads:
+# And this is what a probe reads:
 
 # %% tags=["finding", "hide-input"]
 by_mean, by_truth, random_mean, random_truth = (curve.iloc[-1] for curve in curves.values())
@@ -427,67 +487,11 @@ findings.show([
 ])  # fmt: skip
 
 # %% [markdown]
-# ## What it means
-#
-# The encoder is not blind. At mini scale its patch tokens hold left and right by the order in which they come; a language model that was taught to look uses that order for nearly every pair, and we can follow the answer through its layers. (At paper scale, see which of the findings above hold.) What failed in chapter 2 was the *matching score*. A cosine above 0.99 between two embeddings doesn't show that the difference is lost to all readers of the encoder.
-#
-# That's less than it may sound: *another* reader of the same encoder succeeds. Which of the many differences between the two readers makes it succeed is the question of [chapter 9](09_why.ipynb).
-#
-# ## What could be wrong
-#
-# - **The readers read different things.** Patch tokens here, one pooled vector there. In this chapter's CLIP, `"mini-tower"`, most of the side is lost on the way from the one to the other; so the page says nothing about embeddings that keep it, like those of the CLIP in [chapter 4](04_is_it_there.ipynb).
-# - **The training differs.** The mini LLaVA was tuned on balanced questions about left and right. About an eighth of this CLIP's captions state it, truthfully, but its loss never asks for it by name. Data and objective are two candidates that this page can't tell apart.
-# - **The interfaces differ.** The paper's reviewers objected to setting a matching score beside prompted answers. VQAScore narrows that gap and doesn't close it.
-# - **Interventions make inputs that training never made.** A model may fail on shuffled tokens because they are strange, not because the order mattered. For mirrored tokens, mirroring both is a check; for shuffled ones there is none.
-# - **One place and layer at a time.** Two places may hold the same thing, and states that move nothing alone may matter together.
-# - **One training run** of each mini model. Another draw of the *benchmark* is exercise 2.
-#
-# ## Exercises
-#
-# **1.** A reader does not look at the picture, but knows for each pair of objects how likely *left* is in the world. What does it score?
-#
-# ```{admonition} Solution
-# :class: dropdown
-# Individual accuracy 50%, pair accuracy 0%. For both images of a pair it prefers the same caption, and that caption belongs to one of them. That is why pairs were built.
-# ```
-#
-# **2.** Draw rendered pairs with another seed, and let the mini models read them. Is the gap the same?
-#
-# ```{admonition} Solution
-# :class: dropdown
-#
-#     other = load_benchmark("tabletop-a", seed=1).select("left/right")
-#     mini_clip, mini_llava = load_clip("mini-tower"), load_mllm("mini")
-#     compare(evaluate(mini_clip, other), evaluate(mini_llava, other, "vqascore"))
-# ```
-#
-# **3.** What should turning the grid of tokens upside down do to the left/right answers? And to on/under?
-#
-# ```{admonition} Solution
-# :class: dropdown
-# If left and right are told by a token's column, turning the rows over should leave them nearly as they are, and on/under should suffer. See how far each is true:
-#
-#     with rearranged(mllm, lambda grid: grid.flip(1)):
-#         upside_down = evaluate(mllm, benches["A"], "vqascore")
-#     summarize(upside_down, by="relation")
-# ```
-#
-# ## In this chapter you learned
-#
-# - LLaVA reads the same frozen encoder, the same patch tokens up to rounding, and at mini scale, as in the paper, answers the left/right pairs that CLIP's score cannot match.
-# - In the mini models the answer depends on the order of the tokens: mirror them under an unchanged picture, and every answer turns over.
-# - The answer travels from the image's tokens to the question and the last token; probes find the side where a trained language model put it, and not in one with random weights.
-# - So erroneous agreement of two *embeddings* does not show that the *encoder* is blind. Why the score fails all the same is the next chapter's question.
-#
-# **Sources**: {cite:t}`li2024erroneous`, {cite:t}`liu2024llava15`, {cite:t}`lin2024vqascore`, {cite:t}`kamath2023whatsup`, {cite:t}`vig2020mediation`, {cite:t}`meng2022locating`; full entries under [References](../book/references.md).
-#
-# ## Appendix
-#
 # ### The same in writing
 #
-# In the *prompted* protocol the model writes its answer, and a strict parser reads it: one that names neither option or both counts as wrong.
+# In the *prompted* protocol, the model writes its answer and a strict parser reads it: an answer that names neither option, or both, counts as wrong.
 
-# %%
+# %% tags=["hide-input"]
 side_pairs = {name: bench.select("left/right") for name, bench in benches.items()}
 written = evaluate(mllm, side_pairs, "prompted")
 answers = summarize(written, by="benchmark")
@@ -497,9 +501,9 @@ as_percent(answers)[accuracy].assign(unparsed=unparsed)
 # %% [markdown]
 # ### Does the answer come from the picture?
 #
-# Without the image, or with other pairs' images, *every* reader has half of the images right, up to the luck of the draw, since captions and sides are balanced. So these shares test the benchmark and the code. That LLaVA looks at the picture is shown by its pair accuracy, which no reader of words alone can have, and by the interventions.
+# Without the image, or with another pair's images, *any* model gets half of the images right, up to the luck of the draw, since captions and sides are balanced. So these shares test the benchmark and the code. What shows that LLaVA looks at the picture is its pair accuracy, which no model could reach from words alone, and the interventions.
 
-# %%
+# %% tags=["hide-input"]
 blind = evaluate(mllm, {"none": sides}, "vqascore", blind=True)
 strange = evaluate(mllm, {"another pair's": sides.with_wrong_images()}, "vqascore")
 control = pd.concat([blind, strange]).rename(columns={"benchmark": "images"})
@@ -509,9 +513,9 @@ shares.to_frame().join(control.groupby("images")["score_own"].mean().rename("mea
 # %% [markdown]
 # ### What a gradient says
 #
-# A cheaper picture of what an answer depends on is *gradient × input* {cite:p}`shrikumar2016blackbox`: how much each image token moves the answer towards "Yes", to first order. Here it is for the first pair, and on average.
+# *Gradient × input* {cite:p}`shrikumar2016blackbox` gives a cheaper picture of what an answer depends on: to first order, how much does each image token move the answer towards "Yes"? Here it is for the first pair, and on average.
 
-# %% mystnb={"image": {"alt": "Four maps of patches. First the left and the right image of one pair in grey with coloured patches over them, green where a patch speaks for the answer Yes and red where it speaks for No. Then the mean maps of left images and of right images, without a picture behind them."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four maps of patches. First the left and the right image of one pair in grey with coloured patches over them, green where a patch speaks for the answer Yes and red where it speaks for No. Then the mean maps of left images and of right images, without a picture behind them."}}
 from erragree_utils.models.saliency import answer_saliency, cover, largest
 
 maps = answer_saliency(mllm, images, questions[: len(images)])
@@ -524,9 +528,9 @@ plots.saliency_maps(
 plt.show()
 
 # %% [markdown]
-# Pictures that please may say little about a model {cite:p}`adebayo2018sanity`. So cover the tenth of the patches with the largest values, and compare with as many at random, and with those that the map of the *next* pair's image names, where the object is on the same side:
+# A pleasing picture may say little about a model {cite:p}`adebayo2018sanity`. So let's cover the tenth of the patches with the largest values. We compare that with covering as many patches at random, and with covering those that stand out in the map of the *next* pair's image, where the object is on the same side:
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.measures.intervals import bootstrap_mean
 
 rng = np.random.default_rng(0)
@@ -548,7 +552,7 @@ harm = {
 pd.DataFrame(harm).T.round(3)  # P(Yes) lost
 
 # %% [markdown]
-# Covering what the map names costs the mini LLaVA far more than covering at random. But most of that harm is done by the next pair's map as well: largely the maps tell where objects stand on that side, and little about this image.
+# If we cover what the map points to, the mini LLaVA loses far more than if we cover patches at random. But the next pair's map does most of that harm as well: for the most part, the maps tell us where objects stand on that side, and little about this image.
 
 # %% tags=["finding", "hide-input"]
 found = [
@@ -571,7 +575,7 @@ findings.show(found)
 # %% [markdown]
 # ### Look for yourself
 #
-# With a running kernel, pick a pair by its outcome and its caption; the static page shows one.
+# With a running kernel, you can pick a pair by its outcome and its caption; the static page shows one of them.
 
 # %% mystnb={"image": {"alt": "One left/right pair of benchmark A with the scores of both captions for each image, by CLIP and by LLaVA, as bars; each reader's verdict stands above its bars."}}
 from erragree_utils.plots.widgets import PairExplorer
