@@ -32,6 +32,7 @@ if "google.colab" in sys.modules:
             f"If it names one of {', '.join(kept)}: choose the latest version under "
             "Runtime > Change runtime type. Else run this cell again."
         )
+
 # %% [markdown]
 # **You will** look for left and right inside three CLIPs that fail in the same way, or don't: in the final embedding, in the class token, in the patch tokens, with ever more examples.
 #
@@ -43,15 +44,15 @@ if "google.colab" in sys.modules:
 #
 # ## The question
 #
-# Left and right images have nearly the same embedding (chapter 1), and matching fails (chapter 2). The paper argues that the encoder isn't blind, since LLaVA reads the same encoder and succeeds {cite:p}`li2024erroneous`. But LLaVA reads patch tokens, and CLIP's score uses the one vector at the end. Is the difference in *that* vector? The paper doesn't measure it; its reviewers asked.
+# Left and right images have nearly the same embedding (chapter 1), and matching fails (chapter 2). The paper argues that the encoder isn't blind, since LLaVA reads the same encoder and succeeds {cite:p}`li2024erroneous`. But LLaVA reads patch tokens, while CLIP's score uses the single vector at the end. Is the difference in *that* vector? The paper doesn't measure it; its reviewers asked.
 #
-# There are three ways to fail alike. The side may be **hidden**: the vector has it, and the text doesn't ask for it. It may be **lost** on the way to the vector, though the patch tokens have it. Or it may be nowhere. To learn to tell them apart, we need models whose state we know because we made it. So at mini scale this page has three CLIPs of one architecture, trained on the same pictures with the same loss. They differ in what their captions say of left and right, and in what was done after training:
+# There are three ways to fail with the same symptom. The side may be **hidden**: the vector has it, but the text doesn't ask for it. It may be **lost** on the way to the vector, though the patch tokens still have it. Or it may be nowhere at all. To learn to tell these apart, we need models whose state we know because we made it. So at mini scale this page has three CLIPs of the same architecture, trained on the same pictures with the same loss. They differ in what their captions say about left and right, and in what we did after training:
 #
-# - *hidden*, the book's default (`mini`): captions place things "by the window" or "by the door", which stand at the sides; the words *left* and *right* are as often meant from across the table.
-# - *lost* (`mini-lost`): the same without window and door. No caption tells the sides.
-# - *aligned* (`mini-aligned`): *left* and *right* mean what the viewer sees. It's the positive control.
+# - *hidden*, the book's default (`mini`): captions place things "by the window" or "by the door", which are at the sides; half the time, the words *left* and *right* are meant from across the table.
+# - *lost* (`mini-lost`): the same, but without window and door. No caption gives away the side.
+# - *aligned* (`mini-aligned`): *left* and *right* mean what the viewer sees. This is the positive control.
 #
-# How they were made, and other training seeds, is [on record](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/organisms/README.md). At paper scale there is one model, and what state it is in is the question.
+# [The record](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/organisms/README.md) says how we made them, and adds other training seeds. At paper scale there's one model, and the question is which state it's in.
 
 # %%
 import matplotlib.pyplot as plt
@@ -73,9 +74,9 @@ whole = {k: load_benchmark(name, **more, **scale.draw) for k, name in names.item
 benches = {k: bench.select("left/right") for k, bench in whole.items()}
 
 # %% [markdown]
-# Every image goes through every encoder once. `encoder_states` keeps the class token and the patch tokens of each layer, and the final embedding. Patch tokens are averaged over a grid of 4 × 4 cells, so that places are kept. A control goes the same way: the same architecture with random weights.
+# Every image goes through every encoder once. `encoder_states` keeps the class token and the patch tokens of each layer, and the final embedding. We average patch tokens over a grid of 4 × 4 cells, which preserves their places. As a control, we do the same with random weights in the same architecture.
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.models.states import encoder_states, pool_grid, untrained
 
 images = {k: [i for pair in b for i in pair.images] for k, b in benches.items()}
@@ -92,9 +93,9 @@ for k, bench in benches.items():
 # %% [markdown]
 # ## One symptom
 #
-# First the findings of chapters 1 and 2, on these very images.
+# First, let's repeat the findings of chapters 1 and 2 on these very images.
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.measures.accuracy import as_percent
 from erragree_utils.measures.agreement import cosine
 from erragree_utils.measures.intervals import bootstrap_mean
@@ -109,31 +110,31 @@ alike = pd.DataFrame(alike).T.rename_axis(["benchmark", "model"])
 as_percent(before).assign(cosine=alike["mean"].round(4))
 
 # %% [markdown]
-# At mini scale *hidden* and *lost* can't be told apart here: cosine above 0.99, pair accuracy far below the 25% of guessing. *Aligned* matches most pairs, at a cosine that is hardly lower.
+# At mini scale you can't tell *hidden* and *lost* apart by this table: a cosine above 0.99, and a pair accuracy far below the 25% of guessing. *Aligned* matches most pairs, at a cosine that's hardly lower.
 #
-# A cosine of 0.99 is an angle of about 8°, and any two different points can be parted by a plane. What matters is whether *one* plane parts the left images from the right ones, for objects it has never seen.
+# A cosine of 0.99 is an angle of about 8°, and a plane can separate any two different points. What matters is whether a *single* plane separates left images from right ones, for objects it has never seen.
 
-# %% mystnb={"image": {"alt": "A wire sphere with two dots close to each other, left and right, at the angle that the mean cosine of benchmark A gives, and a plane through the centre that passes between them."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A wire sphere with two dots close to each other, left and right, at the angle that the mean cosine of benchmark A gives, and a plane through the centre that passes between them."}}
 plots.sphere_plane(alike["mean"].iloc[0])
 plt.show()
 
 # %% [markdown]
 # ```{admonition} Before you go on
 # :class: tip
-# A linear probe on the final embedding of one image, tested on objects it wasn't trained on: what accuracy do you expect for *hidden*, *lost* and *aligned*? For their patch tokens? For plain pixels, and for an encoder that has learned nothing?
+# We train a linear probe on the final embedding of one image, and test it on objects that it wasn't trained on. What accuracy do you expect for *hidden*, *lost* and *aligned*? For their patch tokens? For plain pixels, and for an encoder that has learned nothing?
 # ```
 #
 # ## The measurement
 #
 # A {term}`linear probe <Linear probe>` is logistic regression on a frozen representation {cite:p}`alain2017probes`. Three rules make it honest:
 #
-# - **Unseen object pairs.** All images of the same two kinds of objects are in one fold.
-# - **A penalty that no count decides.** It is the strongest whose log loss on held-out kinds is within one standard error of the best, chosen inside the training folds, and every fit is carried on until it has converged.
-# - **A label that what the probe sees determines.** In A it is the side of the small object; the other is furniture. In B either object may be the named one, so the probe is told which: it is linear in the products of the image's features and the *difference of the two objects' text embeddings*, one rule for all objects.
+# - **Unseen object pairs.** All images of the same two kinds of objects are in the same fold.
+# - **A penalty that isn't chosen by counting.** Inside the training folds, we choose the strongest penalty whose log loss on held-out kinds is within one standard error of the best, and we run every fit until it converges.
+# - **A label that the probe's input determines.** In A the label is the side of the small object; the other one is furniture. In B the caption may name either object, so we tell the probe which: it's linear in the products of the image's features and the *difference of the two objects' text embeddings*, with one rule for all objects.
 #
-# "Two compared" subtracts from each embedding the mean of the two images of its pair. That tells the probe what the pair has in common, so it is an easier question: *which of these two is the left one?*
+# "Two compared" subtracts from each embedding the mean of its pair's two images. That removes what the pair has in common, so it's an easier question: *which of these two is the left one?*
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.measures.probes import learning_curve, probe_table
 from erragree_utils.scoring.captions import side_examples
 from erragree_utils.scoring.embeddings import asked_about
@@ -168,99 +169,19 @@ plots.probe_bars(linear)
 plt.show()
 
 # %% [markdown]
-# At mini scale one symptom had two causes. **The embedding of *hidden* holds the side of nearly every single image in A, and of most in B; that of *lost* doesn't.** A trace is left in *lost*, which shows when the two images of a pair are compared; for one image alone it drowns in all else that varies. The patch tokens have the side in every model.
+# At mini scale, one symptom has two causes. **The embedding of *hidden* holds the side of nearly every single image in A, and of most images in B; that of *lost* doesn't.** A trace remains in *lost*, and it shows when you compare the two images of a pair; in a single image, it drowns in everything else that varies. The patch tokens have the side in every model.
 #
-# The controls speak too. Shuffled labels are read by chance. Patch tokens of an encoder that has learned nothing do nearly as well as trained ones, and so do pixels: where a thing stands is trivially there at the bottom, and nobody had to learn it. What has to be learned is to carry it to the top.
+# The controls have something to say, too. With shuffled labels, the probe is at chance. The patch tokens of an encoder that has learned nothing do nearly as well as trained ones, and so do pixels: at the bottom, the place of a thing is trivially there, and nobody has to learn it. What has to be learned is to carry it to the top.
 #
-# ## Would the probe have seen it?
-#
-# A probe at chance may be a bad probe. So we plant a side in the embeddings of *lost* (at paper scale, of CLIP) along one random direction, as long as the difference that the two images have anyway, then half as long, and so on. A probe with any power must find the first. Two more rows test what kind of thing it finds: the planted side after a random rotation of the whole space, and a side that in each pair of kinds points in a direction of its *own*. The latter is there, but nothing that holds for other objects will find it.
-
-# %%
-from scipy.stats import ortho_group
-
-from erragree_utils.measures.repair import plant_side
-
-key = "A", list(clips)[1 if mini else 0]
-by_pair = examples["A"]["group"][::2]
-x, length = pairs[key], np.linalg.norm(pairs[key][:, 0] - pairs[key][:, 1], axis=1).mean()
-planted = {f"{s:.4g}": plant_side(x, texts[key], s * length) for s in (1, 0.5, 0.25, 0.125, 0.0625)}
-planted |= {"0": x}
-turn = ortho_group.rvs(x.shape[-1], random_state=0)
-planted["0.5, rotated"] = planted["0.5"] @ turn
-planted["1, each kind its own"] = plant_side(x, texts[key], length, by_pair)
-flat = {name: rows.reshape(len(images["A"]), -1) for name, rows in planted.items()}
-power = probe_table(flat, *labels["A"], shuffles=0)
-apart = {name: cosine(rows[:, 0], rows[:, 1]).mean() for name, rows in planted.items()}
-power.insert(0, "cosine", pd.Series(apart))
-power[["cosine", *columns[:3]]].round(4).rename_axis("length of the planted side")
-
-# %% mystnb={"image": {"alt": "Accuracy of a linear probe of one image against the length of the planted side, in units of the mean difference between the two images: near 100% from one half on, falling through about 90% at a quarter to the chance line at zero."}}
-strengths = [name for name in planted if "," not in name][::-1]
-plots.stage_curves({"one image, side planted": power.loc[strengths]}, "Accuracy", chance=0.5)
-plt.xlabel("Length of the planted side / difference of the two images")
-plt.show()
+# Is a probe at chance just a bad probe? Does the side get lost early or late? Were there too few examples? [Going deeper](#going-deeper), at the end of the page, has the answers.
 
 # %% [markdown]
-# So "lost" has a size: a common side about a quarter as long as the images' own difference would have shown in one image, at a cosine that is no different to the third digit. What each kind of objects has of its own would not have.
-#
-# ## Through the layers
-#
-# The same probe for A after each block: of the class token of each model, and of the patch tokens in their places. Of a deep encoder we take about eight layers, counted from the top, and always the last but one, which LLaVA reads. To save time, 150 pairs at most.
-
-# %% mystnb={"image": {"alt": "Accuracy of linear probes on benchmark A for each layer: the class tokens of hidden and aligned rise to nearly 100% in the upper layers, that of lost stays near chance in all of them, and its patch tokens in places are near 100% throughout."}}
-steps = sorted({*range(last, 0, -max(1, last // 8)), last - 1})
-few = min(300, len(images["A"]))
-side, group = (column[:few] for column in labels["A"])
-stages = {}
-for name in clips:
-    layers = {f"layer {n}": states["A", name][f"layer {n} CLS"][:few] for n in steps}
-    layers["embedding"] = states["A", name]["embedding"][:few]
-    stages[f"{name}: class token"] = probe_table(layers, side, group, shuffles=0)
-grid = {f"layer {n}": states[key][f"layer {n} patches"][:few] for n in steps}
-stages[f"{key[1]}: patch tokens in places"] = probe_table(grid, side, group, shuffles=0)
-plots.stage_curves(stages, "Accuracy on unseen object pairs", chance=0.5)
-plt.show()
-
-# %% [markdown]
-# At mini scale the class tokens of *hidden* and *aligned* take the side up as they rise; that of *lost* takes it up in no layer, though the patch tokens it looks at have it all the way. What becomes of patch tokens further on, in LLaVA's projector and language model, is measured in [chapter 3](03_same_encoder_new_reader.ipynb) with the same probe.
-#
-# ## Enough examples?
-#
-# Perhaps 160 pairs, four fifths of those above, are too few to learn from. Rendered pairs come in thousands, so at mini scale the curve below goes on to twenty-five times as many, tested on kinds of objects that they don't contain. That takes longer than a page should, so it is recorded; `python -m erragree_utils.training.curves` makes it again. At paper scale the curve is drawn live, as far as What'sUp reaches.
-
-# %%
-from erragree_utils.models import ASSETS
-
-if mini:
-    table = pd.read_csv(ASSETS / "organisms" / "curves.csv")
-    table["benchmark"] = table["benchmark"].map({name: k for k, name in names.items()})
-    recorded = dict(
-        list(table.set_index("pairs").groupby(["benchmark", "organism", "probe"], sort=False))
-    )
-else:
-    sizes = [n for n in (40, 120, 480) if n <= 0.8 * len(images["A"])] or [len(images["A"]) // 2]
-    units = np.arange(len(images["A"])) // 2
-    curve = learning_curve(states[key]["embedding"], *labels["A"], units, sizes)
-    recorded = {("A", key[1], "one image"): curve.set_index((curve.index / 2).astype(int))}
-
-# %% mystnb={"image": {"alt": "Accuracy on unseen object pairs of benchmark A against the number of training pairs: one image of hidden and aligned near 100% from the start, one image of lost near 55%, two images of lost compared between."}}
-for k in dict.fromkeys(benchmark for benchmark, *_ in recorded):
-    shown = {f"{n}, {p}": t for (b, n, p), t in recorded.items() if b == k and p == "one image"}
-    if mini:
-        shown["lost, two compared"] = recorded[k, "lost", "two compared"]
-    plots.stage_curves(shown, f"{k}: accuracy, unseen object pairs", chance=0.5)
-    plt.xlabel("Pairs to learn from")
-    plt.show()
-
-# %% [markdown]
-# At mini scale *hidden* and *aligned* are read from a hundred pairs on. For one image of *lost*, the curve creeps up by a few points and flattens: that's a plateau, not a want of examples. Comparing two images of *lost* rises for longer and levels off near 80%. The trace is real, and so small that the pair's mean has to be taken away for it to be seen.
-#
 # ## One picture
 #
-# Three numbers for each model: how alike its left and right images are, whether its texts match them, and whether a probe reads the side from one image. At mini scale a point is one training run: three seeds of each recipe, measured once on benchmarks of their own (`measures.csv` beside the record above). The empty marker is the published CLIP, whose probe nobody has reported; at paper scale this page adds it.
+# Each model now has three numbers: how alike its left and right images are, whether its texts match them, and whether a probe can read the side from one image. At mini scale, each point is one training run. There are three seeds of each recipe, measured once on benchmarks of their own (`measures.csv` beside the record above). The empty marker is the published CLIP, whose probe nobody has reported; at paper scale this page adds it.
 
-# %%
+# %% tags=["hide-input"]
+from erragree_utils.models import ASSETS
 from erragree_utils.paper import published
 
 table = pd.read_csv(ASSETS / "organisms" / "measures.csv")
@@ -275,14 +196,14 @@ if not mini:
     ours["probe"] = linear.xs("one image", level=2)["accuracy"]
     points = pd.concat([points, ours.rename_axis(["benchmark", "model"]).reset_index()])
 
-# %% mystnb={"image": {"alt": "Two panels with pair accuracy upwards. Left, against the cosine: all models lie above 0.98, hidden and lost in one cluster far below chance, with the empty marker of the published CLIP beside them. Right, against the probe of one image: lost at the left, hidden at the right, both at the bottom; aligned at the right and mostly at the top; a dotted line across marks the published CLIP, whose probe is not known."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels with pair accuracy upwards. Left, against the cosine: all models lie above 0.98, hidden and lost in one cluster far below chance, with the empty marker of the published CLIP beside them. Right, against the probe of one image: lost at the left, hidden at the right, both at the bottom; aligned at the right and mostly at the top; a dotted line across marks the published CLIP, whose probe is not known."}}
 paper = {"reader": "CLIP ViT-L/14-336", "relation": "left/right", "benchmark": "whatsup-a"}
 known = published(kind="cosine", **paper), published(kind="pair", **paper)
 plots.three_states(points, {"ViT-L/14-336, A": tuple(number.value for number in known)})
 plt.show()
 
 # %% [markdown]
-# On the left, the cosine: *hidden* and *lost* lie in one heap, and the published CLIP lies beside it. On the right, the probe: the heap falls apart. That's the point of this chapter in one picture. **A cosine near 1 with failing matching is one symptom of at least two states, and it takes another measurement to tell which.** (Two of the *aligned* seeds match few pairs of B; [the record](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/organisms/README.md) says what was done to the shipped one.)
+# On the left, by the cosine, *hidden* and *lost* lie in one heap, with the published CLIP next to it. On the right, by the probe, the heap falls apart. That's the point of this chapter in one picture. **A cosine near 1 with failing matching is a symptom of at least two states, and it takes another measurement to tell which.** (Two of the *aligned* seeds match few pairs of B; [the record](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/organisms/README.md) says what we did to the shipped one.)
 #
 # ## The findings
 
@@ -332,7 +253,154 @@ for k in benches if mini else ():
 findings.show(shown)
 
 # %% [markdown]
-# The power of the probe, the layers and the recorded curve (at mini scale only):
+# ## What it means
+#
+# An erroneous agreement could have three explanations. At mini scale:
+#
+# - **The encoder is blind**: no, not in any of the three models. A linear probe can nearly always read the side of unseen objects from the patch tokens.
+# - **The side is in the embedding, but the text doesn't ask**: this is *hidden*. Its cosine and matching look exactly like the next case.
+# - **The side is lost from the embedding**: this is *lost*. What remains is a trace, too weak to read in a single image.
+#
+# So the paper's argument by elimination, that LLaVA succeeds with the same encoder, rules out the first explanation. It can't tell the other two apart, because LLaVA doesn't read that vector. Is OpenAI's CLIP more like *hidden* or like *lost*? Mini models can't tell; this page measures it at paper scale. What they do show is that either state could be behind CLIP's numbers, and that the contrastive loss rules out neither: the captions made the difference.
+#
+# Is the side in *hidden* hidden from the text, then? So far we've only seen that it's there and that matching misses it. [Chapter 5](05_does_the_text_ask.ipynb) looks at the text's part in this.
+#
+# ## What could be wrong
+#
+# - **A probe that fails proves little.** Another kind of probe, or many more examples, might succeed. That's why we measure how strong a common side has to be before it's found, and draw the learning curve.
+# - **A probe that succeeds proves little, too.** The untrained encoder's patch tokens and the pixels do nearly as well: a probe finds what can be read, and the model may not use it {cite:p}`hewitt2019control`.
+# - **Parameters.** Patch tokens give the probe far more parameters than the embedding does. But with just as many parameters, it reads shuffled labels no better than chance.
+# - **Comparing two is an easier question.** It uses both images of a pair, so don't compare it with single-image numbers.
+# - **Made to order.** The models' states follow from captions that we wrote. For *hidden* and *aligned*, we also turned down the left/right difference after training, by an invertible map. That raises the cosine but keeps whatever can be read linearly. Nothing says that such models arise on their own.
+# - **Seeds.** Most measurements here are of one training run each; the picture above has three.
+#
+# ## Exercises
+#
+# **1.** Use folds that ignore the objects (`groups=np.arange(n)`). Why could the accuracy rise even if the probe learns nothing about sides?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# Then images of the same objects appear in both training and test folds, so the probe can memorise any label that goes with the objects. Here, left and right are balanced within every set, so there's little to gain; a benchmark in which mugs are mostly on the left would leak.
+# ```
+#
+# **2.** Is the embedding of *lost* just curved? Try a nonlinear probe: `probe(features, *labels["A"], kind="gaussian")` is logistic regression on a Gaussian kernel.
+#
+# ```{admonition} Solution
+# :class: dropdown
+#
+#     features = states["A", "lost"]["embedding"]
+#     probe(features, *labels["A"], kind="gaussian")[["accuracy", "accuracy_low", "accuracy_high"]]
+#
+# Compare its interval with that of the linear probe in the table of probes. A curved boundary would show as a higher accuracy.
+# ```
+#
+# **3.** Average the patch tokens over 2 × 2 cells instead of 4 × 4. How coarse can places be?
+#
+# ```{admonition} Solution
+# :class: dropdown
+#
+#     key = "A", "lost"
+#     coarse = encoder_states(towers["lost"], images["A"], pool_grid(2))[f"layer {last - 1} patches"]
+#     probe_table({"2 × 2": coarse}, *labels["A"])
+#
+# Two columns are enough for two sides.
+# ```
+#
+# ## In this chapter you learned
+#
+# - With a cosine near 1 and failing matching, the side may be perfectly readable, or it may be gone.
+# - In *hidden*, a linear probe reads the side of unseen objects from one final embedding; in *lost* it can't, though the patch tokens have it.
+# - A probe at chance means something only if you know its power: how strong a side would it have found?
+# - For the published CLIP we know two of three numbers. Nobody has reported the third.
+#
+# **Sources**: {cite:t}`li2024erroneous`, {cite:t}`alain2017probes`, {cite:t}`hewitt2019control`; full entries under [References](../book/references.md).
+
+# %% [markdown]
+# ## Going deeper
+#
+# ### Would the probe have seen it?
+#
+# A probe at chance may be a bad probe. So we plant a side in the embeddings of *lost* (at paper scale, of CLIP) along one random direction: first as long as the existing difference between the two images, then half as long, and so on. A probe with any power must find the first one. Two more rows test what kind of thing it finds. In one, we rotate the whole space at random after planting the side. In the other, the side points in a *different* direction for each pair of kinds. That side is there, but a rule that works for other objects can't find it.
+
+# %% tags=["hide-input"]
+from scipy.stats import ortho_group
+
+from erragree_utils.measures.repair import plant_side
+
+key = "A", list(clips)[1 if mini else 0]
+by_pair = examples["A"]["group"][::2]
+x, length = pairs[key], np.linalg.norm(pairs[key][:, 0] - pairs[key][:, 1], axis=1).mean()
+planted = {f"{s:.4g}": plant_side(x, texts[key], s * length) for s in (1, 0.5, 0.25, 0.125, 0.0625)}
+planted |= {"0": x}
+turn = ortho_group.rvs(x.shape[-1], random_state=0)
+planted["0.5, rotated"] = planted["0.5"] @ turn
+planted["1, each kind its own"] = plant_side(x, texts[key], length, by_pair)
+flat = {name: rows.reshape(len(images["A"]), -1) for name, rows in planted.items()}
+power = probe_table(flat, *labels["A"], shuffles=0)
+apart = {name: cosine(rows[:, 0], rows[:, 1]).mean() for name, rows in planted.items()}
+power.insert(0, "cosine", pd.Series(apart))
+power[["cosine", *columns[:3]]].round(4).rename_axis("length of the planted side")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of a linear probe of one image against the length of the planted side, in units of the mean difference between the two images: near 100% from one half on, falling through about 90% at a quarter to the chance line at zero."}}
+strengths = [name for name in planted if "," not in name][::-1]
+plots.stage_curves({"one image, side planted": power.loc[strengths]}, "Accuracy", chance=0.5)
+plt.xlabel("Length of the planted side / difference of the two images")
+plt.show()
+
+# %% [markdown]
+# So we can say how lost "lost" is. A common side about a quarter as long as the images' own difference would have shown in a single image, at a cosine that's the same to the third digit. A side in a different direction for each kind of object wouldn't have.
+#
+# ### Through the layers
+#
+# Here's the same probe for A after each block, on each model's class token and on the patch tokens in their places. For a deep encoder we take about eight layers, counted from the top, and always the second to last, which LLaVA reads. To save time, we use at most 150 pairs.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of linear probes on benchmark A for each layer: the class tokens of hidden and aligned rise to nearly 100% in the upper layers, that of lost stays near chance in all of them, and its patch tokens in places are near 100% throughout."}}
+steps = sorted({*range(last, 0, -max(1, last // 8)), last - 1})
+few = min(300, len(images["A"]))
+side, group = (column[:few] for column in labels["A"])
+stages = {}
+for name in clips:
+    layers = {f"layer {n}": states["A", name][f"layer {n} CLS"][:few] for n in steps}
+    layers["embedding"] = states["A", name]["embedding"][:few]
+    stages[f"{name}: class token"] = probe_table(layers, side, group, shuffles=0)
+grid = {f"layer {n}": states[key][f"layer {n} patches"][:few] for n in steps}
+stages[f"{key[1]}: patch tokens in places"] = probe_table(grid, side, group, shuffles=0)
+plots.stage_curves(stages, "Accuracy on unseen object pairs", chance=0.5)
+plt.show()
+
+# %% [markdown]
+# At mini scale, the class tokens of *hidden* and *aligned* pick up the side as they rise through the layers. That of *lost* doesn't in any layer, though the patch tokens that it attends to have it all the way. [Chapter 3](03_same_encoder_new_reader.ipynb) uses the same probe to follow the patch tokens further, into LLaVA's projector and language model.
+#
+# ### Enough examples?
+#
+# Perhaps 160 pairs, four fifths of those above, are too few to learn from. We can render thousands of pairs, so at mini scale the curve below goes on to twenty-five times as many, and tests on kinds of objects that aren't among them. That takes too long for a page, so we recorded it; `python -m erragree_utils.training.curves` reproduces it. At paper scale the curve is drawn live, as far as What'sUp reaches.
+
+# %% tags=["hide-input"]
+if mini:
+    table = pd.read_csv(ASSETS / "organisms" / "curves.csv")
+    table["benchmark"] = table["benchmark"].map({name: k for k, name in names.items()})
+    recorded = dict(
+        list(table.set_index("pairs").groupby(["benchmark", "organism", "probe"], sort=False))
+    )
+else:
+    sizes = [n for n in (40, 120, 480) if n <= 0.8 * len(images["A"])] or [len(images["A"]) // 2]
+    units = np.arange(len(images["A"])) // 2
+    curve = learning_curve(states[key]["embedding"], *labels["A"], units, sizes)
+    recorded = {("A", key[1], "one image"): curve.set_index((curve.index / 2).astype(int))}
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy on unseen object pairs of benchmark A against the number of training pairs: one image of hidden and aligned near 100% from the start, one image of lost near 55%, two images of lost compared between."}}
+for k in dict.fromkeys(benchmark for benchmark, *_ in recorded):
+    shown = {f"{n}, {p}": t for (b, n, p), t in recorded.items() if b == k and p == "one image"}
+    if mini:
+        shown["lost, two compared"] = recorded[k, "lost", "two compared"]
+    plots.stage_curves(shown, f"{k}: accuracy, unseen object pairs", chance=0.5)
+    plt.xlabel("Pairs to learn from")
+    plt.show()
+
+# %% [markdown]
+# At mini scale, a hundred pairs are enough for *hidden* and *aligned*. For one image of *lost*, the curve creeps up by a few points and then flattens: that's a plateau, not a lack of examples. For two images of *lost* compared, the curve rises for longer and levels off near 80%. The trace is real, but so small that you have to subtract the pair's mean to see it.
+#
+# So the power of the probe, the layers and the recorded curve support this much (at mini scale only):
 
 # %% tags=["finding", "hide-input"]
 shown = []
@@ -356,66 +424,3 @@ if mini:
             f"With the most pairs on record a probe of one embedding of the lost model is right "
             f"for less than 70%, on {k}", estimate(most, "accuracy"), below=0.7))  # fmt: skip
 findings.show(shown) if shown else None
-
-# %% [markdown]
-# ## What it means
-#
-# Three explanations of an erroneous agreement were open. At mini scale:
-#
-# - **The encoder is blind**: no, in none of the three models. Patch tokens give the side of unseen objects to a linear reader nearly always.
-# - **The side is in the embedding, and the text doesn't ask**: this is *hidden*. Cosine and matching look exactly as in the next case.
-# - **The side is lost from the embedding**: this is *lost*. What's left is a trace, too weak for a single image.
-#
-# So the paper's argument by elimination, that LLaVA succeeds with the same encoder, rules out the first and can't tell the other two apart, because LLaVA doesn't read that vector. Whether OpenAI's CLIP is more like *hidden* or like *lost*, this page measures at paper scale; mini models can't tell. What they do show is that either could be behind its numbers, and that the contrastive loss forbids neither: the captions decided.
-#
-# Is *hidden* hidden from the text, then? We've only seen that it is there and isn't matched. [Chapter 5](05_does_the_text_ask.ipynb) looks at the text's side.
-#
-# ## What could be wrong
-#
-# - **A probe that fails proves little.** Another reader, or many more examples, might succeed. We say how strong a common side would have to be to be found, and draw the learning curve.
-# - **A probe that succeeds proves little, too.** The untrained encoder's patch tokens and the pixels do nearly as well: a probe finds what can be read, which need not be what the model uses {cite:p}`hewitt2019control`.
-# - **Parameters.** Patch tokens give the probe far more parameters than the embedding. With as many, shuffled labels are read no better than by chance.
-# - **Two compared is an easier question.** It uses both images of a pair. Don't set it beside single-image numbers as if it were one.
-# - **Made to order.** The models' states follow from captions that we wrote, and *hidden* and *aligned* had their left/right difference turned down after training by an invertible map. It raises the cosine; what can be read linearly stays. Nature need not make such models.
-# - **Seeds.** The measurements above are of one training run each; the last picture has three.
-#
-# ## Exercises
-#
-# **1.** Use folds that ignore the objects (`groups=np.arange(n)`). Why could the accuracy rise although nothing about sides was learned?
-#
-# ```{admonition} Solution
-# :class: dropdown
-# Images of the same objects are then on both sides of a fold. A label that goes with the objects can be learned by heart. Here left and right are balanced within every set, so there's little to gain; a benchmark in which mugs are mostly left would leak.
-# ```
-#
-# **2.** Is the embedding of *lost* just curved? Try a nonlinear probe: `probe(features, *labels["A"], kind="gaussian")` is logistic regression on a Gaussian kernel.
-#
-# ```{admonition} Solution
-# :class: dropdown
-#
-#     features = states["A", "lost"]["embedding"]
-#     probe(features, *labels["A"], kind="gaussian")[["accuracy", "accuracy_low", "accuracy_high"]]
-#
-# Set its interval beside that of the linear probe in the first table. A curved boundary would show as a higher accuracy.
-# ```
-#
-# **3.** Average the patch tokens over 2 × 2 cells instead of 4 × 4. How coarse may places be?
-#
-# ```{admonition} Solution
-# :class: dropdown
-#
-#     key = "A", "lost"
-#     coarse = encoder_states(towers["lost"], images["A"], pool_grid(2))[f"layer {last - 1} patches"]
-#     probe_table({"2 × 2": coarse}, *labels["A"])
-#
-# Two columns are enough for two sides.
-# ```
-#
-# ## In this chapter you learned
-#
-# - A cosine near 1 and failing matching are compatible with a side that is perfectly readable, and with one that is gone.
-# - In *hidden* a linear probe reads the side of unseen objects from one final embedding; in *lost* it doesn't, though the patch tokens have it.
-# - A probe at chance says something only with its power: how strong a side would have been found?
-# - For the published CLIP two of three numbers are known. The third isn't.
-#
-# **Sources**: {cite:t}`li2024erroneous`, {cite:t}`alain2017probes`, {cite:t}`hewitt2019control`; full entries under [References](../book/references.md).
