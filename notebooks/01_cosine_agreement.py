@@ -88,7 +88,7 @@ clip
 # %% [markdown]
 # Here's the mean cosine between the two images of each left/right pair, with a 95% bootstrap interval over pairs, and then what the paper reports:
 
-# %% tags=["hide-input"]
+# %%
 import pandas as pd
 
 from erragree_utils.measures.intervals import bootstrap_mean
@@ -160,7 +160,7 @@ plots.change_ladder(rungs)
 plt.show()
 
 # %% [markdown]
-# At mini scale, left and right are *lost in the noise*: exchanging the two sides changes the embedding less than turning off the light does, and hardly more than nudging everything aside. That's an erroneous agreement in the strict sense: the images differ in what a caption would say, but the embeddings hardly differ at all.
+# At mini scale, left and right are *within the noise*: exchanging the two sides changes the embedding less than turning off the light does, and hardly more than nudging everything aside. That's an erroneous agreement in the strict sense: the images differ in what a caption would say, but the embeddings hardly differ at all.
 #
 # ## Does the cosine decide?
 #

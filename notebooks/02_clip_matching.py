@@ -44,7 +44,7 @@ if "google.colab" in sys.modules:
 #
 # ## The question
 #
-# The two images of a left/right pair have nearly the same embedding. CLIP is used by comparing an image with captions: the caption of highest cosine wins. That cosine is its **matching score**. Can it tell *a red mug to the left of a blue table* from *a red mug to the right of a blue table*?
+# The two images of a left/right pair have nearly the same embedding. To use CLIP, you compare an image with captions, and the caption with the highest cosine wins. That cosine is CLIP's **matching score**. Can it tell *a red mug to the left of a blue table* from *a red mug to the right of a blue table*?
 
 # %%
 from erragree_utils import load_benchmark, load_clip, plots, score, start, summarize
@@ -57,7 +57,7 @@ names = {"A": scale.whatsup_a, "B": scale.whatsup_b}
 benches = {name: load_benchmark(names[name], **scale.draw, **more[name]) for name in names}
 
 # %% [markdown]
-# `score` gives a row for each image and caption, and `predict` decides: a row for each image, with the score of its own caption, that of the other one, and whether the first is higher. A tie is not correct.
+# `score` returns a row for each image and caption. `predict` then decides: it returns a row for each image, with the score of its own caption, the score of the other one, and whether the first is higher. A tie counts as wrong.
 
 # %%
 from erragree_utils.measures.decisions import predict
@@ -67,7 +67,7 @@ two_way = scores[scores["method"] == "matching"]
 predictions = predict(two_way)
 predictions.head(4)
 
-# %% mystnb={"image": {"alt": "The left and the right image of one pair of benchmark A. Below each are the scores of its own caption and of the other caption, which hardly differ."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The left and the right image of one pair of benchmark A. Below each are the scores of its own caption and of the other caption, which hardly differ."}}
 import matplotlib.pyplot as plt
 
 large = load_benchmark(scale.whatsup_a, **scale.draw, **scale.pictures)
@@ -77,7 +77,7 @@ plt.show()
 # %% [markdown]
 # ```{admonition} Before you go on
 # :class: tip
-# For one image, guessing gives 50%. A *pair* counts only if both images are right. Write down the share of pairs that guessing gives, and the share that you expect from CLIP.
+# For one image, guessing gives 50%. A *pair* counts only if both images are right. Write down the share of pairs that you'd get by guessing, and the share that you expect from CLIP.
 # ```
 #
 # ## The measurement
@@ -85,7 +85,7 @@ plt.show()
 # - {term}`Individual accuracy`: the share of images whose own caption wins.
 # - {term}`Pair accuracy`: the share of pairs with both images right. Two independent guesses give 25%.
 #
-# In per cent, with 95% intervals:
+# Here they are in per cent, with 95% intervals:
 
 # %%
 from erragree_utils.measures.accuracy import as_percent
@@ -93,7 +93,7 @@ from erragree_utils.measures.accuracy import as_percent
 summary = summarize(predictions, by=["benchmark", "relation"])
 as_percent(summary)
 
-# %% mystnb={"image": {"alt": "Individual and pair accuracy with 95% intervals for each relation of benchmarks A and B beside the chance level. For left/right the individual accuracy lies on the 50% line and the pair accuracy far below the 25% line. Open diamonds show the paper's numbers for What'sUp."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Individual and pair accuracy with 95% intervals for each relation of benchmarks A and B beside the chance level. For left/right the individual accuracy lies on the 50% line and the pair accuracy far below the 25% line. Open diamonds show the paper's numbers for What'sUp."}}
 from erragree_utils.paper import CLIP, published
 
 reported = {
@@ -109,26 +109,26 @@ plots.accuracy_bars(summary, paper=paper, paper_label="paper: ViT-L/14-336, What
 plt.show()
 
 # %% [markdown]
-# For left and right, individual accuracy is what a coin would give, here at mini scale as in the paper. Pair accuracy is not at 25%, though. It is far *below*.
+# For left and right, individual accuracy is what you'd get by tossing a coin, here at mini scale as in the paper. But pair accuracy isn't at 25%. It's far *below*.
 #
 # ## Why below chance?
 #
-# If CLIP tossed a coin for each image, a quarter of the pairs would come out right. It tosses no coins: it prefers **the same caption for both images**. Then exactly one of them is right.
+# If CLIP tossed a coin for each image, a quarter of the pairs would come out right. But it doesn't toss coins: it prefers **the same caption for both images**, so exactly one of them is right.
 
-# %% mystnb={"image": {"alt": "Two by two table of outcomes for left/right pairs of benchmark A: both matched, only the left image, only the right image, neither; each with the share that independence would give. Nearly all pairs have exactly one image matched."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two by two table of outcomes for left/right pairs of benchmark A: both matched, only the left image, only the right image, neither; each with the share that independence would give. Nearly all pairs have exactly one image matched."}}
 left_right = predictions[predictions["relation"] == "left/right"]
 plots.joint_outcomes(left_right[left_right["benchmark"] == "A"])
 plt.show()
 
 # %% [markdown]
-# We can say it more exactly. For each image take the **margin**: the score of caption 0 less that of caption 1. A pair has two margins, and two numbers say the same as those:
+# We can be more precise. For each image, take the **margin**: the score of caption 0 minus that of caption 1. A pair has two margins, which we can split into two other numbers:
 #
 # - the **bias** is their mean: what both images prefer, because of the captions and whatever the images share;
 # - the **signal** is half of their difference: what the change in the image adds.
 #
-# The margins are then *bias + signal* and *bias − signal*, and both images are right exactly if the signal exceeds the bias, whichever way that leans: in the wedge of the picture.
+# The margins are then *bias + signal* and *bias − signal*. Both images are right if, and only if, the signal is larger than the bias, whichever way the bias leans. That's the wedge in the picture.
 
-# %% mystnb={"image": {"alt": "Two panels, left/right pairs of A and of B, a dot for each pair: signal across, bias up. At mini scale the dots stand in a narrow upright column: biases of either sign, signals near zero, and hardly a dot in the shaded wedge where both images are right."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, left/right pairs of A and of B, a dot for each pair: signal across, bias up. At mini scale the dots stand in a narrow upright column: biases of either sign, signals near zero, and hardly a dot in the shaded wedge where both images are right."}}
 from erragree_utils.measures.decisions import prefer
 
 preferences = prefer(two_way)
@@ -138,7 +138,7 @@ plots.signal_and_bias(panels, unit="(cosine)")
 plt.show()
 
 # %% [markdown]
-# The pairs of A once more. In the book, click a dot, or choose a pair from the list, to see its images and how far each one's own caption is ahead:
+# Here are the pairs of A once more. In the book, click a dot or choose a pair from the list to see its images, and how far each image's own caption is ahead:
 
 # %%
 from erragree_utils.plots import live
@@ -148,9 +148,9 @@ live.signal_and_bias({0: panels["A, left/right"]}, benches["A"])
 # %% [markdown]
 # ## Where the signal goes
 #
-# Written with embeddings, the signal is half the dot product of two differences, that of the images and that of the captions: (image 0 − image 1) · (caption 0 − caption 1) / 2. So there are three ways to have none: nearly equal images, nearly equal *captions*, or differences that point past each other. Chapter 1 looked at the images alone. Here are the captions; and at mini scale `mini-aligned`, the CLIP of chapter 1 that does match left and right, beside `mini`. Before you look: how high is the cosine of *to the left of* and *to the right of*, the rest of the caption being the same?
+# In terms of embeddings, the signal is half the dot product of two differences, that of the images and that of the captions: (image 0 − image 1) · (caption 0 − caption 1) / 2. So there are three ways to have no signal: nearly equal images, nearly equal *captions*, or two differences at a right angle. Chapter 1 looked only at the images. Now we look at the captions, and at mini scale we compare `mini` with `mini-aligned`, the CLIP of chapter 1 that does match left and right. Before you look: if the rest of the caption is the same, how high is the cosine of *to the left of* and *to the right of*?
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
 
@@ -180,20 +180,20 @@ if scale.name == "mini":
 pd.concat(models, names=["model"])
 
 # %% [markdown]
-# At mini scale that's the answer, and chapter 1 could not have given it: the two *captions* agree more closely than the two images do. To `mini` they are the same sentence. There's an erroneous agreement among texts, too, and what little signal is left is far smaller than the bias. `mini-aligned` keeps its captions well apart, and its signal is of another order, although its images have nearly the same cosine.
+# At mini scale that's the answer, and chapter 1 couldn't have given it: the two *captions* agree even more closely than the two images do. To `mini` they're practically the same sentence. Texts can agree erroneously, too, and the little signal that's left is far smaller than the bias. `mini-aligned` keeps its captions well apart, and its signal is of a different order, although its images have nearly the same cosine.
 #
 # ## Without the bias
 #
-# A bias that both images share cancels when we compare them with *each other*: does image 0 prefer caption 0 by more than image 1 does? That is {term}`relative preference`: right whenever the signal is positive, whatever the bias; chance is 50%.
+# If we compare the two images with *each other*, the bias that they share cancels out: does image 0 prefer caption 0 more than image 1 does? That's {term}`relative preference`. It's right whenever the signal is positive, whatever the bias; chance is 50%.
 
 # %%
 preferred = summarize(preferences, by=["benchmark", "relation"])
 as_percent(preferred)
 
 # %% [markdown]
-# On a hundred pairs or so, 50 is hard to tell from 45 or 55. At mini scale we have recorded a thousand pairs for three training runs each of `mini` (called *hidden*), `mini-lost` and `mini-aligned`; the README in `assets/organisms` gives the command:
+# With a hundred pairs or so, you can hardly tell 50 from 45 or 55. So at mini scale we recorded a thousand pairs for three training runs each of `mini` (called *hidden*), `mini-lost` and `mini-aligned`; the README in `assets/organisms` gives the command:
 
-# %% mystnb={"image": {"alt": "Relative preference on left/right pairs with 95% intervals, a row for each of nine models, a mark for each benchmark. Those of hidden and lost lie around 50%, with single models clearly off it, above or below; those of aligned lie above."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Relative preference on left/right pairs with 95% intervals, a row for each of nine models, a mark for each benchmark. Those of hidden and lost lie around 50%, with single models clearly off it, above or below; those of aligned lie above."}}
 from erragree_utils.models import ASSETS
 
 measures = pd.read_csv(ASSETS / "organisms" / "measures.csv").query("metric == 'relative'")
@@ -207,11 +207,11 @@ if scale.name == "mini":
     plt.show()
 
 # %% [markdown]
-# One of the *hidden* models is well off 50 on A, far beyond its interval, and another run of the same recipe is not. That's no sight returning. Suppose the image embedding does hold the side, always along the same direction. Then any small component of the caption difference along that direction, left there by accident, decides nearly all pairs alike: for the right caption or against it, as the training seed has it. So a relative preference that is off 50, to either side, tells that *something* in the image answers to the side. It does not tell that the text asks for it. And one at 50 does not tell that nothing is there.
+# On A, one of the *hidden* models is well off 50, far beyond its interval, while another run of the same recipe isn't. That doesn't mean that it can suddenly see. Suppose the image embedding holds the side, always along the same direction. Then any small component that the caption difference happens to have along that direction decides nearly all pairs alike: for the right caption or against it, depending on the training seed. So if relative preference is off 50, to either side, *something* in the image responds to the side. That doesn't mean that the text asks for it. And if it's at 50, that doesn't mean that nothing is there.
 #
 # ## The other direction
 #
-# Winoground {cite:p}`thrush2022winoground` asks both ways. The **text score** is our pair accuracy: each image finds its caption. The **image score** turns it round: each caption finds its image. The {term}`group score <Text score, image score, group score>` wants both. Guesses would give 25, 25 and 16.7%.
+# Winoground {cite:p}`thrush2022winoground` asks both ways. The **text score** is our pair accuracy: each image finds its caption. The **image score** turns this around: each caption finds its image. The {term}`group score <Text score, image score, group score>` requires both. Guessing would give 25, 25 and 16.7%.
 
 # %%
 from erragree_utils.measures.decisions import match
@@ -220,11 +220,11 @@ groups = summarize(match(two_way), by=["benchmark", "relation"])
 as_percent(groups)
 
 # %% [markdown]
-# The image score has a bias of its own: of two images one may be nearer to *any* caption. At mini scale it spares even fewer left/right pairs.
+# The image score has a bias of its own: one of the two images may be closer to *any* caption. At mini scale, that leaves even fewer left/right pairs right.
 #
 # ## Is it just a bad model?
 #
-# Chance accuracy would mean little if this CLIP could do nothing. So we ask the same model, about the same images, for something else: the right caption among those of *all* sets, all stating the same relation, so that only the objects tell them apart.
+# Accuracy at chance would mean little if this CLIP couldn't do anything at all. So we ask the same model something else about the same images: to find the right caption among those of *all* sets. They all state the same relation, so only the objects tell them apart.
 
 # %%
 from erragree_utils.scoring.retrieval import evaluate_retrieval
@@ -234,9 +234,9 @@ hits = pd.concat({name: summarize(evaluate_retrieval(clip, some[name])) for name
 as_percent(hits[[name for name in hits if "pair" not in name]])
 
 # %% [markdown]
-# At mini scale it finds the right objects among those of all sets, in nearly all of the very left/right images at which matching fails. And can it name single objects, of kinds and colours that it was trained on but in instances that it has never seen? Zero-shot {cite:p}`radford2021clip`:
+# At mini scale, it finds the right objects in nearly all of these left/right images, the very ones that matching gets wrong half of the time. And can it name single objects? We show it kinds and colours that it was trained on, but instances that it has never seen, zero-shot {cite:p}`radford2021clip`:
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.benchmarks.tabletop import tabletop_things
 from erragree_utils.scoring.retrieval import zero_shot
 
@@ -256,9 +256,9 @@ else:
     print("At mini scale only: photographs of single objects are not part of What'sUp.")
 
 # %% [markdown]
-# So what did `mini` read that left it with one sentence for two sides? We know, since we wrote its captions:
+# So what did `mini` read in training, to end up with one sentence for two sides? We know, since we wrote its captions:
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.tabletop import captions, scenes
 from erragree_utils.training.clip import RECIPES
 
@@ -277,9 +277,9 @@ else:
     print("At mini scale only: what the published CLIP read is not known.")
 
 # %% [markdown]
-# Its captions did tell the sides, truthfully, in other words: beyond one edge of the picture there's always a window, beyond the other a door. The words left and right came seldom, and were as often told from across the table. So there was a reason to put the side into the *image*, and none to hear it in those *words*.
+# Its captions did say which side, truthfully, but in other words: beyond one edge of the picture there's always a window, beyond the other a door. The words *left* and *right* were rare, and half the time they were meant from across the table. So CLIP had a reason to put the side into the *image*, but none to hear it in those *words*.
 #
-# That can be tested. The same images, the same CLIP, the same score; only the captions now say *by the window* for left and *by the door* for right. What do you expect?
+# We can test that. We keep the images, the CLIP and the score; but now the captions say *by the window* for left and *by the door* for right. What do you expect?
 
 # %%
 from dataclasses import replace
@@ -300,11 +300,11 @@ else:
     print("At mini scale only: photographs have no such window.")
 
 # %% [markdown]
-# Nothing about the images has changed, and yet `mini` now matches nearly all pairs of A, and of B, where both things are small and both of them move, about half. So left and right are there in its image embedding, in full view of the matching score, for whoever asks in words that it has learned. We call that state *hidden*. It's our making; whether web captions did the same to the published CLIP, its score can't say.
+# Nothing about the images has changed, and yet `mini` now matches nearly all pairs of A, and about half of those of B, where both objects are small and both of them move. So left and right are there in its image embedding, in full view of the matching score, if you ask in words that it has learned. We call that state *hidden*. We made it so ourselves; whether web captions did the same to the published CLIP, its score can't tell us.
 #
 # ## Four captions, and whole sets
 #
-# What'sUp also asks a harder question: each image against the captions of all *four* relations, where chance is 25%. And a {term}`set <Set accuracy>` counts only if all four of its images are right.
+# What'sUp also asks a harder question: which of the captions of all *four* relations fits an image? Chance is 25%. And a {term}`set <Set accuracy>` counts only if all four of its images are right.
 
 # %%
 from erragree_utils import summarize_sets
@@ -319,7 +319,7 @@ as_percent(summarize_sets(both, by=["benchmark", "method"]))
 # %% [markdown]
 # ## Beside the paper
 #
-# Left/right pairs; where two guesses are independent, 50 and 25:
+# Here are the paper's numbers for left/right pairs; two independent guesses would give 50 and 25:
 
 # %%
 from erragree_utils.paper import published_table
@@ -408,44 +408,44 @@ findings.show(found)
 # %% [markdown]
 # ## What it means
 #
-# CLIP's matching score cannot tell left from right, though it reads objects and colours well, and on and under in part.
+# CLIP's matching score can't tell left from right, though it handles objects and colours well, and on and under in part.
 #
-# But look at what was tested: a *score*, one number made of an image vector and a text vector. It failed because the bias drowns the signal, and at mini scale there's so little signal because the two captions are all but one. A failing score says nothing yet about the *image*: `mini` fails and isn't blind. The paper shows that the published CLIP's *encoder*, frozen, serves another reader, LLaVA, which reads patch tokens and no caption vectors at all: that's the next chapter. Whether an image vector holds the side can be found out without guessing its words, and why a text doesn't ask for it, too: those are the two after it.
+# But look at what we tested: a *score*, a single number made from an image vector and a text vector. It failed because the bias drowns the signal, and at mini scale there's so little signal because the two captions are all but the same. If a score fails, that says nothing yet about the *image*: `mini` fails, but it isn't blind. The paper shows that the published CLIP's frozen *encoder* is good enough for another reader, LLaVA, which reads patch tokens and no caption vectors at all. That's the next chapter. And the two after it find out whether an image vector holds the side, without having to guess the right words, and why a text doesn't ask for it.
 #
 # ## What could be wrong
 #
-# - **Chance is not one number.** 25% presumes two independent guesses, and here the two are as dependent as can be. That is the very point; but relative preference has another chance level, and its numbers must not be set beside these.
-# - **The unit.** Two images of one pair are not two independent observations. Pair accuracy has a Wilson interval {cite:p}`wilson1927` over pairs, individual accuracy a bootstrap over pairs.
-# - **"Not different from 50%" would prove nothing.** A sample that is small enough differs from nothing. So we ask the other way round: the whole interval has to lie between 40 and 60, and that of pair accuracy below 25.
-# - **Wording.** The captions are What'sUp's plain ones, and we have just seen what another wording can do. A published CLIP might answer to words that nobody has tried.
+# - **Chance isn't one number.** 25% assumes two independent guesses, and here the two couldn't be more dependent. That's the point, of course. But relative preference has another chance level, so don't compare its numbers with these.
+# - **The unit.** Two images of one pair aren't two independent observations. We give pair accuracy a Wilson interval {cite:p}`wilson1927` over pairs, and individual accuracy a bootstrap over pairs.
+# - **"Not different from 50%" would prove nothing.** If you make a sample small enough, it doesn't differ from anything. So we ask for the opposite: the whole interval has to lie between 40 and 60, and that of pair accuracy below 25.
+# - **Wording.** We use What'sUp's plain captions, and we've just seen what another wording can do. A published CLIP might respond to words that nobody has tried.
 #
 # ## Exercises
 #
-# **1.** What would a model score that always prefers the caption with *left*? What are its signal and its bias?
+# **1.** A model always prefers the caption with *left*. What does it score? What are its signal and its bias?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# It is right for every left image and wrong for every right one: individual accuracy 50%, pair accuracy 0%. Its bias is positive in every pair and larger than the signal, of which nothing else is known.
+# It's right for every left image and wrong for every right one: individual accuracy 50%, pair accuracy 0%. Its bias is positive in every pair and larger than the signal, and that's all we know about the signal.
 # ```
 #
-# **2.** Does `mini-lost` answer to the window and the door? Why is that no fair test of what its images hold?
+# **2.** Does `mini-lost` respond to the window and the door? Why isn't that a fair test of what its images hold?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Match its images with the reworded captions as above. It has never read a caption with those words, so it would fail whatever its images hold. A fair test is a probe, which learns its own words: chapter 4.
+# Match its images with the reworded captions as above. It has never read a caption with those words, so it would fail no matter what its images hold. A probe is a fair test, because it learns its own words: see chapter 4.
 # ```
 #
-# **3.** Why can a group score never exceed the text score, while relative preference may?
+# **3.** Why can't a group score ever exceed the text score, while relative preference can?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# A group counts only if both scores do. Relative preference asks less than the text score: a positive signal, not one that exceeds the bias.
+# A group counts only if both scores do. Relative preference asks for less than the text score: the signal has to be positive, but it needn't exceed the bias.
 # ```
 #
 # ## In this chapter you learned
 #
-# - Left/right matching is at chance for single images and far below 25% for pairs, because the bias that both images share exceeds the signal.
-# - The signal is a product: of how far apart the images are, how far apart the captions are, and how well the two point the same way. At mini scale it's the captions that hardly differ.
-# - A failing *score* does not show that the *embedding* is blind: in other words, `mini` matches the very pairs it failed at.
+# - Left/right matching is at chance for single images and far below 25% for pairs, because the bias that both images share is larger than the signal.
+# - The signal is a product of three things: how far apart the images are, how far apart the captions are, and how well the two differences line up. At mini scale, it's the captions that hardly differ.
+# - A failing *score* doesn't show that the *embedding* is blind. Asked with other words, `mini` matches the very pairs that it failed on.
 #
 # **Sources**: {cite:t}`li2024erroneous`, {cite:t}`kamath2023whatsup`, {cite:t}`thrush2022winoground`; full entries under [References](../book/references.md).
