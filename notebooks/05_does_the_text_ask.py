@@ -43,9 +43,9 @@ if "google.colab" in sys.modules:
 #
 # ## The question
 #
-# In [chapter 4](04_is_it_there.ipynb) a probe read the side from *hidden*'s embedding, and not from *lost*'s; yet both match captions equally badly. A probe brings a question of its own: it was trained on sides. Matching asks what the caption asks. So does the text of *hidden* ask for something else? Then the right question should bring matching back, without touching the images. And in *lost* no question should.
+# In [chapter 4](04_is_it_there.ipynb), a probe could read the side from *hidden*'s embedding but not from *lost*'s; yet both match captions equally badly. A probe brings its own question: we train it on sides. Matching asks whatever the caption asks. So perhaps the text of *hidden* asks for something else? Then the right question should bring matching back, without any change to the images. And in *lost*, no question should.
 #
-# That's a prediction that can fail, and it is the thesis of this book put to the test.
+# That's a prediction that can fail, and it puts this book's thesis to the test.
 
 # %%
 import matplotlib.pyplot as plt
@@ -62,9 +62,9 @@ if mini:
 clips = {name: load_clip(source, dtype=scale.clip_dtype) for name, source in sources.items()}
 
 # %% [markdown]
-# A mean over pairs is only as good as their number. At mini scale there are 1000 left/right pairs of A, and 150 of the other kinds; at paper scale there is what What'sUp has.
+# A mean over pairs needs many of them. At mini scale we use 1000 left/right pairs of A, and 150 of the other kinds; at paper scale, whatever What'sUp has.
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.scoring.captions import parse_caption
 from erragree_utils.scoring.embeddings import image_embeddings
 
@@ -88,12 +88,12 @@ for (k, relation), n in wanted.items():
 # %% [markdown]
 # ```{admonition} Before you go on
 # :class: tip
-# Take the mean difference between left and right images, and the mean difference between left and right captions. What cosine do you expect between the two in *hidden*, in *lost* and in *aligned*? And if we fit a linear map on the captions of some objects, in which of the three will it bring back the matching of others?
+# Take the mean difference between left and right images, and the mean difference between left and right captions. What cosine do you expect between the two in *hidden*, in *lost* and in *aligned*? And suppose we fit a linear map on the captions of some objects: in which of the three will it bring back matching for other objects?
 # ```
 #
 # ## The measurement: two differences
 #
-# For a pair with images $a, b$ and captions $s, t$ the two margins of matching add up to $(a-b)\cdot(s-t)$: the product of two lengths and the cosine of the angle between the **image difference** and the **text difference**. At 90° the text doesn't answer to what changes in the image.
+# For a pair with images $a, b$ and captions $s, t$, the two margins of matching add up to $(a-b)\cdot(s-t)$: the lengths of the **image difference** and the **text difference**, times the cosine of the angle between them. At 90°, the text doesn't respond to what changes in the image.
 
 # %%
 from erragree_utils.measures.alignment import difference_angles, mean_difference
@@ -102,7 +102,7 @@ angles = {key: difference_angles(pairs[key], texts[key]) for key in pairs}
 lengths = pd.DataFrame({key: table.mean() for key, table in angles.items()}).T
 lengths[["angle", "image_difference", "text_difference"]].round(3)
 
-# %% mystnb={"image": {"alt": "A half circle with the image difference pointing right. The text differences of left/right pairs of hidden and of lost lie around 90 degrees from it, those of aligned around 50, those of on/under pairs of hidden around 74."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A half circle with the image difference pointing right. The text differences of left/right pairs of hidden and of lost lie around 90 degrees from it, those of aligned around 50, those of on/under pairs of hidden around 74."}}
 arcs = {name: angles["A", "left/right", name]["angle"] for name in clips}
 default = next(iter(clips))
 arcs[f"{default}, on/under"] = angles["A", "on/under", default]["angle"]
@@ -110,14 +110,14 @@ plots.angle_arcs(arcs)
 plt.show()
 
 # %% [markdown]
-# Don't read too much into 90°. Most of what differs between a left and a right image belongs to its own pair (other shadows, other parts covered), and a text that asked for exactly what all pairs have in common would stand nearly at a right angle to each single difference, too. On and under, which *hidden* matches far better, stand at more than 70° at mini scale. What counts is what differences have **in common**: the mean image difference against the mean text difference, cross-fitted, one from one half of the kinds of objects and the other from the other half.
+# Don't read too much into 90°. Most of the difference between a left and a right image is specific to its pair (other shadows, other parts covered). Even a text that asked for exactly what all pairs have in common would be nearly at a right angle to each single difference. On and under, which *hidden* matches far better, are at more than 70° at mini scale. What counts is what the differences have **in common**. So we compare the mean image difference with the mean text difference, cross-fitted: one comes from one half of the kinds of objects, the other from the other half.
 #
-# - `cosine` of the two means, over random halves, with its interval (jackknife over kinds of pairs).
-# - `image_reliability`: the cosine of the mean image differences of two halves. Is there a common direction at all?
-# - `reachable`: the cosine to expect if the two true directions were the same. It is below 1 because means are noisy.
+# - `cosine`: that of the two means, averaged over random halves (its interval is a jackknife over kinds of pairs).
+# - `image_reliability`: the cosine between the mean image differences of two halves. Is there a common direction at all?
+# - `reachable`: the cosine we'd expect if the two true directions were the same. It's below 1 because means are noisy.
 # - `share`: how much of the reachable cosine is reached, with its interval.
 #
-# Benchmark B has no common direction to find, since either of its two objects may be the one that is named; it comes back with the repair.
+# In benchmark B there's no common direction to find, since a caption may name either of its two objects first; we'll come back to B with the repair.
 
 # %%
 of_a = [key for key in pairs if key[0] == "A"]
@@ -126,11 +126,11 @@ means = pd.DataFrame(means).T.droplevel(0)
 means[["image_reliability", "cosine", "reachable", "share", "share_low", "share_high"]].round(3)
 
 # %% [markdown]
-# On and under show what it looks like when a text asks for what the image holds: in every model the mean text difference covers a large part of the reachable cosine. So does left/right in *aligned*. In *hidden*, the images of two halves agree almost perfectly on one left-right direction (`image_reliability`), so nearly a cosine of 1 could be reached, and with a thousand pairs what *is* reached is known to a few hundredths: about none. **There is a direction, and the text stands at a right angle to it.** In *lost* there is still a common direction, a weaker one, and the text doesn't follow it either; if anything it points the other way, which makes as little of a match.
+# On and under show what it looks like when a text asks for what the image holds: in every model, the mean text difference reaches a large part of the reachable cosine. In *aligned*, so does left/right. In *hidden*, the images of two halves agree almost perfectly on one left-right direction (`image_reliability`), so the text could reach a cosine of nearly 1. With a thousand pairs we know to within a few hundredths what it *does* reach: about nothing. **There is a direction, and the text is at a right angle to it.** In *lost* there's still a common direction, though a weaker one, and the text doesn't follow that either; if anything, it points the other way, which doesn't make for a match.
 #
-# The captions themselves differ little, too: in *hidden* and *lost* the two captions of a left/right pair (`text_difference`) are closer than its two images. There are erroneous agreements of **text** embeddings.
+# The captions themselves differ little, too. In *hidden* and *lost*, the two captions of a left/right pair (`text_difference`) are closer than its two images. **Text** embeddings can agree erroneously as well.
 #
-# Look for yourself: in the book, the slider turns a direction from the mean text difference (0°) to the part of the mean image difference that stands at a right angle to it (90°). The direction comes from one half of the kinds; the pairs of the other half are shown along it, each pair's mean at 0. At 0° you see what matching sees.
+# See for yourself. In the book, the slider turns a direction from the mean text difference (0°) to the part of the mean image difference that's at a right angle to it (90°). The direction comes from one half of the kinds. You see the pairs of the other half along it, with each pair's mean at 0. At 0° you see what matching sees.
 
 # %%
 from erragree_utils.measures.alignment import turned_scores
@@ -143,13 +143,13 @@ live.direction(turned, ("the left image", "the right image"))
 # %% [markdown]
 # ## The test: can it be repaired?
 #
-# If the side is there and the text asks for something else, a linear map should change the question. We keep both encoders frozen, fit a matrix $M$ on some kinds of objects, and test it on others: the repaired score is that of $a$ and $Ms$. $M$ comes from logistic regression of the margins of matching, penalised for its distance from $M = 1$. The same fit can be read as a map of the images, $M^\top a$ with $s$; the two differ only because what was mapped is scaled to length one again, as CLIP compares directions. We show both.
+# If the side is there but the text asks for something else, a linear map should be able to change the question. We keep both encoders frozen, fit a matrix $M$ on some kinds of objects, and test it on others: the repaired score is that of $a$ and $Ms$. To find $M$, we fit a logistic regression of the margins of matching, with a penalty on the distance from $M = 1$. You can also read the same fit as a map of the images, $M^\top a$ with $s$. The two differ only because we scale whatever we've mapped back to length one, as CLIP compares directions. We show both.
 #
-# How strong should the penalty be? A single choice would hide that a repair has a price, so here are ten, from next to no change to a map that has forgotten the rest. For each we ask on unseen kinds what comes back, as {term}`relative preference <Relative preference>` and as pair accuracy, and what it costs in *retrieval*: the right caption among those of all sets. A ring marks the penalty that a rule would name: the strongest within one standard error of the best held-out log loss.
+# How strong should the penalty be? A single choice would hide that a repair has a price, so we try ten, from almost no change to a map that has forgotten everything else. For each one we ask, on unseen kinds, what comes back, as {term}`relative preference <Relative preference>` and as pair accuracy, and what it costs in *retrieval*, that is, in finding the right caption among those of all sets. A ring marks the penalty that our usual rule would choose: the strongest within one standard error of the best held-out log loss.
 #
-# A repair that fails could be a bad repair. So there's a control in which it must succeed: the images of *lost* (at paper scale, of CLIP) with a side **planted** along one random direction at a right angle to what the texts ask, as long as the difference that the two images have anyway.
+# If a repair fails, it could be a bad repair. So we add a control where it must succeed: in the images of *lost* (at paper scale, of CLIP), we **plant** a side along one random direction at a right angle to what the texts ask, as long as the existing difference between the two images.
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.measures.repair import plant_side, repair_curve
 
 few = 150 if mini else None
@@ -164,15 +164,15 @@ table = pd.concat(repaired, names=["benchmark", "model"])
 best = table.loc[table.groupby(["benchmark", "model", "side"])["pair"].idxmax(), shown]
 (100 * best).round(1)
 
-# %% mystnb={"image": {"alt": "Two panels against the share of retrieval lost, with 95% intervals, lines for hidden, lost, aligned and the planted side on benchmark A, texts mapped. Hidden and the planted side rise steeply to nearly 100% while little retrieval is lost; lost stays low in pair accuracy whatever it pays; aligned is at the top from the start."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels against the share of retrieval lost, with 95% intervals, lines for hidden, lost, aligned and the planted side on benchmark A, texts mapped. Hidden and the planted side rise steeply to nearly 100% while little retrieval is lost; lost stays low in pair accuracy whatever it pays; aligned is at the top from the start."}}
 plots.repair_curves({n: t.loc["texts"] for (k, n), t in repaired.items() if k == "A"})
 plt.show()
 
-# %% mystnb={"image": {"alt": "The same for benchmark B: hidden gains some, lost nothing, aligned starts high."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The same for benchmark B: hidden gains some, lost nothing, aligned starts high."}}
 plots.repair_curves({n: t.loc["texts"] for (k, n), t in repaired.items() if k == "B"})
 plt.show()
 
-# %% mystnb={"image": {"alt": "The same for hidden alone on A and B, with the texts mapped and with the images mapped; on the left they coincide, on the right the one with mapped images lies higher on A."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The same for hidden alone on A and B, with the texts mapped and with the images mapped; on the left they coincide, on the right the one with mapped images lies higher on A."}}
 sides = {
     f"{k}, {side} mapped": repaired[k, first[2]].loc[side]
     for k in benchmarks
@@ -182,19 +182,19 @@ plots.repair_curves(sides)
 plt.show()
 
 # %% [markdown]
-# At mini scale, in A, the two states part company:
+# At mini scale, on A, the two states part ways:
 #
-# - ***hidden***: a few points of retrieval bring relative preference back in nearly all pairs of unseen objects. Pair accuracy asks for more, that no caption be favoured by *both* images; it rises well above guessing early on, and to most pairs if one maps the images and pays in retrieval.
-# - ***lost***: pair accuracy never reaches guessing, whatever one pays. Relative preference gains something while most of the retrieval is lost: the trace that chapter 4 found by comparing two images.
-# - **Side planted** in *lost*: it behaves as *hidden* does. So it isn't the procedure that fails.
+# - ***hidden***: for a few points of retrieval, relative preference comes back in nearly all pairs of unseen objects. Pair accuracy asks for more: *both* images mustn't favour the same caption. It rises well above guessing early on, and to most pairs if you map the images and pay in retrieval.
+# - ***lost***: pair accuracy never gets as high as guessing, whatever you pay. Relative preference gains something, but only once most of the retrieval is gone. That's the trace that chapter 4 found by comparing two images.
+# - **Side planted** in *lost*: it behaves just like *hidden*. So it isn't the procedure that fails.
 #
-# Which side is mapped matters to pair accuracy alone. A text that is mapped strongly changes its length; scaled to one again, it is favoured or not by all images alike, which spoils margins and leaves their difference as it was.
+# Whether you map texts or images matters only for pair accuracy. A strong map changes a text's length. Once we scale it back to one, all images favour or disfavour it alike, which spoils the margins but not the difference between them.
 #
 # ## And B?
 #
-# In B nothing came back, although in chapter 4 a probe read the side from most of *hidden*'s images there. A map of the texts can only ask with what the texts hold. In A the small object is always named first, so the word *left* or *right* is the whole question. In B the caption has to **bind**: a mug to the left of a bowl is a bowl to the right of a mug. Does the text embedding? We probe it as we probed images. In A the label is the side of the small object. In B it's the side of the object whose kind comes first in the alphabet, whichever is named first (the probe is told which objects they are), so that neither the word alone nor the order alone gives the answer. As for images, one caption is probed, and two compared.
+# On B nothing came back, although in chapter 4 a probe could read the side from most of *hidden*'s images there. A map of the texts can only ask with what the texts hold. In A, the caption always names the small object first, so the word *left* or *right* is the whole question. In B, the caption has to **bind** sides to objects: a mug to the left of a bowl is a bowl to the right of a mug. Does the text embedding do that? We probe it the way we probed images. In A, the label is the side of the small object. In B, it's the side of the object whose kind comes first in the alphabet, whichever the caption names first (we tell the probe which objects they are), so that neither the word alone nor the order alone gives the answer away. As with images, we probe one caption, and then two compared.
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.measures.probes import probe
 from erragree_utils.scoring.captions import scene_examples, side_examples
 from erragree_utils.scoring.embeddings import asked_about
@@ -220,7 +220,7 @@ plots.probe_bars(said)
 plt.show()
 
 # %% [markdown]
-# At mini scale *aligned*'s captions give the side one by one, in A and in B. Those of *hidden* and *lost* hold far less of it. In A the two captions of a pair, compared, are told apart on unseen objects, and that is what a map can use. In B one caption is at chance, and what shows when two are compared is a trace, like the one in *lost*'s images: too little for our maps. So on B the images of *hidden* hold the side, and its *texts* hardly hold the question.
+# At mini scale, a single caption of *aligned* gives away the side, in A and in B. The captions of *hidden* and *lost* hold far less of it. In A, the probe can tell a pair's two captions apart on unseen objects if it compares them, and that's what a map can use. In B, a single caption is at chance, and comparing two shows only a trace, like the one in *lost*'s images: too little for our maps. So on B, the images of *hidden* hold the side, but its *texts* hardly hold the question.
 #
 # ## The findings
 
@@ -255,7 +255,7 @@ if mini:
 findings.show(shown)
 
 # %% [markdown]
-# What the repairs recover, and what texts say (at mini scale only):
+# This is what the repairs recover, and what the texts hold (at mini scale only):
 
 
 # %% tags=["finding", "hide-input"]
@@ -308,58 +308,63 @@ findings.show(shown) if shown else None
 # %% [markdown]
 # ## What it means
 #
-# At mini scale the prediction came true where the text could ask at all:
+# At mini scale, the prediction came true wherever the text could ask at all:
 #
-# - ***hidden*, on A**: the side is in the vector, the text's question stands at a right angle to it, and turning the question brings the side back. The failure was one of alignment.
-# - ***lost***: nothing comes back at any price, though a planted side of the same length does with the same procedure. One can't align what isn't there.
-# - ***hidden*, on B**: the side is in the image's vector, and the *text's* vector hardly holds the question. No linear map we fitted helps, and no probe of images would have told us so. It takes a text tower that binds sides to things, as *aligned* has.
+# - ***hidden*, on A**: the side is in the vector, the text's question is at a right angle to it, and turning the question brings the side back. The failure was one of alignment.
+# - ***lost***: pair accuracy doesn't come back at any price, though with the same procedure a planted side of the same length does. You can't align what isn't there.
+# - ***hidden*, on B**: the side is in the image's vector, but the *text's* vector hardly holds the question. None of our linear maps helps, and no probe of the images would have told us why. You'd need a text tower that binds sides to objects, like *aligned*'s.
 #
-# So an erroneous agreement has at least three roots that look alike in cosine and in pair accuracy: lost in the image, unaligned, and unsaid by the text. Only the first is the image encoder's fault.
+# So an erroneous agreement can have at least three causes that look alike in cosine and in pair accuracy: the image has lost the difference, the text isn't aligned with it, or the text doesn't say it. Only the first is the image encoder's fault.
 #
-# For the published CLIP we know what the paper reports: the symptom, and that LLaVA finds the side in the patch tokens. Which root it has, this page measures at paper scale; the mini models can't tell.
+# For the published CLIP, we know what the paper reports: the symptom, and that LLaVA finds the side in the patch tokens. Which of the causes is behind it? The mini models can't tell; this page measures it at paper scale.
 #
 # ## What could be wrong
 #
-# - **One kind of repair.** Another objective, a nonlinear map or more pairs might do better, or spare retrieval. The planted control shows that ours finds one direction of that length; what is spread over many, and weaker, it may miss.
-# - **Relative preference isn't matching.** It asks which image prefers the caption more, and a shift that all images share can't spoil it. Pair accuracy asks both margins to be on their own side of zero, which needs more than the right direction.
+# - **One kind of repair.** Another objective, a nonlinear map or more pairs might do better, or cost less retrieval. The planted control shows that ours finds one direction of that length; it may miss something weaker that's spread over many.
+# - **Relative preference isn't matching.** It asks which image prefers the caption more, and a shift that all images share can't spoil it. Pair accuracy needs both margins on their own side of zero, and that takes more than the right direction.
 # - **Hindsight.** Claims about *lost* take each curve at its highest point, which can only flatter the repair. Those about *hidden* fix the price first.
-# - **Means** hold what all pairs share. A text could answer in a way that depends on the objects; in B it would have to.
-# - **Made to order**, as in chapter 4: one training run each, of captions that we wrote.
+# - **Means** hold what all pairs share. A text could respond in a way that depends on the objects; in B it would have to.
+# - **Made to order**, as in chapter 4: one training run each, on captions that we wrote.
 #
 # ## Exercises
 #
-# **1.** The margins of a pair add up to the dot product of two differences. If all angles were 45° and the text difference stayed as short as it is, would matching work?
+# **1.** The margins of a pair add up to the dot product of two differences. Suppose that all angles were 45° and the text difference stayed as short as it is. Would matching work?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Only if the text's own preference is shorter still: each margin is half of that sum plus or minus what the captions differ by for *both* images. A short text difference shortens both, so the angle decides; but the sum says only that the two images are told apart, not that both margins are positive.
+# Only if the bias were smaller still: each margin is half of that sum, plus or minus the preference that *both* images share. A short text difference shrinks both, so the angle decides. But the sum tells you only that the two images differ in the right direction, not that both margins are positive.
 # ```
 #
 # **2.** Plant a side in which each pair of kinds has a direction of its own (`plant_side(..., groups=kinds["A", "left/right"])`). Will a repair bring it back?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Not on unseen kinds: there is nothing in common to learn. A repair that fails can mean "lost" or "different for each object", as a probe's failure can.
+# Not on unseen kinds: there's nothing in common to learn. If a repair fails, that can mean "lost" or "different for each object", just as with a probe.
 # ```
 #
 # **3.** Fit the map on A and test it on B, or on A's on/under pairs. What do you expect?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# `fit_maps(pairs[first], texts[first], [0.03])` gives the map. It turns one question; that of on and under should suffer little, and B shouldn't gain, since A never asks which of two small things is meant.
+# `fit_maps(pairs[first], texts[first], [0.03])` gives you the map. It turns just one question, so on and under should hardly suffer. And B shouldn't gain, since A never asks which of two small objects the caption means.
 # ```
 #
 # ## In this chapter you learned
 #
-# - An angle near 90° in single pairs proves little. Mean differences with their reachable ceiling say whether the text asks for what images have in common.
-# - In *hidden*, on A, a linear map of the question brings the side back at a small price in retrieval; in *lost*, no map does at any price. That is how hidden and lost differ, and why a high cosine alone doesn't tell.
-# - A text can agree erroneously, too: on B, where captions have to bind sides to objects and *hidden*'s hardly do, no map we fitted helps.
+# - An angle near 90° in single pairs proves little. To see whether the text asks for what the images have in common, compare mean differences with their reachable ceiling.
+# - In *hidden*, on A, a linear map of the question brings the side back at a small price in retrieval; in *lost*, no map does at any price. That's how hidden and lost differ, and why a high cosine alone doesn't tell you which you have.
+# - Texts can agree erroneously, too: on B, captions have to bind sides to objects, *hidden*'s hardly do, and none of our maps helps.
 #
-# ## Appendix: other measures of agreement
-#
-# Would another measure than the cosine have told the three apart? For A: the cosine after removing the mean of all embeddings; after whitening, so that every direction counts alike; Spearman's rank correlation of the two vectors' numbers; d′, how far the left cloud and the right cloud lie apart in units of their spread, along a direction found on other kinds of objects; and the share of all variance that lies within pairs.
+# **Sources**: {cite:t}`li2024erroneous`; full entries under [References](../book/references.md).
 
-# %% tags=["hide-cell"]
+# %% [markdown]
+# ## Going deeper
+#
+# ### Other measures of agreement
+#
+# Could a measure other than the cosine have told the three apart? For A, we try the cosine after subtracting the mean of all embeddings; the cosine after whitening, so that every direction counts the same; Spearman's rank correlation between the two vectors' entries; d′, which is how far apart the left cloud and the right cloud lie, in units of their spread, along a direction found on other kinds of objects; and the share of all variance that lies within pairs.
+
+# %% tags=["hide-input"]
 from erragree_utils.measures import agreement
 
 rows = {}
@@ -371,6 +376,4 @@ for name in clips:
 pd.DataFrame(rows).T.round(4)
 
 # %% [markdown]
-# At mini scale the first four are measures of how alike two vectors are, and say of *hidden* and *lost* that they're much the same. Only d′, which is a probe by another name, tells them apart. A word on rank correlation: an example with three numbers, in which two vectors of high cosine have unequal ranks (or equal ones), shows nothing, as the paper's reviewers objected. Three numbers can be ordered in six ways, so one random pair in six has a rank correlation of exactly 1.
-#
-# **Sources**: {cite:t}`li2024erroneous`; full entries under [References](../book/references.md).
+# At mini scale, the first four measure how alike two vectors are, and by them *hidden* and *lost* are much the same. Only d′, which is a probe by another name, tells them apart. A word on rank correlation: the paper's reviewers objected that an example with three numbers, in which two vectors with a high cosine have different ranks (or the same), shows nothing. They're right: three numbers can be ordered in six ways, so one random pair in six has a rank correlation of exactly 1.
