@@ -47,7 +47,7 @@ def load_cvbench(
         A local copy: the parquet files, or the ``.jsonl`` files beside ``img``. By default they are
         fetched. Images in parquet files are unpacked into the cache (see `download.cache_folder`).
     download : bool
-        Whether files that the cache lacks may be fetched.
+        Whether to fetch files that aren't in the cache.
     skip_incomplete : bool
         Leave out entries whose image is missing, with a warning, instead of raising.
     task : {"all", "Relation", "Depth", "Distance"}

@@ -75,7 +75,7 @@ def load_mmvp(
         ``lmms-lab-eval/MMVP`` (reading these needs the package pyarrow). By default the files are
         fetched, once, into the cache (see `download.cache_folder`).
     download : bool
-        Whether files that the cache lacks may be fetched.
+        Whether to fetch files that aren't in the cache.
     skip_incomplete : bool
         Leave out pairs that lack a row or an image or whose rows contradict each other, with a
         warning, instead of raising.

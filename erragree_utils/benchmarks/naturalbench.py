@@ -55,7 +55,7 @@ def load_naturalbench(
         A local copy of the parquet files. By default they are fetched. Their images are unpacked
         into the cache (see `download.cache_folder`).
     download : bool
-        Whether files that the cache lacks may be fetched.
+        Whether to fetch files that aren't in the cache.
     skip_incomplete : bool
         Leave out questions that lack an image, with a warning, instead of raising.
     """

@@ -76,7 +76,7 @@ def load_spatial(
     skip_incomplete: bool = False,
     objects: str = "all",
 ) -> Benchmark:
-    """COCO-spatial or GQA-spatial: one image an entry, with a true and a false caption.
+    """COCO-spatial or GQA-spatial: one image per entry, with a true and a false caption.
 
     Every entry is a set of its own; its relation is the true one.
 
@@ -88,7 +88,7 @@ def load_spatial(
         A folder with the publisher's JSON files and image folder (``val2017`` or ``vg_images``)
         side by side. By default the files are fetched, once, into the cache.
     download : bool
-        Whether files that the cache lacks may be fetched.
+        Whether to fetch files that aren't in the cache.
     skip_incomplete : bool
         Leave out entries whose image is missing, with a warning, instead of raising.
     objects : {"all", "one", "two"}

@@ -47,7 +47,7 @@ def load_sugarcrepe(
     skip_incomplete: bool = False,
     category: str = "all",
 ) -> Benchmark:
-    """SugarCrepe: one image an entry, with a true and a false caption; relations are categories.
+    """SugarCrepe: one image per entry, with a true and a false caption; relations are categories.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def load_sugarcrepe(
         A folder with the publisher's JSON files beside COCO's ``val2017``. By default the files are
         fetched, once, into the cache; COCO-spatial has the same photographs.
     download : bool
-        Whether files that the cache lacks may be fetched.
+        Whether to fetch files that aren't in the cache.
     skip_incomplete : bool
         Leave out entries whose image is missing, with a warning, instead of raising.
     category : str

@@ -18,7 +18,7 @@ from ..tabletop import captions, render, scenes, shapes
 from ..tabletop.scenes import Scene
 from .base import Benchmark, ImagePair
 
-#: Pixels a side at which the mini models see the world.
+#: Pixels per side at which the mini models see the world.
 MODEL_SIZE = 80
 FAMILIES = {"tabletop-a": "a", "tabletop-b": "b"}
 #: What the two pairs of a set are about; they show its first two scenes and its last two.
@@ -71,7 +71,7 @@ def load_tabletop(
     n_sets : int
         Sets of four images; each shows another pair of coloured objects.
     size : int
-        Pixels a side. Figures use 336 and more.
+        Pixels per side. Figures use 336 and more.
     supersample : int
         Rays per side of a pixel at edges.
     gap : float, optional

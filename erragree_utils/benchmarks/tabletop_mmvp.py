@@ -58,7 +58,7 @@ def load_tabletop_mmvp(
     Parameters
     ----------
     size : int
-        Pixels a side. Figures use 336 and more; pairs that are on record stay the same.
+        Pixels per side. Figures use 336 and more; pairs that are on record stay the same.
     supersample : int
         Rays per side of a pixel at edges.
     keep : callable, optional

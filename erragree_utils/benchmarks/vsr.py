@@ -45,7 +45,7 @@ def load_vsr(
     skip_incomplete: bool = False,
     split: str = "random",
 ) -> Benchmark:
-    """VSR's test set: one image an entry, with a question whether a statement is true of it.
+    """VSR's test set: one image per entry, with a question whether a statement is true of it.
 
     It is for models that answer: there is one statement an image, so that CLIP has nothing to
     choose from but the words yes and no.
@@ -56,7 +56,7 @@ def load_vsr(
         A folder with the publisher's list, as ``random-test.jsonl`` or ``zeroshot-test.jsonl``,
         beside ``images``. By default both are fetched, once, into the cache.
     download : bool
-        Whether files that the cache lacks may be fetched.
+        Whether to fetch files that aren't in the cache.
     skip_incomplete : bool
         Leave out entries whose image is missing, with a warning, instead of raising.
     split : {"random", "zeroshot"}

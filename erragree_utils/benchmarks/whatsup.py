@@ -118,7 +118,7 @@ def load_whatsup(
         A folder with the publisher's JSON file and image folder side by side. By default the files
         are fetched, once, into the cache (see `download.cache_folder`).
     download : bool
-        Whether files that the cache lacks may be fetched.
+        Whether to fetch files that aren't in the cache.
     skip_incomplete : bool
         Leave out sets that lack an image or an entry, with a warning, instead of raising. A set
         goes as a whole, so that pair, set and four-way numbers are about the same images.

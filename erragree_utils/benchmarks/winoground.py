@@ -47,7 +47,7 @@ def load_winoground(
         default the files are fetched, for which the hub asks for a login. Images in parquet files
         are unpacked into the cache (see `download.cache_folder`).
     download : bool
-        Whether files that the cache lacks may be fetched.
+        Whether to fetch files that aren't in the cache.
     skip_incomplete : bool
         Leave out pairs that lack an image, with a warning, instead of raising.
     """

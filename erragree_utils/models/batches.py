@@ -1,4 +1,4 @@
-"""Items in batches, each half as large as the last one where the memory is too small."""
+"""Items in batches, whose size is halved whenever the device runs out of memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 class BatchSizeReduced(UserWarning):
-    """Memory was too small; `batch_size` is what `in_batches` goes on with."""
+    """The device ran out of memory; `in_batches` continues with `batch_size`."""
 
     def __init__(self, batch_size: int):
         super().__init__(f"out of memory: batch size reduced to {batch_size}")
@@ -26,9 +26,9 @@ class BatchSizeReduced(UserWarning):
 
 
 class Room:
-    """How many rows a model's device holds at a time, as far as is known.
+    """How many rows fit on a model's device at a time, as far as we know.
 
-    Each model has one for each kind of work, so that what did not fit is not tried again.
+    Each model has one for each kind of work, so that nothing is tried twice that didn't fit.
     """
 
     def __init__(self, rows: int = UNBOUNDED):
@@ -46,7 +46,7 @@ def in_batches(
     label: str = "images",
     prepare: Callable[[list[Item], int], list[Item]] | None = None,
 ) -> list[Result]:
-    """What `encode` makes of each batch; out of memory halves the batch and goes on from there.
+    """The result of `encode` for each batch; a batch is halved if the memory runs out.
 
     Items are drawn a batch at a time, so a generator that opens images holds one batch in memory.
     A progress bar shows the time left, if the work is long (`bars`).
@@ -54,13 +54,13 @@ def in_batches(
     Parameters
     ----------
     batch_size : int
-        At most so many items at a time; fewer if `room` is known to be smaller.
+        At most this many items at a time; fewer if `room` is known to be smaller.
     encode : callable
         Takes a list of items and the index of the first.
     room : Room, optional
-        Remembers for the calls to come what fitted.
+        Remembers what fitted, for later calls.
     rows_each : int
-        Rows of `room` that an item takes.
+        Rows of `room` that each item takes.
     total, label
         Of the progress bar: number of items, and what they are.
     prepare : callable, optional
@@ -69,7 +69,7 @@ def in_batches(
     Raises
     ------
     RuntimeError
-        If the memory is too small for one item.
+        If even one item doesn't fit into memory.
     """
     if batch_size != int(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size must be a positive integer, not {batch_size!r}")

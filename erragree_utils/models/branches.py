@@ -1,4 +1,4 @@
-"""Questions with their answers as rows of tokens, and what several of them begin with alike."""
+"""Questions with their answers as rows of tokens, and the beginnings that they share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Branch:
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """What the model reads: nothing is predicted from the last token."""
+        """The tokens that the model reads: all but the last, from which nothing is predicted."""
         return self.ids[:-1]
 
 
@@ -28,7 +28,7 @@ def common_start(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def shared_start(branches: Iterable[Branch]) -> int:
-    """Tokens with which all branches begin, before the one that predicts the first answer."""
+    """Tokens that all branches begin with, up to the one that predicts the first answer."""
     branches = list(dict.fromkeys(branches))
     if not branches:
         return 0
@@ -37,7 +37,7 @@ def shared_start(branches: Iterable[Branch]) -> int:
 
 
 def grown(branches: Sequence[Branch], after: int = 0) -> tuple[list[int], list[list[int]]]:
-    """What branches read as one tree, in which equal beginnings are there once.
+    """The branches as one tree, in which each shared beginning occurs once.
 
     Without their first `after` tokens. Returns the tokens of the tree, each behind the one it
     follows, and for each branch the places of its own.

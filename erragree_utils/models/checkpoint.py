@@ -1,4 +1,4 @@
-"""A multimodal checkpoint: found by its name, checked, and read.
+"""A multimodal checkpoint: found by its name, checked, and loaded.
 
 `find_checkpoint` looks at the settings alone, so that a model that is too large, or of another
 family, is refused before its weights are fetched; `Checkpoint.load` reads the weights.
@@ -63,7 +63,7 @@ _SAFE = {"trust_remote_code": False, "local_files_only": True}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model's settings, with where its weights are."""
+    """A model's settings, and the place of its weights."""
 
     name: str
     weights: str  # where they come from, in words
@@ -73,19 +73,19 @@ class Checkpoint:
 
     @cached_property
     def n_parameters(self) -> int:
-        """Parameters of the model that the config describes, counted without making room."""
+        """Number of parameters of the config's model, counted without allocating them."""
         with _reading(self.folder), torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(self.config, trust_remote_code=False)
         return sum(parameter.numel() for parameter in model.parameters())
 
     @property
     def reads_squares(self) -> bool:
-        """Whether it is of LLaVA-1.5's kind, with a CLIP tower that reads one square an image."""
+        """Whether it's like LLaVA-1.5, with a CLIP tower that reads one square per image."""
         vision = self.config.vision_config
         return self.config.model_type == "llava" and vision.model_type == "clip_vision_model"
 
     def load(self, plan: Precision, device: torch.device) -> tuple[PreTrainedModel, ProcessorMixin]:
-        """The model and its processor; weights that are not on this machine are fetched."""
+        """The model and its processor; fetches weights that aren't on this machine."""
         if self.commit is not None:
             # By its commit: the branch may have moved on since the settings were read.
             fetch(self.name, self.commit, [*SETTINGS_FILES, *WEIGHTS_FILES])
@@ -146,7 +146,7 @@ class Checkpoint:
 
 
 def find_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint:
-    """The checkpoint that a name means; of one on the hub, the settings are fetched."""
+    """The checkpoint that a name refers to; for one on the hub, fetches the settings."""
     folder, label, commit = local_folder(name), str(name), None
     if folder is None:
         if "/" not in label:
@@ -184,7 +184,7 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint
 
 
 def local_folder(name: str | Path) -> Path | None:
-    """The folder that a name means, or None if it is a name on the hub."""
+    """The folder that a name refers to, or None if it's a name on the hub."""
     return find_folder(name, SHIPPED)
 
 

@@ -1,7 +1,7 @@
 """CLIP models through open_clip: the mini one, the published ones, and folders.
 
-``load_clip("mini")`` and ``load_clip("ViT-L-14-336")`` differ in a string; every line that embeds
-with the result is the same.
+``load_clip("mini")`` and ``load_clip("ViT-L-14-336")`` differ only in the name; the code that
+uses the result is the same.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Clip(Encoder):
 
     @property
     def image_size(self) -> int:
-        """Pixels a side of the model's input."""
+        """Pixels per side of the model's input."""
         size = self.model.visual.image_size
         return size if isinstance(size, int) else size[0]
 
@@ -53,13 +53,13 @@ class Clip(Encoder):
         return self.model.visual
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The projected class token, or what the model pools instead."""
+        """The projected class token, or whatever the model pools instead."""
         return self.model.encode_image(pixels)
 
     def embed_texts(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
         """Text embeddings, float32, (N, embed_dim), of unit length.
 
-        Texts become tokens as the model's settings say: SigLIP's, for example, lose capitals and
+        The model's settings say how texts become tokens: SigLIP, for example, drops capitals and
         punctuation.
 
         An `EncodeError` names an item that is no text with words.
@@ -120,7 +120,7 @@ def load_clip(
         ``"openai"`` if there are such weights, else the first tag listed. False gives random
         weights, for tests.
     device : str or torch.device, optional
-        By default CUDA, MPS or CPU, the first there is.
+        By default the first available of CUDA, MPS and CPU.
     dtype : str or torch.dtype, optional
         ``"float32"`` (default), ``"float16"`` (GPU only) or ``"bfloat16"``.
     looks : str, optional
@@ -146,7 +146,7 @@ def load_clip(
         If name or tag are unknown, if the weights cannot be fetched, if they are damaged or of
         another architecture, or if the model asks for code of its own. The message says what to do.
     ValueError
-        If device or dtype are unknown or do not go together.
+        If device or dtype are unknown or don't work together.
     """
     place = pick_device(device)
     number_format = pick_dtype(dtype, place)

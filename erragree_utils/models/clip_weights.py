@@ -1,4 +1,4 @@
-"""Which weights and settings a CLIP's name means, in folders and among open_clip's names."""
+"""Finds the weights and settings of a CLIP, in folders and among open_clip's names."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ClipSource:
     def read(
         self, device: torch.device, dtype: torch.dtype
     ) -> tuple[torch.nn.Module, Callable, Callable]:
-        """Model, preprocessing and tokenizer. No code that a config names is run, or offered.
+        """Model, preprocessing and tokenizer. Never runs code that a config names, or offers to.
 
         Weights are read from safetensors where they are published so. Other checkpoints are read
         with PyTorch's ``weights_only=True``, which runs no code from the file.
@@ -99,7 +99,7 @@ class ClipSource:
 def find_clip(
     name: str | Path, pretrained: str | Path | bool | None = None, looks: str | None = None
 ) -> ClipSource:
-    """What a name means; arguments and warnings are those of `load_clip`."""
+    """The source of a name; arguments and warnings are those of `load_clip`."""
     if isinstance(name, str) and name.startswith("local-dir:"):
         name = Path(name.removeprefix("local-dir:"))
     identifier = str(name).replace("/", "-")

@@ -1,4 +1,4 @@
-"""Where a model computes, and in which number format."""
+"""The device a model runs on, and its number format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def format_name(dtype: torch.dtype) -> str:
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The requested device, or the best there is: CUDA, Apple's MPS, CPU.
+    """The requested device, or the best available: CUDA, Apple's MPS, CPU.
 
     Raises
     ------
@@ -44,8 +44,8 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
 def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
     """The requested number format; float32 by default.
 
-    Half precision is a choice, not a default: cosines near 1 are what this book measures, and a
-    float16 has three decimal digits.
+    Half precision is a choice, not the default: this book measures cosines near 1, and float16 has
+    only three decimal digits.
 
     Raises
     ------

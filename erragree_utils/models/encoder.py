@@ -1,4 +1,4 @@
-"""What CLIP and the vision-only encoders share: images in, rows of unit length out."""
+"""The common part of CLIP and vision-only encoders: images in, rows of unit length out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Encoder:
 
     @property
     def tower(self) -> torch.nn.Module:
-        """What makes tokens of pixels."""
+        """The part that turns pixels into tokens."""
         raise NotImplementedError
 
     @contextmanager
@@ -63,7 +63,7 @@ class Encoder:
     def embed_images(self, images: Iterable[Image.Image], batch_size: int = 64) -> np.ndarray:
         """Image embeddings, float32, shape (N, embed_dim), rows of unit length.
 
-        A generator is read a batch at a time; batches are smaller where the device's memory is. An
+        Reads a generator a batch at a time; batches shrink if the device runs out of memory. An
         `EncodeError` names an image that is damaged or cannot be preprocessed.
         """
 
@@ -144,6 +144,6 @@ class Encoder:
         room: Room,
         label: str = "images",
     ) -> np.ndarray:
-        """What `encode` makes of all items, a batch at a time, one below the other."""
+        """The results of `encode` for all items, a batch at a time, stacked in order."""
         parts = in_batches(items, batch_size, encode, room=room, total=length(items), label=label)
         return np.concatenate(parts) if parts else np.zeros((0, self.embed_dim), np.float32)

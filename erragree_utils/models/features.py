@@ -1,4 +1,4 @@
-"""Images that a model has read, so that another question about them need not read them again."""
+"""Images that a model has read, kept so that another question needn't read them again."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Seen:
 
 
 class Memory:
-    """Images by their content; the ones used longest ago are forgotten first."""
+    """Images by their content; forgets the least recently used first."""
 
     def __init__(self, budget: int = BUDGET):
         self.budget = budget
@@ -87,7 +87,7 @@ class Memory:
 
 
 def stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Rows of all of them; images of fewer crops, or smaller ones, are filled up with zeros."""
+    """Rows of all of them; images with fewer crops, or smaller ones, are padded with zeros."""
     most = [max(sizes) for sizes in zip(*(x.shape[1:] for x in tensors), strict=True)]
     missing = [[b - a for a, b in zip(x.shape[1:], most, strict=True)] for x in tensors]
     return torch.cat([
@@ -110,13 +110,13 @@ def see(model: torch.nn.Module, fresh: Sequence[Seen]) -> None:
 
 
 def projector_of(model: torch.nn.Module) -> torch.nn.Module | None:
-    """What makes image tokens of what the vision tower saw; None if it's part of the tower."""
+    """The module between vision tower and language model; None if it's part of the tower."""
     return getattr(model.model, "multi_modal_projector", getattr(model.model, "connector", None))
 
 
 @contextmanager
 def without_mlp(layers: Iterable[torch.nn.Module]) -> Iterator[None]:
-    """Spare the larger half of layers whose output nobody reads."""
+    """Skip the MLPs of layers whose output nobody reads."""
     own = [(layer, layer.mlp) for layer in layers]
     for layer, _ in own:
         layer.mlp = torch.nn.Identity()

@@ -1,4 +1,4 @@
-"""Scores and logits that are no numbers are refused, by the entry they belong to."""
+"""Refuses scores and logits that aren't numbers, and names their entry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOO_COARSE = "the weights are damaged, or dtype is too coarse (try dtype='bfloa
 class NumbersOnly(LogitsProcessor):
     """Notes which rows had a logit that is no number: ``generate()`` would take some token.
 
-    As the first processor; that a token is ruled out by -inf, is no error.
+    Use it as the first processor. A token ruled out by -inf is no error.
     """
 
     def __init__(self) -> None:

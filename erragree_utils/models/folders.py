@@ -1,4 +1,4 @@
-"""Folders and files of models: what a name means, and that nothing in them is run."""
+"""Folders and files of models: finds them by name, and makes sure that nothing in them runs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def find_folder(
 
 
 def require(folder: Path, *files: str) -> None:
-    """Refuse a folder that lacks one of these files; the error names those it lacks."""
+    """Refuse a folder that lacks one of these files; the error names the missing ones."""
     missing = [file for file in files if not os.path.isfile(folder / file)]
     if not missing:
         return
@@ -74,7 +74,7 @@ def require(folder: Path, *files: str) -> None:
 
 
 def refuse_unsafe(folder: Path) -> None:
-    """Refuse a folder whose settings name code of its own, or layers without end.
+    """Refuse a folder whose settings name code of their own, or absurdly many layers.
 
     Libraries would ask whether to run it, or run it. Nothing in this package runs code of a model.
     """
@@ -134,7 +134,7 @@ def _entries(settings: Any) -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def explained(explain: Callable[[BaseException, str], str]) -> Iterator[None]:
-    """Turn what libraries raise on a broken file, which may be anything, into a `ModelError`.
+    """Turn whatever libraries raise on a broken file into a `ModelError`.
 
     A key press, an exit and a memory that was too small go through.
 
@@ -158,7 +158,7 @@ def explained(explain: Callable[[BaseException, str], str]) -> Iterator[None]:
 
 
 def what_is_wrong(path: Path) -> str:
-    """Why a file holds no weights that are read, as far as it shows."""
+    """Why we can't read weights from a file, as far as we can see."""
     try:
         with path.open("rb") as file:
             head = file.read(512).lstrip().lower()

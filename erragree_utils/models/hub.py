@@ -1,7 +1,7 @@
 """Files of a model from the Hugging Face hub: pinned to a commit, and with errors that help.
 
-The hub's own client downloads: it shows its progress, goes on within a file when a connection
-breaks, and keeps each file that is complete, so that a call that is repeated fetches the rest.
+The hub's own client downloads: it shows its progress, resumes within a file when a connection
+breaks, and keeps each complete file, so that a repeated call fetches the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What models are given: checked and brought into one form, the same for every kind of model."""
+"""Inputs of models: checked and brought into one form, the same for every kind of model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def options_of_each(options: Iterable[Any]) -> Iterable[Sequence[str]]:
 
 
 def length(*columns: Iterable[Any]) -> int | None:
-    """The number of rows, if a column tells it before it is read; a text stands for all rows."""
+    """The number of rows, if a column tells before we read it; a text stands for all rows."""
     sized = (c for c in columns if hasattr(c, "__len__") and not isinstance(c, str))
     return next(map(len, sized), None)
 

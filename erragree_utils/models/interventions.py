@@ -1,4 +1,4 @@
-"""Interventions on what a LLaVA's language model reads: image tokens moved, states exchanged.
+"""Interventions on a LLaVA's language model: moving image tokens, exchanging states.
 
 A probe shows what could be read from a state. What the answer depends on shows when the state is
 changed and everything else stays: the pixels, the question, the weights.
@@ -48,7 +48,7 @@ def shuffled(seed: int = 0) -> Change:
 
 @contextmanager
 def rearranged(mllm: Mllm, change: Change) -> Iterator[None]:
-    """While this lasts, the language model reads image tokens as `change` leaves them.
+    """A context in which the language model reads image tokens as `change` rearranges them.
 
     The pixels, the vision tower and the projector stay as they are; what is answered, scored or
     read out of states meanwhile follows from the changed tokens.
@@ -155,7 +155,7 @@ def patch_states(
     answers : tuple of two str
         Compared by their first tokens, which must differ.
     batch_size : int
-        At most so many at a time; fewer where the device's memory is too small.
+        At most this many at a time; fewer if the device runs out of memory.
 
     Raises
     ------

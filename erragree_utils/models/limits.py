@@ -1,4 +1,4 @@
-"""Bounds for what a chat template may ask of this machine: it is a program of a stranger's."""
+"""Limits on what a chat template may use: it's a program written by a stranger."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _JINJA = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols", _G
 
 
 def check_template(template: str, name: str) -> None:
-    """Refuse arithmetic that may take for ever in one step, where `bounded` cannot stop it.
+    """Refuse arithmetic that could take forever in one step, where `bounded` can't stop it.
 
     It has to come before the template is compiled: Jinja computes constants then.
     """
@@ -84,7 +84,7 @@ def _within(values: list[Any], most: int) -> bool:
 
 
 def bounded(render: Callable[[], str], name: str) -> str:
-    """What a chat template writes, unless it takes too much time, memory or paper."""
+    """A chat template's output, unless it takes too much time, memory or text."""
     too_long = ModelError(
         f"the chat template of {name} writes more than {MAX_LENGTH} characters or needs more than "
         f"{MAX_BYTES >> 20} MiB: it is damaged, or not meant well"

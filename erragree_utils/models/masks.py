@@ -1,4 +1,4 @@
-"""Which tokens of a tree attend to which, as layers with and without a window take it."""
+"""Which tokens of a tree attend to which, as layers with and without a window need it."""
 
 from __future__ import annotations
 

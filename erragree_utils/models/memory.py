@@ -1,6 +1,6 @@
-"""What a LLaVA takes of a GPU's memory, computed from its config, and for how much there is room.
+"""How much of a GPU's memory a LLaVA needs, computed from its config, and how much fits.
 
-The formula takes SmolVLM's config (Idefics3), too.
+The formula works for SmolVLM's config (Idefics3), too.
 
 Memory is the sum of four parts (`memory_need`):
 
@@ -72,7 +72,7 @@ VIEWS = {"idefics3": 4 * 3 + 1}
 
 
 def views(config: Config) -> int:
-    """Images of the tower's size that are read of a photograph of 4:3."""
+    """How many images of the tower's size are read from a 4:3 photograph."""
     return VIEWS.get(config.model_type, 1)
 
 
@@ -162,7 +162,7 @@ def cache_bytes(config: Config, bytes_each: int = 2) -> int:
 
 
 def patches(config: Config) -> int:
-    """Patches that the vision tower makes of an image."""
+    """How many patches the vision tower makes from an image."""
     return (config.vision_config.image_size // config.vision_config.patch_size) ** 2
 
 

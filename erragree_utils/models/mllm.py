@@ -1,7 +1,7 @@
 """Multimodal language models: the mini one, the published ones, and folders.
 
-``load_mllm("mini")`` and ``load_mllm("llava-hf/llava-1.5-7b-hf")`` differ in a string; every line
-that asks or scores with the result is the same.
+``load_mllm("mini")`` and ``load_mllm("llava-hf/llava-1.5-7b-hf")`` differ only in the name; the
+code that uses the result is the same.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LogLikelihood(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Log-likelihood a token: answers of different lengths become comparable."""
+        """Log-likelihood per token, which makes answers of different lengths comparable."""
         return self.total / self.n_tokens
 
 
@@ -49,7 +49,7 @@ class Mllm:
     name : str
         ``"mini"``, a name on the hub, or a folder's name.
     weights, revision : str, str or None
-        Where the weights come from, for people; the commit, for models from the hub.
+        Where the weights come from, in words; the commit, for models from the hub.
     device, dtype : torch.device, torch.dtype
     quantization : str or None
         ``"4bit"``, ``"8bit"`` or None.
@@ -60,7 +60,7 @@ class Mllm:
     processor : transformers.ProcessorMixin
         Image processor, tokenizer and chat template of the checkpoint.
     engine : Engine
-        The ways through the model, on which all that reads it is built.
+        Everything that reads the model goes through it.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Mllm:
         return self.engine.prompt(question, n_images)
 
     def framed(self, image: Image.Image) -> Image.Image:
-        """The square that the vision tower reads of an image, before it is resized."""
+        """The square part of an image that the vision tower reads, before resizing."""
         return central_square(image) if self.square == "crop" else self.engine.framed(image)
 
     def generate(
@@ -122,9 +122,9 @@ class Mllm:
         questions : str or sequence of str
             One for all images, or one for each.
         batch_size : int
-            At most so many at a time; fewer where the device's memory is too small.
+            At most this many at a time; fewer if the device runs out of memory.
         change : callable, optional
-            Of what was read, before the answer is: `decoding.scaled.scaling` gives one.
+            Applied to what was read, before the answer is; see `decoding.scaled.scaling`.
 
         Raises
         ------
@@ -237,8 +237,8 @@ def load_mllm(
         ``"mini"`` (ships with this package), a folder with a checkpoint of Transformers, or a name
         on the hub such as ``"llava-hf/llava-1.5-7b-hf"``.
     device : str or torch.device, optional
-        By default CUDA, MPS or CPU, the first there is. A large model runs on a CPU only if that
-        is asked for, since it takes minutes where a GPU takes a second.
+        By default the first available of CUDA, MPS, CPU. A large model runs on a CPU only if you
+        ask for it, since it takes minutes where a GPU takes a second.
     dtype : str or torch.dtype, optional
         By default float32 for small models, and for large ones half precision: the checkpoint's
         own kind, where the GPU has it.
@@ -252,7 +252,7 @@ def load_mllm(
         How a photograph becomes the square that LLaVA-1.5's CLIP tower reads: padded with the mean
         colour, as its authors do (``image_aspect_ratio: pad``) and by default here; or cropped at
         the centre, as the hub's processor does: of a 4:3 picture a quarter of the width is lost.
-        Other families have ways of their own.
+        Other families have their own ways.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Images as processors prepare them for a language model, one by one or in batches."""
+"""Images, preprocessed for a language model, one by one or in batches."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Shown:
 
     @property
     def counts(self) -> list[int]:
-        """Tokens that each image takes."""
+        """How many tokens each image takes."""
         return [count for seen in self.seen for count in seen.counts]
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What stands for each image in a prompt."""
+        """The text that stands for each image in a prompt."""
         return tuple(text for seen in self.seen for text in seen.texts)
 
 
 class Pictures:
-    """A checkpoint's processor, and how images become what its model reads.
+    """A checkpoint's processor: turns images into what its model reads.
 
     With `square` ``"pad"`` images are padded to squares with the mean colour, as LLaVA-1.5's own
     code does; the processor by itself crops their centre.
@@ -71,7 +71,7 @@ class Pictures:
     def shown(self, batch: Sequence[tuple], first: int) -> list[tuple]:
         """The batch with the first of each entry, its images, preprocessed.
 
-        An image that is remembered is not preprocessed again (`Engine.remembering`).
+        Doesn't preprocess a remembered image again (`Engine.remembering`).
         """
         groups = [
             entry[0] if isinstance(entry[0], Shown) else pictures(entry[0], first + i)
@@ -140,7 +140,7 @@ class Pictures:
         places: Sequence[int],
         replaced: bool = False,
     ) -> dict[str, Any]:
-        """The model's inputs for texts with their images; also what replaced the image tokens."""
+        """The model's inputs for texts with their images, and what replaced the image tokens."""
         framed = [[self.framed(image) for image in group] for group in groups]
         nested = self.alone or self.grouped
         images = framed if nested else [image for group in framed for image in group]
@@ -168,7 +168,7 @@ class Pictures:
         return found
 
     def put(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """A tensor on the model's device; a GPU fetches it while the program goes on."""
+        """A tensor on the model's device; the copy to a GPU doesn't block."""
         if self.device.type == "cuda" and tensor.device.type == "cpu":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, dtype, non_blocking=True)

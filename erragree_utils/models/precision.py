@@ -1,4 +1,4 @@
-"""How precisely a language model's weights are held, chosen from what the device has."""
+"""The precision of a language model's weights, chosen to fit the device."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOKENS, _CPU_RATE = 650, (1e11, 5e11)
 
 @dataclass(frozen=True)
 class Precision:
-    """How a model's weights are held, and why."""
+    """The precision of a model's weights, and the reason for it."""
 
     dtype: torch.dtype
     quantization: str | None = None
@@ -45,7 +45,7 @@ def plan_precision(
     name: str = "the model",
     insisted: bool = False,
 ) -> Precision:
-    """Choose number format and quantization from what the device has; explicit choices win.
+    """Choose number format and quantization to fit the device; explicit choices win.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def _memory(device: torch.device) -> int:
 
 
 def quantization_config(plan: Precision) -> BitsAndBytesConfig:
-    """How bitsandbytes packs the weights: NF4 or 8 bits, all that is in `EXACT` left alone."""
+    """How bitsandbytes packs the weights: NF4 or 8 bits, except for those in `EXACT`."""
     lacking = [p for p in ("bitsandbytes", "accelerate") if importlib.util.find_spec(p) is None]
     if lacking:
         raise ModelError(

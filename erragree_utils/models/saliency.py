@@ -1,6 +1,6 @@
-"""Which patches an answer depends on: gradient times input on a LLaVA model's image tokens.
+"""Which patches an answer depends on: gradient times input on a LLaVA's image tokens.
 
-A local, first-order picture. `cover` hides the patches it names, so that it can be checked.
+This is a local, first-order picture. To check it, `cover` hides the patches it names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def answer_saliency(
     answers: tuple[str, str] = ("Yes", "No"),
     batch_size: int = 16,
 ) -> np.ndarray:
-    """How each patch moves one answer against another, to first order.
+    """How much each patch favours one answer over another, to first order.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def answer_saliency(
     answers : tuple of two str
         Compared by their first tokens, which must differ.
     batch_size : int
-        At most so many at a time; fewer where the device's memory is too small. Gradients need more
+        At most this many at a time; fewer if the device runs out of memory. Gradients need more
         of it than scores.
 
     Returns
@@ -82,7 +82,7 @@ def answer_saliency(
 
 
 def two_answers(answers: Sequence[str]) -> tuple[str, str]:
-    """The answers that are compared; a `ValueError` if they are not two."""
+    """The two answers to compare; a `ValueError` if there aren't two."""
     answers = tuple(listed(answers, "answers"))
     if len(answers) != 2:
         raise ValueError(f"answers are two, not {answers!r}")
@@ -188,7 +188,7 @@ def largest(maps: np.ndarray, share: float) -> np.ndarray:
 
 
 def cover(image: Image.Image, patches: np.ndarray) -> Image.Image:
-    """The central square of an image with some patches painted in the square's mean colour.
+    """The central square of an image, with some patches painted in the square's mean colour.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whether a model gives the same scores however its prompts are read."""
+"""Checks that a model gives the same scores, however we read its prompts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _QUESTION, _ANSWER = "Which of the two is on the left?", "the red one"
 
 @torch.inference_mode()
 def check_sharing(engine: Engine) -> None:
-    """Compare a score that shares what stands before it with a full pass of the model's own.
+    """Compare a score behind a shared prompt with a full pass of the model's own.
 
     Positions, masks and marks around images are each family's own business; where a version of
     Transformers counts them in another way than this project, no score would be right.

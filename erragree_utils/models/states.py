@@ -1,4 +1,4 @@
-"""What a model holds at every layer: an encoder's tokens, and LLaVA's from tower to answer.
+"""A model's states at every layer: an encoder's tokens, and LLaVA's from tower to answer.
 
 Arrays only, for probes and for distances between layers. Patch arrays of real models are large (576
 tokens of 4096 numbers, 33 times): `reduce` shrinks them batch by batch, as they come.
@@ -46,7 +46,7 @@ def encoder_states(
     reduce : callable, optional
         Applied to the patch tokens of each batch, such as `mean_pool` or ``pool_grid(4)``.
     batch_size : int
-        At most so many at a time; fewer where the device's memory is too small.
+        At most this many at a time; fewer if the device runs out of memory.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def mllm_states(
     batch_size: int = 32,
     random_layers: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """What a multimodal model makes of images on the way to the answer to a question.
+    """A multimodal model's states of images, on the way to the answer to a question.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def mllm_states(
         Keep the states whose names end so, such as ``"last"``: the image tokens of a real model are
         large, and copying them takes longer than computing them.
     batch_size : int
-        At most so many at a time; fewer where the device's memory is too small.
+        At most this many at a time; fewer if the device runs out of memory.
     random_layers : int, optional
         A control for probes: every layer of the language model gets weights drawn with this seed,
         as Transformers draws them before training. One exists at a time.
@@ -223,7 +223,7 @@ def pool_grid(rows: int) -> Reduce:
     Parameters
     ----------
     rows : int
-        Cells a side. Cells overlap where the grid's side is not a multiple (adaptive pooling).
+        Cells per side. They overlap if the grid's side isn't a multiple (adaptive pooling).
 
     Returns
     -------
@@ -282,7 +282,7 @@ def _redrawn(language_model: torch.nn.Module, seed: int) -> Iterator[None]:
 def watched(
     modules: list[torch.nn.Module], keep: Callable[[int, torch.Tensor], Any]
 ) -> Iterator[None]:
-    """Give `keep` the input of the first module as number 0, and the output of the k-th as k."""
+    """Call `keep` on the input of the first module as number 0, and the output of the k-th as k."""
 
     def before(module: Any, args: tuple, kwargs: dict) -> None:
         keep(0, args[0] if args else next(iter(kwargs.values())))

@@ -1,4 +1,4 @@
-"""What a language model reads: questions in its chat template, images, answers, as tokens."""
+"""A language model's input as tokens: questions in its chat template, images, answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SYSTEM = (
 
 @dataclass(frozen=True)
 class Stream:
-    """Prompts, or their beginnings, as token numbers, and the preprocessed images they show.
+    """Prompts, or their beginnings, as token numbers, with their preprocessed images.
 
     In `rows` an image takes as many tokens as the model sees of it.
     """
@@ -41,7 +41,7 @@ class Stream:
 
 
 class Prompts(Pictures):
-    """Texts, with the images they are about, as what the model of a checkpoint reads."""
+    """Turns texts and their images into what a checkpoint's model reads."""
 
     def __init__(self, *args: Any):
         super().__init__(*args)
@@ -66,7 +66,7 @@ class Prompts(Pictures):
         return self._kind[1]
 
     def prompts(self, questions: Sequence[str], n_images: Sequence[int], first: int) -> list[str]:
-        """The prompt of each entry; an entry without a question is refused by its index."""
+        """The prompt of each entry; an error names an entry without a question by its index."""
         return [
             self.prompt(worded(question, f"the question of entry {index}", index), n)
             for index, (question, n) in enumerate(zip(questions, n_images, strict=True), first)
@@ -98,7 +98,7 @@ class Prompts(Pictures):
 
     @property
     def pad_id(self) -> int:
-        """Number of the token that fills up short rows."""
+        """Number of the token that pads short rows."""
         tokenizer = self.processor.tokenizer
         return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
@@ -196,7 +196,7 @@ class Prompts(Pictures):
         return seen.texts[0].rpartition(self.sign)[2]
 
     def heads(self, batch: Sequence[tuple], first: int) -> Stream:
-        """Images, and what stands before them: all that questions about an entry share."""
+        """Images, and everything before them: what all questions about an entry share."""
         shown = [row[0] for row in self.shown(batch, first)]
         prompts = {n: self.prompt("", n) for n in {len(each.counts) for each in shown} - {0}}
         texts = {}

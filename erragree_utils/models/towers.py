@@ -1,4 +1,4 @@
-"""Whether a LLaVA reads the image tower of a CLIP: both tokens of the same images, compared."""
+"""Whether a LLaVA reads a CLIP's image tower: compares their tokens of the same images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAME_PIXELS, OWN_PIXELS = "the same pixels", "each by its own preprocessing"
 
 @torch.inference_mode()
 def compare_towers(clip: Clip, mllm: Mllm, images: Sequence[Image.Image]) -> dict[str, float]:
-    """How far apart the patch tokens are that LLaVA-1.5 reads, by the two towers.
+    """How far apart the two towers' patch tokens are, in the layer that LLaVA-1.5 reads.
 
     Returns
     -------

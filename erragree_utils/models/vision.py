@@ -1,6 +1,6 @@
 """Vision-only encoders through timm: the mini one, DINOv2, and folders.
 
-CLIP-blind pairs are mined against an encoder that never saw a word (Tong et al. 2024, section 3.1).
+CLIP-blind pairs are mined against an encoder that has seen no word (Tong et al. 2024, section 3.1).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def load_vision(
         ``"mini"``; a folder that timm saved; or timm's name of a published model, such as
         ``"vit_large_patch14_dinov2.lvd142m"``, which is downloaded as safetensors and kept.
     device : str or torch.device, optional
-        By default the best there is.
+        By default the best available.
     dtype : str or torch.dtype, optional
         By default float32: cosines are compared with thresholds.
 

@@ -1,4 +1,4 @@
-"""Image towers that are vision transformers: their blocks, and what their tokens stand for."""
+"""Image towers that are vision transformers: their blocks and tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Vit:
     Parameters
     ----------
     tower
-        What makes tokens of pixels (B, 3, H, W).
+        Turns pixels (B, 3, H, W) into tokens.
     blocks
         Its blocks, bottom to top.
     n_before : int
@@ -61,12 +61,12 @@ class Vit:
 
 
 def vit_of(tower: Any, name: str) -> Vit:
-    """The vision transformer that an image tower is.
+    """An image tower as a vision transformer.
 
     Raises
     ------
     ModelError
-        If it is none, or has a single block; it names the model.
+        If it isn't one, or has a single block; names the model.
     """
     trunk = getattr(tower, "trunk", tower)  # open_clip's adapter of timm's models
     found = None

@@ -1,4 +1,4 @@
-"""Answers and scores that other tools wrote: read, paired, and judged as our own would be.
+"""Answers and scores from other tools: read, paired, and judged like our own.
 
 Users of these tools often report individual accuracy where papers report pair accuracy: on MMVP,
 guessing gets 50% of the one and 25% of the other.
@@ -32,7 +32,7 @@ class AnswersError(ValueError):
 
 
 def read_answer_file(path: str | Path) -> pd.DataFrame:
-    """What a model answered, from a file of lmms-eval, VLMEvalKit, MMVP's own script, or a table.
+    """A model's answers, from a file of lmms-eval, VLMEvalKit, MMVP's own script, or a table.
 
     JSON lines (lmms-eval's ``*_samples_*.jsonl``, MMVP's ``answers.jsonl``), JSON, CSV, TSV, or an
     Excel table (VLMEvalKit; needs the package openpyxl). Further columns are ignored.
@@ -40,7 +40,7 @@ def read_answer_file(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each question, in their order: ``number``, from 1; ``said``, the model's answer;
+        A row for each question, in order: ``number``, from 1; ``said``, the model's answer;
         ``truth``, what the file calls right; ``a`` and ``b``, the options. Empty where the file
         does not say.
     """
@@ -110,7 +110,7 @@ def judge_answers(answers: pd.DataFrame, bench: Benchmark | None = None) -> pd.D
 
 
 def with_other_mmvp_labels(answers: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """MMVP's answers under both labelings, from a file that says what is right.
+    """MMVP's answers under both labelings, from a file that says which answers are right.
 
     Two pairs were published with their answers the wrong way round; in print, (a) is the first
     image's. ``"original"`` and ``"corrected"``; an error if one of the pairs is not there.
@@ -129,7 +129,7 @@ def with_other_mmvp_labels(answers: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def read_score_file(path: str | Path) -> np.ndarray:
-    """Scores of t2v_metrics and alike: (pairs, images, texts), from ``.npy``, ``.pt`` or ``.csv``.
+    """Scores of tools like t2v_metrics: (pairs, images, texts), from ``.npy``, ``.pt`` or ``.csv``.
 
     A ``.pt`` file is read as numbers alone: nothing in it is executed. A ``.csv`` has the columns
     ``image_1_text_1``, ``image_1_text_2``, ``image_2_text_1`` and ``image_2_text_2``.

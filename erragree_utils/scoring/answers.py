@@ -1,4 +1,4 @@
-"""Which option an answer in words names: strictly, or none."""
+"""Which option a written answer names, parsed strictly."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ _REJECTED = re.compile(r"\b(?:incorrect|wrong)\b", re.IGNORECASE)
 def parse_answer(answer: str, options: Iterable[str]) -> str | None:
     """The one option (a key of `captions.ANSWERS`) that an answer names, or None.
 
-    Strict: an answer that names two of the options, none, or denies something ("not on the left")
-    is not parsed. It may be a sentence: "The mug is on the left" names left alone.
+    Strict: an answer isn't parsed if it names none of the options or two of them, or denies
+    something ("not on the left"). It may be a sentence: "The mug is on the left" names left.
     """
     if _DENIAL.search(answer):
         return None
@@ -128,7 +128,7 @@ def _two(options: Iterable[str], name: str) -> list[str]:
 
 
 def unparsed(table: pd.DataFrame) -> pd.DataFrame:
-    """The answers that named no one option, the most frequent first: to look at.
+    """The answers that didn't name exactly one option, most frequent first, for you to look at.
 
     Of what `evaluate` returned for a method that writes answers; ``n`` says how often each was
     given, ``pair_id`` names the first.

@@ -1,4 +1,4 @@
-"""What captions say: two things and the relation between them, as a question can ask for it."""
+"""What captions say: two things and the relation between them."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ def side_examples(captions: Sequence[str]) -> pd.DataFrame:
 def scene_examples(captions: Sequence[str]) -> pd.DataFrame:
     """As `side_examples`, with the thing whose kind is first in the alphabet as the ``named`` one.
 
-    Its side is a fact of the scene, in whichever order a caption names the two things. A text says
-    it only if it binds things and sides: neither the word *left* nor who is named first tells.
+    Its side is a fact of the scene, whichever thing a caption names first. A text says it only if
+    it binds things to sides: neither the word *left* nor the order of names gives it away.
     """
     table = side_examples(captions)
     things = table[["named", "other"]].to_numpy(str)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def image_embeddings(model: Encoder, bench: Pairs, batch_size: int = 64) -> dict[str, np.ndarray]:
-    """Embed every image of a benchmark once, also when several pairs share it.
+    """Embed every image of a benchmark once, even if several pairs share it.
 
     Returns
     -------
@@ -79,10 +79,10 @@ def pair_cosines(
 
     Parameters
     ----------
-    clip : Clip or alike
+    clip : Clip or similar
     bench : Benchmark or sequence of ImagePair
     embeddings : dict, optional
-        What `image_embeddings` returned, if it is at hand.
+        What `image_embeddings` returned, if you already have it.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def random_pair_cosines(
     seed: int = 0,
     embeddings: dict[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """Cosine between images of different sets, drawn at random: what `pair_cosines` compares with.
+    """Cosine between images of different sets, drawn at random, to compare with `pair_cosines`.
 
     Parameters
     ----------
@@ -153,9 +153,9 @@ def random_pair_cosines(
 
 
 def asked_about(clip: Clip, examples: pd.DataFrame) -> np.ndarray:
-    """Which of two things the side is asked of, for probes whose images do not tell: (N, D).
+    """Tells a probe which of two things to find the side of, if the image doesn't: (N, D).
 
-    The text embedding of the ``named`` thing less that of the ``other``, of `side_examples`.
+    The text embedding of the ``named`` thing minus that of the ``other``, from `side_examples`.
     """
     named, other = ([f"a {thing}" for thing in examples[name]] for name in ("named", "other"))
     return clip.embed_texts(named) - clip.embed_texts(other)

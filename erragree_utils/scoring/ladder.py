@@ -1,4 +1,4 @@
-"""Kinds of change, by how alike CLIP finds their two images and how often it matches them."""
+"""Kinds of change: how alike their two images are to CLIP, and how often it matches them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 def ladder(
     clip: Clip, pairs: Sequence[ImagePair], embeddings: dict[str, np.ndarray] | None = None
 ) -> pd.DataFrame:
-    """Agreement of each kind of pair beside the accuracy of matching, the most alike first.
+    """Agreement and accuracy of matching for each kind of pair, the most alike first.
 
     Parameters
     ----------
-    clip : Clip or alike
+    clip : Clip or similar
     pairs : Benchmark or sequence of ImagePair
         Three or more of each relation.
     embeddings : dict, optional
-        What `image_embeddings` returned, if it is at hand.
+        What `image_embeddings` returned, if you already have it.
 
     Returns
     -------

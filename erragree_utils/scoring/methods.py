@@ -1,6 +1,6 @@
 """The ways to ask a model which text fits an image: frozen dataclasses, the usual ones by name.
 
-What a study files results by is ``asdict(method)``, so every field here decides a result.
+A study stores results under ``asdict(method)``, so every field here must affect a result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Method:
     Attributes
     ----------
     roles : tuple of str
-        Kinds of models it is for: ``"clip"``, ``"mllm"``.
+        Kinds of models it works with: ``"clip"``, ``"mllm"``.
     decides : {"image", "pair", "match"}
         Whether each image gets a text, each pair one decision, or each pair one in both directions
         of matching. Chance levels differ.
@@ -61,7 +61,7 @@ class Matching(Method):
 
 @dataclass(frozen=True)
 class VQAScore(Method):
-    """How likely the answer is to whether the image shows the caption.
+    """The probability of the answer, usually "Yes", to whether the image shows the caption.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ class VQAScore(Method):
         P(answer), or as the paper's authors compute it: the exponential of the mean log-probability
         of the answer's tokens and the end token, which rates "Yes" as the whole answer.
     blind : bool
-        Leave the image out: what the words alone give away. Both images of a pair then get the
-        same scores, so that one of them is right.
+        Leave the image out, to see what the words alone give away. Both images of a pair then get
+        the same scores, so one of them is right.
     direction : {"image-to-text", "text-to-image"}
         As in `Matching`.
     """
@@ -97,7 +97,7 @@ class _Asking(Method):
 
     @property
     def weight(self) -> int:
-        """A contrast reads a second stream along."""
+        """A contrast reads a second stream as well."""
         return 2 if isinstance(self.contrast, Contrast) else 1
 
 
@@ -127,14 +127,14 @@ class Options(_Asking):
 
 @dataclass(frozen=True)
 class Answer(_Asking):
-    """An answer in words, parsed strictly; fields as in `Options`.
+    """A written answer, parsed strictly; fields as in `Options`.
 
     Parameters
     ----------
     options : {"pair", "set"}
         Whether a template offers the pair's relations, or those of the whole set.
     temperature : float
-        0 takes the likeliest token; above, tokens are drawn.
+        0 takes the likeliest token; above that, tokens are drawn.
     seed : int
         Of the draws, and of VCD's noise.
     """
@@ -227,7 +227,7 @@ METHODS: Mapping[str, Method] = {
 def named_methods(
     methods: str | Method | Iterable[str | Method] | Mapping[str, str | Method], **changes: Any
 ) -> dict[str, Method]:
-    """Methods by the names they have in tables; a mapping's keys are names of one's own.
+    """Methods by their names in tables; a mapping's keys are your own names.
 
     Parameters
     ----------
@@ -258,7 +258,7 @@ def named_methods(
 
 
 def name_of(method: Method) -> str:
-    """Its name in `METHODS`, or its class with what differs from the defaults."""
+    """Its name in `METHODS`, or its class with whatever differs from the defaults."""
     name = next((name for name, known in METHODS.items() if known == method), None)
     if name is not None:
         return name

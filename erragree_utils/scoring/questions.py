@@ -1,4 +1,4 @@
-"""The questions that models are asked about images: templates, and how captions fill them in."""
+"""The questions we ask models about images: templates, filled in from captions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CHOICES = {
 
 
 def relation_question(template: str, statement: Statement, options: Iterable[str]) -> str:
-    """The question about a statement's two things; it does not tell their relation.
+    """The question about a statement's two things; it doesn't give their relation away.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def relation_question(template: str, statement: Statement, options: Iterable[str
         Of ``{first}``, ``{second}``, ``{options}`` (``left or right``) and ``{choices}`` (``to the
         left of or to the right of the chair``).
     options : iterable of str
-        Relations on offer (keys of `ANSWERS`); they are listed in the order of `ANSWERS`.
+        Relations to choose from (keys of `ANSWERS`), listed in the order of `ANSWERS`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What CLIP knows of objects: captions of other sets, and names of things, for each image."""
+"""What CLIP knows about objects: choosing among captions of other sets, and naming things."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def evaluate_retrieval(
 ) -> pd.DataFrame:
     """Does an image find its own caption among those of all sets that state the same relation?
 
-    The captions then differ in the objects alone: this asks for objects as `matching` asks for
-    relations.
+    These captions differ only in the objects, so this asks for objects just as `matching` asks
+    for relations.
 
     Returns
     -------

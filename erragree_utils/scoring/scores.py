@@ -1,4 +1,4 @@
-"""A model, a benchmark and a method make the table of scores, of which all else is a function."""
+"""The table of scores of a model, a benchmark and a method; everything else follows from it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def score(
     batch_size: int = 32,
     **options: Any,
 ) -> pd.DataFrame:
-    """How well does each text fit each image of a benchmark, by a model?
+    """How well does each text fit each image of a benchmark, according to a model?
 
     Parameters
     ----------
     models, benchmarks, methods
         One of each, several, or a mapping of names to them, which the table then has.
     batch_size : int
-        Images with a prompt at a time, at most; fewer where the device's memory is too small. The
-        model remembers how many fitted.
+        At most this many images with a prompt at a time; fewer if the device runs out of memory.
+        The model remembers how many fitted.
     **options
         Fields of the method with other values, such as ``blind=True``.
 
@@ -89,7 +89,7 @@ def decider(methods: Any, **options: Any) -> Callable[[pd.DataFrame], pd.DataFra
 
 
 def named(things: Any) -> dict[str, Any]:
-    """By name: of a mapping, of things that have one, or of bare pairs, which have none."""
+    """Things by name: from a mapping, from their own names, or as bare pairs, which have none."""
     if isinstance(things, Mapping):
         return dict(things)
     if hasattr(things, "name"):

@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def listing() -> str:
-    """Families and their experiments, for people."""
+    """Families and their experiments, as text."""
     lines = []
     for family, names in FAMILIES.items():
         lines.append(f"{family}:")
