@@ -7,7 +7,9 @@
 # ---
 
 # %% [markdown]
-# # The caption that fits
+# # CLIP's score can't tell left from right
+#
+# **Asked which of two captions fits, CLIP's score is right for about half of the images, and for fewer pairs than guessing would be: both images of a pair prefer the same caption.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/02_clip_matching.ipynb)
 
@@ -80,7 +82,7 @@ plt.show()
 # For one image, guessing gives 50%. A *pair* counts only if both images are right. Write down the share of pairs that guessing gives, and the share that you expect from CLIP.
 # ```
 #
-# ## The measurement
+# ## Right for half of the images, and for few pairs
 #
 # - {term}`Individual accuracy`: the share of images whose own caption wins.
 # - {term}`Pair accuracy`: the share of pairs with both images right. Two independent guesses give 25%.
@@ -111,7 +113,7 @@ plt.show()
 # %% [markdown]
 # For left and right, individual accuracy is what a coin would give, here at mini scale as in the paper. Pair accuracy is not at 25%, though. It is far *below*.
 #
-# ## Why below chance?
+# ## Both images prefer the same caption
 #
 # If CLIP tossed a coin for each image, a quarter of the pairs would come out right. It tosses no coins: it prefers **the same caption for both images**. Then exactly one of them is right.
 
@@ -146,7 +148,7 @@ from erragree_utils.plots import live
 live.signal_and_bias({0: panels["A, left/right"]}, benches["A"])
 
 # %% [markdown]
-# ## Where the signal goes
+# ## The two captions are nearly the same vector
 #
 # Written with embeddings, the signal is half the dot product of two differences, that of the images and that of the captions: (image 0 − image 1) · (caption 0 − caption 1) / 2. So there are three ways to have none: nearly equal images, nearly equal *captions*, or differences that point past each other. Chapter 1 looked at the images alone. Here are the captions; and at mini scale `mini-aligned`, the CLIP of chapter 1 that does match left and right, beside `mini`. Before you look: how high is the cosine of *to the left of* and *to the right of*, the rest of the caption being the same?
 
@@ -209,7 +211,7 @@ if scale.name == "mini":
 # %% [markdown]
 # One of the *hidden* models is well off 50 on A, far beyond its interval, and another run of the same recipe is not. That's no sight returning. Suppose the image embedding does hold the side, always along the same direction. Then any small component of the caption difference along that direction, left there by accident, decides nearly all pairs alike: for the right caption or against it, as the training seed has it. So a relative preference that is off 50, to either side, tells that *something* in the image answers to the side. It does not tell that the text asks for it. And one at 50 does not tell that nothing is there.
 #
-# ## The other direction
+# ## Turned round, the score fails as well
 #
 # Winoground {cite:p}`thrush2022winoground` asks both ways. The **text score** is our pair accuracy: each image finds its caption. The **image score** turns it round: each caption finds its image. The {term}`group score <Text score, image score, group score>` wants both. Guesses would give 25, 25 and 16.7%.
 
@@ -222,7 +224,7 @@ as_percent(groups)
 # %% [markdown]
 # The image score has a bias of its own: of two images one may be nearer to *any* caption. At mini scale it spares even fewer left/right pairs.
 #
-# ## Is it just a bad model?
+# ## The same model finds the objects, and answers to other words
 #
 # Chance accuracy would mean little if this CLIP could do nothing. So we ask the same model, about the same images, for something else: the right caption among those of *all* sets, all stating the same relation, so that only the objects tell them apart.
 
@@ -336,6 +338,7 @@ from erragree_utils.findings import estimate, finding
 from erragree_utils.measures.intervals import wilson
 
 claim, found = partial(finding, seed=scale.seed), []
+question = "How often does CLIP's matching score get both images of a left/right pair right?"
 for name in benches:
     row, objects = summary.loc[(name, "left/right")], hits.loc[name].iloc[0]
     table = panels[f"{name}, left/right"]
@@ -350,6 +353,7 @@ for name in benches:
         claim(
             f"Matching is right for fewer left/right pairs of {name} than guesses would be",
             estimate(row, "pair_accuracy"), below=0.25, paper=reported[name, "pair"],
+            question=question if name == "A" else "", chance=0.25,
         ),
         claim(
             f"In most left/right pairs of {name} both images prefer the same caption",

@@ -7,7 +7,9 @@
 # ---
 
 # %% [markdown]
-# # Same encoder, new reader
+# # LLaVA reads the same encoder and gets it right
+#
+# **LLaVA's language model reads the patch tokens of that very encoder, frozen, and is right about nearly all of the pairs that CLIP's score can't match.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/03_same_encoder_new_reader.ipynb)
 
@@ -49,7 +51,7 @@ if "google.colab" in sys.modules:
 # LLaVA-1.5 is built on this encoder {cite:p}`liu2024llava15`. It takes CLIP's image tower as it is, {term}`frozen <Frozen>`, and hands its {term}`patch tokens <Patch token>` through a small {term}`projector <Projector>` to a language model. If the encoder is blind, LLaVA is blind.
 
 # %%
-from erragree_utils import load_benchmark, load_clip, load_mllm, start
+from erragree_utils import load_benchmark, load_clip, load_mllm, plots, start
 
 scale = start()
 clip = load_clip(scale.tower, dtype=scale.clip_dtype)
@@ -58,10 +60,13 @@ names = {"A": scale.whatsup_a, "B": scale.whatsup_b}
 benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.items()}
 print(clip, mllm, sep="\n")
 
+# %%
+plots.who_reads_what()
+
 # %% [markdown]
 # At mini scale **this chapter's CLIP is not that of the chapters around it**. Theirs, `"mini"`, keeps the side hidden in its embedding. This one, `"mini-tower"`, is what our mini LLaVA was built on, and it's the harder case: its embedding has all but lost the side, as you'll measure below. At paper scale one CLIP serves all chapters.
 #
-# ## Is it the same encoder?
+# ## It is the same encoder
 #
 # Let's check before we believe it. The same eight images go through CLIP as OpenCLIP loads it, and through the tower inside LLaVA as Transformers loads it. Both give the tokens of the last block but one, which LLaVA-1.5 reads: first from the same tensor of pixels, then each from its own preprocessing. A check that cannot fail shows nothing, so random weights go along.
 
@@ -104,13 +109,13 @@ for name, table in of_both.items():
 # %% [markdown]
 # Both readers get the same image and the same two captions, one at a time. A cosine of 0.5 is not "half sure"; only the order of the two scores counts, as in chapter 2.
 #
-# ## The measurement
+# ## LLaVA tells apart what CLIP's score can't
 
 # %%
 import numpy as np
 import pandas as pd
 
-from erragree_utils import evaluate, plots, summarize
+from erragree_utils import evaluate, summarize
 from erragree_utils.measures.accuracy import as_percent
 
 by_reader = {
@@ -176,7 +181,7 @@ shown.rename(columns={"only_a": "only CLIP", "only_b": "only LLaVA"})
 #
 # The appendix has the same with written answers, and the control with the wrong images.
 #
-# ## Mirror the tokens, not the picture
+# ## Mirror the tokens, not the picture, and the answer flips
 #
 # Where in those tokens is the side? Two things could carry it: what a token *says*, since the tower's position embeddings and attention may write a place into it; or *where a token stands* in the sequence that the language model reads. An intervention can tell: leave pixels, tower and projector alone, and reverse the columns of the projected tokens just before the language model reads them.
 #
@@ -325,6 +330,7 @@ from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 
 claim, found = partial(finding, seed=scale.seed), []
+question = "How often does LLaVA, on the same frozen encoder, get both images of a pair right?"
 for name in benches:
     row = left_right.loc[(name, "LLaVA")]
     found += [
@@ -335,6 +341,7 @@ for name in benches:
         claim(
             f"By VQAScore LLaVA is right for more than 85% of the left/right pairs of {name}",
             estimate(row, "pair_accuracy"), above=0.85, paper=by_score if name == "A" else "",
+            question=question if name == "A" else "", chance=0.25,
         ),
         claim(
             f"LLaVA is right for more left/right pairs of {name} than CLIP, by over 50 points",

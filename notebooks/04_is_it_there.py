@@ -7,7 +7,9 @@
 # ---
 
 # %% [markdown]
-# # Is it there?
+# # One symptom, two states: hidden or lost
+#
+# **Two CLIPs fail in the same way. In one of them a linear probe still reads left and right from a single embedding, in the other it hardly can; neither the cosine nor the matching tells which is which.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/04_is_it_there.ipynb)
 
@@ -90,7 +92,7 @@ for k, bench in benches.items():
         texts[k, name] = clip.embed_texts(captions[k]).reshape(len(bench), 2, -1)
 
 # %% [markdown]
-# ## One symptom
+# ## One symptom: alike in cosine, alike in failing
 #
 # First the findings of chapters 1 and 2, on these very images.
 
@@ -123,7 +125,7 @@ plt.show()
 # A linear probe on the final embedding of one image, tested on objects it wasn't trained on: what accuracy do you expect for *hidden*, *lost* and *aligned*? For their patch tokens? For plain pixels, and for an encoder that has learned nothing?
 # ```
 #
-# ## The measurement
+# ## A probe reads the side in *hidden*, and hardly in *lost*
 #
 # A {term}`linear probe <Linear probe>` is logistic regression on a frozen representation {cite:p}`alain2017probes`. Three rules make it honest:
 #
@@ -172,7 +174,7 @@ plt.show()
 #
 # The controls speak too. Shuffled labels are read by chance. Patch tokens of an encoder that has learned nothing do nearly as well as trained ones, and so do pixels: where a thing stands is trivially there at the bottom, and nobody had to learn it. What has to be learned is to carry it to the top.
 #
-# ## Would the probe have seen it?
+# ## The probe finds a side that we plant
 #
 # A probe at chance may be a bad probe. So we plant a side in the embeddings of *lost* (at paper scale, of CLIP) along one random direction, as long as the difference that the two images have anyway, then half as long, and so on. A probe with any power must find the first. Two more rows test what kind of thing it finds: the planted side after a random rotation of the whole space, and a side that in each pair of kinds points in a direction of its *own*. The latter is there, but nothing that holds for other objects will find it.
 
@@ -204,7 +206,7 @@ plt.show()
 # %% [markdown]
 # So "lost" has a size: a common side about a quarter as long as the images' own difference would have shown in one image, at a cosine that is no different to the third digit. What each kind of objects has of its own would not have.
 #
-# ## Through the layers
+# ## The class token of *lost* takes the side up in no layer
 #
 # The same probe for A after each block: of the class token of each model, and of the patch tokens in their places. Of a deep encoder we take about eight layers, counted from the top, and always the last but one, which LLaVA reads. To save time, 150 pairs at most.
 
@@ -225,7 +227,7 @@ plt.show()
 # %% [markdown]
 # At mini scale the class tokens of *hidden* and *aligned* take the side up as they rise; that of *lost* takes it up in no layer, though the patch tokens it looks at have it all the way. What becomes of patch tokens further on, in LLaVA's projector and language model, is measured in [chapter 3](03_same_encoder_new_reader.ipynb) with the same probe.
 #
-# ## Enough examples?
+# ## Many more examples hardly help
 #
 # Perhaps 160 pairs, four fifths of those above, are too few to learn from. Rendered pairs come in thousands, so at mini scale the curve below goes on to twenty-five times as many, tested on kinds of objects that they don't contain. That takes longer than a page should, so it is recorded; `python -m erragree_utils.training.curves` makes it again. At paper scale the curve is drawn live, as far as What'sUp reaches.
 
@@ -256,7 +258,7 @@ for k in dict.fromkeys(benchmark for benchmark, *_ in recorded):
 # %% [markdown]
 # At mini scale *hidden* and *aligned* are read from a hundred pairs on. For one image of *lost*, the curve creeps up by a few points and flattens: that's a plateau, not a want of examples. Comparing two images of *lost* rises for longer and levels off near 80%. The trace is real, and so small that the pair's mean has to be taken away for it to be seen.
 #
-# ## One picture
+# ## One heap by the cosine, two by the probe
 #
 # Three numbers for each model: how alike its left and right images are, whether its texts match them, and whether a probe reads the side from one image. At mini scale a point is one training run: three seeds of each recipe, measured once on benchmarks of their own (`measures.csv` beside the record above). The empty marker is the published CLIP, whose probe nobody has reported; at paper scale this page adds it.
 
@@ -294,6 +296,7 @@ from erragree_utils.findings import estimate, finding
 
 claim = partial(finding, seed=scale.seed)
 name = next(iter(clips))
+question = "How often does a linear probe read left or right from one embedding?"
 shown = [
     claim("Left and right images of A have a mean cosine above 0.98",
           estimate(alike.loc[("A", name)], "mean"), above=0.98, unit="cosine", paper=known[0]),
@@ -315,9 +318,11 @@ for k in benches if mini else ():
         claim(f"The aligned model matches most pairs, on {k}",
               estimate(before.loc[(k, "aligned")], "pair_accuracy"), above=0.5),
         claim(f"A probe reads the side from one embedding of the hidden model, on {k}",
-              accuracy["hidden", "one image"], above={"A": 0.85, "B": 0.7}[k]),
+              accuracy["hidden", "one image"], above={"A": 0.85, "B": 0.7}[k],
+              question=question if k == "A" else "", who="hidden", chance=0.5),
         claim(f"A probe of one embedding of the lost model is right for less than 65%, on {k}",
-              accuracy["lost", "one image"], below=0.65),
+              accuracy["lost", "one image"], below=0.65,
+              question=question if k == "A" else "", who="lost", chance=0.5),
         claim(f"A probe comparing two embeddings of the lost model stays below 90%, on {k}",
               accuracy["lost", "two compared"], below=0.9),
         claim(f"A probe reads the side from the lost model's patch tokens, on {k}",
