@@ -7,7 +7,9 @@
 # ---
 
 # %% [markdown]
-# # Nearly the same vector
+# # Left and right get nearly the same vector
+#
+# **Let two things change sides, and CLIP's embedding of the image hardly moves: the cosine stays above 0.99. That alone doesn't say whether the difference is lost.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/01_cosine_agreement.ipynb)
 
@@ -77,7 +79,7 @@ plt.show()
 # Write down three numbers between 0 and 1. What cosine do you expect between the *left* and the *right* image of a set? Between two images from *different* sets, with other objects in another place? And between two pictures of the *same* scene, before and after somebody turns off the light?
 # ```
 #
-# ## The measurement
+# ## The cosine is above 0.99
 #
 # At mini scale, the model is a small CLIP that we trained from scratch on other scenes of the same world: other instances of the objects, other combinations, other seeds. It's an ordinary `open_clip` checkpoint {cite:p}`ilharco2021openclip`, and the same call that loads the large ones loads it too.
 
@@ -106,7 +108,7 @@ published_table(kind="cosine")
 # %% [markdown]
 # That's above 0.99, just as the abstract of {cite:t}`li2024erroneous` says. It looks like blindness. But is 0.99 a lot? A number near 1 tells you something only when you know what other pairs get.
 #
-# ## Compared with other images
+# ## Images of different pairs are much less alike
 #
 # First, how far do embeddings spread at all? The picture shows a section through the sphere of all directions, true to scale. Each thin line is an image or a caption, at its own angle to the mean of its kind.
 
@@ -137,7 +139,7 @@ live.pick(
 )
 
 # %% [markdown]
-# ## Compared with other changes
+# ## Changing sides moves CLIP less than another light does
 #
 # Second, what do *other* changes do? Rendered scenes let us change one thing at a time, always starting from the *left* image of a set. A caption would mention some of these changes: another **colour**, or another **kind** of object. Others are mere noise, as between two snapshots: we turn and tilt the **camera** by one degree, **shift** both objects together by an eighth of the distance between them, or change the **light** from noon to night. (At paper scale, the photographs' own relations will have to do.)
 
@@ -162,7 +164,7 @@ plt.show()
 # %% [markdown]
 # At mini scale, left and right are *within the noise*: exchanging the two sides changes the embedding less than turning off the light does, and hardly more than nudging everything aside. That's an erroneous agreement in the strict sense: the images differ in what a caption would say, but the embeddings hardly differ at all.
 #
-# ## Does the cosine decide?
+# ## The cosine doesn't decide whether captions match
 #
 # So surely this CLIP can't match captions about left and right? Let's ask it: does each image of a pair have a higher cosine with its own caption than with the other image's? A pair counts if both do, so guessing gives a quarter. (The next chapter takes its time over this measure.)
 #
@@ -202,7 +204,7 @@ else:
 # %% [markdown]
 # At mini scale, pairs with almost the same cosine fare very differently: `mini` nearly always matches another kind of object, matches on and under about half of the time, and left and right hardly ever. A small difference is no obstacle if the text asks for it.
 #
-# ## From which view?
+# ## It stays so over a band of views
 #
 # One more comparison. Perhaps we got 0.99 by luck, from the right distance and camera angle. Here's the left/right cosine of `mini` over a range of views, beside that of a tower *with random weights*, as recorded by `python -m erragree_utils.training.organisms`.
 
@@ -234,12 +236,16 @@ from erragree_utils.paper import published
 
 claim, found = partial(finding, seed=scale.seed), []
 for name, values in sides.items():
-    paper = published(kind="cosine") if name == "A" else ""
+    paper, question = "", ""
+    if name == "A":
+        paper = published(kind="cosine")
+        question = "How alike are the embeddings of images that differ only in left and right?"
     row = rungs.loc[name, "left/right"]
     found += [
         claim(
             f"Left/right pairs of {name} have a mean cosine above 0.99",
             estimate(bootstrap_mean(values), "mean"), above=0.99, unit="cosine", paper=paper,
+            question=question,
         ),
         claim(
             f"On a scale from images of different pairs (0) to equal ones (1), left/right pairs "

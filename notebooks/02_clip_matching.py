@@ -7,7 +7,9 @@
 # ---
 
 # %% [markdown]
-# # The caption that fits
+# # CLIP's score can't tell left from right
+#
+# **Asked which of two captions fits, CLIP's score is right for about half of the images, and for fewer pairs than guessing would be: both images of a pair prefer the same caption.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/02_clip_matching.ipynb)
 
@@ -80,7 +82,7 @@ plt.show()
 # For one image, guessing gives 50%. A *pair* counts only if both images are right. Write down the share of pairs that you'd get by guessing, and the share that you expect from CLIP.
 # ```
 #
-# ## The measurement
+# ## Right for half of the images, and for few pairs
 #
 # - {term}`Individual accuracy`: the share of images whose own caption wins.
 # - {term}`Pair accuracy`: the share of pairs with both images right. Two independent guesses give 25%.
@@ -111,7 +113,7 @@ plt.show()
 # %% [markdown]
 # For left and right, individual accuracy is what you'd get by tossing a coin, here at mini scale as in the paper. But pair accuracy isn't at 25%. It's far *below*.
 #
-# ## Why below chance?
+# ## Both images prefer the same caption
 #
 # If CLIP tossed a coin for each image, a quarter of the pairs would come out right. But it doesn't toss coins: it prefers **the same caption for both images**, so exactly one of them is right.
 
@@ -146,7 +148,7 @@ from erragree_utils.plots import live
 live.signal_and_bias({0: panels["A, left/right"]}, benches["A"])
 
 # %% [markdown]
-# ## Where the signal goes
+# ## The two captions are nearly the same vector
 #
 # In terms of embeddings, the signal is half the dot product of two differences, that of the images and that of the captions: (image 0 − image 1) · (caption 0 − caption 1) / 2. So there are three ways to have no signal: nearly equal images, nearly equal *captions*, or two differences at a right angle. Chapter 1 looked only at the images. Now we look at the captions, and at mini scale we compare `mini` with `mini-aligned`, the CLIP of chapter 1 that does match left and right. Before you look: if the rest of the caption is the same, how high is the cosine of *to the left of* and *to the right of*?
 
@@ -209,7 +211,7 @@ if scale.name == "mini":
 # %% [markdown]
 # On A, one of the *hidden* models is well off 50, far beyond its interval, while another run of the same recipe isn't. That doesn't mean that it can suddenly see. Suppose the image embedding holds the side, always along the same direction. Then any small component that the caption difference happens to have along that direction decides nearly all pairs alike: for the right caption or against it, depending on the training seed. So if relative preference is off 50, to either side, *something* in the image responds to the side. That doesn't mean that the text asks for it. And if it's at 50, that doesn't mean that nothing is there.
 #
-# ## The other direction
+# ## Turned round, the score fails as well
 #
 # Winoground {cite:p}`thrush2022winoground` asks both ways. The **text score** is our pair accuracy: each image finds its caption. The **image score** turns this around: each caption finds its image. The {term}`group score <Text score, image score, group score>` requires both. Guessing would give 25, 25 and 16.7%.
 
@@ -222,7 +224,7 @@ as_percent(groups)
 # %% [markdown]
 # The image score has a bias of its own: one of the two images may be closer to *any* caption. At mini scale, that leaves even fewer left/right pairs right.
 #
-# ## Is it just a bad model?
+# ## The same model finds the objects, and answers to other words
 #
 # Accuracy at chance would mean little if this CLIP couldn't do anything at all. So we ask the same model something else about the same images: to find the right caption among those of *all* sets. They all state the same relation, so only the objects tell them apart.
 
@@ -336,6 +338,7 @@ from erragree_utils.findings import estimate, finding
 from erragree_utils.measures.intervals import wilson
 
 claim, found = partial(finding, seed=scale.seed), []
+question = "How often does CLIP's matching score get both images of a left/right pair right?"
 for name in benches:
     row, objects = summary.loc[(name, "left/right")], hits.loc[name].iloc[0]
     table = panels[f"{name}, left/right"]
@@ -350,6 +353,7 @@ for name in benches:
         claim(
             f"Matching is right for fewer left/right pairs of {name} than guesses would be",
             estimate(row, "pair_accuracy"), below=0.25, paper=reported[name, "pair"],
+            question=question if name == "A" else "", chance=0.25,
         ),
         claim(
             f"In most left/right pairs of {name} both images prefer the same caption",

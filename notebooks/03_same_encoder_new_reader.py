@@ -7,7 +7,9 @@
 # ---
 
 # %% [markdown]
-# # Same encoder, new reader
+# # LLaVA reads the same encoder and gets it right
+#
+# **LLaVA's language model reads the patch tokens of that very encoder, frozen, and is right about nearly all of the pairs that CLIP's score can't match.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/03_same_encoder_new_reader.ipynb)
 
@@ -49,7 +51,7 @@ if "google.colab" in sys.modules:
 # LLaVA-1.5 is built on this encoder {cite:p}`liu2024llava15`. It takes CLIP's image tower as it is, {term}`frozen <Frozen>`, and passes its {term}`patch tokens <Patch token>` through a small {term}`projector <Projector>` to a language model. If the encoder is blind, LLaVA is blind.
 
 # %%
-from erragree_utils import load_benchmark, load_clip, load_mllm, start
+from erragree_utils import load_benchmark, load_clip, load_mllm, plots, start
 
 scale = start()
 clip = load_clip(scale.tower, dtype=scale.clip_dtype)
@@ -58,10 +60,13 @@ names = {"A": scale.whatsup_a, "B": scale.whatsup_b}
 benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.items()}
 print(clip, mllm, sep="\n")
 
+# %%
+plots.who_reads_what()
+
 # %% [markdown]
 # At mini scale, **this chapter uses a different CLIP from the chapters around it**. Theirs, `"mini"`, hides the side in its embedding. This one, `"mini-tower"`, is what we built our mini LLaVA on, and it's the harder case: its embedding has all but lost the side, as you can measure at the end of the page. At paper scale, all chapters use the same CLIP.
 #
-# ## Is it the same encoder?
+# ## It is the same encoder
 #
 # Let's check before we believe it. We send the same eight images through CLIP as OpenCLIP loads it, and through the tower inside LLaVA as Transformers loads it. We compare the tokens of the second-to-last block, which are what LLaVA-1.5 reads: first from the same tensor of pixels, then with each model's own preprocessing. A check that can't fail shows nothing, so we add a tower with random weights.
 
@@ -104,13 +109,13 @@ for name, table in of_both.items():
 # %% [markdown]
 # Both models get the same image and the same two captions, one at a time. A cosine of 0.5 doesn't mean "half sure"; as in chapter 2, only the order of the two scores counts.
 #
-# ## The measurement
+# ## LLaVA tells apart what CLIP's score can't
 
 # %%
 import numpy as np
 import pandas as pd
 
-from erragree_utils import evaluate, plots, summarize
+from erragree_utils import evaluate, summarize
 from erragree_utils.measures.accuracy import as_percent
 
 by_reader = {
@@ -176,7 +181,7 @@ shown.rename(columns={"only_a": "only CLIP", "only_b": "only LLaVA"})
 #
 # Under [Going deeper](#going-deeper), at the end of the page, you'll find the same with written answers, and a control with the wrong images.
 #
-# ## Mirror the tokens, not the picture
+# ## Mirror the tokens, not the picture, and the answer flips
 #
 # Where in those tokens is the side? Two things could carry it. One is what a token *says*: the tower's position embeddings and attention may write a place into it. The other is *where a token stands* in the sequence that the language model reads. An intervention can tell: we leave pixels, tower and projector alone, and reverse the columns of the projected tokens just before the language model reads them.
 #
@@ -238,6 +243,7 @@ from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 
 claim, found = partial(finding, seed=scale.seed), []
+question = "How often does LLaVA, on the same frozen encoder, get both images of a pair right?"
 for name in benches:
     row = left_right.loc[(name, "LLaVA")]
     found += [
@@ -248,6 +254,7 @@ for name in benches:
         claim(
             f"By VQAScore LLaVA is right for more than 85% of the left/right pairs of {name}",
             estimate(row, "pair_accuracy"), above=0.85, paper=by_score if name == "A" else "",
+            question=question if name == "A" else "", chance=0.25,
         ),
         claim(
             f"LLaVA is right for more left/right pairs of {name} than CLIP, by over 50 points",

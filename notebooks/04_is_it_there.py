@@ -7,7 +7,9 @@
 # ---
 
 # %% [markdown]
-# # Is it there?
+# # One symptom, two states: hidden or lost
+#
+# **Two CLIPs fail in the same way. In one of them a linear probe still reads left and right from a single embedding, in the other it hardly can; neither the cosine nor the matching tells which is which.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/04_is_it_there.ipynb)
 
@@ -91,7 +93,7 @@ for k, bench in benches.items():
         texts[k, name] = clip.embed_texts(captions[k]).reshape(len(bench), 2, -1)
 
 # %% [markdown]
-# ## One symptom
+# ## One symptom: alike in cosine, alike in failing
 #
 # First, let's repeat the findings of chapters 1 and 2 on these very images.
 
@@ -124,7 +126,7 @@ plt.show()
 # We train a linear probe on the final embedding of one image, and test it on objects that it wasn't trained on. What accuracy do you expect for *hidden*, *lost* and *aligned*? For their patch tokens? For plain pixels, and for an encoder that has learned nothing?
 # ```
 #
-# ## The measurement
+# ## A probe reads the side in *hidden*, and hardly in *lost*
 #
 # A {term}`linear probe <Linear probe>` is logistic regression on a frozen representation {cite:p}`alain2017probes`. Three rules make it honest:
 #
@@ -176,7 +178,7 @@ plt.show()
 # Is a probe at chance just a bad probe? Does the side get lost early or late? Were there too few examples? [Going deeper](#going-deeper), at the end of the page, has the answers.
 
 # %% [markdown]
-# ## One picture
+# ## One heap by the cosine, two by the probe
 #
 # Each model now has three numbers: how alike its left and right images are, whether its texts match them, and whether a probe can read the side from one image. At mini scale, each point is one training run. There are three seeds of each recipe, measured once on benchmarks of their own (`measures.csv` beside the record above). The empty marker is the published CLIP, whose probe nobody has reported; at paper scale this page adds it.
 
@@ -215,6 +217,7 @@ from erragree_utils.findings import estimate, finding
 
 claim = partial(finding, seed=scale.seed)
 name = next(iter(clips))
+question = "How often does a linear probe read left or right from one embedding?"
 shown = [
     claim("Left and right images of A have a mean cosine above 0.98",
           estimate(alike.loc[("A", name)], "mean"), above=0.98, unit="cosine", paper=known[0]),
@@ -236,9 +239,11 @@ for k in benches if mini else ():
         claim(f"The aligned model matches most pairs, on {k}",
               estimate(before.loc[(k, "aligned")], "pair_accuracy"), above=0.5),
         claim(f"A probe reads the side from one embedding of the hidden model, on {k}",
-              accuracy["hidden", "one image"], above={"A": 0.85, "B": 0.7}[k]),
+              accuracy["hidden", "one image"], above={"A": 0.85, "B": 0.7}[k],
+              question=question if k == "A" else "", who="hidden", chance=0.5),
         claim(f"A probe of one embedding of the lost model is right for less than 65%, on {k}",
-              accuracy["lost", "one image"], below=0.65),
+              accuracy["lost", "one image"], below=0.65,
+              question=question if k == "A" else "", who="lost", chance=0.5),
         claim(f"A probe comparing two embeddings of the lost model stays below 90%, on {k}",
               accuracy["lost", "two compared"], below=0.9),
         claim(f"A probe reads the side from the lost model's patch tokens, on {k}",
@@ -318,7 +323,7 @@ findings.show(shown)
 # %% [markdown]
 # ## Going deeper
 #
-# ### Would the probe have seen it?
+# ### The probe finds a side that we plant
 #
 # A probe at chance may be a bad probe. So we plant a side in the embeddings of *lost* (at paper scale, of CLIP) along one random direction: first as long as the existing difference between the two images, then half as long, and so on. A probe with any power must find the first one. Two more rows test what kind of thing it finds. In one, we rotate the whole space at random after planting the side. In the other, the side points in a *different* direction for each pair of kinds. That side is there, but a rule that works for other objects can't find it.
 
@@ -350,7 +355,7 @@ plt.show()
 # %% [markdown]
 # So we can say how lost "lost" is. A common side about a quarter as long as the images' own difference would have shown in a single image, at a cosine that's the same to the third digit. A side in a different direction for each kind of object wouldn't have.
 #
-# ### Through the layers
+# ### The class token of *lost* takes the side up in no layer
 #
 # Here's the same probe for A after each block, on each model's class token and on the patch tokens in their places. For a deep encoder we take about eight layers, counted from the top, and always the second to last, which LLaVA reads. To save time, we use at most 150 pairs.
 
@@ -371,7 +376,7 @@ plt.show()
 # %% [markdown]
 # At mini scale, the class tokens of *hidden* and *aligned* pick up the side as they rise through the layers. That of *lost* doesn't in any layer, though the patch tokens that it attends to have it all the way. [Chapter 3](03_same_encoder_new_reader.ipynb) uses the same probe to follow the patch tokens further, into LLaVA's projector and language model.
 #
-# ### Enough examples?
+# ### Many more examples hardly help
 #
 # Perhaps 160 pairs, four fifths of those above, are too few to learn from. We can render thousands of pairs, so at mini scale the curve below goes on to twenty-five times as many, and tests on kinds of objects that aren't among them. That takes too long for a page, so we recorded it; `python -m erragree_utils.training.curves` reproduces it. At paper scale the curve is drawn live, as far as What'sUp reaches.
 

@@ -7,7 +7,9 @@
 # ---
 
 # %% [markdown]
-# # Does the text ask for it?
+# # The embedding holds it, the text doesn't ask
+#
+# **Where the embedding still holds the side, a linear map brings back which image of A fits which caption in most pairs. Where the side is lost, no such map does.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/05_does_the_text_ask.ipynb)
 
@@ -91,7 +93,7 @@ for (k, relation), n in wanted.items():
 # Take the mean difference between left and right images, and the mean difference between left and right captions. What cosine do you expect between the two in *hidden*, in *lost* and in *aligned*? And suppose we fit a linear map on the captions of some objects: in which of the three will it bring back matching for other objects?
 # ```
 #
-# ## The measurement: two differences
+# ## The texts' difference points past the images'
 #
 # For a pair with images $a, b$ and captions $s, t$, the two margins of matching add up to $(a-b)\cdot(s-t)$: the lengths of the **image difference** and the **text difference**, times the cosine of the angle between them. At 90°, the text doesn't respond to what changes in the image.
 
@@ -141,7 +143,7 @@ turned = turned_scores(pairs[first], texts[first], kinds[first[:2]], range(0, 91
 live.direction(turned, ("the left image", "the right image"))
 
 # %% [markdown]
-# ## The test: can it be repaired?
+# ## A linear map repairs *hidden*, and not *lost*
 #
 # If the side is there but the text asks for something else, a linear map should be able to change the question. We keep both encoders frozen, fit a matrix $M$ on some kinds of objects, and test it on others: the repaired score is that of $a$ and $Ms$. To find $M$, we fit a logistic regression of the margins of matching, with a penalty on the distance from $M = 1$. You can also read the same fit as a map of the images, $M^\top a$ with $s$. The two differ only because we scale whatever we've mapped back to length one, as CLIP compares directions. We show both.
 #
@@ -190,7 +192,7 @@ plt.show()
 #
 # Whether you map texts or images matters only for pair accuracy. A strong map changes a text's length. Once we scale it back to one, all images favour or disfavour it alike, which spoils the margins but not the difference between them.
 #
-# ## And B?
+# ## In B, one caption doesn't say whose side it is
 #
 # On B nothing came back, although in chapter 4 a probe could read the side from most of *hidden*'s images there. A map of the texts can only ask with what the texts hold. In A, the caption always names the small object first, so the word *left* or *right* is the whole question. In B, the caption has to **bind** sides to objects: a mug to the left of a bowl is a bowl to the right of a mug. Does the text embedding do that? We probe it the way we probed images. In A, the label is the side of the small object. In B, it's the side of the object whose kind comes first in the alphabet, whichever the caption names first (we tell the probe which objects they are), so that neither the word alone nor the order alone gives the answer away. As with images, we probe one caption, and then two compared.
 
@@ -266,6 +268,7 @@ def top(k, name, column, side="images"):
 
 
 shown = []
+question = "How many left/right pairs does a linear map of the images bring back?"
 if mini:
     for name in ("hidden", "side planted"):
         table = repaired["A", name].loc["texts"]
@@ -274,7 +277,8 @@ if mini:
             claim(f"In the {name} case a repair brings relative preference above 80% for less "
                   "than 20 points of retrieval, on A", estimate(row, "relative"), above=0.8),
             claim(f"In the {name} case some map of the images brings most pairs back, on A",
-                  estimate(repaired["A", name].loc["images"].iloc[-1], "pair"), above=0.5),
+                  estimate(repaired["A", name].loc["images"].iloc[-1], "pair"), above=0.5,
+                  question=question if name == "hidden" else "", who="hidden", chance=0.25),
         ]  # fmt: skip
     for k in benchmarks:
         for side in ("texts", "images"):
@@ -284,6 +288,9 @@ if mini:
                     f"guessing, on {k}",
                     top(k, "lost", "pair", side),
                     below=0.25,
+                    question=question if (k, side) == ("A", "images") else "",
+                    who="lost",
+                    chance=0.25,
                 )
             )
         shown.append(

@@ -7,7 +7,9 @@
 # ---
 
 # %% [markdown]
-# # Your own pairs
+# # Where your own model loses your answer
+#
+# **A hundred pairs of one kind are enough to say where a model loses the answer about them. A dozen aren't, and the tool says so.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/10_your_own_pairs.ipynb)
 
@@ -228,6 +230,7 @@ found_here = [
         "Of the verdicts about models whose fault is known, more than four of five are right at a "
         "hundred pairs",
         estimate(overall, "right"), above=0.8,
+        question="How many verdicts are right about models whose fault is known?",
     ),
     finding(
         "Of the verdicts about kinds of change that set no threshold, more than four of five are "

@@ -7,7 +7,9 @@
 # ---
 
 # %% [markdown]
-# # Paper scale
+# # The whole study fits on one GPU
+#
+# **The paper's tables take one GPU of 15 GB or more and minutes to hours. That's computed and checked on a single card; the published weights we haven't run.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/11_paper_scale.ipynb)
 

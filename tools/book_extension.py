@@ -1,4 +1,4 @@
-"""Sphinx extension of the book: execution cache, findings, first page's figure, offline scripts."""
+"""Sphinx extension of the book: execution cache, findings, answers, map, figures, offline."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import answers
+from argument import CHAPTERS, show_map
 from docutils import nodes
 from docutils.statemachine import StringList
-from execution import chapters, current_cache, executed
+from execution import chapters, current_cache, executed, title
 from finishing import drop_unfitting_labels, keep_used_icons, use_fewer_scripts
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
@@ -44,6 +46,64 @@ class FindingsDirective(SphinxDirective):
         paragraph = nodes.paragraph()
         self.state.nested_parse(StringList([f"**[]({Path(link).as_posix()})**"]), 0, paragraph)
         return paragraph.children
+
+
+def answers_of(app: Any, name: str) -> list[findings.Finding]:
+    """What a chapter, named by its file, answered when it was executed."""
+    path = Path(app.srcdir) / "notebooks" / f"{name}.ipynb"
+    notebook = executed(path, Path(app.config.nb_execution_cache_path))
+    return [] if notebook is None else findings.answers(findings.read(notebook))
+
+
+class AnswersDirective(SphinxDirective):
+    """``{answers}``: the argument's chapters, with our numbers beside the paper's."""
+
+    def run(self) -> list[nodes.Node]:
+        here = Path(self.env.doc2path(self.env.docname)).parent
+        files = {name: Path(self.env.srcdir) / "notebooks" / f"{name}.ipynb" for name in CHAPTERS}
+        html = answers.table(
+            {name: answers_of(self.env.app, name) for name in CHAPTERS},
+            {name: title(path) for name, path in files.items()},
+            {n: Path(os.path.relpath(p, here)).with_suffix(".html").as_posix()
+             for n, p in files.items()},
+        )  # fmt: skip
+        return [nodes.raw("", html, format="html")]
+
+
+class AnswerCard(SphinxTransform):
+    """Put a chapter's card below its title and the sentence that answers it."""
+
+    default_priority = 100
+
+    def apply(self, **kwargs: Any) -> None:
+        folder, _, name = self.env.docname.rpartition("/")
+        if folder != "notebooks" or not (found := answers_of(self.app, name)):
+            return
+        card = nodes.raw("", answers.card(found), format="html")
+        next(self.document.findall(nodes.section)).insert(2, card)
+
+
+class TwoReaders(SphinxDirective):
+    """``{two-readers}``: a pair of images, and who gets such pairs right."""
+
+    def run(self) -> list[nodes.Node]:
+        from first_page import pair  # loads the models
+
+        readers = ("02_clip_matching", "03_same_encoder_new_reader")
+        found = [answers_of(self.env.app, name) for name in readers]
+        if not all(found):
+            return []
+        html = answers.two_readers(found[0][0], found[1][0], *pair())
+        return [nodes.raw("", html, format="html")]
+
+
+class WhoReadsWhat(SphinxDirective):
+    """``{who-reads-what}``: CLIP and LLaVA as a diagram."""
+
+    def run(self) -> list[nodes.Node]:
+        from erragree_utils.plots import who_reads_what  # loads matplotlib
+
+        return [nodes.raw("", who_reads_what().html, format="html")]
 
 
 class FirstPageFigure(SphinxDirective):
@@ -82,8 +142,13 @@ def setup(app: Any) -> dict[str, Any]:
     """Register the extension's parts with Sphinx."""
     app.connect("config-inited", use_package_cache)
     app.connect("html-page-context", use_fewer_scripts, priority=900)
+    app.connect("html-page-context", show_map)
     app.connect("build-finished", finish_static_files)
     app.add_directive("findings", FindingsDirective)
     app.add_directive("first-page-figure", FirstPageFigure)
+    app.add_directive("answers", AnswersDirective)
+    app.add_directive("two-readers", TwoReaders)
+    app.add_directive("who-reads-what", WhoReadsWhat)
     app.add_transform(LocalBadge)
+    app.add_transform(AnswerCard)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -19,6 +19,7 @@ from erragree_utils import load_clip, load_mllm, score
 from erragree_utils.benchmarks import ImagePair
 from erragree_utils.benchmarks.tabletop import MODEL_SIZE, tabletop_sets
 from erragree_utils.plots.live import Live, Reading, drag
+from erragree_utils.plots.live_parts import address
 from erragree_utils.scale import SCALES
 from erragree_utils.scoring.questions import VQA_QUESTION
 from erragree_utils.tabletop.captions import benchmark_caption
@@ -98,6 +99,15 @@ def figure(folder: Path, npm: Path) -> Live:
         megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         live = {**made, "megabytes": round(megabytes), "size": MODEL_SIZE}
     return drag(shown, _places(scenes), readings, f"the {mover}", caption, live)
+
+
+def pair() -> tuple[list[str], list[str]]:
+    """Where the way begins and ends: two images, as addresses, and their captions."""
+    ends = [way()[0], way()[-1]]
+    mover, furniture = (thing.name for thing in ends[0].things)
+    seen = [Image.fromarray(pixels) for pixels in render_many(ends, SHOWN_SIZE, 4)]
+    captions = [benchmark_caption(mover, furniture, r) for r in ("left of", "right of")]
+    return [address(image, 85) for image in seen], captions
 
 
 def kept_figure(cache: Path, npm: Path) -> tuple[str, Path]:

@@ -14,6 +14,7 @@ from .pictures import (
     show_set,
 )
 from .probes import layer_map, probe_bars, repair_curves, stage_curves, three_states
+from .readers import who_reads_what
 from .style import INK, ORANGE
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "three_states",
     "token_bars",
     "view_bands",
+    "who_reads_what",
 ]
