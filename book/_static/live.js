@@ -179,27 +179,29 @@
     });
   }
 
-  /** Histograms of two kinds of images along a direction that a slider turns. */
+  /** Histograms of two kinds of images along a direction that a slider turns, for each model. */
   function clouds(figure, data) {
-    const [plot, ...others] = all(figure, "svg");
-    const slider = figure.querySelector(".live-slider");
+    const [plot] = all(figure, "svg");
+    const [slider, select] = [figure.querySelector(".live-slider"), figure.querySelector("select")];
     const summary = figure.querySelector(".live-summary output");
     const groups = all(plot, "g").map((group) => all(group, "rect"));
-    others.forEach((other) => other.remove());
+    figure.querySelector(".live-still").replaceWith(plot);
 
     function show() {
-      const state = Number(slider.value);
+      const [model, state] = [select ? select.selectedIndex : 0, Number(slider.value)];
       groups.forEach((bars, group) =>
         bars.forEach((bar, k) => {
-          bar.setAttribute("y", 100 - data.heights[state][group][k]);
-          bar.setAttribute("height", data.heights[state][group][k]);
+          const height = data.heights[model][state][group][k];
+          bar.setAttribute("y", 100 - height);
+          bar.setAttribute("height", height);
         })
       );
-      summary.textContent = data.summary[state];
-      slider.setAttribute("aria-valuetext", data.summary[state]);
-      plot.setAttribute("aria-label", data.summary[state]);
+      summary.textContent = data.summary[model][state];
+      slider.setAttribute("aria-valuetext", data.summary[model][state]);
+      plot.setAttribute("aria-label", data.summary[model][state]);
     }
     slider.addEventListener("input", show);
+    if (select) select.addEventListener("change", show);
     show();
   }
 

@@ -141,23 +141,34 @@ QUIZ = _environment.from_string("""\
 
 CLOUDS = _environment.from_string("""\
 <figure class="live live-clouds" data-live="clouds">
+<div class="live-still" style="--columns:{{ still|length }}">
+{% for model in models %}
+{% set row = loop.index0 %}
 {% for state in still %}
-<svg class="live-histogram" viewBox="0 0 100 100" preserveAspectRatio="none" role="img"
- aria-label="{{ d.summary[state] }}">
+<div><svg class="live-histogram" viewBox="0 0 100 100" preserveAspectRatio="none" role="img"
+ aria-label="{{ d.summary[row][state] }}">
 {% for group in ('first', 'second') %}
-<g class="{{ group }}">{% set heights = d.heights[state][loop.index0] %}
+<g class="{{ group }}">{% set heights = d.heights[row][state][loop.index0] %}
 {% for height in heights %}
 <rect x="{{ (100 * loop.index0 / bins)|round(2) }}" y="{{ 100 - height }}"
  width="{{ (100 / bins)|round(2) }}" height="{{ height }}"/>
 {% endfor %}
 </g>
 {% endfor %}
-</svg>
+</svg><p class="live-told">{{ d.summary[row][state] }}</p></div>
 {% endfor %}
+{% endfor %}
+</div>
+{% if models|length > 1 %}
+<label class="live-control" hidden><span>Model</span><select>
+{% for model in models %}
+<option>{{ model }}</option>
+{% endfor %}
+</select></label>
+{% endif %}
 <label class="live-control" hidden><span>Angle</span>
-<input class="live-slider" type="range" min="0" max="{{ d.summary|length - 1 }}" value="0"></label>
-<p class="live-summary">
-<output>{% for state in still %}{{ d.summary[state] }}. {% endfor %}</output>
+<input class="live-slider" type="range" min="0" max="{{ angles|length - 1 }}" value="0"></label>
+<p class="live-summary"><output></output>
 <span class="live-key first">■ {{ names[0] }}</span>
 <span class="live-key second">□ {{ names[1] }}</span></p>
 <script type="application/json">{{ data|safe }}</script>

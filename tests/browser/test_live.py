@@ -156,11 +156,16 @@ class TestTheHistograms:
         shown.locator(".live-slider").focus()
         visited.page.keyboard.press("End")
         assert shown.locator("rect").evaluate_all(heights) != before
-        assert shown.locator(".live-summary output").inner_text().startswith("90°")
+        summary = shown.locator(".live-summary output")
+        assert summary.inner_text().startswith("hidden, 90°")
+        shown.locator("select").focus()
+        visited.page.keyboard.press("ArrowDown")
+        assert summary.inner_text().startswith("lost, 90°")
 
-    def test_show_three_angles_without_scripts(self, visit):
+    def test_show_three_angles_of_each_model_without_scripts(self, visit):
         shown = figure(visit(chapter("does_the_text_ask"), scripts=False), "clouds")
-        assert shown.locator("svg").count() == 3
+        assert shown.locator("svg").count() == 9
+        assert shown.locator("p.live-told").last.is_visible()
 
 
 class TestTheQuiz:
