@@ -104,6 +104,27 @@ for name, table in of_both.items():
 # %% [markdown]
 # Both readers get the same image and the same two captions, one at a time. A cosine of 0.5 is not "half sure"; only the order of the two scores counts, as in chapter 2.
 #
+# ## Drag it across
+#
+# Between those two images lies a whole way: carry the small thing round the furniture, in front of it, and let both readers look at each step. This scene isn't picked for its effect, it's simply the first of the benchmark. Before you touch it: which of the five bars will move? (Scenes are rendered at every scale; on the [first page](../book/index.md), where another one goes round, both models can run in your browser.)
+
+# %%
+from erragree_utils.benchmarks.way import way
+from erragree_utils.plots import live
+from erragree_utils.scoring.frames import read_frames
+
+round_it = way(seed=scale.seed or 0)
+seen = round_it.images() if scale.name == "mini" else round_it.images(336, 3)
+read = read_frames(clip, mllm, seen, round_it.captions)
+live.drag(
+    round_it.images(320, 3), round_it.places, live.readings(read), f"the {round_it.mover}",
+    "Drag the thing, use the slider, or the arrow keys. Cosine and CLIP's scores: 0 to 1 and up to "
+    f"{1.25 * read.filter(like='score').max(axis=None):.2f}. LLaVA's answer: P(Yes).",
+)  # fmt: skip
+
+# %% [markdown]
+# Both ends are a pair of the benchmark, and CLIP's bars hardly know it. Now let's count.
+#
 # ## The measurement
 
 # %%

@@ -50,8 +50,6 @@ DRAG = _environment.from_string("""\
 {% if live %}
 <p class="live-run" hidden><button type="button">Run it live</button>
 <output>Loads both models ({{ live.megabytes }} MB) and computes in your browser.</output></p>
-{% else %}
-<p>This copy was built without models for the browser; the values are from when it was built.</p>
 {% endif %}
 <figcaption>{{ caption }}</figcaption>
 <script type="application/json">{{ data|safe }}</script>
