@@ -134,6 +134,16 @@ table = hardware.requirements(config)
 hardware.readable(table).drop(columns=["memory, GiB", "fits"])
 
 # %% [markdown]
+# And every other combination: choose in how many bits the language model's weights are held and how many images are read at a time. A bar is the GPU's own memory, and what's in it.
+
+# %%
+from erragree_utils.plots import live
+
+live.calculator(hardware.choices(config))
+
+# %% [markdown]
+# Larger batches take memory and hardly save time, because reading an image is arithmetic whatever stands beside it. What decides is whether the weights fit. (The formula has 4 bits compute as fast as 16; unpacking takes some time on top.)
+#
 # Only the GPU's memory is published. On the H100 the formula for the memory lay 8 to 16% above the measured peak: 26.7 GiB and 24.3 with 32 images in half precision, 8.4 and 7.3 with eight at 4 bits. CLIP adds minutes, loading and downloads whatever your network takes. Forcing float16 on a T4:
 
 # %%

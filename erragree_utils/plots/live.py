@@ -19,11 +19,23 @@ from PIL import Image
 from . import live_html, style
 from .live_histograms import direction, pick
 from .live_parts import Live, address, as_json, sheet_of, square, texts_of
+from .live_tables import calculator, effects
 
 if TYPE_CHECKING:
     from ..benchmarks.base import Benchmark
 
-__all__ = ["Live", "Reading", "direction", "drag", "pick", "quiz", "readings", "signal_and_bias"]
+__all__ = [
+    "Live",
+    "Reading",
+    "calculator",
+    "direction",
+    "drag",
+    "effects",
+    "pick",
+    "quiz",
+    "readings",
+    "signal_and_bias",
+]
 
 _MOST = 200  # pairs in one figure: their images travel in the page
 
