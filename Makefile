@@ -19,7 +19,8 @@ offline: $(STAMP)  ## pack the built book into one zip, to be read without a net
 	$(PY) -c 'import shutil; print(shutil.make_archive("_build/erroneous-agreements", "zip", "_build", "html"))'
 
 # Two workers of one thread each: threads of two processes on two cores would wait for each other.
-# Files come in their own order, so that one worker builds the book long before the other needs it.
+# Files come in the order of tests/building.py, so that one worker builds the book long before the
+# other needs it.
 test: $(STAMP)  ## unit tests, notebooks, pairs, lint, and the book with warnings as errors
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 

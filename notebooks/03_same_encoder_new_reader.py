@@ -109,6 +109,30 @@ for name, table in of_both.items():
 # %% [markdown]
 # Both models get the same image and the same two captions, one at a time. A cosine of 0.5 doesn't mean "half sure"; as in chapter 2, only the order of the two scores counts.
 #
+# ## Drag it across
+#
+# Between those two images lies a whole way: carry the small thing round the furniture, in front of it, and let both readers look at each step. This scene isn't picked for its effect, it's simply the first of the benchmark. Before you touch it: which of the five bars will move? (Scenes are rendered at every scale; on the [first page](../book/index.md), where another one goes round, both models can run in your browser.)
+
+# %%
+from erragree_utils.benchmarks.way import way
+from erragree_utils.plots import live
+from erragree_utils.scoring.frames import read_frames
+
+round_it = way(seed=scale.seed or 0)
+seen = round_it.images() if scale.name == "mini" else round_it.images(336, 3)
+read = read_frames(clip, mllm, seen, round_it.captions)
+gap, yes = (read["score_0"] - read["score_1"]).abs().max(), list(read["yes_0"])
+live.drag(
+    round_it.images(320, 3), round_it.places, live.readings(read), f"the {round_it.mover}",
+    "Drag the thing, use the slider, or the arrow keys. CLIP's cosine to the start goes "
+    f"down to {read['cosine'].min():.3f}, and its two scores get {gap:.3f} apart at most. "
+    f"“{round_it.captions[0]}”? LLaVA says Yes with {yes[0]:.0%} at the start, "
+    f"{yes[len(yes) // 2]:.0%} halfway and {yes[-1]:.0%} at the end.",
+)  # fmt: skip
+
+# %% [markdown]
+# The two ends are a pair of the benchmark; halfway, in front of the furniture, neither caption is true. One scene proves nothing, so let's count.
+#
 # ## LLaVA tells apart what CLIP's score can't
 
 # %%

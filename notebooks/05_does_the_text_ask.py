@@ -132,14 +132,20 @@ means[["image_reliability", "cosine", "reachable", "share", "share_low", "share_
 #
 # The captions themselves differ little, too. In *hidden* and *lost*, the two captions of a left/right pair (`text_difference`) are closer than its two images. **Text** embeddings can agree erroneously as well.
 #
-# See for yourself. In the book, the slider turns a direction from the mean text difference (0°) to the part of the mean image difference that's at a right angle to it (90°). The direction comes from one half of the kinds. You see the pairs of the other half along it, with each pair's mean at 0. At 0° you see what matching sees.
+# See for yourself. In the book, the slider turns a direction from the mean text difference (0°) to the part of the mean image difference that's at a right angle to it (90°). The direction comes from one half of the kinds. You see the pairs of the other half along it, with each pair's mean at 0. At 0° you see what matching sees. The list chooses the model.
 
 # %%
 from erragree_utils.measures.alignment import turned_scores
 from erragree_utils.plots import live
 
 first = "A", "left/right", default
-turned = turned_scores(pairs[first], texts[first], kinds[first[:2]], range(0, 91, 5))
+turned = {
+    name: turned_scores(
+        pairs["A", "left/right", name], texts["A", "left/right", name], kinds["A", "left/right"],
+        range(0, 91, 5),
+    )
+    for name in clips
+}  # fmt: skip
 live.direction(turned, ("the left image", "the right image"))
 
 # %% [markdown]

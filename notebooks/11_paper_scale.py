@@ -136,6 +136,16 @@ table = hardware.requirements(config)
 hardware.readable(table).drop(columns=["memory, GiB", "fits"])
 
 # %% [markdown]
+# And every other combination: choose in how many bits the language model's weights are held and how many images are read at a time. A bar is the GPU's own memory, and what's in it.
+
+# %%
+from erragree_utils.plots import live
+
+live.calculator(hardware.choices(config))
+
+# %% [markdown]
+# By the formula a larger batch takes memory and saves little time, since reading an image is the same arithmetic whatever stands beside it. What decides is whether the weights fit. Don't take the left end of the slider for a promise, though: the formula has a GPU be as busy with one image as with many, and 4 bits compute as fast as 16, and neither is quite true.
+#
 # ## How to run it
 #
 # On your own machine, after `make install` in a clone or `pip install` of this repository:

@@ -41,6 +41,16 @@ def whole_book(temporary: pytest.TempPathFactory) -> Path:
     return html
 
 
+def turn(path: Path) -> int:
+    """When a file's tests run: 0 builds the book, 1 does without it, 2 finds it built.
+
+    So one of two workers builds while the other has something else to do, and none waits.
+    """
+    if path.name == "test_book.py":
+        return 0
+    return 2 if path.parent.name == "browser" else 1
+
+
 def pages() -> list[str]:
     """Every page of the table of contents, the first page first."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))

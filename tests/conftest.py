@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.building import turn
+
 if TYPE_CHECKING:
     import torch
     from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from erragree_utils.models.mllm import Mllm
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who builds the book comes first, who only reads it last."""
+    items.sort(key=lambda item: turn(item.path))
 
 
 @pytest.fixture(scope="session")

@@ -13,19 +13,9 @@ from bs4 import BeautifulSoup
 from npm_package import PackageError
 from PIL import Image
 
-from erragree_utils import load_benchmark, load_clip, load_mllm
-from erragree_utils.tabletop.render import render_many
+from erragree_utils import load_clip, load_mllm
 
 CAPTIONS = ["A red mug to the left of a blue stool", "A red mug to the right of a blue stool"]
-
-
-def test_the_way_begins_and_ends_with_a_pair_of_the_benchmark():
-    scenes = first_page.way()
-    assert len(scenes) == first_page.FRAMES
-    pair = load_benchmark("tabletop-a", n_sets=first_page.SET + 1, relation="left/right")[-1]
-    ends = render_many([scenes[0], scenes[-1]], first_page.MODEL_SIZE)
-    for image, own in zip(ends, pair.images, strict=True):
-        assert np.abs(image.astype(int) - np.asarray(own).astype(int)).mean() < 0.5
 
 
 def test_where_the_runtime_is_not_to_be_had_the_page_says_so(tmp_path, monkeypatch, capsys):

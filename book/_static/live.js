@@ -179,27 +179,31 @@
     });
   }
 
-  /** Histograms of two kinds of images along a direction that a slider turns. */
+  /** Histograms of two kinds of images along a direction that a slider turns, for each model. */
   function clouds(figure, data) {
-    const [plot, ...others] = all(figure, "svg");
-    const slider = figure.querySelector(".live-slider");
+    const still = figure.querySelector(".live-still"); // stays for print
+    const plot = still.querySelector("svg").cloneNode(true);
+    const [slider, select] = [figure.querySelector(".live-slider"), figure.querySelector("select")];
     const summary = figure.querySelector(".live-summary output");
     const groups = all(plot, "g").map((group) => all(group, "rect"));
-    others.forEach((other) => other.remove());
+    plot.classList.add("live-turned");
+    still.before(plot);
 
     function show() {
-      const state = Number(slider.value);
+      const [model, state] = [select ? select.selectedIndex : 0, Number(slider.value)];
       groups.forEach((bars, group) =>
         bars.forEach((bar, k) => {
-          bar.setAttribute("y", 100 - data.heights[state][group][k]);
-          bar.setAttribute("height", data.heights[state][group][k]);
+          const height = data.heights[model][state][group][k];
+          bar.setAttribute("y", 100 - height);
+          bar.setAttribute("height", height);
         })
       );
-      summary.textContent = data.summary[state];
-      slider.setAttribute("aria-valuetext", data.summary[state]);
-      plot.setAttribute("aria-label", data.summary[state]);
+      summary.textContent = data.summary[model][state];
+      slider.setAttribute("aria-valuetext", data.summary[model][state]);
+      plot.setAttribute("aria-label", data.summary[model][state]);
     }
     slider.addEventListener("input", show);
+    if (select) select.addEventListener("change", show);
     show();
   }
 
@@ -229,7 +233,62 @@
     show();
   }
 
-  const kinds = { drag, points, quiz, clouds, pick };
+  /** What each GPU holds, for the bits of a weight and the images at a time that are chosen. */
+  function calculator(figure, data) {
+    const buttons = all(figure, "fieldset button");
+    const slider = figure.querySelector(".live-slider");
+    const summary = figure.querySelector(".live-summary output");
+    const rows = all(figure, "tbody tr").map((row) => ({
+      bars: all(row, ".live-stack i"),
+      texts: ["need", "fits", "time"].map((name) => row.querySelector(`.live-${name}`)),
+    }));
+    let bits = buttons.findIndex((button) => button.getAttribute("aria-pressed") === "true");
+
+    function show() {
+      const state = data.states[bits][Number(slider.value)];
+      rows.forEach((row, k) => {
+        row.bars.forEach((bar, part) => (bar.style.width = `${state.bars[k][part]}%`));
+        [state.needs, state.fits, state.times].forEach((values, n) => (row.texts[n].textContent = values[k]));
+      });
+      buttons.forEach((button, k) => button.setAttribute("aria-pressed", k === bits));
+      summary.textContent = state.summary;
+      slider.setAttribute("aria-valuetext", state.summary);
+    }
+    buttons.forEach((button, k) =>
+      button.addEventListener("click", () => {
+        bits = k;
+        show();
+      })
+    );
+    slider.addEventListener("input", show);
+    show();
+  }
+
+  /** Effects, of which a box of the diagram leaves those that act through it. */
+  function effects(figure, data) {
+    const boxes = all(figure, ".live-diagram button");
+    const rows = all(figure, "tbody tr");
+    const summary = figure.querySelector(".live-summary output");
+    const reset = figure.querySelector(".live-all");
+    const whole = summary.textContent;
+
+    function show(chosen) {
+      boxes.forEach((box, k) => box.setAttribute("aria-pressed", k === chosen));
+      rows.forEach((row, k) => (row.hidden = chosen >= 0 && !data.rows[chosen].includes(k)));
+      summary.textContent = chosen < 0 ? whole : data.summary[chosen];
+      reset.hidden = chosen < 0;
+    }
+    boxes.forEach((box, k) => {
+      box.disabled = !data.rows[k].length;
+      box.addEventListener("click", () => show(box.getAttribute("aria-pressed") === "true" ? -1 : k));
+    });
+    reset.addEventListener("click", () => {
+      show(-1);
+      boxes.find((box) => !box.disabled).focus();
+    });
+  }
+
+  const kinds = { drag, points, quiz, clouds, pick, calculator, effects };
   function start() {
     for (const figure of all(document, "figure.live")) {
       const data = figure.querySelector("script[type='application/json']").textContent;

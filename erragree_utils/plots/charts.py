@@ -65,6 +65,16 @@ def memory_bars(needs: pd.DataFrame, limits: Mapping[str, float]) -> Axes:
     return ax
 
 
+def check_diagram(
+    boxes: Mapping[str, tuple[float, float, str]], arrows: Iterable[tuple[str, str]]
+) -> None:
+    """Refuse arrows between what is no box, and boxes of unknown kinds."""
+    stray = {kind for *_, kind in boxes.values()} - set(_BOXES)
+    stray |= {end for arrow in arrows for end in arrow} - set(boxes)
+    if stray:
+        raise ValueError(f"neither a box nor one of {list(_BOXES)}: {sorted(stray)}")
+
+
 def causal_diagram(
     boxes: Mapping[str, tuple[float, float, str]], arrows: Iterable[tuple[str, str]]
 ) -> Figure:
@@ -79,10 +89,7 @@ def causal_diagram(
         From a box to a box.
     """
     arrows = list(arrows)
-    stray = {kind for *_, kind in boxes.values()} - set(_BOXES)
-    stray |= {end for arrow in arrows for end in arrow} - set(boxes)
-    if stray:
-        raise ValueError(f"neither a box nor one of {list(_BOXES)}: {sorted(stray)}")
+    check_diagram(boxes, arrows)
     ax = style.new_axes(8.0, 3.6)
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(0, 1))

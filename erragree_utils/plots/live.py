@@ -19,11 +19,23 @@ from PIL import Image
 from . import live_html, style
 from .live_histograms import direction, pick
 from .live_parts import Live, address, as_json, sheet_of, square, texts_of
+from .live_tables import calculator, effects
 
 if TYPE_CHECKING:
     from ..benchmarks.base import Benchmark
 
-__all__ = ["Live", "Reading", "direction", "drag", "pick", "quiz", "signal_and_bias"]
+__all__ = [
+    "Live",
+    "Reading",
+    "calculator",
+    "direction",
+    "drag",
+    "effects",
+    "pick",
+    "quiz",
+    "readings",
+    "signal_and_bias",
+]
 
 _MOST = 200  # pairs in one figure: their images travel in the page
 
@@ -61,6 +73,21 @@ class Reading:
     def bar(self, frame: int) -> float:
         """The length of its bar in per cent."""
         return round(100 * min(max(float(self.values[frame]) / self.most, 0.0), 1.0), 1)
+
+
+def readings(frames: pd.DataFrame, sides: tuple[str, str] = ("left", "right")) -> list[Reading]:
+    """What `read_frames` returned, for a `drag`; `sides` are short names of the two captions."""
+    needed = ["cosine", "score_0", "score_1", "yes_0", "yes_1"]
+    style.check_tables({"frames": frames}, needed, "read_frames")
+    most = 1.25 * float(frames[["score_0", "score_1"]].max(axis=None)) or 1.0
+    scores, yes = ([list(frames[f"{name}_{k}"]) for k in (0, 1)] for name in ("score", "yes"))
+    return [
+        Reading("CLIP", "cosine to the start", list(frames["cosine"]), drawn=True),
+        *(Reading("CLIP", f"score, “{side} of”", scores[k], most=most)
+          for k, side in enumerate(sides)),
+        *(Reading("LLaVA", f"P(Yes), “{side} of”", yes[k], "share", drawn=k == 0)
+          for k, side in enumerate(sides)),
+    ]  # fmt: skip
 
 
 def drag(

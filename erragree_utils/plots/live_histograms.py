@@ -17,29 +17,34 @@ _BINS = 31
 
 
 def direction(
-    scores: Mapping[float, np.ndarray], names: tuple[str, str] = ("image 1", "image 2")
+    models: Mapping[str, Mapping[float, np.ndarray]],
+    names: tuple[str, str] = ("image 1", "image 2"),
 ) -> Live:
     """Both images of pairs along a direction, with a slider that turns it.
 
-    `scores` maps angles in degrees to places (M, 2), as `turned_scores` returns them.
+    `models` maps each model's name to its scores: angles in degrees to places (M, 2), as
+    `turned_scores` returns them, the same angles for all.
     """
-    if not scores:
-        raise ValueError("give at least one angle: scores from turned_scores")
-    reach = 1.05 * max(float(np.abs(places).max()) for places in scores.values()) or 1.0
+    angles = list(next(iter(models.values()), ()))
+    if not angles:
+        raise ValueError("give a model with at least one angle: scores from turned_scores")
+    if odd := [name for name, scores in models.items() if list(scores) != angles]:
+        raise ValueError(f"{odd[0]!r} has other angles than the first model: give all the same")
     heights, told = [], []
-    for angle, places in scores.items():
-        heights.append(_heights([places[:, 0], places[:, 1]], -reach, reach))
-        ahead = float(np.mean(places[:, 0] > places[:, 1]))
-        told.append(
-            f"{angle:g}°: {names[0]} lies further along in {ahead:.0%} of {len(places)} pairs"
-        )
+    for model, scores in models.items():
+        reach = 1.05 * max(float(np.abs(places).max()) for places in scores.values()) or 1.0
+        heights.append([_heights(places.T, -reach, reach) for places in scores.values()])
+        told.append([
+            f"{model}, {angle:g}°: {names[0]} lies further along in "
+            f"{np.mean(places[:, 0] > places[:, 1]):.0%} of {len(places)} pairs"
+            for angle, places in scores.items()
+        ])  # fmt: skip
     data = {"heights": heights, "summary": told}
-    angles = list(scores)
     html = live_html.CLOUDS.render(
-        data=as_json(data), d=data, names=names, bins=_BINS,
+        data=as_json(data), d=data, names=names, models=list(models), angles=angles, bins=_BINS,
         still=sorted({0, len(angles) // 2, len(angles) - 1}),
     )  # fmt: skip
-    return Live(html, f"{len(angles)} angles")
+    return Live(html, f"{len(angles)} angles of {', '.join(models)}")
 
 
 def pick(

@@ -50,8 +50,6 @@ DRAG = _environment.from_string("""\
 {% if live %}
 <p class="live-run" hidden><button type="button">Run it live</button>
 <output>Loads both models ({{ live.megabytes }} MB) and computes in your browser.</output></p>
-{% else %}
-<p>This copy was built without models for the browser; the values are from when it was built.</p>
 {% endif %}
 <figcaption>{{ caption }}</figcaption>
 <script type="application/json">{{ data|safe }}</script>
@@ -141,23 +139,34 @@ QUIZ = _environment.from_string("""\
 
 CLOUDS = _environment.from_string("""\
 <figure class="live live-clouds" data-live="clouds">
+<div class="live-still" style="--columns:{{ still|length }}">
+{% for model in models %}
+{% set row = loop.index0 %}
 {% for state in still %}
-<svg class="live-histogram" viewBox="0 0 100 100" preserveAspectRatio="none" role="img"
- aria-label="{{ d.summary[state] }}">
+<div><svg class="live-histogram" viewBox="0 0 100 100" preserveAspectRatio="none" role="img"
+ aria-label="{{ d.summary[row][state] }}">
 {% for group in ('first', 'second') %}
-<g class="{{ group }}">{% set heights = d.heights[state][loop.index0] %}
+<g class="{{ group }}">{% set heights = d.heights[row][state][loop.index0] %}
 {% for height in heights %}
 <rect x="{{ (100 * loop.index0 / bins)|round(2) }}" y="{{ 100 - height }}"
  width="{{ (100 / bins)|round(2) }}" height="{{ height }}"/>
 {% endfor %}
 </g>
 {% endfor %}
-</svg>
+</svg><p class="live-told">{{ d.summary[row][state] }}</p></div>
 {% endfor %}
+{% endfor %}
+</div>
+{% if models|length > 1 %}
+<label class="live-control" hidden><span>Model</span><select>
+{% for model in models %}
+<option>{{ model }}</option>
+{% endfor %}
+</select></label>
+{% endif %}
 <label class="live-control" hidden><span>Angle</span>
-<input class="live-slider" type="range" min="0" max="{{ d.summary|length - 1 }}" value="0"></label>
-<p class="live-summary">
-<output>{% for state in still %}{{ d.summary[state] }}. {% endfor %}</output>
+<input class="live-slider" type="range" min="0" max="{{ angles|length - 1 }}" value="0"></label>
+<p class="live-summary"><output></output>
 <span class="live-key first">■ {{ names[0] }}</span>
 <span class="live-key second">□ {{ names[1] }}</span></p>
 <script type="application/json">{{ data|safe }}</script>
@@ -192,6 +201,86 @@ PICK = _environment.from_string("""\
 <span class="live-key {{ ('first', 'second')[loop.index0] }}">{{ '■□'[loop.index0] }}
  {{ name }}</span>
 {% endfor %}</p>
+<script type="application/json">{{ data|safe }}</script>
+</figure>
+""")
+
+CALCULATOR = _environment.from_string("""\
+<figure class="live live-calculator" data-live="calculator">
+<div class="live-settings">
+<fieldset class="live-control" hidden><legend>Weights of the language model in</legend>
+{% for name in precisions %}
+<button type="button" aria-pressed="{{ 'true' if loop.index0 == first[0] else 'false' }}"
+>{{ name }}</button>
+{% endfor %}
+</fieldset>
+<label class="live-control" hidden><span>Images at a time</span>
+<input class="live-slider" type="range" min="0" max="{{ batches|length - 1 }}"
+ value="{{ first[1] }}"></label>
+</div>
+<p class="live-summary"><output>{{ shown.summary }}</output></p>
+<table class="live-readings">
+<thead><tr><th scope="col">GPU</th><th scope="col">its memory</th>
+<th scope="col">the whole study</th></tr></thead>
+<tbody>
+{% for gpu in gpus %}
+{% set k = loop.index0 %}
+<tr><th scope="row"><b>{{ gpu }}</b></th>
+<td><span class="live-need">{{ shown.needs[k] }}</span>
+<span class="live-stack" aria-hidden="true">{% for part in parts %}
+<i class="live-part-{{ loop.index }}" style="width:{{ shown.bars[k][loop.index0] }}%"></i>
+{% endfor %}</span></td>
+<td><span class="live-fits">{{ shown.fits[k] }}</span><br>
+<span class="live-time">{{ shown.times[k] }}</span></td></tr>
+{% endfor %}
+</tbody>
+</table>
+<p class="live-legend">{% for part in parts %}
+<span><i class="live-swatch live-part-{{ loop.index }}"></i> {{ part }}</span>
+{% endfor %}</p>
+<script type="application/json">{{ data|safe }}</script>
+</figure>
+""")
+
+EFFECTS = _environment.from_string("""\
+<figure class="live live-effects" data-live="effects">
+<div class="live-diagram">
+<svg viewBox="0 0 500 300" aria-hidden="true"><defs>
+<marker id="live-arrow" viewBox="0 0 8 8" refX="4" refY="4" markerWidth="7" markerHeight="7"
+ orient="auto"><path d="M0 0L8 4L0 8z"/></marker></defs>
+{% for begin, end in arrows %}
+<polyline marker-mid="url(#live-arrow)" points="{{ 5 * 100 * begin[0] }},{{ 300 - 300 * begin[1] }}
+ {{ 250 * (begin[0] + end[0]) }},{{ 300 - 150 * (begin[1] + end[1]) }}
+ {{ 500 * end[0] }},{{ 300 - 300 * end[1] }}"/>
+{% endfor %}
+</svg>
+{% for name, x, y, kind, count in boxes %}
+<button type="button" disabled aria-pressed="false" class="live-{{ kind }}"
+ data-effects="{{ count }}" style="left:{{ x|round(2) }}%;top:{{ y|round(2) }}%">{{ name }}</button>
+{% endfor %}
+</div>
+<p class="live-legend"><span class="live-box live-varied">varied</span>
+<span class="live-box live-fixed">held fixed</span>
+<span class="live-box live-measured">measured</span></p>
+<p class="live-summary"><output>{{ rows|length }} effects</output>
+<button type="button" class="live-all" hidden>Show all</button></p>
+<table class="live-readings">
+<thead><tr><th scope="col">Change</th>
+<th scope="col">effect in {{ unit }}, with its 95% interval</th></tr></thead>
+<tbody>
+{% for row in rows %}
+<tr><th scope="row"><b>{{ row.name }}</b><br><span class="live-factor">{{ row.factor }}</span></th>
+<td><span class="live-value">{{ row.told }}</span>
+{% if row.paper %}<span>◇ paper {{ row.paper }}</span>{% endif %}
+<span class="live-interval" aria-hidden="true"><s style="left:{{ zero }}%"></s>
+<i style="left:{{ row.low }}%;width:{{ (row.high - row.low)|round(2) }}%"></i>
+<b style="left:{{ row.dot }}%"></b>
+{% if row.diamond is not none %}<u style="left:{{ row.diamond }}%"></u>{% endif %}</span></td></tr>
+{% endfor %}
+</tbody>
+</table>
+<p class="live-legend"><span>● ours</span>{% if any_paper %}<span>◇ the paper's</span>{% endif %}
+<span>upright line: no change</span></p>
 <script type="application/json">{{ data|safe }}</script>
 </figure>
 """)

@@ -8,6 +8,7 @@ Writing a token is traffic: all weights are read once from memory, for a whole b
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import pandas as pd
@@ -27,6 +28,8 @@ MEASURED_MINUTES, MEASURED_PASSES = (10, 12), 11_538
 #: to 0.42 of that of plain matrix products, 767 TFLOP/s.
 SHARES = (0.16, 0.20)
 CLIP_WEIGHTS = 428e6  # of ViT-L/14 at 336 px, both towers, in float32
+#: What weights are held in, by short names.
+PRECISIONS = {"16 bits": "float16", "4 bits": "4bit"}
 _BATCHES = (32, 16, 8, 4, 2, 1)  # the study halves its batch on out of memory
 
 
@@ -66,15 +69,17 @@ def seconds_per_image(
     precision: str = "float16",
     share: float = SHARES[1],
     new_tokens: int = NEW_TOKENS,
+    batch_size: int = memory.BATCH,
 ) -> float:
     """Estimate the seconds to read an image with its text, and to write `new_tokens`.
 
-    `share` is of the GPU's published rate; `precision` decides the bytes read for a new token.
+    `share` is of the GPU's published rate; `precision` and `batch_size` decide the bytes read for
+    a new token.
     """
     tokens = memory.image_tokens(config) + memory.TEXT_TOKENS
     reading = (costs.image_flops(config) + costs.text_flops(config, tokens)) / (share * gpu.rate)
     weights = memory.memory_need(config, precision)["weights"]
-    return reading + new_tokens * weights / gpu.bandwidth / memory.BATCH
+    return reading + new_tokens * weights / gpu.bandwidth / batch_size
 
 
 def study_images() -> pd.DataFrame:
@@ -137,6 +142,34 @@ def requirements(config: memory.Config | None = None, precision: str | None = No
             "hours_high": high * passes / 3600,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("GPU")
+
+
+def choices(config: memory.Config | None = None) -> pd.DataFrame:
+    """Estimate memory and time of the whole study for each GPU, precision and batch.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row each: ``gpu``, ``precision`` (``"16 bits"`` or ``"4 bits"``), ``batch``; ``weights``,
+        ``cache``, ``activations``, ``fixed`` and ``memory`` (the GPU's), in GiB; ``time`` in words,
+        ``hours_low`` and ``hours_high``, as in `requirements`.
+    """
+    config = config or costs.llava_15_7b()
+    passes = int(study_images()["passes"].sum())
+    rows = []
+    for (name, precision), batch in itertools.product(PRECISIONS.items(), reversed(_BATCHES)):
+        need = memory.memory_need(config, precision, batch).drop("needed") / GIB
+        for gpu in GPUS:
+            low, high = (
+                passes * seconds_per_image(config, gpu, precision, share, batch_size=batch)
+                for share in SHARES[::-1]
+            )
+            rows.append({
+                "gpu": gpu.name, "precision": name, "batch": batch, **need.to_dict(),
+                "memory": gpu.memory / GIB, "time": span(low, high),
+                "hours_low": low / 3600, "hours_high": high / 3600,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def chosen_precision(config: memory.Config, available: float, has_bf16: bool) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from tests.building import pages
+from erragree_utils.plots import live
+from tests.building import ROOT, pages
 
 FIRST, CHAPTERS = pages()[0], pages()
 
@@ -31,9 +34,10 @@ def drag(visited, element, begin: tuple[float, float], end: tuple[float, float])
     mouse.up()
 
 
-class TestTheFirstPage:
-    def test_answers_a_drag(self, visit):
-        visited = visit(FIRST)
+@pytest.mark.parametrize("page", [FIRST, chapter("same_encoder")])
+class TestTheDrag:
+    def test_answers_a_drag(self, visit, page):
+        visited = visit(page)
         shown = figure(visited, "drag")
         image, values = shown.locator(".live-handle img"), shown.locator(".live-value")
         before, read = image.get_attribute("src"), values.all_inner_texts()
@@ -42,8 +46,8 @@ class TestTheFirstPage:
         after = values.all_inner_texts()
         assert after[1] == "1.000" and after[7] == after[6] != read[7]
 
-    def test_answers_keys_and_tells_what_they_did(self, visit):
-        visited = visit(FIRST)
+    def test_answers_keys_and_tells_what_they_did(self, visit, page):
+        visited = visit(page)
         slider = figure(visited, "drag").locator(".live-slider")
         slider.focus()
         visited.page.keyboard.press("Home")
@@ -51,22 +55,24 @@ class TestTheFirstPage:
         visited.page.keyboard.press("ArrowRight")
         assert slider.input_value() == "1"
 
-    def test_answers_a_finger(self, browser, address):
+    def test_answers_a_finger(self, browser, address, page):
         context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
-        page = context.new_page()
-        page.goto(f"{address}/{FIRST}.html")
-        handle = page.locator("figure.live-drag .live-handle")
+        opened = context.new_page()
+        opened.goto(f"{address}/{page}.html")
+        handle = opened.locator("figure.live-drag .live-handle")
         handle.scroll_into_view_if_needed()
         box = handle.bounding_box()
-        page.touchscreen.tap(box["x"] + 0.1 * box["width"], box["y"] + 0.6 * box["height"])
-        assert page.locator("figure.live-drag .live-slider").input_value() == "0"
+        opened.touchscreen.tap(box["x"] + 0.02 * box["width"], box["y"] + 0.6 * box["height"])
+        assert opened.locator("figure.live-drag .live-slider").input_value() == "0"
         context.close()
 
-    def test_is_a_picture_that_tells_the_same_without_scripts(self, visit):
-        shown = figure(visit(FIRST, 390, scripts=False), "drag")
+    def test_is_a_picture_that_tells_the_same_without_scripts(self, visit, page):
+        shown = figure(visit(page, 390, scripts=False), "drag")
         assert shown.locator("img").count() == 2 and shown.locator(".live-value").count() == 10
         assert shown.locator(".live-control, .live-run, .live-hint").first.is_hidden()
 
+
+class TestTheFirstPage:
     def test_computes_in_the_browser_what_the_build_measured(self, visit):
         visited = visit(FIRST)
         shown = figure(visited, "drag")
@@ -150,17 +156,23 @@ class TestTheHistograms:
     def test_part_as_the_slider_turns_the_direction(self, visit):
         visited = visit(chapter("does_the_text_ask"))
         shown = figure(visited, "clouds")
-        assert shown.locator("svg").count() == 1
+        assert shown.locator("svg:visible").count() == 1
         heights = "bars => bars.map(bar => bar.getAttribute('height'))"
-        before = shown.locator("rect").evaluate_all(heights)
+        bars = shown.locator(".live-turned rect")
+        before = bars.evaluate_all(heights)
         shown.locator(".live-slider").focus()
         visited.page.keyboard.press("End")
-        assert shown.locator("rect").evaluate_all(heights) != before
-        assert shown.locator(".live-summary output").inner_text().startswith("90°")
+        assert bars.evaluate_all(heights) != before
+        summary = shown.locator(".live-summary output")
+        assert summary.inner_text().startswith("hidden, 90°")
+        shown.locator("select").focus()
+        visited.page.keyboard.press("ArrowDown")
+        assert summary.inner_text().startswith("lost, 90°")
 
-    def test_show_three_angles_without_scripts(self, visit):
+    def test_show_three_angles_of_each_model_without_scripts(self, visit):
         shown = figure(visit(chapter("does_the_text_ask"), scripts=False), "clouds")
-        assert shown.locator("svg").count() == 3
+        assert shown.locator("svg").count() == 9
+        assert shown.locator("p.live-told").last.is_visible()
 
 
 class TestTheQuiz:
@@ -179,3 +191,74 @@ class TestTheQuiz:
         shown = figure(visit(chapter("clip_blind_pairs"), scripts=False), "quiz")
         assert shown.locator("details summary").count() == 9
         assert shown.locator(".live-options").first.is_hidden()
+
+
+class TestTheCalculator:
+    def test_answers_a_click_and_keys_with_what_python_computes(self, visit):
+        from erragree_utils.study import hardware
+
+        visited = visit(chapter("paper_scale"))
+        shown = figure(visited, "calculator")
+        shown.locator("button", has_text="16 bits").click()
+        shown.locator(".live-slider").focus()
+        visited.page.keyboard.press("End")
+        table = hardware.choices().query("precision == '16 bits' and batch == 32")
+        needed = table[["weights", "cache", "activations", "fixed"]].sum(axis=1)
+        rows = zip(needed, table["memory"], table["time"], strict=True)
+        for row, (need, memory, time) in zip(
+            shown.locator("tbody tr").all_inner_texts(), rows, strict=True
+        ):
+            assert f"{need:.1f} of {memory:.1f} GiB" in row
+            assert (time in row) == ("✓" in row) == (need <= memory)
+
+    def test_answers_a_drag(self, visit):
+        visited = visit(chapter("paper_scale"))
+        shown = figure(visited, "calculator")
+        drag(visited, shown.locator(".live-slider"), (0.5, 0.5), (0.01, 0.5))
+        assert "1 at a time" in shown.locator("output").inner_text()
+
+    def test_shows_all_gpus_without_scripts(self, visit):
+        shown = figure(visit(chapter("paper_scale"), 390, scripts=False), "calculator")
+        assert shown.locator("tbody tr").count() == 5
+        assert "8 at a time" in shown.locator("output").inner_text()
+        assert shown.locator(".live-control").first.is_hidden()
+
+
+@pytest.fixture
+def effects(browser):
+    """A page of effects alone, with the book's script and looks."""
+    table = pd.DataFrame({
+        "name": ["more relations", "patch tokens"], "factor": ["captions", "tokens"],
+        "estimate": [2.0, 10.0], "low": [-1.0, 8.0], "high": [5.0, 12.0], "paper": [np.nan, 7.8],
+    })  # fmt: skip
+    boxes = {
+        "captions": (0.15, 0.9, "varied"), "tokens": (0.15, 0.1, "varied"),
+        "encoder": (0.5, 0.5, "fixed"), "score": (0.85, 0.5, "measured"),
+    }  # fmt: skip
+    arrows = [("captions", "encoder"), ("encoder", "score"), ("tokens", "score")]
+    static = ROOT / "book" / "_static"
+    page = browser.new_page()
+    page.set_content(live.effects(table, boxes, arrows).html)
+    page.add_style_tag(path=static / "live.css")
+    page.add_script_tag(path=static / "live.js")
+    yield page
+    page.close()
+
+
+class TestEffects:
+    def test_a_click_on_a_box_leaves_what_acts_through_it(self, effects):
+        rows = effects.locator("tbody tr")
+        effects.locator("button", has_text="encoder").click()
+        assert [row.is_visible() for row in rows.all()] == [True, False]
+        assert effects.locator("output").inner_text().startswith("1 of 2 effects")
+        effects.locator("button", has_text="Show all").click()
+        assert [row.is_visible() for row in rows.all()] == [True, True]
+
+    def test_keys_do_the_same(self, effects):
+        box = effects.locator("button", has_text="tokens")
+        box.focus()
+        effects.keyboard.press("Enter")
+        assert box.get_attribute("aria-pressed") == "true"
+        assert not effects.locator("tbody tr").first.is_visible()
+        effects.keyboard.press("Space")
+        assert effects.locator("tbody tr").first.is_visible()

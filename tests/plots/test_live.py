@@ -80,11 +80,25 @@ class TestDrag:
         assert red[0] > 200 and green[1] > 100 and blue[2] > 200
         assert data["readings"][1]["shown"] == ["96%", "50%", "0%"]
 
-    def test_says_whether_models_come_with_it(self):
-        assert "built without models" in self.figure().html
+    def test_offers_models_where_they_come_with_it(self):
+        assert not parsed(self.figure())[0].select(".live-run")
         with_models, data = parsed(self.figure(live={"megabytes": 27}))
         assert "27 MB" in with_models.select_one(".live-run").get_text()
         assert data["live"] == {"megabytes": 27}
+
+    def test_takes_what_both_readers_read(self):
+        frames = pd.DataFrame({
+            "cosine": [1.0, 0.99], "score_0": [0.4, 0.3], "score_1": [0.2, 0.4],
+            "yes_0": [0.9, 0.1], "yes_1": [0.2, 0.7],
+        })  # fmt: skip
+        shown = live.readings(frames)
+        assert [(r.reader, r.shown(1)) for r in shown] == [
+            ("CLIP", "0.990"), ("CLIP", "0.300"), ("CLIP", "0.400"), ("LLaVA", "10%"),
+            ("LLaVA", "70%"),
+        ]  # fmt: skip
+        assert shown[1].bar(0) == shown[2].bar(1) == 80
+        with pytest.raises(ValueError, match="read_frames"):
+            live.readings(frames.drop(columns="yes_1"))
 
     def test_refuses_what_does_not_belong_together(self):
         with pytest.raises(ValueError, match="3 frames at 2 places"):

@@ -27,28 +27,38 @@ class TestDirection:
     }
 
     def test_tells_for_each_angle_in_how_many_pairs_the_first_image_is_ahead(self):
-        _, data = parsed(live.direction(self.scores, ("left", "right")))
-        assert [text.split(" in ")[1] for text in data["summary"]] == [
+        _, data = parsed(live.direction({"hidden": self.scores}, ("left", "right")))
+        assert [text.split(" in ")[1] for text in data["summary"][0]] == [
             "50% of 4 pairs",
             "75% of 4 pairs",
             "100% of 4 pairs",
         ]
-        assert data["summary"][1].startswith("45°: left lies further along")
+        assert data["summary"][0][1].startswith("hidden, 45°: left lies further along")
 
     def test_its_bars_part_as_the_clouds_do(self):
-        _, data = parsed(live.direction(self.scores))
-        first, second = (np.array(heights) for heights in data["heights"][2])
+        _, data = parsed(live.direction({"hidden": self.scores}))
+        first, second = (np.array(heights) for heights in data["heights"][0][2])
         assert first.nonzero()[0].min() > second.nonzero()[0].max()
-        first, second = (np.array(heights) for heights in data["heights"][0])
+        first, second = (np.array(heights) for heights in data["heights"][0][0])
         assert (first == second).all()
 
-    def test_without_scripts_it_shows_the_ends_and_the_middle(self):
-        soup, data = parsed(live.direction(self.scores))
-        assert [svg["aria-label"] for svg in soup.select("svg")] == data["summary"]
+    def test_offers_every_model_where_there_are_several(self):
+        turned = {angle: -places for angle, places in self.scores.items()}
+        soup, data = parsed(live.direction({"hidden": self.scores, "lost": turned}))
+        assert [tag.get_text() for tag in soup.select("option")] == ["hidden", "lost"]
+        assert data["heights"][1][2] == data["heights"][0][2][::-1]
+        assert "0% of 4 pairs" in data["summary"][1][2]
+        assert not parsed(live.direction({"CLIP": self.scores}))[0].select("select")
 
-    def test_needs_an_angle(self):
+    def test_without_scripts_it_shows_the_ends_and_the_middle_of_each_model(self):
+        soup, data = parsed(live.direction({"hidden": self.scores, "lost": self.scores}))
+        assert [svg["aria-label"] for svg in soup.select("svg")] == sum(data["summary"], [])
+
+    def test_needs_angles_the_same_for_all(self):
         with pytest.raises(ValueError, match="at least one angle"):
             live.direction({})
+        with pytest.raises(ValueError, match="'lost' has other angles"):
+            live.direction({"hidden": self.scores, "lost": {0: self.scores[0]}})
 
 
 class TestPick:

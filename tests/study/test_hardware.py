@@ -89,3 +89,16 @@ class TestStudyImages:
         assert hardware.published_images("whatsup-a") == 412
         assert hardware.published_images("coco-spatial") == 2247 + 440
         assert hardware.published_images("mmvp") == 300
+
+
+def test_choices_agree_with_the_requirements_where_both_have_a_row():
+    table = hardware.choices().set_index(["gpu", "precision", "batch"])
+    assert len(table) == len(hardware.GPUS) * 2 * 6
+    wanted = hardware.requirements(precision="4bit")
+    parts = ["weights", "cache", "activations", "fixed", "memory", "hours_low", "hours_high"]
+    for gpu in wanted.index:
+        row = table.loc[(gpu, "4 bits", memory.BATCH)]
+        assert row[parts].to_list() == pytest.approx(wanted.loc[gpu, parts].to_list())
+    assert table.loc[("T4", "16 bits", 32), "cache"] == pytest.approx(
+        32 * table.loc[("T4", "16 bits", 1), "cache"]
+    )

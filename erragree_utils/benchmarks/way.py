@@ -1,0 +1,62 @@
+"""The way from one image of a pair to the other: a small thing goes round its furniture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from ..tabletop.captions import benchmark_caption
+from ..tabletop.render import render_scene
+from ..tabletop.scenes import GAP_FURNITURE, Scene
+from .tabletop import MODEL_SIZE, pictures, tabletop_sets
+
+#: How far in front of the furniture the way passes, in scene units.
+DEPTH = 1.1
+
+
+@dataclass(frozen=True)
+class Way:
+    """Scenes from left to right; the first and the last are a pair of the benchmark."""
+
+    scenes: tuple[Scene, ...]
+
+    @property
+    def mover(self) -> str:
+        """What moves, such as ``"red mug"``."""
+        return self.scenes[0].things[0].name
+
+    @property
+    def captions(self) -> tuple[str, str]:
+        """The captions of the first and of the last scene."""
+        names = [thing.name for thing in self.scenes[0].things]
+        return tuple(benchmark_caption(*names, side) for side in ("left of", "right of"))
+
+    @property
+    def places(self) -> list[float]:
+        """Where the middle of what moves is in each picture, in shares of its width."""
+        size, first = 160, 2  # pixels a side; the first thing's number among what pixels show
+        columns = [(render_scene(s, size, 1)[1] == first).any(axis=0) for s in self.scenes]
+        return [float((np.flatnonzero(seen).mean() + 0.5) / size) for seen in columns]
+
+    def images(self, size: int = MODEL_SIZE, supersample: int = 2) -> list[Image.Image]:
+        """A picture of each scene, so many pixels a side."""
+        return pictures(self.scenes, size, supersample)
+
+
+def way(number: int = 0, seed: int = 0, n_frames: int = 33) -> Way:
+    """From left of the furniture, in front of it, round to the right.
+
+    `number` is that of a set of ``tabletop-a`` with this `seed`.
+    """
+    scene = tabletop_sets("tabletop-a", seed, number + 1)[number][0]
+    mover, furniture = scene.things
+    angles = np.linspace(math.pi, 2 * math.pi, n_frames)
+    return Way(tuple(
+        replace(scene, things=(
+            replace(mover, x=GAP_FURNITURE * math.cos(a), z=DEPTH * math.sin(a)), furniture,
+        ))
+        for a in angles.tolist()
+    ))  # fmt: skip
