@@ -93,13 +93,12 @@ class Batches:
             began = s.text_steps + s.alignment_steps
             done = step - began
             skills = instruction.shares(done, done >= s.relations_after)
-            few = s.pattern_share if done >= s.patterns_after else 0.0
             if stage == "tuning":
-                features, rows, blind = self._mixed(rng, most, skills, few, 0.0)
+                features, rows = self._images(rng, s.batch, most, skills)
             elif rng.random() < s.two_images:
                 features, rows = self._two(rng, most)
             else:
-                features, rows, blind = self._mixed(rng, most, skills, few, s.text_only)
+                features, rows, blind = self._mixed(rng, most, skills)
         plain = rng.random(s.batch) < s.plain
         packed = pack(rows, features.shape[1], length, plain, blind)
         return torch.from_numpy(features).float(), *vars(packed).values()
@@ -119,16 +118,11 @@ class Batches:
         return self._see(self.features, index, rng), rows
 
     def _mixed(
-        self,
-        rng: np.random.Generator,
-        most: int,
-        skills: dict[str, float],
-        patterns: float,
-        text_only: float,
+        self, rng: np.random.Generator, most: int, skills: dict[str, float]
     ) -> tuple[np.ndarray, list, np.ndarray]:
         """Images, shares of them of visual patterns or not there at all; which are not there."""
         s = self.settings
-        few, unseen = (int(rng.binomial(s.batch, share)) for share in (patterns, text_only))
+        few, unseen = (int(rng.binomial(s.batch, share)) for share in (s.pattern_share, s.text_only))
         few = min(few, s.batch - unseen)
         features, rows = self._images(rng, s.batch - unseen - few, most, skills)
         shown = rng.choice(len(self.contrasts), few)
