@@ -52,14 +52,14 @@ if "google.colab" in sys.modules:
 from erragree_utils import load_benchmark, load_clip, load_mllm, start
 
 scale = start()
-clip = load_clip(scale.tower, dtype=scale.clip_dtype)
+clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 mllm = load_mllm(scale.mllm)
 names = {"A": scale.whatsup_a, "B": scale.whatsup_b}
 benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.items()}
 print(clip, mllm, sep="\n")
 
 # %% [markdown]
-# At mini scale **this chapter's CLIP is not that of the chapters around it**. Theirs, `"mini"`, keeps the side hidden in its embedding. This one, `"mini-tower"`, is what our mini LLaVA was built on, and it's the harder case: its embedding has all but lost the side, as you'll measure below. At paper scale one CLIP serves all chapters.
+# Our mini LLaVA is made the same way: it reads the image tower of the mini CLIP you met in the last two chapters.
 #
 # ## Is it the same encoder?
 #
@@ -457,7 +457,7 @@ findings.show([
 # :class: dropdown
 #
 #     other = load_benchmark("tabletop-a", seed=1).select("left/right")
-#     mini_clip, mini_llava = load_clip("mini-tower"), load_mllm("mini")
+#     mini_clip, mini_llava = load_clip("mini"), load_mllm("mini")
 #     compare(evaluate(mini_clip, other), evaluate(mini_llava, other, "vqascore"))
 # ```
 #

@@ -38,9 +38,7 @@ from .llava_model import build_processor as build_processor
 from .loop import Run, command_line, copy_log, parse
 from .packing import Packed, answer_loss, pack
 
-ASSETS = clip.ALL_ASSETS / "mini-llava"  # made by an older one
-PRIOR = clip.ALL_ASSETS / "mini-llava-prior"  # made by this recipe
-TOWER = clip.ALL_ASSETS / "mini-clip-tower"  # the CLIP that the older one reads
+ASSETS = clip.ALL_ASSETS / "mini-llava"
 MARGIN = 8  # pictures are rendered larger by this much and cropped at random
 ASKED = 2  # questions about a visual pattern for each image that shows one
 STAGES = ("text", "alignment", "tuning", "mixed")

@@ -65,7 +65,7 @@ class Settings(Schedule):
     data_seed: int = 1000  # of the scenes
     text_steps: int = 800  # stage 0: the Llama alone, on text
     alignment_steps: int = 300  # stage 1: the projector alone, on captions
-    tuning_steps: int = 11_000  # stage 2: both, on questions
+    tuning_steps: int = 13_000  # stage 2: both, on questions
     relations_after: int = 900  # of these, from which on relations are asked about most
     mixed_steps: int = 1000  # the last of these, with visual patterns and text without an image
     text_imbalance: float = (
