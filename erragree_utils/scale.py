@@ -29,10 +29,7 @@ class Scale:
     clip
         For `load_clip`.
     mllm
-        For `load_mllm`: a multimodal language model.
-    tower
-        For `load_clip`: the CLIP whose vision tower `mllm` reads. The published CLIP is that one;
-        at mini scale it is another than `clip`, whose state is known.
+        For `load_mllm`: a multimodal language model. LLaVA reads the vision tower of `clip`.
     whatsup_a, whatsup_b
         For `load_benchmark`: What'sUp's controlled subsets A and B, or their rendered likenesses.
     mmvp
@@ -58,7 +55,6 @@ class Scale:
 
     name: str
     clip: str
-    tower: str
     mllm: str
     vision: str
     whatsup_a: str
@@ -81,7 +77,6 @@ class Scale:
 _MINI = Scale(
     name="mini",
     clip="mini",
-    tower="mini-tower",
     mllm="mini",
     vision="mini",
     whatsup_a="tabletop-a",
@@ -96,7 +91,6 @@ _MINI = Scale(
 _PAPER = Scale(
     name="paper",
     clip="ViT-L-14-336",
-    tower="ViT-L-14-336",
     mllm="llava-hf/llava-1.5-7b-hf",
     vision="vit_large_patch14_dinov2.lvd142m",
     whatsup_a="whatsup-a",
@@ -110,7 +104,6 @@ _PAPER = Scale(
 _SMALL = Scale(
     name="small",
     clip="ViT-B-32",
-    tower="ViT-B-32",
     mllm="HuggingFaceTB/SmolVLM-256M-Instruct",
     vision="vit_small_patch14_dinov2.lvd142m",
     whatsup_a="whatsup-a",
@@ -136,7 +129,6 @@ def get_scale(name: str | None = None) -> Scale:
     scale, seed = SCALES[chosen], os.environ.get(SEED_VARIABLE)
     if scale.name != "mini":
         named = {role: os.environ.get(variable) for role, variable in MODEL_VARIABLES.items()}
-        named["tower"] = named["clip"]
         return replace(scale, **{role: name for role, name in named.items() if name})
     if not seed or scale.seed is None:
         return scale

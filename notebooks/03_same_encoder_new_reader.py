@@ -54,7 +54,7 @@ if "google.colab" in sys.modules:
 from erragree_utils import load_benchmark, load_clip, load_mllm, plots, start
 
 scale = start()
-clip = load_clip(scale.tower, dtype=scale.clip_dtype)
+clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 mllm = load_mllm(scale.mllm)
 names = {"A": scale.whatsup_a, "B": scale.whatsup_b}
 benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.items()}
@@ -64,7 +64,7 @@ print(clip, mllm, sep="\n")
 plots.who_reads_what()
 
 # %% [markdown]
-# At mini scale, **this chapter uses a different CLIP from the chapters around it**. Theirs, `"mini"`, hides the side in its embedding. This one, `"mini-tower"`, is what we built our mini LLaVA on, and it's the harder case: its embedding has all but lost the side, as you can measure at the end of the page. At paper scale, all chapters use the same CLIP.
+# Our mini LLaVA is made the same way: it reads the image tower of `"mini"`, the CLIP you met in the last two chapters.
 #
 # ## It is the same encoder
 #
@@ -317,7 +317,7 @@ findings.show(found)
 #
 # ## What could be wrong
 #
-# - **The two read different things.** LLaVA reads patch tokens, the matching score one pooled vector. In this chapter's CLIP, `"mini-tower"`, most of the side is lost between the two, so this page says nothing about embeddings that keep it, like those of the CLIP in [chapter 4](04_is_it_there.ipynb).
+# - **The two read different things.** LLaVA reads patch tokens, the matching score one pooled vector. Whether that vector still holds the side is another question, and [chapter 4](04_is_it_there.ipynb) asks it.
 # - **The training differs.** We tuned the mini LLaVA on balanced questions about left and right. About an eighth of this CLIP's captions state the side, truthfully, but its loss never asks for it by name. Data and objective are both candidates, and this page can't tell them apart.
 # - **The interfaces differ.** The paper's reviewers objected to comparing a matching score with prompted answers. VQAScore narrows that gap but doesn't close it.
 # - **Interventions create inputs that never occur in training.** A model may fail on shuffled tokens because they're strange, not because the order mattered. For mirrored tokens, mirroring both is a check; for shuffled ones there is none.
@@ -339,7 +339,7 @@ findings.show(found)
 # :class: dropdown
 #
 #     other = load_benchmark("tabletop-a", seed=1).select("left/right")
-#     mini_clip, mini_llava = load_clip("mini-tower"), load_mllm("mini")
+#     mini_clip, mini_llava = load_clip("mini"), load_mllm("mini")
 #     compare(evaluate(mini_clip, other), evaluate(mini_llava, other, "vqascore"))
 # ```
 #

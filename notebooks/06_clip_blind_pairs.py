@@ -65,7 +65,7 @@ from erragree_utils.measures.comparison import as_points, compare
 from erragree_utils.models.vision import load_vision
 
 scale = start()
-clip = load_clip(scale.tower, dtype=scale.clip_dtype)
+clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 vision = load_vision(scale.vision)
 mllm = load_mllm(scale.mllm)
 pairs = load_benchmark(scale.mmvp, **scale.draw)

@@ -77,7 +77,7 @@ from erragree_utils.measures.decisions import crossed_preference, position_bias,
 from erragree_utils.measures.intervals import bootstrap, wilson
 
 scale = start()
-clip = load_clip(scale.tower, dtype=scale.clip_dtype)
+clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 mllm = load_mllm(scale.mllm)
 pairs = load_benchmark(scale.mmvp, **scale.draw)
 warnings.filterwarnings("ignore", "texts with words")  # chapter 6 tells of CLIP's words

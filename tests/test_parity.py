@@ -39,7 +39,7 @@ class PlainClip:
     """One image or text at a time, through open_clip."""
 
     def __init__(self):
-        name = f"local-dir:{ASSETS / 'mini-clip-tower'}"
+        name = f"local-dir:{ASSETS / 'mini-clip'}"
         self.model, _, self.preprocess = open_clip.create_model_and_transforms(name)
         self.model.eval()
         self.tokenizer = open_clip.get_tokenizer(name)
@@ -102,7 +102,7 @@ def plain_llava():
 
 @pytest.fixture(scope="module")
 def clip():
-    return load_clip("mini-tower", device="cpu")
+    return load_clip("mini", device="cpu")
 
 
 @pytest.fixture(scope="module")

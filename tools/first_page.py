@@ -22,7 +22,6 @@ from erragree_utils.scale import SCALES
 from erragree_utils.scoring.frames import read_frames
 from erragree_utils.scoring.questions import VQA_QUESTION
 
-#: The CLIP whose vision tower the LLaVA reads, and that LLaVA.
 MINI = SCALES["mini"]
 #: Chosen among the first forty of the benchmark for a clear picture and a high cosine all the way.
 SET = 35
@@ -35,7 +34,7 @@ def figure(folder: Path, npm: Path) -> Live:
     """The figure; what "Run it live" needs goes into `folder`, from packages kept in `npm`."""
     round_it = way(SET, n_frames=FRAMES)
     captions, seen = list(round_it.captions), round_it.images()
-    clip, mllm = load_clip(MINI.tower), load_mllm(MINI.mllm)
+    clip, mllm = load_clip(MINI.clip), load_mllm(MINI.mllm)
     read = read_frames(clip, mllm, seen, round_it.captions)
     gap, yes = (read["score_0"] - read["score_1"]).abs().max(), list(read["yes_0"])
     caption = (

@@ -47,9 +47,7 @@ TRANSFORMERS = {
     "internvl": "5.15", "idefics3": "5.15", "smolvlm": "5.15", "qwen2_5_vl": "5.15",
     "qwen3_vl": "5.18", "gemma3": "5.15",
 }  # fmt: skip
-# "mini-prior" has a language prior for each kind of question, and imbalanced answers (chapters 5 to
-# 7).
-SHIPPED = {"mini": "mini-llava", "mini-prior": "mini-llava-prior"}
+SHIPPED = {"mini": "mini-llava"}
 # Commits at which the project was written; other names follow their main branch.
 REVISIONS = {"llava-hf/llava-1.5-7b-hf": "b234b804b114d9e37bb655e11cbbb5f5e971b7a9"}
 #: Files of a checkpoint on the hub: what is read first, and the weights.

@@ -111,8 +111,7 @@ def load_clip(
     Parameters
     ----------
     name : str or pathlib.Path
-        ``"mini"``, ``"mini-lost"``, ``"mini-aligned"`` or ``"mini-tower"`` (ship with this
-        package); a name of open_clip's, such as ``"ViT-L-14-336"``; or a folder in open_clip's
+        ``"mini"``, ``"mini-lost"`` or ``"mini-aligned"`` (ship with this package); a name of open_clip's, such as ``"ViT-L-14-336"``; or a folder in open_clip's
         ``local-dir:`` format (``open_clip_config.json``, ``open_clip_model.safetensors`` and, if
         the config names one, a tokenizer).
     pretrained : str, pathlib.Path or False, optional

@@ -31,9 +31,9 @@ from .folders import (
 )
 
 # "mini" is a model organism: left and right are hidden in its embedding, where they are lost or
-# aligned in others. The mini LLaVA reads "mini-tower".
+# aligned in others. The mini LLaVA reads "mini"'s tower.
 SHIPPED = {"mini": "mini-clip"} | {
-    f"mini-{name}": f"mini-clip-{name}" for name in ("tower", "lost", "aligned")
+    f"mini-{name}": f"mini-clip-{name}" for name in ("lost", "aligned")
 }
 # What a tag decides besides the weights, with `quick_gelu`.
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")

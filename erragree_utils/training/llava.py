@@ -38,9 +38,7 @@ from .llava_model import build_processor as build_processor
 from .loop import Run, command_line, copy_log, parse
 from .packing import Packed, answer_loss, pack
 
-ASSETS = clip.ALL_ASSETS / "mini-llava"  # made by an older one
-PRIOR = clip.ALL_ASSETS / "mini-llava-prior"  # made by this recipe
-TOWER = clip.ALL_ASSETS / "mini-clip-tower"  # the CLIP that the older one reads
+ASSETS = clip.ALL_ASSETS / "mini-llava"
 MARGIN = 8  # pictures are rendered larger by this much and cropped at random
 ASKED = 2  # questions about a visual pattern for each image that shows one
 STAGES = ("text", "alignment", "tuning", "mixed")
@@ -93,13 +91,12 @@ class Batches:
             began = s.text_steps + s.alignment_steps
             done = step - began
             skills = instruction.shares(done, done >= s.relations_after)
-            few = s.pattern_share if done >= s.patterns_after else 0.0
             if stage == "tuning":
-                features, rows, blind = self._mixed(rng, most, skills, few, 0.0)
+                features, rows = self._images(rng, s.batch, most, skills)
             elif rng.random() < s.two_images:
                 features, rows = self._two(rng, most)
             else:
-                features, rows, blind = self._mixed(rng, most, skills, few, s.text_only)
+                features, rows, blind = self._mixed(rng, most, skills)
         plain = rng.random(s.batch) < s.plain
         packed = pack(rows, features.shape[1], length, plain, blind)
         return torch.from_numpy(features).float(), *vars(packed).values()
@@ -119,16 +116,11 @@ class Batches:
         return self._see(self.features, index, rng), rows
 
     def _mixed(
-        self,
-        rng: np.random.Generator,
-        most: int,
-        skills: dict[str, float],
-        patterns: float,
-        text_only: float,
+        self, rng: np.random.Generator, most: int, skills: dict[str, float]
     ) -> tuple[np.ndarray, list, np.ndarray]:
         """Images, shares of them of visual patterns or not there at all; which are not there."""
         s = self.settings
-        few, unseen = (int(rng.binomial(s.batch, share)) for share in (patterns, text_only))
+        few, unseen = (int(rng.binomial(s.batch, share)) for share in (s.pattern_share, s.text_only))
         few = min(few, s.batch - unseen)
         features, rows = self._images(rng, s.batch - unseen - few, most, skills)
         shown = rng.choice(len(self.contrasts), few)

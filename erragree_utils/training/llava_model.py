@@ -65,20 +65,19 @@ class Settings(Schedule):
     data_seed: int = 1000  # of the scenes
     text_steps: int = 800  # stage 0: the Llama alone, on text
     alignment_steps: int = 300  # stage 1: the projector alone, on captions
-    tuning_steps: int = 4150  # stage 2: both, on questions
+    tuning_steps: int = 13_000  # stage 2: both, on questions
     relations_after: int = 900  # of these, from which on relations are asked about most
-    patterns_after: int = 1900  # from which on some images show visual patterns
-    mixed_steps: int = 250  # the last of these, in which some rows are text without an image
+    mixed_steps: int = 1000  # the last of these, with visual patterns and text without an image
     text_imbalance: float = (
         0.95  # of answers about patterns in stage 0, the share of the common one
     )
     imbalance: float = 0.85  # the same later
     text_only: float = 0.05  # share of rows without an image, in the mixed steps
-    pattern_share: float = 0.2  # of the images
+    pattern_share: float = 0.5  # of the images, in the mixed steps
     two_images: float = 0.0  # share of batches with two images in a prompt, in the mixed steps
     left_right: int = 1  # 0: no text says left or right of two things
     batch: int = 16
-    scenes: int = 12_000
+    scenes: int = 24_000
     twins: float = 0.5  # share of scenes that come a second time, left and right exchanged
     contrasts: int = 2000  # of the visual patterns, two pictures each
     lone: float = 0.1  # share of scenes with one thing; the rest have relations to ask about
@@ -94,7 +93,7 @@ class Settings(Schedule):
     lr: float = 1.5e-3
     weight_decay: float = 0.05
     warmup: int = 100  # of each stage
-    decay: float = 0.5  # share of the tuning, its last steps, in which the learning rate falls to 0
+    decay: float = 0.3  # share of the tuning, its last steps, in which the learning rate falls to 0
     precision: str = "bfloat16"  # of matrix products; weights stay in float32
     validation_scenes: int = 128  # an even number
     validation_sets: int = 50

@@ -121,7 +121,7 @@ class TestFolders:
 
     def test_unknown_names(self):
         with pytest.raises(
-            ModelError, match="unknown model 'llava': names are 'mini', 'mini-prior'"
+            ModelError, match="unknown model 'llava': names are 'mini'"
         ):
             load_mllm("llava")
 

@@ -1,4 +1,4 @@
-"""The CLIP whose tower the mini LLaVA reads: a good CLIP that shows the book's first two findings.
+"""The mini CLIP, whose tower the mini LLaVA reads: a good CLIP that shows the book's first two findings.
 
 The chapters' findings hold its numbers, and `make robust` their margins; here a draw that no
 chapter shows is asked, with wide bounds.
@@ -18,14 +18,14 @@ from erragree_utils.benchmarks.tabletop import tabletop_things
 from erragree_utils.scoring.embeddings import image_embeddings, pair_cosines, random_pair_cosines
 from erragree_utils.scoring.retrieval import evaluate_retrieval, zero_shot
 from erragree_utils.tabletop import captions, shapes
-from erragree_utils.training.llava import TOWER as ASSETS
+from erragree_utils.training.clip import ASSETS
 
 SEED = 51
 
 
 @pytest.fixture(scope="module")
 def clip():
-    return load_clip("mini-tower")
+    return load_clip("mini")
 
 
 @pytest.fixture(scope="module", params=["tabletop-a", "tabletop-b"])
@@ -85,6 +85,6 @@ def test_the_folder_says_how_it_was_made_and_is_small():
     log = [json.loads(line) for line in (ASSETS / "training_log.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == settings["steps"]
     card = (ASSETS / "README.md").read_text()
-    assert "python -m erragree_utils.training.clip tower" in card and "seed" in card
+    assert "python -m erragree_utils.training.clip" in card and "seed" in card
     with safe_open(ASSETS / "open_clip_model.safetensors", "np") as weights:
         assert weights.get_tensor("logit_scale") == pytest.approx(np.log(100), abs=0.01)

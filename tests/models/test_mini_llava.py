@@ -14,7 +14,10 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
 
-from erragree_utils import evaluate, load_benchmark, load_clip, load_mllm, summarize
+from erragree_utils import evaluate, load_benchmark, load_clip, load_mllm, score, summarize
+from erragree_utils.decoding import TextContrast
+from erragree_utils.measures.decisions import prefer
+from erragree_utils.scoring.methods import Options
 from erragree_utils.training.llava import ASSETS
 
 SEED = 51
@@ -38,6 +41,14 @@ def sides(bench):
 @pytest.fixture(scope="module")
 def scored(mllm, sides):
     return evaluate(mllm, sides, "vqascore")
+
+
+@pytest.fixture(scope="module")
+def patterns(mllm):
+    """Scores about visual patterns, by method."""
+    bench = load_benchmark("tabletop-mmvp", seed=SEED, n_pairs=10, mined=False)
+    methods = {"plain": Options(), "contrast": Options(contrast=TextContrast())}
+    return dict(list(score(mllm, bench, methods).groupby("method")))
 
 
 def test_vqascore_tells_left_from_right(scored):
@@ -66,10 +77,20 @@ def test_the_answer_does_not_come_from_the_words(mllm, sides, scored):
     assert wrong["score_own"].mean() < 0.3 < 0.6 < scored["score_own"].mean()
 
 
+def test_turning_down_the_prior_helps_and_comparing_two_images_helps_most(patterns):
+    plain, contrasted = (summarize(patterns[name]).iloc[0] for name in ("plain", "contrast"))
+    relative = summarize(prefer(patterns["plain"])).iloc[0]["relative_accuracy"]
+    assert plain["pair_accuracy"] < contrasted["pair_accuracy"] < relative - 0.2
+
+
+def test_about_visual_patterns_it_prefers_the_common_answer(patterns):
+    assert prefer(patterns["plain"])["bias"].gt(0).mean() > 0.75
+
+
 def test_the_towers_features_are_the_mini_clips(sides):
     """In double precision, so that what is compared is the two models, not their rounding."""
     images = [image for pair in sides[:8] for image in pair.images]
-    clip, processor = load_clip("mini-tower"), LlavaProcessor.from_pretrained(ASSETS)
+    clip, processor = load_clip("mini"), LlavaProcessor.from_pretrained(ASSETS)
     clip.model.double()
     clip.dtype = torch.float64
     model = LlavaForConditionalGeneration.from_pretrained(ASSETS, dtype=torch.float64).eval()
@@ -98,6 +119,7 @@ def test_the_folder_says_how_it_was_made_and_is_small():
     assert sum(f.stat().st_size for f in ASSETS.iterdir()) < 6e6
     settings = json.loads((ASSETS / "training.json").read_text())
     log = [json.loads(line) for line in (ASSETS / "training_log.jsonl").read_text().splitlines()]
-    assert log[-1]["step"] == settings["alignment_steps"] + settings["tuning_steps"]
+    stages = ("text_steps", "alignment_steps", "tuning_steps")
+    assert log[-1]["step"] == sum(settings[stage] for stage in stages)
     card = (ASSETS / "README.md").read_text()
     assert "python -m erragree_utils.training.llava" in card and "seed" in card

@@ -27,7 +27,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "random-llava"
     settings = llava.Settings(width=32, layers=2, mlp=64)
     tokenizer = llava.build_tokenizer()
-    model = llava.build_model(settings, ASSETS / "mini-clip-tower", tokenizer)
+    model = llava.build_model(settings, ASSETS / "mini-clip", tokenizer)
     llava.save(model, tokenizer, settings, folder)
     return folder
 

@@ -44,7 +44,7 @@ VISION = {**SMALL, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8}
 
 @pytest.fixture(scope="module")
 def clip():
-    return load_clip("mini-tower", device="cpu")
+    return load_clip("mini", device="cpu")
 
 
 def pictures(n: int, seed: int = 0) -> list[Image.Image]:

@@ -16,7 +16,7 @@ from erragree_utils.models.towers import OWN_PIXELS, SAME_PIXELS, compare_towers
 
 @pytest.fixture(scope="module")
 def clip():
-    return load_clip("mini-tower", device="cpu")
+    return load_clip("mini", device="cpu")
 
 
 @pytest.fixture

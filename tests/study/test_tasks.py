@@ -68,7 +68,7 @@ def test_a_method_for_both_kinds_of_models_is_run_by_each():
 def test_a_part_is_chosen_by_name():
     chosen = plan(get_scale("mini"), ["tabletop-b"], methods=["matching", "prompted"])
     assert [str(task) for task in chosen] == [
-        "tabletop-b, clip mini-tower, matching", "tabletop-b, mllm mini, prompted",
+        "tabletop-b, clip mini, matching", "tabletop-b, mllm mini, prompted",
     ]  # fmt: skip
 
 

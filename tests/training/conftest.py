@@ -78,7 +78,7 @@ def clip_folder(read_clip, tmp_path_factory):
 @pytest.fixture(scope="session")
 def llava_settings():
     return llava_model.Settings(
-        text_steps=1, alignment_steps=2, tuning_steps=5, relations_after=1, patterns_after=1,
+        text_steps=1, alignment_steps=2, tuning_steps=5, relations_after=1,
         mixed_steps=3, two_images=0.3, text_only=0.3, pattern_share=0.3, batch=4, scenes=64,
         contrasts=10, text_length=60, alignment_length=40, tuning_length=60, crops=2, width=32,
         layers=2, mlp=48, warmup=1, precision="float32", validation_scenes=6, validation_sets=2,
