@@ -1,4 +1,4 @@
-"""Do two numbers of each pair go together, between kinds of pairs and within them?"""
+"""Are two numbers of each pair correlated, between kinds of pairs and within them?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .intervals import bootstrap
 
 
 def between_and_within(table: pd.DataFrame, x: str, y: str, by: str) -> pd.DataFrame:
-    """Correlation of `x` with `y`, once of groups and once of what lies in a group.
+    """Correlation of `x` with `y`, between groups and within them.
 
     Groups may differ in both for many reasons at once, so the two can have opposite signs.
 
