@@ -37,7 +37,7 @@ def test_the_answer_stands_between_title_and_text_and_on_the_first_page(visit):
     page = visit(CHAPTER).page
     card = page.locator("section.answer")
     question = card.locator(".answer-question").inner_text()
-    assert page.locator("h1").bounding_box()["y"] < card.bounding_box()["y"] < 700
+    assert page.locator(".bd-article h1").bounding_box()["y"] < card.bounding_box()["y"] < 700
     assert "The paper" in card.inner_text() and "Guessing" in card.inner_text()
     table = visit("book/index").page.locator("table.answers")
     assert table.locator("tbody tr").count() == len(CHAPTERS)
