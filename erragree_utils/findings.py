@@ -46,6 +46,13 @@ class Finding:
         Of the benchmark's draw; None where the images are published ones.
     paper : str
         What the paper reports beside it, with its protocol; empty if it reports nothing.
+    question : str
+        The chapter's question, if this is its answer; empty otherwise. Findings of a chapter that
+        answer it together, such as those of two models, have the same.
+    who : str
+        Whose number it is where a question has several answers, such as ``"LLaVA"``.
+    chance : float or None
+        What guessing would give, in the value's unit; None where nothing is guessed.
     """
 
     claim: str
@@ -57,6 +64,9 @@ class Finding:
     unit: str
     seed: int | None
     paper: str
+    question: str = ""
+    who: str = ""
+    chance: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -109,8 +119,14 @@ def finding(
     unit: str = "%",
     seed: int | None = None,
     paper: Published | str = "",
+    question: str = "",
+    who: str = "",
+    chance: float | None = None,
 ) -> Finding:
     """A `Finding`; `value` is a number, or the triple of `estimate`.
+
+    The `question` makes it the chapter's answer: the card on top of the page, and a row of the
+    first page's table, are made from it.
 
     NaN is refused, as what was not measured cannot hold; so is an interval without width: a sample
     that is all alike has an uncertainty too, which a bootstrap does not see.
@@ -125,7 +141,9 @@ def finding(
         raise ValueError(f"{claim!r}: {value} is not inside its interval [{low}, {high}]")
     if sampled and low == high:
         raise ValueError(f"{claim!r}: the interval [{low}, {high}] has no width")
-    return Finding(claim, value, low, high, above, below, unit, seed, str(paper))
+    return Finding(
+        claim, value, low, high, above, below, unit, seed, str(paper), question, who, chance
+    )
 
 
 def estimate(row: Mapping[str, Any] | pd.Series, name: str) -> tuple[float, float, float]:
@@ -150,7 +168,8 @@ class Findings:
 def show(findings: Iterable[Finding]) -> Findings:
     """The last line of a chapter's finding cell.
 
-    No two may make the same claim, as margins on other draws are kept by claim.
+    No two may make the same claim, as margins on other draws are kept by claim; and a chapter asks
+    one question, each of whose answers says whose it is.
     """
     page = Findings(findings)
     claims = Counter(f.claim for f in page.findings)
@@ -158,7 +177,18 @@ def show(findings: Iterable[Finding]) -> Findings:
         raise ValueError("a page without findings shows nothing: give one or more")
     if twice := [claim for claim, count in claims.items() if count > 1]:
         raise ValueError(f"two findings make the same claim: {'; '.join(twice)}")
+    answers(page.findings)
     return page
+
+
+def answers(page: Iterable[Finding]) -> list[Finding]:
+    """Those of a chapter's findings that answer its question."""
+    found = [f for f in page if f.question]
+    if len(asked := {f.question for f in found}) > 1:
+        raise ValueError(f"a chapter answers one question, not {len(asked)}: {'; '.join(asked)}")
+    if len({f.who for f in found}) < len(found):
+        raise ValueError("several findings answer the question: give each a `who` of its own")
+    return found
 
 
 def as_text(findings: Iterable[Finding]) -> str:
