@@ -52,15 +52,13 @@ if "google.colab" in sys.modules:
 from erragree_utils import load_benchmark, load_clip, load_mllm, start
 
 scale = start()
-clip = load_clip(scale.tower, dtype=scale.clip_dtype)
+clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 mllm = load_mllm(scale.mllm)
 names = {"A": scale.whatsup_a, "B": scale.whatsup_b}
 benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.items()}
 print(clip, mllm, sep="\n")
 
 # %% [markdown]
-# At mini scale **this chapter's CLIP is not that of the chapters around it**. Theirs, `"mini"`, keeps the side hidden in its embedding. This one, `"mini-tower"`, is what our mini LLaVA was built on, and it's the harder case: its embedding has all but lost the side, as you'll measure below. At paper scale one CLIP serves all chapters.
-#
 # ## Is it the same encoder?
 #
 # Let's check before we believe it. The same eight images go through CLIP as OpenCLIP loads it, and through the tower inside LLaVA as Transformers loads it. Both give the tokens of the last block but one, which LLaVA-1.5 reads: first from the same tensor of pixels, then each from its own preprocessing. A check that cannot fail shows nothing, so random weights go along.
@@ -435,7 +433,7 @@ findings.show([
 #
 # ## What could be wrong
 #
-# - **The readers read different things.** Patch tokens here, one pooled vector there. In this chapter's CLIP, `"mini-tower"`, most of the side is lost on the way from the one to the other; so the page says nothing about embeddings that keep it, like those of the CLIP in [chapter 4](04_is_it_there.ipynb).
+# - **The readers read different things.** Patch tokens here, one pooled vector there.
 # - **The training differs.** The mini LLaVA was tuned on balanced questions about left and right. About an eighth of this CLIP's captions state it, truthfully, but its loss never asks for it by name. Data and objective are two candidates that this page can't tell apart.
 # - **The interfaces differ.** The paper's reviewers objected to setting a matching score beside prompted answers. VQAScore narrows that gap and doesn't close it.
 # - **Interventions make inputs that training never made.** A model may fail on shuffled tokens because they are strange, not because the order mattered. For mirrored tokens, mirroring both is a check; for shuffled ones there is none.
@@ -457,7 +455,7 @@ findings.show([
 # :class: dropdown
 #
 #     other = load_benchmark("tabletop-a", seed=1).select("left/right")
-#     mini_clip, mini_llava = load_clip("mini-tower"), load_mllm("mini")
+#     mini_clip, mini_llava = load_clip("mini"), load_mllm("mini-prior")
 #     compare(evaluate(mini_clip, other), evaluate(mini_llava, other, "vqascore"))
 # ```
 #

@@ -127,7 +127,7 @@ plt.show()
 # ## A dozen pairs
 
 # %%
-clip = load_clip(scale.tower, dtype=scale.clip_dtype)
+clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 dozen = diagnose(pairs, clip, mllm)
 shown = ["group", "part", "verdict", "n_pairs", "pair", "pair_low", "pair_high"]
 dozen.groups[shown].round(2)

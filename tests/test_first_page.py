@@ -48,7 +48,7 @@ def test_where_the_runtime_is_not_to_be_had_the_page_says_so(tmp_path, monkeypat
 
 @pytest.fixture(scope="module")
 def models():
-    return load_clip("mini-tower"), load_mllm("mini")
+    return load_clip("mini"), load_mllm("mini-prior")
 
 
 class TestGraphs:

@@ -58,7 +58,7 @@ def figure(folder: Path, npm: Path) -> Live:
     seen = [Image.fromarray(pixels) for pixels in render_many(scenes, MODEL_SIZE)]
     shown = [Image.fromarray(pixels) for pixels in render_many(scenes, SHOWN_SIZE, 4)]
 
-    clip, mllm = load_clip(MINI.tower), load_mllm(MINI.mllm)
+    clip, mllm = load_clip(MINI.clip), load_mllm(MINI.mllm)
     embeddings, texts = clip.embed_images(seen), clip.embed_texts(captions)
     cosines, matching = embeddings @ embeddings[0], embeddings @ texts.T
     pairs = [

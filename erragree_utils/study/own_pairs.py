@@ -76,7 +76,7 @@ def _diagnose(options: argparse.Namespace) -> int:
 
     bench = load_benchmark("folder", folder=options.pairs, skip_incomplete=options.skip_bad)
     scale = get_scale()
-    names = {"clip": options.clip or scale.tower, "mllm": options.mllm or scale.mllm}
+    names = {"clip": options.clip or scale.clip, "mllm": options.mllm or scale.mllm}
     models = {
         role: load(names[role], device=options.device)
         for role, load in (("clip", load_clip), ("mllm", load_mllm))

@@ -121,7 +121,7 @@ def with_decoding(name: str, settings: Mapping[str, float]) -> Method:
 def default_models(scale: Scale) -> tuple[ModelChoice, ...]:
     """The models of a scale."""
     return (
-        ModelChoice("clip", scale.tower, {"dtype": scale.clip_dtype}),
+        ModelChoice("clip", scale.clip, {"dtype": scale.clip_dtype}),
         ModelChoice("mllm", scale.mllm),
     )
 
