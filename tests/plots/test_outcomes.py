@@ -27,6 +27,16 @@ class TestSignalAndBias:
         right, wrong = dots
         edge = figure.axes[0].get_xlim()[1]
         assert list(right.get_xdata()) == [2, edge] and 10 < edge < 50  # far ones at the edge
+        assert figure.axes[0].get_ylim()[1] < 4  # the bias has a scale of its own
         assert list(wrong.get_xdata()) == [1, -1]
         with pytest.raises(ValueError, match="prefer"):
             plots.signal_and_bias({"plain": table.drop(columns="bias")})
+
+
+def test_a_gain_as_predicted_lies_on_the_line():
+    table = pd.DataFrame({"method": ["M3ID", "text contrast"], "predicted": [0.02, 0.1]})
+    gains = table.assign(gain=[0.02, 0.05], gain_low=[0.01, 0.04], gain_high=[0.03, 0.07])
+    ax = plots.predicted_gains(gains)
+    assert [text.get_text() for text in ax.get_legend().get_texts()].count("M3ID") == 1
+    x, y = ax.lines[-1].get_data()
+    assert list(x) == list(y) and x[0] <= 2 < x[1]
