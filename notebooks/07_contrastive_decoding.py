@@ -42,6 +42,8 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 6](06_clip_blind_pairs.ipynb), and signal and bias from [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
 #
+# **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 41 to 52 min; L4: 19 GiB, 23 to 29 min; A100 40 GB: 19 GiB, 9 to 11 min; H100 80 GB: 19 GiB, 3 min.
+#
 # ## Some of the prior has to go
 #
 # In [chapter 6](06_clip_blind_pairs.ipynb) LLaVA failed by giving both images of a pair the same answer, mostly the one that its training made common. A language model writes the next word by what it has seen *and* by what usually comes next. If the second outweighs the first, take some of it away.

@@ -42,6 +42,8 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 6](06_clip_blind_pairs.ipynb), and signal and bias from [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
 #
+# **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 13 to 16 min; L4: 19 GiB, 7 to 8 min; A100 40 GB: 19 GiB, 3 to 4 min; H100 80 GB: 19 GiB, 1 min.
+#
 # ## The same bias stands in both answers
 #
 # A model fails on a pair if it gives both images the same answer. Perhaps it sees no difference. Perhaps it sees one that's too small to overcome its bias. Look at both images and you can tell, because the bias is the same for both.
@@ -208,7 +210,9 @@ from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
 
 claim = partial(finding, seed=scale.seed)
-asked = "Of how many CLIP-blind pairs do the scores of the two images differ in the right direction?"
+asked = (
+    "Of how many CLIP-blind pairs do the scores of the two images differ in the right direction?"
+)
 found_here = [
     claim(
         "LLaVA's relative preference is right for clearly more than half of the pairs",

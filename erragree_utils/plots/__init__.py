@@ -4,7 +4,7 @@ from .accuracy import accuracy_bars, grouped_dots
 from .agreement import accuracy_against_cosine, change_ladder, cone_and_gap, view_bands
 from .charts import causal_diagram, memory_bars, token_bars
 from .embeddings import angle_arcs, cosine_scatter, sphere_plane
-from .outcomes import joint_outcomes, predicted_gains, signal_and_bias
+from .outcomes import joint_outcomes, predicted_gains, signal_against_cosine, signal_and_bias
 from .pictures import (
     question_pairs,
     saliency_maps,
@@ -39,6 +39,7 @@ __all__ = [
     "show_pair",
     "show_readers",
     "show_set",
+    "signal_against_cosine",
     "signal_and_bias",
     "sphere_plane",
     "stage_curves",

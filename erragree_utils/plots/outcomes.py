@@ -71,6 +71,27 @@ def signal_and_bias(tables: Mapping[str, pd.DataFrame], unit: str = "in nats") -
     return figure
 
 
+def signal_against_cosine(pairs: pd.DataFrame) -> Figure:
+    """Signal against cosine: the means of all relations, and the pairs of the three that vary most.
+
+    `pairs` has a row for each pair with ``relation``, ``cosine`` and ``signal``.
+    """
+    style.check_tables({"pairs": pairs}, ["relation", "cosine", "signal"], "prefer")
+    groups = pairs.groupby("relation")
+    means = groups[["cosine", "signal"]].mean()
+    shown = groups["signal"].std().nlargest(3).index
+    figure, axes = style.panels(1, 1 + len(shown), 2.9 * (1 + len(shown)), 3.0)
+    for ax, name in zip(axes[0], ["means of the patterns", *shown], strict=True):
+        table = means if name not in means.index else groups.get_group(name)
+        ax.plot(table["cosine"], table["signal"], "o", color=BLUE, ms=4, alpha=0.6)
+        ax.axhline(0, color=INK, lw=0.7, alpha=0.6)
+        ax.set_xlabel("Cosine under CLIP")
+        ax.locator_params(nbins=4)
+        style.title(ax, name, 10.5)
+    axes[0, 0].set_ylabel("Signal in nats")
+    return figure
+
+
 def predicted_gains(gains: pd.DataFrame) -> Axes:
     """Measured against predicted gain, a point for each model and a mark for each method.
 

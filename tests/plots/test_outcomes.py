@@ -40,3 +40,12 @@ def test_a_gain_as_predicted_lies_on_the_line():
     assert [text.get_text() for text in ax.get_legend().get_texts()].count("M3ID") == 1
     x, y = ax.lines[-1].get_data()
     assert list(x) == list(y) and x[0] <= 2 < x[1]
+
+
+def test_signals_are_shown_against_cosines_by_relation_and_within_those_that_vary_most():
+    rows = [(r, 0.9 + k / 100, k * size) for size, r in enumerate("abcd") for k in range(3)]
+    table = pd.DataFrame(rows, columns=["relation", "cosine", "signal"])
+    figure = plots.signal_against_cosine(table)
+    assert [ax.get_title() for ax in figure.axes] == ["means of the patterns", "d", "c", "b"]
+    assert len(figure.axes[0].lines[0].get_xdata()) == 4
+    assert list(figure.axes[1].lines[0].get_ydata()) == [0, 3, 6]
