@@ -149,7 +149,7 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint
     if folder is None:
         if "/" not in label:
             raise ModelError(
-                f"unknown model {label!r}: names are 'mini', 'mini-prior', folders that exist, and "
+                f"unknown model {label!r}: names are 'mini', folders that exist, and "
                 "'owner/name' on the hub, such as 'llava-hf/llava-1.5-7b-hf'"
             )
         folder, commit = fetch(label, revision or REVISIONS.get(label, "main"), SETTINGS_FILES)

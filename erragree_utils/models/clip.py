@@ -111,9 +111,10 @@ def load_clip(
     Parameters
     ----------
     name : str or pathlib.Path
-        ``"mini"``, ``"mini-lost"`` or ``"mini-aligned"`` (ship with this package); a name of open_clip's, such as ``"ViT-L-14-336"``; or a folder in open_clip's
-        ``local-dir:`` format (``open_clip_config.json``, ``open_clip_model.safetensors`` and, if
-        the config names one, a tokenizer).
+        ``"mini"``, ``"mini-lost"`` or ``"mini-aligned"`` (ship with this package); a name of
+        open_clip's, such as ``"ViT-L-14-336"``; or a folder in open_clip's ``local-dir:`` format
+        (``open_clip_config.json``, ``open_clip_model.safetensors`` and, if the config names one, a
+        tokenizer).
     pretrained : str, pathlib.Path or False, optional
         For names of open_clip's: the tag of the published weights, or a file. By default
         ``"openai"`` if there are such weights, else the first tag listed. False gives random
