@@ -116,14 +116,17 @@ from erragree_utils.scoring.frames import read_frames
 round_it = way(seed=scale.seed or 0)
 seen = round_it.images() if scale.name == "mini" else round_it.images(336, 3)
 read = read_frames(clip, mllm, seen, round_it.captions)
+gap, yes = (read["score_0"] - read["score_1"]).abs().max(), list(read["yes_0"])
 live.drag(
     round_it.images(320, 3), round_it.places, live.readings(read), f"the {round_it.mover}",
-    "Drag the thing, use the slider, or the arrow keys. Cosine and CLIP's scores: 0 to 1 and up to "
-    f"{1.25 * read.filter(like='score').max(axis=None):.2f}. LLaVA's answer: P(Yes).",
+    "Drag the thing, use the slider, or the arrow keys. CLIP's cosine to the start goes "
+    f"down to {read['cosine'].min():.3f}, and its two scores get {gap:.3f} apart at most. "
+    f"“{round_it.captions[0]}”? LLaVA says Yes with {yes[0]:.0%} at the start, "
+    f"{yes[len(yes) // 2]:.0%} halfway and {yes[-1]:.0%} at the end.",
 )  # fmt: skip
 
 # %% [markdown]
-# Both ends are a pair of the benchmark, and CLIP's bars hardly know it. Now let's count.
+# The two ends are a pair of the benchmark; halfway, in front of the furniture, neither caption is true. One scene proves nothing, so let's count.
 #
 # ## The measurement
 

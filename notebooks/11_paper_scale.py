@@ -142,7 +142,7 @@ from erragree_utils.plots import live
 live.calculator(hardware.choices(config))
 
 # %% [markdown]
-# Larger batches take memory and hardly save time, because reading an image is arithmetic whatever stands beside it. What decides is whether the weights fit. (The formula has 4 bits compute as fast as 16; unpacking takes some time on top.)
+# By the formula a larger batch takes memory and saves little time, since reading an image is the same arithmetic whatever stands beside it. What decides is whether the weights fit. Don't take the left end of the slider for a promise, though: the formula has a GPU be as busy with one image as with many, and 4 bits compute as fast as 16, and neither is quite true.
 #
 # Only the GPU's memory is published. On the H100 the formula for the memory lay 8 to 16% above the measured peak: 26.7 GiB and 24.3 with 32 images in half precision, 8.4 and 7.3 with eight at 4 bits. CLIP adds minutes, loading and downloads whatever your network takes. Forcing float16 on a T4:
 

@@ -181,11 +181,13 @@
 
   /** Histograms of two kinds of images along a direction that a slider turns, for each model. */
   function clouds(figure, data) {
-    const [plot] = all(figure, "svg");
+    const still = figure.querySelector(".live-still"); // stays for print
+    const plot = still.querySelector("svg").cloneNode(true);
     const [slider, select] = [figure.querySelector(".live-slider"), figure.querySelector("select")];
     const summary = figure.querySelector(".live-summary output");
     const groups = all(plot, "g").map((group) => all(group, "rect"));
-    figure.querySelector(".live-still").replaceWith(plot);
+    plot.classList.add("live-turned");
+    still.before(plot);
 
     function show() {
       const [model, state] = [select ? select.selectedIndex : 0, Number(slider.value)];

@@ -58,6 +58,14 @@
     tables().forEach(fit);
   }
 
+  // What is folded away on the screen is printed.
+  let folded = [];
+  window.addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll(".bd-article details:not([open])")];
+    folded.forEach((box) => (box.open = true));
+  });
+  window.addEventListener("afterprint", () => folded.forEach((box) => (box.open = false)));
+
   window.addEventListener("load", fitAll);
   window.addEventListener("resize", fitAll);
   // A closed box has no width: its tables are looked at when it opens.

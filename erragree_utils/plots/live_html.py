@@ -262,20 +262,20 @@ EFFECTS = _environment.from_string("""\
 <p class="live-legend"><span class="live-box live-varied">varied</span>
 <span class="live-box live-fixed">held fixed</span>
 <span class="live-box live-measured">measured</span></p>
-<p class="live-summary"><output>{{ rows|length }} effects, in {{ unit }}</output>
+<p class="live-summary"><output>{{ rows|length }} effects</output>
 <button type="button" class="live-all" hidden>Show all</button></p>
 <table class="live-readings">
-<thead><tr><th scope="col">Change</th><th scope="col">ours, with its 95% interval</th>
-{% if any_paper %}<th scope="col">paper</th>{% endif %}</tr></thead>
+<thead><tr><th scope="col">Change</th>
+<th scope="col">effect in {{ unit }}, with its 95% interval</th></tr></thead>
 <tbody>
 {% for row in rows %}
 <tr><th scope="row"><b>{{ row.name }}</b><br><span class="live-factor">{{ row.factor }}</span></th>
 <td><span class="live-value">{{ row.told }}</span>
+{% if row.paper %}<span>◇ paper {{ row.paper }}</span>{% endif %}
 <span class="live-interval" aria-hidden="true"><s style="left:{{ zero }}%"></s>
 <i style="left:{{ row.low }}%;width:{{ (row.high - row.low)|round(2) }}%"></i>
 <b style="left:{{ row.dot }}%"></b>
-{% if row.diamond is not none %}<u style="left:{{ row.diamond }}%"></u>{% endif %}</span></td>
-{% if any_paper %}<td>{% if row.paper %}◇ {{ row.paper }}{% endif %}</td>{% endif %}</tr>
+{% if row.diamond is not none %}<u style="left:{{ row.diamond }}%"></u>{% endif %}</span></td></tr>
 {% endfor %}
 </tbody>
 </table>

@@ -93,8 +93,8 @@ def effects(
     rows = [
         {
             "name": row.name_, "factor": " ".join(row.factor.split()),
-            "told": f"{row.estimate:+.1f} [{row.low:+.1f}, {row.high:+.1f}]",
-            "paper": "" if np.isnan(row.paper) else f"{row.paper:+.1f}",
+            "told": f"{_signed(row.estimate)} [{_signed(row.low)}, {_signed(row.high)}]",
+            "paper": "" if np.isnan(row.paper) else _signed(row.paper),
             "dot": place(row.estimate), "low": place(row.low), "high": place(row.high),
             "diamond": None if np.isnan(row.paper) else place(row.paper),
         }
@@ -118,6 +118,10 @@ def effects(
         arrows=[(boxes[a], boxes[b]) for a, b in arrows],
     )  # fmt: skip
     return Live(html, f"{len(rows)} effects in a diagram of {len(boxes)} boxes")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def _before(box: str, arrows: list[tuple[str, str]]) -> set[str]:

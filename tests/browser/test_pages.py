@@ -22,6 +22,14 @@ def test_the_page_loads_whole_and_fits(visit, page, theme, width):
     assert found.wider() == [] and found.cut() == []
 
 
+@each_page
+def test_nothing_is_cut_or_folded_away_in_print(visit, page):
+    found = visit(page)
+    found.print()
+    assert found.wider() == [] and found.cut("table, pre") == []
+    assert found.page.locator(".bd-article details:not([open])").count() == 0
+
+
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory) -> str:
     """The script of axe-core."""

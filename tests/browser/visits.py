@@ -19,8 +19,8 @@ WIDER = """() => {
   return over > 1 ? [`the page is ${over} px too wide`, ...named] : named;
 }"""
 
-#: Tables of which a part is out of sight.
-CUT = """() => [...document.querySelectorAll(".bd-article table")].filter((table) => {
+#: Elements of which a part is out of sight.
+CUT = """(what) => [...document.querySelectorAll(`.bd-article :is(${what})`)].filter((table) => {
   for (let box = table; box && !box.matches("article"); box = box.parentElement) {
     const clips = getComputedStyle(box).overflowX !== "visible";
     if (clips && box.scrollWidth > box.clientWidth + 1) return true;
@@ -63,9 +63,18 @@ class Visit:
         """What reaches beyond the page."""
         return self.page.evaluate(WIDER)
 
-    def cut(self) -> list[str]:
-        """The beginnings of tables that are cut off."""
-        return self.page.evaluate(CUT)
+    def cut(self, what: str = "table") -> list[str]:
+        """The beginnings of tables, or of what else a selector names, that are cut off."""
+        return self.page.evaluate(CUT, what)
+
+    def print(self) -> None:
+        """Lay the page out as on A4 with margins of a centimetre; no script hears of it."""
+        self.page.evaluate(
+            "window.addEventListener('resize', (e) => e.stopImmediatePropagation(), true);"
+            "window.dispatchEvent(new Event('beforeprint'))"
+        )
+        self.page.emulate_media(media="print", color_scheme="light")
+        self.page.set_viewport_size({"width": 718, "height": 1047})
 
     def violations(self, axe: str) -> list[str]:
         """What axe finds serious or worse, with the first element of each."""
