@@ -42,7 +42,7 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB (4-bit weights) or 24 GB (half precision), a network for the weights and What'sUp's photographs, and minutes to hours depending on the GPU ([Paper scale](11_paper_scale.ipynb) estimates them).
 #
-# **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 1.3 to 1.6 h; L4: 19 GiB, 43 to 53 min; A100 40 GB: 19 GiB, 17 to 22 min; H100 80 GB: 19 GiB, 6 to 7 min.
+# **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 1.3 to 1.6 h; L4: 19 GiB, 43 to 53 min; A100 40 GB: 19 GiB, 18 to 22 min; H100 80 GB: 19 GiB, 6 to 7 min.
 #
 # ## The question
 #

@@ -23,6 +23,7 @@ A, B, MMVP, MMVP_VLM = map(
 #: Image reads that functions take: gradients are a second pass.
 FUNCTIONS = {
     "mllm_states": 1,
+    "read_frames": METHODS["vqascore"].weight,
     "answer_saliency": 2,
     "patch_states": 2 + 9 * 5,  # both images, then by layer and place
     "diagnose": METHODS["vqascore"].weight + 1,  # answers, and what the tower gives
@@ -49,8 +50,9 @@ CHAPTERS = {
     "01_cosine_agreement": Reads(A + B),
     "02_clip_matching": Reads(2 * (A + B)),
     "03_same_encoder_new_reader": Reads(
-        A + B + A // 2,
+        A + B + A // 2 + 33,
         (
+            ("read_frames", 33),
             ("vqascore", A + B),
             ("vqascore-authors", A // 2),
             ("prompted-v1", A // 2),

@@ -1,4 +1,4 @@
-"""The mini CLIP, whose tower the mini LLaVA reads: a good CLIP that shows the book's first two findings.
+"""The mini CLIP, which the mini LLaVA reads: a good one that shows the book's first findings.
 
 The chapters' findings hold its numbers, and `make robust` their margins; here a draw that no
 chapter shows is asked, with wide bounds.
