@@ -117,7 +117,8 @@ print(f"M3ID's answers are the greedy ones for both images of {same:.1%} of the 
 # M3ID was made for long answers. At mini scale the same questions can ask for a sentence. For each token of the right sentence, here's how likely the model's favourite is with the image, how often it's unsure enough for the gate, and the strength that M3ID would correct with.
 
 # %%
-from erragree_utils.decoding import M3ID, option_streams
+from erragree_utils.decoding import M3ID
+from erragree_utils.decoding.streams import option_streams
 
 if scale.name == "mini":
     told = load_benchmark(scale.mmvp, n_pairs=4, form="sentence", **scale.draw)
@@ -203,8 +204,11 @@ for name, (value, low, high) in left.items():
     print(f"{name}: {value:.0%} [{low:.0%}, {high:.0%}] of the bias's energy is left")
 
 # %% mystnb={"image": {"alt": "Three panels, a dot for each pair: signal across, bias up, each with a scale of its own, and a shaded wedge where both images are answered rightly. At mini scale most dots have a positive signal and stand above the wedge, since biases are larger than signals. M3ID and text contrast move them down towards it."}}
-panels = {"plain": plain, "M3ID, always": prefer(of["M3ID, always"])}
-plots.signal_and_bias(panels | {"text contrast": prefer(of["1"])})
+asked_of = {"M3ID, always": "M3ID, always", "text contrast": "1"}
+panels = {"plain": plain} | {
+    name: prefer(of[asked_of[name]])[["signal", "bias"]] / (1 + s) for name, s in shares.items()
+}
+plots.signal_and_bias(panels)
 plt.show()
 
 # %% [markdown]
