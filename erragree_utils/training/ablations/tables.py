@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ...measures.intervals import bootstrap_crossed, wilson
+from ...measures.comparison import holm
+from ...measures.intervals import bootstrap_crossed, crossed_means, wilson
 from .experiments import EXPERIMENTS, FAMILIES
 
 TABLES = Path(__file__).parents[2] / "assets" / "ablations"
@@ -155,6 +156,38 @@ def effects(table: pd.DataFrame, metric: str = "pair") -> pd.DataFrame:
     return _indexed(rows)
 
 
+def ranking(table: pd.DataFrame, metric: str = "relative") -> pd.DataFrame:
+    """All changes by their mean effect on A and B, the largest first, corrected for their number.
+
+    Arguments, seeds and pairs as in :func:`effects`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each experiment (the index): ``base``, ``difference``, ``difference_low``,
+        ``difference_high``, ``n_seeds``, ``p`` (two-sided, from the resamples behind the interval)
+        and ``p_holm`` (corrected for all changes in the table, by `holm`).
+    """
+    runs, rows = dict(iter(_runs(table, metric).groupby("experiment", sort=False))), {}
+    for name, group in runs.items():
+        base = runs.get(EXPERIMENTS[name].base, group[:0])
+        shared = sorted({*group["seed"]} & {*base["seed"]})
+        if not shared:
+            continue
+        own, its_base = (_side_by_side(part, shared, metric) for part in (group, base))
+        value, low, high = bootstrap_crossed(own - its_base)
+        draws = crossed_means(own - its_base)
+        tail = min((draws <= 0).sum(), (draws >= 0).sum())
+        rows[name] = {
+            "base": EXPERIMENTS[name].base, "difference": value, "difference_low": low,
+            "difference_high": high, "n_seeds": len(shared),
+            "p": min(1.0, 2 * (tail + 1) / (len(draws) + 1)),
+        }  # fmt: skip
+    ranked = pd.DataFrame.from_dict(rows, orient="index").rename_axis("experiment")
+    ranked["p_holm"] = holm(ranked["p"])
+    return ranked.sort_values("difference", ascending=False)
+
+
 def difference(
     table: pd.DataFrame, metric: str, names: Sequence[str], others: Sequence[str] = ()
 ) -> tuple[float, float, float]:
@@ -204,6 +237,12 @@ def _values(group: pd.DataFrame, metric: str) -> np.ndarray:
     if metric == "relative":  # one decision a pair
         return right.astype(float)
     return (right == 2).astype(float) if metric == "pair" else right / 2
+
+
+def _side_by_side(runs: pd.DataFrame, seeds: list[int], metric: str) -> np.ndarray:
+    """Values (seeds, pairs of all benchmarks) of one experiment."""
+    parts = [part.set_index("seed").loc[seeds] for _, part in runs.groupby("benchmark")]
+    return np.hstack([_values(part, metric) for part in parts])
 
 
 def _indexed(rows: dict) -> pd.DataFrame:
