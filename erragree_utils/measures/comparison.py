@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -154,3 +154,16 @@ def choose_held_out(pred: pd.DataFrame, setting: str, seed: int = 0) -> pd.DataF
     table = pred[pred[setting] == pred["pair_id"].map(choice)].reset_index(drop=True)
     table.attrs["chosen"] = choice.value_counts(normalize=True).to_dict()
     return table
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """P-values of several tests, corrected so that any false one has the stated chance (Holm 1979).
+
+    The smallest is multiplied by the number of tests, the next by one less, and so on.
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p)
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(steps, 1)
+    return corrected

@@ -7,6 +7,7 @@ captions, so their results are not independent.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ LEVEL = 0.95
 RESAMPLES = 10_000
 #: The same for `bootstrap`, which has to call a function for each draw.
 TABLE_RESAMPLES = 1000
+#: The same for `bootstrap_crossed`, whose draws are of seeds and of pairs.
+CROSSED_RESAMPLES = 4000
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
@@ -111,6 +114,33 @@ def bootstrap(
 
     low, high = percentiles(np.array([statistic(resampled()) for _ in range(TABLE_RESAMPLES)]))
     return float(statistic(units)), low, high
+
+
+def bootstrap_crossed(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of values (seeds, pairs) with its interval over seeds and, independently, over pairs.
+
+    The pairs are the same for all seeds. A single value has no interval: NaN.
+    """
+    values = np.asarray(values, float)
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"give values of seeds and pairs, (S, N), not {values.shape}")
+    if values.size == 1:
+        return float(values.mean()), np.nan, np.nan
+    return float(values.mean()), *percentiles(crossed_means(values))
+
+
+def crossed_means(values: np.ndarray) -> np.ndarray:
+    """Means of values (seeds, pairs) with both resampled, (CROSSED_RESAMPLES,)."""
+    rows, columns = _crossed_weights(*values.shape)
+    return ((rows @ values) * columns).sum(1)
+
+
+@lru_cache(maxsize=8)
+def _crossed_weights(seeds: int, pairs: int) -> tuple[np.ndarray, np.ndarray]:
+    """How much each row and each column counts in each resample."""
+    rng = np.random.default_rng(0)
+    draws = (rng.multinomial(n, np.full(n, 1 / n), CROSSED_RESAMPLES) / n for n in (seeds, pairs))
+    return tuple(draws)
 
 
 def percentiles(draws: np.ndarray) -> tuple[float, float]:

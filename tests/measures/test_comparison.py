@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 
 from erragree_utils.measures.accuracy import summarize
-from erragree_utils.measures.comparison import as_points, choose_held_out, compare, compare_each
+from erragree_utils.measures.comparison import (
+    as_points,
+    choose_held_out,
+    compare,
+    compare_each,
+    holm,
+)
 from erragree_utils.measures.intervals import wilson
 
 
@@ -167,3 +173,8 @@ class TestSettingsChosenOnOtherPairs:
         pred = pd.concat([under(self.margins(6), k) for k in (0, 1)])
         with pytest.raises(ValueError, match=message):
             choose_held_out(change(pred), "setting")
+
+
+def test_holm_multiplies_by_the_tests_that_are_left_and_keeps_the_order():
+    assert holm([0.04, 0.01, 0.03, 0.5]) == pytest.approx([0.09, 0.04, 0.09, 0.5])
+    assert holm([0.6, 0.7]) == pytest.approx([1, 1])

@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from erragree_utils.measures.intervals import bootstrap, bootstrap_mean, bootstrap_ratio, wilson
+from erragree_utils.measures.intervals import (
+    bootstrap,
+    bootstrap_crossed,
+    bootstrap_mean,
+    bootstrap_ratio,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (35, 35), (51, 412)])
@@ -76,3 +82,23 @@ class TestBootstrapOfAnyNumber:
         assert bootstrap(share, self.UNITS, "kind") == (50 / 60,) * 3
         value, low, high = bootstrap(share, self.UNITS)
         assert low < value < high
+
+
+class TestBootstrapOverSeedsAndPairs:
+    def test_seeds_that_differ_widen_the_interval_of_their_pairs(self):
+        pairs = np.random.default_rng(0).random((5, 200))
+        value, low, high = bootstrap_crossed(pairs)
+        assert value == pytest.approx(pairs.mean()) and low < value < high
+        _, wide_low, wide_high = bootstrap_crossed(pairs + np.arange(5)[:, None])
+        assert wide_high - wide_low > 10 * (high - low)
+
+    def test_equal_seeds_have_the_interval_of_the_pairs(self):
+        pairs = np.random.default_rng(0).random(200)
+        mean = bootstrap_mean(pairs)
+        found = bootstrap_crossed(np.tile(pairs, (3, 1)))
+        assert found == pytest.approx(tuple(mean), abs=0.01)
+
+    def test_a_single_value_has_none_and_a_row_is_refused(self):
+        assert np.isnan(bootstrap_crossed(np.ones((1, 1)))[1:]).all()
+        with pytest.raises(ValueError, match="seeds and pairs"):
+            bootstrap_crossed(np.ones(4))

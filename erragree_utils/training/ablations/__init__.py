@@ -14,6 +14,7 @@ from .tables import difference as difference
 from .tables import effects as effects
 from .tables import missing_runs as missing_runs
 from .tables import overview as overview
+from .tables import ranking as ranking
 from .tables import results as results
 from .tables import summarise as summarise
 from .train import collect as collect

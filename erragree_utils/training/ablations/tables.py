@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ...measures.intervals import wilson
+from ...measures.comparison import holm
+from ...measures.intervals import bootstrap_crossed, crossed_means, wilson
 from .experiments import EXPERIMENTS, FAMILIES
 
 TABLES = Path(__file__).parents[2] / "assets" / "ablations"
@@ -17,7 +17,6 @@ COLUMNS = [
     "experiment", "factor", "setting", "base", "seed", "benchmark", "metric", "value", "low",
     "high", "n", "per_pair", "steps", "seconds", "threads", "hardware", "command", "settings_hash",
 ]  # fmt: skip
-RESAMPLES = 4000
 #: Columns of :func:`overview`: metric and benchmark.
 OVERVIEW = {
     "pair A": ("pair", "tabletop-a"),
@@ -91,7 +90,7 @@ def summarise(table: pd.DataFrame, metric: str = "pair") -> pd.DataFrame:
     rows = {}
     for key, group in _grouped(_runs(table, metric)).items():
         values = _values(group, metric)
-        low, high = _interval(values)
+        _, low, high = bootstrap_crossed(values)
         if metric in _DIGITS and values.min() == values.max():  # resamples have nothing to vary
             low, high = wilson(values.min(), values.shape[1])
         rows[key] = {
@@ -147,7 +146,7 @@ def effects(table: pd.DataFrame, metric: str = "pair") -> pd.DataFrame:
         if not shared:
             continue
         own, its_base = (_values(g.set_index("seed").loc[shared], metric) for g in (group, base))
-        low, high = _interval(own - its_base)
+        _, low, high = bootstrap_crossed(own - its_base)
         first = group.iloc[0]
         rows[name, bench] = {
             "base": EXPERIMENTS[name].base, "factor": first["factor"], "setting": first["setting"],
@@ -155,6 +154,38 @@ def effects(table: pd.DataFrame, metric: str = "pair") -> pd.DataFrame:
             "difference_high": high, "n_seeds": len(shared), "n": int(first["n"]),
         }  # fmt: skip
     return _indexed(rows)
+
+
+def ranking(table: pd.DataFrame, metric: str = "relative") -> pd.DataFrame:
+    """All changes by their mean effect on A and B, the largest first, corrected for their number.
+
+    Arguments, seeds and pairs as in :func:`effects`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each experiment (the index): ``base``, ``difference``, ``difference_low``,
+        ``difference_high``, ``n_seeds``, ``p`` (two-sided, from the resamples behind the interval)
+        and ``p_holm`` (corrected for all changes in the table, by `holm`).
+    """
+    runs, rows = dict(iter(_runs(table, metric).groupby("experiment", sort=False))), {}
+    for name, group in runs.items():
+        base = runs.get(EXPERIMENTS[name].base, group[:0])
+        shared = sorted({*group["seed"]} & {*base["seed"]})
+        if not shared:
+            continue
+        own, its_base = (_side_by_side(part, shared, metric) for part in (group, base))
+        value, low, high = bootstrap_crossed(own - its_base)
+        draws = crossed_means(own - its_base)
+        tail = min((draws <= 0).sum(), (draws >= 0).sum())
+        rows[name] = {
+            "base": EXPERIMENTS[name].base, "difference": value, "difference_low": low,
+            "difference_high": high, "n_seeds": len(shared),
+            "p": min(1.0, 2 * (tail + 1) / (len(draws) + 1)),
+        }  # fmt: skip
+    ranked = pd.DataFrame.from_dict(rows, orient="index").rename_axis("experiment")
+    ranked["p_holm"] = holm(ranked["p"])
+    return ranked.sort_values("difference", ascending=False)
 
 
 def difference(
@@ -182,8 +213,7 @@ def difference(
         return np.mean(each, axis=0)
 
     values = mean(names) - (mean(others) if others else 0)
-    low, high = _interval(values)
-    return float(values.mean()), float(low), float(high)
+    return bootstrap_crossed(values)
 
 
 def _runs(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -209,22 +239,10 @@ def _values(group: pd.DataFrame, metric: str) -> np.ndarray:
     return (right == 2).astype(float) if metric == "pair" else right / 2
 
 
-def _interval(values: np.ndarray) -> np.ndarray:
-    """95% of the means of resampled rows and columns of values (seeds, pairs): low, high.
-
-    NaN for a single value.
-    """
-    if values.size == 1:
-        return np.array([np.nan, np.nan])
-    rows, columns = _weights(*values.shape)
-    return np.percentile(((rows @ values) * columns).sum(1), (2.5, 97.5))
-
-
-@lru_cache
-def _weights(seeds: int, pairs: int) -> tuple[np.ndarray, np.ndarray]:
-    """How much each row and each column counts in each resample."""
-    rng = np.random.default_rng(0)
-    return tuple(rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n for n in (seeds, pairs))
+def _side_by_side(runs: pd.DataFrame, seeds: list[int], metric: str) -> np.ndarray:
+    """Values (seeds, pairs of all benchmarks) of one experiment."""
+    parts = [part.set_index("seed").loc[seeds] for _, part in runs.groupby("benchmark")]
+    return np.hstack([_values(part, metric) for part in parts])
 
 
 def _indexed(rows: dict) -> pd.DataFrame:

@@ -78,6 +78,21 @@ def test_an_effect_is_the_difference_to_the_base_on_the_same_pairs():
     assert ("CLIP", "tabletop-a") not in ablations.effects(table).index
 
 
+def test_a_ranking_is_of_all_changes_and_corrected_for_their_number():
+    weak, strong = ["20" * 50, "02" * 50, "20" * 50], ["22" * 50] * 3
+    table = made_up(
+        CLIP=["00" * 50] * 3,
+        **{"hard negatives": weak, "relations 0%": strong, "relations 10%": ["00" * 50] * 3},
+    )
+    ranked = ablations.ranking(table, "pair")
+    assert list(ranked.index) == ["relations 0%", "hard negatives", "relations 10%"]
+    assert ranked["difference"].to_numpy() == pytest.approx([1, 0.5, 0])
+    assert ranked.loc["relations 10%", "p_holm"] == 1
+    assert ranked.loc["relations 0%", "p_holm"] == pytest.approx(
+        3 * ranked.loc["relations 0%", "p"]
+    )
+
+
 def test_an_overview_has_a_row_for_each_experiment_and_a_column_for_each_measure(recorded):
     shown = ablations.overview(ablations.results("data", recorded), ["hard negatives", "CLIP"])
     assert list(shown.index) == ["hard negatives", "CLIP"]
