@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from . import style
-from .style import BLUE, GREEN, INK, RIGHT, WRONG
+from .style import INK, NEUTRAL, RIGHT, WRONG
 
 
 def joint_outcomes(pred: pd.DataFrame) -> Axes:
@@ -28,10 +28,12 @@ def joint_outcomes(pred: pd.DataFrame) -> Axes:
         observed = ((right[0] == first) & (right[1] == second)).mean()
         alone = (share[0] if first else 1 - share[0]) * (share[1] if second else 1 - share[1])
         look = {
-            "facecolor": GREEN if first and second else BLUE,
+            "facecolor": NEUTRAL,
             "alpha": 0.06 + 0.3 * observed,
+            "linewidth": 2.5 if first and second else 0,  # what counts: both images right
+            "edgecolor": INK,
         }
-        ax.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, linewidth=0, **look))
+        ax.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, **look))
         middle = {"ha": "center", "va": "center", "color": INK}
         ax.text(column, row - 0.06, f"{observed:.0%}", fontsize=18, **middle)
         ax.text(column, row + 0.2, f"if independent: {alone:.0%}", fontsize=9, **middle)
@@ -56,13 +58,13 @@ def signal_and_bias(tables: Mapping[str, pd.DataFrame], unit: str = "in nats") -
     figure, axes = style.panels(1, len(tables), 3.6 * len(tables), 3.9, sharey=True)
     for ax, (text, table) in zip(axes[0], tables.items(), strict=True):
         wedge = [-limit, 0, limit], [limit, 0, limit], limit
-        ax.fill_betweenx(*wedge, color=GREEN, alpha=0.15, lw=0, label="both images right")
+        ax.fill_betweenx(*wedge, color=NEUTRAL, alpha=0.15, lw=0, label="both images right")
         ax.axvline(0, color=INK, lw=1)
         ax.axhline(0, color=INK, lw=0.7, alpha=0.6)
         x, y = (table[name].clip(-limit, limit) for name in ("signal", "bias"))
         right = table["signal"] > table["bias"].abs()
-        for mask, colour, mark in ((right, RIGHT, "o"), (~right, WRONG, "x")):
-            ax.plot(x[mask], y[mask], mark, color=colour, ms=4, alpha=0.6, clip_on=False)
+        for mask, look in ((right, RIGHT), (~right, WRONG)):
+            ax.plot(x[mask], y[mask], ls="none", ms=4, alpha=0.7, clip_on=False, **look)
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel=f"Signal {unit}")
         ax.locator_params(nbins=4)
         style.title(ax, text, 10.5)
