@@ -77,8 +77,8 @@ plots.show_pair(large[0], scores=predictions[predictions["benchmark"] == "A"])
 plt.show()
 
 # %% [markdown]
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # For one image, guessing gives 50%. A *pair* counts only if both images are right. Write down the share of pairs that you'd get by guessing, and the share that you expect from CLIP.
 # ```
 #

@@ -86,8 +86,8 @@ for what, share in {**towers, "random weights": random_weights[SAME_PIXELS]}.ite
 # %% [markdown]
 # At mini scale the difference is rounding. At paper scale, LLaVA's weights are published in 16 bits, so we allow a hundredth on the same pixels. And CLIP crops photographs where LLaVA-1.5 pads them, so with their own preprocessing they differ much more.
 #
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # CLIP got half of the left/right images right, and hardly any of the pairs. Write down the share of *pairs* that you expect from a language model that reads this encoder's patch tokens.
 # ```
 #
@@ -209,8 +209,8 @@ shown.rename(columns={"only_a": "only CLIP", "only_b": "only LLaVA"})
 #
 # Where in those tokens is the side? Two things could carry it. One is what a token *says*: the tower's position embeddings and attention may write a place into it. The other is *where a token stands* in the sequence that the language model reads. An intervention can tell: we leave pixels, tower and projector alone, and reverse the columns of the projected tokens just before the language model reads them.
 #
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # If you mirror the picture, right answers should turn into wrong ones. What do you expect if you keep the picture and only mirror its tokens? If you shuffle them? If you mirror picture *and* tokens?
 # ```
 
@@ -546,7 +546,7 @@ shares.to_frame().join(control.groupby("images")["score_own"].mean().rename("mea
 #
 # *Gradient × input* {cite:p}`shrikumar2016blackbox` gives a cheaper picture of what an answer depends on: to first order, how much does each image token move the answer towards "Yes"? Here it is for the first pair, and on average.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four maps of patches. First the left and the right image of one pair in grey with coloured patches over them, green where a patch speaks for the answer Yes and red where it speaks for No. Then the mean maps of left images and of right images, without a picture behind them."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four maps of patches. First the left and the right image of one pair in grey with coloured patches over them, blue where a patch speaks for the answer Yes and orange where it speaks for No. Then the mean maps of left images and of right images, without a picture behind them."}}
 from erragree_utils.models.saliency import answer_saliency, cover, largest
 
 maps = answer_saliency(mllm, images, questions[: len(images)])

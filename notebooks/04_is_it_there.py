@@ -121,8 +121,8 @@ plots.sphere_plane(alike["mean"].iloc[0])
 plt.show()
 
 # %% [markdown]
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # We train a linear probe on the final embedding of one image, and test it on objects that it wasn't trained on. What accuracy do you expect for *hidden*, *lost* and *aligned*? For their patch tokens? For plain pixels, and for an encoder that has learned nothing?
 # ```
 #

@@ -88,8 +88,8 @@ for (k, relation), n in wanted.items():
     print(f"{k}, {relation}: {len(bench)} pairs")
 
 # %% [markdown]
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # Take the mean difference between left and right images, and the mean difference between left and right captions. What cosine do you expect between the two in *hidden*, in *lost* and in *aligned*? And suppose we fit a linear map on the captions of some objects: in which of the three will it bring back matching for other objects?
 # ```
 #

@@ -60,8 +60,8 @@ if "google.colab" in sys.modules:
 # | encoder blind | encoder blind | the tokens don't tell them apart | another encoder |
 # | undecided | undecided | the pairs don't decide | more pairs |
 #
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # You have a dozen pairs of photographs, of several kinds, that your model gets wrong. How many of the kinds will get a verdict? And suppose a hundred models with known faults were diagnosed: how many verdicts would have to be right before you'd spend money on one?
 # ```
 

@@ -67,7 +67,9 @@ def accuracy_bars(
     if not paper:
         del entries[paper_label]
     handles = [Line2D([], [], label=label, **look) for label, look in entries.items()]
-    style.legend(figure, handles=handles, loc="outside lower center", ncols=3)
+    style.legend(
+        figure, handles=handles, loc="outside lower center", ncols=3 if len(kinds) > 1 else 1
+    )
     return figure
 
 

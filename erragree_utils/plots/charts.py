@@ -66,7 +66,7 @@ def memory_bars(needs: pd.DataFrame, limits: Mapping[str, float]) -> Axes:
     ax.set_yticks(range(len(needs)), needs.index)
     ax.set_ylim(len(needs) - 0.5, -1.1)  # the first row on top
     ax.set_xlabel("Memory (GiB)")
-    style.legend(ax, loc="lower right", fontsize=9)
+    style.legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     return ax
 
 

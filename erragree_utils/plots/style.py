@@ -14,13 +14,14 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-# Okabe and Ito's hues, darker, so that each reads as text on white (4.5:1 and more). A figure is
+# Okabe and Ito's hues, darker, so that each reads as text on white (4.5:1 and more); purple and
+# olive darkest, since to a colour-blind eye only that tells them from green and red. A figure is
 # white on a dark page too: no one colour reaches 4.5:1 on both.
 PAGE = "#ffffff"
 INK = "#333333"  # text and axes
 NEUTRAL = "#6b6b6b"  # whatever has no colour of its own, and what stays in the background
 _BLUE, _VERMILLION, _GREEN = "#0072b2", "#b4500f", "#00795a"
-_PURPLE, _INDIGO, _OLIVE = "#a3457f", "#5b4fb5", "#7a6a00"
+_PURPLE, _INDIGO, _OLIVE = "#6a1b54", "#5b4fb5", "#4d4300"
 
 #: Colour and mark of all that has a name; `book/_static/live.css` has the same colours.
 LOOKS = {
@@ -36,7 +37,7 @@ LOOKS = {
     "text contrast": (_PURPLE, "^"),
     "both images": (_OLIVE, "v"),
     "hidden": (_BLUE, "o"),
-    "lost": (_PURPLE, "s"),
+    "lost": (_PURPLE, "v"),
     "aligned": (_GREEN, "D"),
 }
 #: Other words for them in labels; of several that fit, the first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -57,6 +58,16 @@ def test_a_name_has_its_colour_wherever_it_stands():
     assert style.colour_of("mini-llava") == style.LOOKS["llava"][0] != style.colour_of("CLIP")
 
 
+def as_seen_without_green(colour) -> np.ndarray:
+    """Deuteranopia by Machado, Oliveira and Fernandes (2009), in linear RGB."""
+    rows = [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.01182, 0.04294, 0.968881],
+    ]
+    return (np.array(rows) @ np.array(to_rgb(colour)) ** 2.2).clip(0, 1) ** (1 / 2.2)
+
+
 def test_names_of_one_family_differ_in_colour_and_mark():
     for family in (
         ("clip", "llava"), ("image 1", "image 2"), ("hidden", "lost", "aligned", "llava"),
@@ -65,6 +76,9 @@ def test_names_of_one_family_differ_in_colour_and_mark():
         colours = {style.LOOKS[name][0] for name in family}
         marks = {look["marker"] for look in style.looks(family)}
         assert len(colours) == len(marks) == len(family)
+        seen = [as_seen_without_green(colour) for colour in colours]
+        gaps = [np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)]
+        assert min(gaps) > 0.2
 
 
 def test_what_has_no_name_is_neutral_and_told_by_mark_and_line():
