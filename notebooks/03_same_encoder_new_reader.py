@@ -140,7 +140,7 @@ import numpy as np
 import pandas as pd
 
 from erragree_utils import evaluate, summarize
-from erragree_utils.measures.accuracy import as_percent
+from erragree_utils.measures.accuracy import as_percent, in_percent
 
 by_reader = {
     "CLIP": evaluate({"CLIP": clip}, benches, "matching"),
@@ -428,7 +428,7 @@ inputs = {
     "patch tokens, 4 × 4 cells": tokens,
 }
 which_side = probe_table(inputs, examples["side"], groups)
-which_side[["accuracy", "accuracy_low", "accuracy_high", "shuffled"]].round(3)
+in_percent(which_side, {"accuracy": "accuracy", "shuffled": "shuffled labels"})
 
 # %% [markdown]
 # At mini scale, that's the chapter in three lines. A probe can hardly read the side from the embedding, which CLIP's score compares, or from the mean of the tokens, but it can from the tokens in their places. (That's no great feat: [chapter 4](04_is_it_there.ipynb) shows that pixels do just as well.)
@@ -444,7 +444,7 @@ for model, states in {"trained": trained, "random weights": drawn}.items():
     # In layer 0 the last token is the same vector for every prompt: nothing to probe.
     last = {name: states[f"{name} last"] for name in stages[1:]}
     curves[f"is the caption true, last token ({model})"] = probe_table(last, true, groups)
-pd.concat({name: curve["accuracy"] for name, curve in curves.items()}, axis=1).round(3)
+in_percent(pd.DataFrame({name: curve["accuracy"] for name, curve in curves.items()}))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of linear probes after each layer of the language model, with 95% intervals beside the chance level of 50%: which side, from the mean of the image's tokens, and whether the caption is true, from the last token; each for the trained language model and for one with random weights."}}
 plots.stage_curves(curves, "Accuracy on unseen pairs of kinds", chance=0.5)
@@ -539,7 +539,9 @@ blind = evaluate(mllm, {"none": sides}, "vqascore", blind=True)
 strange = evaluate(mllm, {"another pair's": sides.with_wrong_images()}, "vqascore")
 control = pd.concat([blind, strange]).rename(columns={"benchmark": "images"})
 shares = control.groupby("images")["correct"].mean().rename("right")
-shares.to_frame().join(control.groupby("images")["score_own"].mean().rename("mean P(Yes)")).round(3)
+in_percent(
+    shares.to_frame().join(control.groupby("images")["score_own"].mean().rename("mean P(Yes)"))
+)
 
 # %% [markdown]
 # ### What a gradient says

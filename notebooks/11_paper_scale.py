@@ -198,7 +198,7 @@ found = study.read(place)
 cells = report.cells(found, "paper")
 count = cells.drop_duplicates(["table", "benchmark", "reader", "method"])["status"]
 print(f"{place}: results of {len(found.items)} settings")
-print(f"cells of the tables: {count.value_counts().to_dict()}")
+print("cells of the tables:", *(f"{n} {status}," for status, n in count.value_counts().items()))
 
 # %% [markdown]
 # After each of the paper's numbers you see its source: [P] for the authors' or an official repository, [S] for second-hand notes that quote the paper, [S?] for such notes if they leave some doubt about the number. If a number is missing, we haven't found it. Each number appears beside the protocol that it belongs to: those of the first version beside *prompted-v1*, those of the third beside *vqascore-authors*, and CLIP's for MMVP beside rows where it reads the authors' statements. MMVP's own figure for LLaVA is for sampled answers, graded by GPT-4; ours beside it (*sampled*) are drawn with five seeds and strictly parsed.
