@@ -454,7 +454,7 @@ plt.show()
 # In the mini language model, the side shows more and more clearly, layer by layer, in the mean of the image's tokens, although these tokens haven't seen the question. The model turns *where a token stands* into *what the token says*. And the probe can tell from the last token whether the caption is true, starting at just those layers where the answer moves in the heat map. Random weights mix the same tokens and do neither, so the probe reads what training put there.
 
 # %% [markdown]
-# So this is how the answer travels:
+# Here's a check on how the answer travels:
 
 # %% tags=["finding", "hide-input"]
 half = len(layers) // 2
@@ -483,7 +483,7 @@ findings.show([
 ])  # fmt: skip
 
 # %% [markdown]
-# And this is what a probe reads:
+# And one on what a probe reads:
 
 # %% tags=["finding", "hide-input"]
 by_mean, by_truth, random_mean, random_truth = (curve.iloc[-1] for curve in curves.values())

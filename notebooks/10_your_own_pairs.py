@@ -46,7 +46,7 @@ if "google.colab" in sys.modules:
 #
 # ## The question
 #
-# Your model gets an answer wrong. Now what? You could buy a better encoder, rewrite the prompt, change the decoding or fine-tune the model. Most of that will be wasted effort. Which part won't be depends on *where* the answer is lost, and the symptom doesn't tell you: pair accuracy is low in every case.
+# Your model gets an answer wrong. Now what? You could buy a better encoder, rewrite the prompt, change the decoding or fine-tune the model. Most of that would be wasted effort, and what wouldn't be depends on *where* the answer is lost. The symptom doesn't tell you: pair accuracy is low in every case.
 #
 # The earlier chapters have built the instruments. Here they come together in one function, `diagnose`, whose rules turn its measurements into a {term}`verdict <Verdict>`:
 #

@@ -170,7 +170,7 @@ PLANTED = """
 from erragree_utils.findings import finding, show
 
 show([
-    finding("Two is more than one", 2.0, above=1.0, unit=""),
+    finding("Two is more than one", 2.0, above=1.0, unit="", question="Is two more?"),
     finding("Half of them are right", (0.4, 0.3, 0.55), above=0.5),
 ])
 """
@@ -191,6 +191,8 @@ class TestAFindingThatDoesNotHold:
             assert "does not hold here" in rows[0].get_text()
         titles = [tag.get_text() for tag in soup(html, "book/findings").select("article a")]
         assert "Chapter A" in titles
+        card = soup(html, "notebooks/a").select_one("section.answer").get_text(" ", strip=True)
+        assert card.startswith("Is two more? This book 2.000 Two is more than one.")
 
     def test_fails_the_tests(self, small_book):
         write_notebook(small_book, PLANTED)

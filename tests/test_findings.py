@@ -73,6 +73,19 @@ class TestRefused:
             findings.show([finding("a", 1.0, above=0.5), finding("a", 1.0, above=0.6)])
 
 
+class TestAnswers:
+    def test_are_the_findings_with_the_question(self):
+        page = [finding("a", 1.0, above=0.5), finding("b", 1.0, above=0.5, question="Is it?")]
+        assert [f.claim for f in findings.answers(page)] == ["b"]
+
+    def test_of_two_questions_or_of_nobody_in_particular_are_refused(self):
+        first = finding("a", 1.0, above=0.5, question="Is it?")
+        with pytest.raises(ValueError, match="one question, not 2"):
+            findings.show([first, finding("b", 1.0, above=0.5, question="Was it?")])
+        with pytest.raises(ValueError, match="a `who` of its own"):
+            findings.show([first, finding("b", 1.0, above=0.5, question="Is it?")])
+
+
 def test_estimate_takes_a_value_and_its_interval_from_a_row():
     row = pd.Series({"pair_accuracy": 0.1, "pair_accuracy_low": 0.0, "pair_accuracy_high": 0.2})
     assert estimate(row, "pair_accuracy") == (0.1, 0.0, 0.2)
@@ -80,7 +93,10 @@ def test_estimate_takes_a_value_and_its_interval_from_a_row():
 
 class TestShown:
     SHOWN = findings.show([
-        finding("CLIP fails <A>", (0.03, 0.01, 0.08), below=0.25, seed=7, paper=PAIR),
+        finding(
+            "CLIP fails <A>", (0.03, 0.01, 0.08), below=0.25, seed=7, paper=PAIR,
+            question="Does it fail?", who="CLIP", chance=0.25,
+        ),
         finding("The towers agree", 3e-6, below=1e-6, unit=""),
     ])  # fmt: skip
 

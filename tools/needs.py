@@ -12,7 +12,6 @@ from pathlib import Path
 
 from erragree_utils.scoring import METHODS
 from erragree_utils.study import hardware
-from erragree_utils.study.sweep import swept
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = "# **At paper scale**, computed "
@@ -21,13 +20,12 @@ GPUS = ("T4", "L4", "A100 40 GB", "H100 80 GB")
 A, B, MMVP, MMVP_VLM = map(
     hardware.published_images, ("whatsup-a", "whatsup-b", "mmvp", "mmvp-vlm")
 )
-#: Image reads that functions, and the sweep of chapter 7, take: gradients are a second pass.
+#: Image reads that functions take: gradients are a second pass.
 FUNCTIONS = {
     "mllm_states": 1,
     "answer_saliency": 2,
     "patch_states": 2 + 9 * 5,  # both images, then by layer and place
     "diagnose": METHODS["vqascore"].weight + 1,  # answers, and what the tower gives
-    "sweep.swept": sum({m.contrast.noise_step: m.weight for m in swept().values()}.values()),
 }
 
 
@@ -74,7 +72,7 @@ CHAPTERS = {
         0,
         (
             ("greedy", MMVP), ("vcd", MMVP), ("m3id", MMVP), ("text-contrast", MMVP),
-            ("sweep.swept", MMVP),
+            ("m3id-always", MMVP), ("question-options", 2 * MMVP),
         ),
     ),
     "08_two_images": Reads(MMVP, (("relative-preference", MMVP), ("two-images", MMVP))),

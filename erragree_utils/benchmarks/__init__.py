@@ -43,7 +43,7 @@ __all__ = [
 def load_benchmark(name: str, **options: Any) -> Benchmark:
     """Load a benchmark, one of `BENCHMARKS`.
 
-    `needs.NEEDS` says of each what it takes: files, access and licence.
+    `needs.NEEDS` lists the requirements of each: files, access and licence.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Archives, unpacked safely: no member outside, no links, no bombs, nothing half-done looks whole.
+"""Unpacks archives safely: no member outside, no links, no bombs, and never half-done.
 
 An archive is unpacked into a hidden folder that is renamed when every member is there.
 """
@@ -32,11 +32,11 @@ _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplem
 
 
 class Failure(Exception):
-    """Why a file could not be had; `download.ensure` adds what to do."""
+    """Why we couldn't get a file; `download.ensure` adds what to do."""
 
 
 class Unusable(Failure):
-    """What came is not what was wanted, and going on from it is no use."""
+    """We got something else than we asked for, so there's no point in resuming."""
 
 
 class ArchiveError(Unusable):

@@ -1,7 +1,7 @@
-"""What every benchmark is made of: pairs of images, each with the two texts that tell them apart.
+"""The building blocks of every benchmark: pairs of images, with two texts that tell them apart.
 
 An :class:`ImagePair` has captions; a :class:`QuestionPair` has a question and two answers, and
-serves wherever an image pair does.
+works wherever an image pair does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Source = Path | Image.Image
 
 
 class BenchmarkError(ValueError):
-    """The files of a benchmark are not what its format promises."""
+    """A benchmark's files aren't in their published format."""
 
 
 class HasImages:
@@ -158,7 +158,7 @@ class QuestionPair(HasImages):
 
     @property
     def relation(self) -> str:
-        """What tables are grouped by: the pattern."""
+        """The pattern, by which tables are grouped."""
         return self.pattern
 
     @property
@@ -170,7 +170,7 @@ class QuestionPair(HasImages):
 
     @property
     def listed(self) -> tuple[str, str]:
-        """The options in the order of print, which is the same for both images."""
+        """The options in their printed order, the same for both images."""
         return self.options if self.first_listed == 0 else self.options[::-1]
 
     @property
@@ -185,7 +185,7 @@ class QuestionPair(HasImages):
 
 
 def plain(text: str) -> str:
-    """A text without case, spacing and final punctuation, to tell whether two say the same."""
+    """A text without case, spacing and final punctuation, to see whether two texts are the same."""
     return " ".join(text.casefold().split()).rstrip(" .?!")
 
 
@@ -254,7 +254,7 @@ class Benchmark(Sequence[ImagePair]):
         return replace(self, pairs=tuple(p for p in self.pairs if p.relation == relation))
 
     def with_images(self, images: Iterable[Iterable[Path | Image.Image]]) -> Benchmark:
-        """The same captions with other images: for each pair, in order, its own or their files."""
+        """The same captions with other images or files, an entry for each pair in order."""
         pairs = zip(self.pairs, images, strict=True)
         return replace(self, pairs=tuple(replace(p, sources=tuple(mine)) for p, mine in pairs))
 

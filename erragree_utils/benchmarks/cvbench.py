@@ -38,8 +38,7 @@ def load_cvbench(
 ) -> Benchmark:
     """CV-Bench's questions on relation, depth and distance: one image each, and two choices.
 
-    A model is asked with the choices as (a) and (b), as MMVP's are, which is not the authors'
-    prompt to the letter.
+    We list the choices as (a) and (b), as for MMVP, which isn't exactly the authors' prompt.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Fetching published files: resumable and checked, so that nothing half-done looks whole.
+"""Fetches published files, resumably and checked, so that nothing half-done looks whole.
 
 A file is fetched into ``NAME.part`` and renamed when its size and checksum are right. A killed run
 can therefore be started again, and what stands under its final name is complete.
@@ -31,8 +31,8 @@ def cache_folder() -> Path:
 def ensure(remote: RemoteFile, folder: Path) -> Path:
     """The file, or the folder it unpacks to, in `folder`: fetched if it is not there yet.
 
-    An archive that was saved there by hand is unpacked without a download. Several processes may
-    call this at once: one works, the others wait. A DownloadError says what to do by hand.
+    If you saved an archive there by hand, it's unpacked without a download. Several processes may
+    call this at once: one works while the others wait. A DownloadError says what to do by hand.
     """
     target, file = folder / remote.result, folder / remote.name
     if target.exists():

@@ -1,6 +1,6 @@
 """Your own pairs: a folder of images and a ``pairs.csv`` that says what they show.
 
-Everything that is wrong with the folder is said at once, row by row.
+Reports everything that's wrong with the folder at once, row by row.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def load_folder(
     skip_incomplete : bool
         Leave out rows that are wrong, with a warning, instead of raising.
     check_images : bool
-        Open every image now, so that a damaged one is known before anything is scored.
+        Open every image now, to find damaged ones before anything is scored.
 
     Raises
     ------
@@ -213,12 +213,12 @@ def _damage(pair: ImagePair | QuestionPair) -> Iterator[str]:
 
 
 def write_example(folder: str | Path, size: int = 336) -> Path:
-    """Write a dozen rendered pairs with their table, to look at and to change; returns the table.
+    """Write a dozen rendered pairs and their table, for you to change; returns the table.
 
     Raises
     ------
     BenchmarkError
-        If there is a table already: nobody's pairs are written over.
+        If there's a table already; we never overwrite your pairs.
     """
     root = Path(folder).expanduser()
     path = root / FILE

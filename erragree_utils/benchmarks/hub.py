@@ -12,7 +12,7 @@ from .download import DownloadError, cache_folder
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set's repository, what to fetch of it, and when it is all there.
+    """A data set's repository, what to fetch from it, and when it's complete.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class DataSet:
     revision : str, optional
         The commit to fetch, where one is known that has the files.
     access : str
-        What else it takes to get the files, as a sentence.
+        What else you need to get the files, as a sentence.
     """
 
     repository: str
@@ -73,11 +73,11 @@ class DataSet:
         return sum(1 for pattern in self.patterns for _ in root.glob(pattern))
 
     def place(self, folder: str | Path | None) -> Path:
-        """Where the files are to be, whether they are or not."""
+        """Where the files belong, whether they're there or not."""
         return cache_folder() / self.cache if folder is None else Path(folder).expanduser()
 
     def needed(self, root: Path, folder: str | Path | None) -> str:
-        """What `root` lacks and how it gets there; `folder` is None for the cache."""
+        """What `root` lacks, and how to get it there; `folder` is None for the cache."""
         state = "does not exist"
         if root.is_dir():
             state = f"is incomplete: it has {self._count(root)} of {self.n_files} files"

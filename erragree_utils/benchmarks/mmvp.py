@@ -1,6 +1,6 @@
 """MMVP and MMVP-VLM (Tong et al., CVPR 2024, "Eyes Wide Shut?", sections 3 and 4).
 
-MMVP: 150 pairs of images that CLIP takes for nearly the same, each with one question and opposite
+MMVP: 150 pairs of images that look nearly the same to CLIP, each with one question and opposite
 answers. MMVP-VLM: 135 pairs with statements, in nine visual patterns of 15, for models like CLIP.
 Files and formats: https://github.com/tsb0601/MMVP and, on the Hugging Face hub, the data sets
 MMVP/MMVP, MMVP/MMVP_VLM and lmms-lab-eval/MMVP.
@@ -160,7 +160,7 @@ def load_mmvp_vlm(
     download, skip_incomplete : bool
         As in `load_mmvp`.
     prefix : str
-        What stands before each statement in `captions`.
+        Goes before each statement in `captions`.
     """
     root = VLM.folder(folder, download)
     where, images = root / CSV, root / VLM_IMAGES

@@ -1,4 +1,4 @@
-"""The rows of MMVP's lists: one image each, from CSV or parquet, untidy as they are published."""
+"""The rows of MMVP's lists: one image each, from CSV or parquet, as untidy as published."""
 
 from __future__ import annotations
 

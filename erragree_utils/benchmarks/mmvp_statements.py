@@ -1,6 +1,6 @@
 """What CLIP reads about MMVP's images: a statement for each, from the authors' later repository.
 
-MMVP itself has questions, which CLIP cannot be asked. File and format: ``additional_questions`` of
+MMVP itself has questions, which we can't ask CLIP. File and format: ``additional_questions`` of
 https://github.com/lst627/CLIP-Embeds, whose code puts "a photo of " before each statement.
 """
 
@@ -27,7 +27,7 @@ PREFIX = "a photo of "
 
 
 def by_hand(root: Path) -> str:
-    """How the list gets beside MMVP's own."""
+    """How to put the list beside MMVP's own."""
     return f"The statements that CLIP reads: save {LIST.page} as {root / LIST.name}"
 
 

@@ -1,4 +1,4 @@
-"""What each benchmark takes: its files, who may have them, and under which licence."""
+"""What you need for each benchmark: its files, access to them, and their licence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 
 @dataclass(frozen=True)
 class Needs:
-    """What a benchmark takes, in words.
+    """What you need for a benchmark, in words.
 
     Licences are those that the publishers name for the lists; photographs of COCO, Visual Genome
     and Flickr are under the terms of their owners.

@@ -1,4 +1,4 @@
-"""What published benchmarks share: their folder, their lists, and a word on what they lack."""
+"""Shared by published benchmarks: their folders, their lists, and reports of what's missing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """COCO-spatial and GQA-spatial of What'sUp (Kamath et al., EMNLP 2023, section 2).
 
-Single natural images with a true and a false caption, on the place of one object in the image or of
-two objects to each other. Files, format and Google Drive ids:
+Single natural images with a true and a false caption, about where one object is in the image or how
+two objects are placed. Files, format and Google Drive ids:
 https://github.com/amitakamath/whatsup_vlms (``dataset_zoo``); GQA-spatial is ``vg_qa`` there.
 """
 

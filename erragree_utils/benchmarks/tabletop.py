@@ -125,7 +125,7 @@ CHANGES = ("colour", "kind", "camera", "shift", "light")
 def load_changes(
     name: str, what: str, seed: int = 0, n_sets: int = 100, size: int = MODEL_SIZE
 ) -> Benchmark:
-    """Pairs in which one thing changes and no relation: what left and right are held against.
+    """Pairs in which one thing changes but no relation, to compare with left and right.
 
     Both captions say *to the left of*. They are the same where the change is none of the objects',
     so that there is nothing to match.
@@ -198,7 +198,7 @@ def _choices(scene: Scene, what: str) -> list[str]:
 def tabletop_things(
     seed: int = 0, size: int = MODEL_SIZE
 ) -> tuple[list[Image.Image], pd.DataFrame]:
-    """Every small kind of object in every colour, alone and near, to ask a model what it is.
+    """Every small kind of object in every colour, alone and close up, for naming.
 
     Returns
     -------

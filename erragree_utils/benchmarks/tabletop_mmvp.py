@@ -35,7 +35,7 @@ Keep = Callable[[Images], Sequence[bool]]
 
 
 class Encoder(Protocol):
-    """What mining asks of `Clip`, `Vision` or alike."""
+    """What mining needs from `Clip`, `Vision` or similar."""
 
     def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Embeddings, float (N, D)."""
@@ -68,7 +68,7 @@ def load_tabletop_mmvp(
         False gives the first candidates as they come; so does, with a warning, a seed of which no
         mined pairs are on record.
     form : {"word", "sentence", "letter"}
-        What the question asks for: the answer alone, a sentence, or the letter of an option. The
+        What the question asks for: just the answer, a sentence, or the letter of an option. The
         options are in that form (with letters, they are the answers alone).
     """
     if n_pairs < 1:

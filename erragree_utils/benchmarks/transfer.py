@@ -1,6 +1,6 @@
-"""How a published file comes over a line that is slow, cut, or sends something else.
+"""Transfers a published file over a line that may be slow, break, or send something else.
 
-What has come stands in ``NAME.part``, and the next request goes on from there, if the server or a
+What has arrived is in ``NAME.part``, and the next request resumes there, if the server or a
 checksum vouches that it is still the same file.
 """
 
@@ -102,7 +102,7 @@ class Transfer:
         self.session, self.began, self.gained = _Session(), time.monotonic(), 0
 
     def run(self) -> None:
-        """Fetch until it is whole; raises Failure if it cannot be had."""
+        """Fetch until it's complete; raises Failure if we can't get it."""
         vain = 0
         with self.session:
             while vain <= RETRIES:

@@ -1,4 +1,4 @@
-"""Decoding that attends more sharply to the image, or less, by how sure the model is."""
+"""Decoding that sharpens or smooths attention to the image, depending on confidence."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ NOISE_STEPS = 1000  # of VCD's diffusion schedule
 
 
 class Contrast(ABC):
-    """How two streams become one. Frozen, with the published settings as defaults.
+    """How to combine two streams. Frozen, with the published settings as defaults.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class M3ID(Contrast):
     Parameters
     ----------
     decay : float
-        lambda: how fast the image's hold is taken to fade as the answer grows.
+        lambda: how fast we assume that the image's influence fades as the answer grows.
     threshold : float
         a: nothing is corrected where the likeliest token has this probability already; 1 corrects
         always.
@@ -145,7 +145,7 @@ class M3ID(Contrast):
 
 @dataclass(frozen=True)
 class TextContrast(Contrast):
-    """The plain baseline, against no image: one weight for all tokens, however sure the model is.
+    """The plain baseline, against no image: one weight for all tokens, whatever the confidence.
 
     `strength` is the weight of the difference; 0 leaves the plain logits.
     """

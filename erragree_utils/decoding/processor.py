@@ -1,4 +1,4 @@
-"""Two streams decoded as one inside ``generate()``, and random numbers of each entry."""
+"""Decodes two streams as one inside ``generate()``, with random numbers for each entry."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def warpers(do_sample: bool, temperature: float, top_p: float) -> list[LogitsPro
 
 
 def named_seed(*name: object) -> int:
-    """A seed that follows from an item's name, wherever the item stands in a list.
+    """A seed derived from an item's name, whatever its place in a list.
 
     For protocols whose results must not depend on which other items are asked in the same call.
     """
@@ -136,7 +136,7 @@ def pair_seeds(pairs: Iterable[Any], seed: int = 0) -> list[int]:
 
 
 class Seeds:
-    """Random numbers of an entry, by one seed for all or one for each."""
+    """Random numbers for each entry, from one seed for all or one for each."""
 
     def __init__(self, seed: int | Sequence[int] | None):
         if seed is None:

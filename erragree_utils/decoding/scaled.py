@@ -1,4 +1,4 @@
-"""AdaptVis in a model: the keys of image tokens are scaled before the answer is read.
+"""AdaptVis in a model: scales the keys of image tokens before the model reads the answer.
 
 Attention before the softmax is linear in the keys, so that a factor on the keys in the cache is one
 on the logits of all tokens that come later: the last of the prompt, and those of the answer. No

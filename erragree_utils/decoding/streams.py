@@ -99,7 +99,7 @@ def generate_sampled(
 
 
 class Streams(NamedTuple):
-    """Logits (T, V), float32, that both streams have before each of an answer's T tokens."""
+    """Both streams' logits (T, V), float32, before each of an answer's T tokens."""
 
     conditional: torch.Tensor
     contrast: torch.Tensor
@@ -131,7 +131,7 @@ def option_streams(
 ) -> list[list[Streams]]:
     """Both streams of each option of each image, to be combined with any strength afterwards.
 
-    Of the contrast only what its second stream sees matters. They are held in the main memory:
+    All that matters of the contrast is what its second stream sees. The logits stay in main memory:
     with LLaVA-1.5's vocabulary 256 kB for each token of an option.
     """
 

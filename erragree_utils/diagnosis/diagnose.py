@@ -17,7 +17,7 @@ CLIP, MLLM = "clip", "mllm"
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is known of a benchmark's pairs and models.
+    """What we know about a benchmark's pairs and models.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Diagnosis:
 def diagnose(
     bench: Benchmark, clip: Any = None, mllm: Any = None, score: Score = scores.score
 ) -> Diagnosis:
-    """Where the answers about a benchmark's pairs are lost, by group.
+    """Find out where the answers about a benchmark's pairs are lost, by group.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is measured about pairs before anything is said of them."""
+"""What we measure about pairs before we say anything about them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLACES = 4
 
 
 def clip_evidence(clip: Any, bench: Benchmark, score: Score) -> tuple[pd.DataFrame, dict]:
-    """What a CLIP's embeddings, tokens and matching say of pairs.
+    """What a CLIP's embeddings, tokens and matching say about pairs.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def clip_evidence(clip: Any, bench: Benchmark, score: Score) -> tuple[pd.DataFra
 
 
 def mllm_evidence(mllm: Any, bench: Benchmark, score: Score) -> tuple[pd.DataFrame, dict]:
-    """What a language model's scores say of pairs, and what the tokens it gets hold.
+    """What a language model's scores say about pairs, and what its image tokens hold.
 
     Pairs with questions are asked these, with scored options; others by VQAScore.
 
@@ -118,7 +118,7 @@ def group_evidence(
     features: Features,
     group: Sequence[int],
 ) -> dict[str, Any]:
-    """What a verdict about a group takes: accuracies with intervals, and a reading of features.
+    """The evidence for a group's verdict: accuracies with intervals, and readings of features.
 
     `group` holds the places of its pairs in the benchmark, the table and the features.
     """

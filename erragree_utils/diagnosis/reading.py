@@ -1,4 +1,4 @@
-"""Can a linear reader tell the two images of a pair apart, from pairs that it has not seen?
+"""Can a linear probe tell the two images of a pair apart, on pairs that it hasn't seen?
 
 One rule is fitted for all pairs of a group. What it has to tell is named by the words in which a
 pair's texts differ: two pairs about *left* and *right* are examples of one question, whichever
@@ -25,7 +25,7 @@ FEWEST = 16
 def read_pairs(
     features: np.ndarray, pairs: Sequence[ImagePair | QuestionPair], seed: int = 0
 ) -> pd.DataFrame:
-    """How a held-out linear reader sees each pair.
+    """What a linear probe makes of each pair, held out.
 
     Least squares with an L2 penalty, in the products of features and words, chosen on a held-out
     part of the training pairs. Pairs with the same texts are in one fold.
@@ -60,7 +60,7 @@ def read_pairs(
 
 
 def reading_accuracy(table: pd.DataFrame) -> dict[str, float]:
-    """Shares of images (``single``) and of pairs (``compared``) that were read rightly.
+    """Shares of images (``single``) and of pairs (``compared``) that the probe gets right.
 
     With ``_low`` and ``_high`` (95%), over pairs with the same texts; chance is 0.5 for both. NaN
     where nothing was read.
@@ -83,7 +83,7 @@ def reading_accuracy(table: pd.DataFrame) -> dict[str, float]:
 
 
 def nothing_differs() -> dict[str, float]:
-    """What `reading_accuracy` comes to where the two images of each pair have the same features.
+    """What `reading_accuracy` would give if both images of each pair had the same features.
 
     With ``power``: no reader of them could be better than chance.
     """
@@ -92,7 +92,7 @@ def nothing_differs() -> dict[str, float]:
 
 
 def planted(features: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Features in which every pair's first image is moved along one random direction, a little.
+    """Features in which every pair's first image is moved a little along one random direction.
 
     By half of the mean distance of a pair's images: what a reader of these pairs should find. If it
     doesn't, a reader at chance says nothing about the features.
@@ -117,7 +117,7 @@ def clusters(pairs: Sequence[ImagePair | QuestionPair]) -> np.ndarray:
 
 
 def word_kernel(pairs: Sequence[ImagePair | QuestionPair]) -> np.ndarray:
-    """How far pairs ask the same question, (N, N): the cosine between their texts' differences.
+    """How similar the pairs' questions are, (N, N): the cosine between their texts' differences.
 
     Of counts of words: 1 for the same words, -1 for the same with the images exchanged, 0 on the
     diagonal where the words do not differ. Where captions name two things in a relation, it grows

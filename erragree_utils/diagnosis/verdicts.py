@@ -42,7 +42,7 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where an interval has to lie for a rule to speak; shares, of images or pairs."""
+    """Where an interval has to lie for a rule to apply; shares of images or pairs."""
 
     answered: float = 0.5  # pair accuracy above it: most pairs are right
     single: float = 0.62  # a reader of one image above it: the features tell; below it, they don't
@@ -58,7 +58,7 @@ THRESHOLDS = Thresholds()
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a rule says of a group, and how surely: 0.5, hardly, to 1."""
+    """What a rule says about a group, and how surely: from 0.5, hardly, to 1."""
 
     verdict: str
     confidence: float
@@ -70,7 +70,7 @@ class Verdict:
 
 
 def tells(reading: Mapping[str, float], n_pairs: int, at: Thresholds = THRESHOLDS) -> bool | None:
-    """Whether features tell a pair's images apart; None where that is not decided.
+    """Whether features tell a pair's images apart; None if that's undecided.
 
     `reading` is what `reading_accuracy` returned of so many pairs, and under ``"power"`` the
     accuracy of a reader where a difference was planted.
@@ -85,7 +85,7 @@ def tells(reading: Mapping[str, float], n_pairs: int, at: Thresholds = THRESHOLD
 
 
 def judge_clip(evidence: Mapping[str, float], at: Thresholds = THRESHOLDS) -> Verdict:
-    """Where CLIP's matching of a group of pairs is lost.
+    """Where CLIP's matching loses the answers about a group of pairs.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def judge_clip(evidence: Mapping[str, float], at: Thresholds = THRESHOLDS) -> Ve
 
 
 def judge_mllm(evidence: Mapping[str, float], at: Thresholds = THRESHOLDS) -> Verdict:
-    """Where a language model's answers about a group of pairs are lost.
+    """Where a language model loses the answers about a group of pairs.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def judge_mllm(evidence: Mapping[str, float], at: Thresholds = THRESHOLDS) -> Ve
 
 
 def judge_pair(signal: float, bias: float, group: str) -> str:
-    """The verdict of one pair: its own where its scores say it, else its group's.
+    """The verdict about one pair: its own if its scores decide, otherwise its group's.
 
     Both images are right where the signal is greater than the bias; where it is positive and
     smaller, a bias outweighs it, which is *prior wins* for a language model.

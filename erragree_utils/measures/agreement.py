@@ -1,4 +1,4 @@
-"""How alike embeddings are: cosines and their relatives, and how far two clouds lie apart."""
+"""How alike embeddings are: cosines and their relatives, and the distance between two clouds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDS = 5
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cosine between the rows of two arrays (N, D); a row without a direction is an error."""
+    """Cosine between the rows of two arrays (N, D); a zero row is an error."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or a.ndim != 2:
         raise ValueError(f"a and b must have the same shape (N, D), not {a.shape} and {b.shape}")
@@ -33,7 +33,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Spearman's rank correlation between the rows of two arrays (N, D), over their D numbers.
 
-    With few numbers it says little: two random rows of three have the same order once in six times.
+    With few numbers it says little: two random rows of three have the same order one time in six.
     """
     ranks = [stats.rankdata(np.asarray(rows, np.float64), axis=1) for rows in (a, b)]
     return cosine(*(r - r.mean(axis=1, keepdims=True) for r in ranks))
@@ -72,7 +72,7 @@ def agreement_table(first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
 
 
 def normalised_agreement(first: np.ndarray, second: np.ndarray) -> pd.Series:
-    """How alike the two images of a pair are, on a scale from images of other pairs to equal ones.
+    """How alike a pair's two images are, on a scale from images of other pairs to equal ones.
 
     That is (cosine - random) / (1 - random), where "random" is the mean cosine of the first image
     of a pair and the second of another. Where all embeddings share a large part, a raw cosine is
@@ -155,7 +155,7 @@ def separation(first: np.ndarray, second: np.ndarray, groups: Sequence) -> pd.Se
 
 
 def variance_shares(first: np.ndarray, second: np.ndarray) -> pd.Series:
-    """How much of the variance of embeddings is about what tells the images of a pair apart.
+    """How much of the embeddings' variance is about what tells a pair's images apart.
 
     Parameters
     ----------

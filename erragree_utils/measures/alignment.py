@@ -1,4 +1,4 @@
-"""Whether texts answer to what changes in images.
+"""Whether texts respond to what changes in images.
 
 For a pair with image embeddings a, b and its texts' s, t the margins of CLIP's matching add up to
 (a - b) . (s - t): the two images are told apart as far as the two differences point the same way.
@@ -27,7 +27,7 @@ def difference_angles(images: np.ndarray, texts: np.ndarray) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each pair: ``cosine`` of the angle between the differences, the ``angle`` in
-        degrees (90: the text does not answer to what changes in the image), the lengths
+        degrees (90: the text doesn't respond to what changes in the image), the lengths
         ``image_difference`` and ``text_difference``, and ``margin_sum``, the product of these three
         (cosine and lengths): the sum of the pair's two matching margins.
     """
@@ -110,7 +110,7 @@ def mean_difference(images: np.ndarray, texts: np.ndarray, groups: Sequence) -> 
 def turned_scores(
     images: np.ndarray, texts: np.ndarray, groups: Sequence, degrees: Sequence[float]
 ) -> dict[float, np.ndarray]:
-    """Images along a direction that turns from what the texts ask to where the images differ.
+    """Images along a direction that turns from what the texts ask for to where images differ.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Methods compared on the same pairs, and settings chosen on other pairs than they are used on."""
+"""Compares methods on the same pairs, and chooses settings on other pairs than they're used on."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def as_points(comparisons: pd.DataFrame) -> pd.DataFrame:
 
 
 def choose_held_out(pred: pd.DataFrame, setting: str, seed: int = 0) -> pd.DataFrame:
-    """Predictions with a setting that was chosen on *other* pairs; no pair chooses for itself.
+    """Predictions with a setting chosen on *other* pairs; no pair chooses its own.
 
     Pairs are split in halves at random, evenly within each relation, again and again. Each half
     chooses by log loss with the one-standard-error rule (Breiman et al. 1984, section 3.4.3): the

@@ -18,7 +18,7 @@ _PAIR = ["benchmark", "pair_id", "set_id", "relation", "model", "method"]
 
 
 def predict(scores: pd.DataFrame) -> pd.DataFrame:
-    """Which option does each image get? A tie is not correct; the order of options has no part.
+    """Which option does each image get? A tie counts as wrong; the order of options doesn't matter.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def _own_and_other(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def prefer(scores: pd.DataFrame) -> pd.DataFrame:
-    """Does image 0 prefer option 0 more than image 1 does? One decision a pair.
+    """Does image 0 prefer option 0 more than image 1 does? One decision per pair.
 
     An image's normalised preference is the share of option 0 in the likelihood of both; it grows
     with the difference of their scores, and that is what is compared, so no scale or temperature
@@ -124,7 +124,7 @@ def prefer(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def match(scores: pd.DataFrame) -> pd.DataFrame:
-    """Do two images and two captions find each other, in both directions? One decision a pair.
+    """Do two images and two captions find each other, in both directions? One decision per pair.
 
     Winoground's scores (Thrush et al. 2022, section 4): the text score asks each image for its
     caption, the image score each caption for its image, the group score for both. A tie is not
@@ -159,9 +159,9 @@ def match(scores: pd.DataFrame) -> pd.DataFrame:
 def without_bias(
     scores: pd.DataFrame, by: str = "relation", folds: int = 2, seed: int = 0
 ) -> pd.DataFrame:
-    """Scores less the mean bias of *other* pairs of the same group; both images alike.
+    """Scores minus the mean bias of *other* pairs in the group, the same for both images.
 
-    How much would a fixed correction for each kind of question gain, if it were known? It is a
+    How much would we gain by a fixed correction for each kind of question, if we knew it? It is a
     calibration in the sense of Zhao et al. 2021 ("Calibrate Before Use", section 4), with held-out
     pairs in the place of content-free inputs. No pair has a part in its own correction.
 
@@ -190,7 +190,7 @@ def without_bias(
 
 
 def position_bias(scores: pd.DataFrame, seed: int = 0) -> pd.Series:
-    """Is an image easier to answer about where it comes first in a prompt of two? Of one model.
+    """Is it easier to answer about an image that comes first in a prompt of two? For one model.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What many measures are given: embeddings of pairs, and a group for each example."""
+"""Inputs of many measures: embeddings of pairs, and a group for each example."""
 
 from __future__ import annotations
 

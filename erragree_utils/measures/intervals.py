@@ -1,4 +1,4 @@
-"""95% intervals of shares, means, and of any number that independent units give.
+"""95% intervals of shares, means, and any other number computed from independent units.
 
 The unit is the pair (or the set), not the image: the images of a pair share objects, background and
 captions, so their results are not independent.
@@ -34,7 +34,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 def bootstrap_share(right: np.ndarray, total: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """Percentile interval of ``right.sum() / total.sum()``: right and all answers of each unit.
 
-    Where all units have the same share, every resample is alike; then it is Wilson's for N units.
+    If all units have the same share, so do all resamples; then it's Wilson's for N units.
     """
     kinds, counts = np.unique(np.stack([right, total], axis=1), axis=0, return_counts=True)
     n = int(counts.sum())
@@ -92,7 +92,7 @@ def bootstrap_ratio(
 def bootstrap(
     statistic: Callable[[pd.DataFrame], float], units: pd.DataFrame, within: str | None = None
 ) -> tuple[float, float, float]:
-    """Any number that a table of independent units gives, with its percentile interval.
+    """Any number computed from a table of independent units, with its percentile interval.
 
     Parameters
     ----------

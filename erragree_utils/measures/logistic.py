@@ -1,4 +1,4 @@
-"""Penalised logistic regression that converges, and which of several penalties to take."""
+"""Penalised logistic regression that converges, and how to choose its penalty."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fit_logistic(
     Parameters
     ----------
     x : numpy.ndarray, shape (N, D)
-        What should have positive products with w: examples times their labels, 1 or -1. Fast if
+        Examples times their labels, 1 or -1; their products with w should be positive. Fast if
         the columns are orthogonal, as principal coordinates are.
     penalty : numpy.ndarray, shape (D,)
         Of each weight; 0 for an intercept.

@@ -1,7 +1,7 @@
 """From embeddings to scores and choices: CLIP's matching score is the cosine.
 
 Everything here takes arrays of unit rows. A tie is never correct, and the order of the options
-decides nothing.
+doesn't matter.
 """
 
 from __future__ import annotations

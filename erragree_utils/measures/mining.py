@@ -1,4 +1,4 @@
-"""CLIP-blind pairs: images that CLIP can hardly tell apart and a vision-only encoder can.
+"""CLIP-blind pairs: CLIP can hardly tell their images apart, but a vision-only encoder can.
 
 Tong et al. 2024, "Eyes Wide Shut? Exploring the Visual Shortcomings of Multimodal LLMs", section
 3.1: cosine above 0.95 under CLIP and below 0.6 under DINOv2. Everything here takes arrays.
@@ -41,7 +41,7 @@ def mine_blind_pairs(
     block_rows: int | None = None,
     probes: int = _PROBES,
 ) -> pd.DataFrame:
-    """Find the pairs of images that are alike to CLIP and not to a vision-only encoder.
+    """Find pairs of images that are alike to CLIP but not to a vision-only encoder.
 
     Every pair is compared, a block of rows with a block of rows at a time: memory grows with the
     number of images and of pairs found, not with its square. Blocks are screened in float32 with a

@@ -1,4 +1,4 @@
-"""What a table of predictions has to be, before anything is counted in it.
+"""Checks on a table of predictions, before we count anything in it.
 
 A row for each image: ``pair_id``, ``set_id``, ``image_index``, ``n_options``, ``correct``.
 """
@@ -30,7 +30,7 @@ def validate(pred: pd.DataFrame) -> pd.DataFrame:
 
 
 def refuse_duplicates(pred: pd.DataFrame) -> None:
-    """An error that says what to do, if an image occurs twice."""
+    """Raise an error that says what to do, if an image occurs twice."""
     double = pred[pred.duplicated(["pair_id", "image_index"])]
     if len(double):
         raise ValueError(

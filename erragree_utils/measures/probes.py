@@ -1,7 +1,7 @@
 """Probes: can a small classifier read the answer from a representation, on unseen object pairs?
 
-Folds are grouped, by object pair, so that no pair is on both sides: a probe that learns objects by
-heart gains nothing. Regularisation is chosen inside the training folds, by held-out log loss.
+Folds are grouped by object pair, so that no pair is on both sides: a probe gains nothing by
+memorising objects. Regularisation is chosen inside the training folds, by held-out log loss.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def probe(
     kind: str = "linear",
     shuffles: int = 1,
 ) -> pd.Series:
-    """Accuracy with which a small classifier reads a two-way label from a representation.
+    """How accurately a small classifier reads a two-way label from a representation.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whether a linear map can make CLIP's texts answer to what changes in images, and at what price.
+"""Can a linear map make CLIP's texts respond to what changes in images, and at what price?
 
 Embeddings of pairs are arrays of unit rows, (N, 2, D), as `Clip` gives them; image i belongs to
 text i.
@@ -42,7 +42,7 @@ def plant_side(
 def fit_maps(
     images: np.ndarray, texts: np.ndarray, penalties: Sequence[float] = PENALTIES
 ) -> np.ndarray:
-    """Linear maps between images and texts that make matching right, as near to 1 as may be.
+    """Linear maps between images and texts that make matching right, as close to 1 as possible.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def repair_curve(
     penalties: Sequence[float] = PENALTIES,
     splits: int = 3,
 ) -> pd.DataFrame:
-    """What linear repairs recover on unseen groups, and what they cost, from no change to much.
+    """What linear repairs recover on unseen groups, and what they cost, from no change to a lot.
 
     A map of the texts and one of the images differ in this alone: CLIP compares directions, so
     what was mapped is scaled to length one again.

@@ -4,7 +4,7 @@ from .accuracy import accuracy_bars, grouped_dots
 from .agreement import accuracy_against_cosine, change_ladder, cone_and_gap, view_bands
 from .charts import causal_diagram, memory_bars, token_bars
 from .embeddings import angle_arcs, cosine_scatter, sphere_plane
-from .outcomes import joint_outcomes, signal_and_bias
+from .outcomes import joint_outcomes, predicted_gains, signal_against_cosine, signal_and_bias
 from .pictures import (
     question_pairs,
     saliency_maps,
@@ -29,6 +29,7 @@ __all__ = [
     "joint_outcomes",
     "layer_map",
     "memory_bars",
+    "predicted_gains",
     "probe_bars",
     "question_pairs",
     "repair_curves",
@@ -37,6 +38,7 @@ __all__ = [
     "show_pair",
     "show_readers",
     "show_set",
+    "signal_against_cosine",
     "signal_and_bias",
     "sphere_plane",
     "stage_curves",

@@ -243,14 +243,15 @@ def _points(
         raise ValueError(f"no pair {missing[0]!r} in {pairs!r}: give the benchmark that was scored")
     kept = np.linspace(0, len(ids) - 1, min(len(ids), _MOST)).astype(int)
     shown = [by_id[ids[k]] for k in kept]
+    # Each axis has a scale of its own, as biases can be many times larger than signals.
     every = np.abs(np.concatenate([[state.x, state.y] for state in states], axis=1))
-    limit = float(1.05 * np.quantile(every, 0.99)) or 1.0
+    across, up = (float(1.05 * np.quantile(values, 0.99)) or 1.0 for values in every)
     right = np.stack([state.right[kept] for state in states])
     moved = np.flatnonzero(right.any(axis=0) & ~right.all(axis=0))
     start = int(moved[0]) if len(moved) else 0
 
-    def place(values: np.ndarray, sign: int) -> list[float]:
-        inside = np.clip(values[kept] / limit, -1, 1) * sign
+    def place(values: np.ndarray, limit: float) -> list[float]:
+        inside = np.clip(values[kept] / limit, -1, 1)
         return [round(float(v), 1) for v in _SIDE / 2 + _HALF * inside]
 
     def ahead(values: np.ndarray) -> list[float]:
@@ -259,8 +260,8 @@ def _points(
     columns = math.ceil(math.sqrt(2 * len(shown)))
     data = {
         "states": [state.name for state in states],
-        "x": [place(state.x, 1) for state in states],
-        "y": [place(state.y, -1) for state in states],
+        "x": [place(state.x, across) for state in states],
+        "y": [place(state.y, -up) for state in states],
         "right": right.astype(int).tolist(),
         "ahead": [[ahead(state.first), ahead(state.second)] for state in states],
         "pairs": [
@@ -271,11 +272,13 @@ def _points(
         "columns": columns, "start": start,
         "summary": [_told(state, slider) for state in states],
     }  # fmt: skip
-    corners = np.array([(0, 0), (1, 1), (1, -1)]) * (1, -1) * _HALF + _SIDE / 2
+    edge, top = min(1.0, up / across), min(1.0, across / up)  # where the wedge leaves the plot
+    corners = np.array([(0, 0), (edge, top), (1, top), (1, -top), (edge, -top)])
+    corners = corners * _HALF + _SIDE / 2
     html = live_html.POINTS.render(
         data=as_json(data), d=data, side=_SIDE, slider=slider, axes=("Signal", "Bias"), start=start,
         sheet=address(sheet_of(shown, columns), 70), columns=columns,
-        rows=math.ceil(2 * len(shown) / columns), limit=f"{limit:.2g}",
+        rows=math.ceil(2 * len(shown) / columns), across=f"{across:.2g}", up=f"{up:.2g}",
         region=" ".join(f"{a:g},{b:g}" for a, b in corners),
         drawn="" if len(kept) == len(ids) else f"{len(kept)} of the {len(ids)} pairs are drawn",
         zipped=list(zip(data["x"][0], data["y"][0], data["right"][0], strict=True)),

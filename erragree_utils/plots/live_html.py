@@ -66,9 +66,9 @@ POINTS = _environment.from_string("""\
 <polygon class="live-region" points="{{ region }}"/>
 <path class="live-axes" d="M20 {{ side / 2 }}H{{ side - 20 }}M{{ side / 2 }} 20V{{ side - 20 }}"/>
 <text x="{{ side / 2 }}" y="{{ side + 16 }}"
- text-anchor="middle">{{ axes[0] }}, up to {{ limit }} →</text>
+ text-anchor="middle">{{ axes[0] }}, up to {{ across }} →</text>
 <text x="14" y="{{ side / 2 }}" text-anchor="middle"
- transform="rotate(-90 14 {{ side / 2 }})">{{ axes[1] }} →</text>
+ transform="rotate(-90 14 {{ side / 2 }})">{{ axes[1] }}, up to {{ up }} →</text>
 <g class="live-dots">
 {% for x, y, right in zipped %}
 <circle r="5" class="{{ 'right' if right else 'wrong' }}"

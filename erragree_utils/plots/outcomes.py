@@ -50,26 +50,69 @@ def signal_and_bias(tables: Mapping[str, pd.DataFrame], unit: str = "in nats") -
     """Each pair by how much its images differ for the model, and how far both lean one way.
 
     `tables` maps titles to what `prefer` returned; `unit` is that of its scores, as the axes say
-    it. Pairs beyond the axes are drawn at their edge.
+    it. Pairs beyond the axes are drawn at their edge. Each axis has a scale of its own, as biases
+    can be many times larger than signals.
     """
     style.check_tables(tables, ["signal", "bias"], "prefer")
     every = pd.concat([table[["signal", "bias"]] for table in tables.values()])
-    limit = float(1.05 * every.abs().quantile(0.98).max())
+    across, up = 1.05 * every.abs().quantile(0.98)
     figure, axes = style.panels(1, len(tables), 3.6 * len(tables), 3.9, sharey=True)
     for ax, (text, table) in zip(axes[0], tables.items(), strict=True):
-        wedge = [-limit, 0, limit], [limit, 0, limit], limit
-        ax.fill_betweenx(*wedge, color=NEUTRAL, alpha=0.15, lw=0, label="both images right")
+        ends = [0, across]
+        ax.fill_between(ends, [0, -across], ends, color=NEUTRAL, alpha=0.15, lw=0)
         ax.axvline(0, color=INK, lw=1)
         ax.axhline(0, color=INK, lw=0.7, alpha=0.6)
-        x, y = (table[name].clip(-limit, limit) for name in ("signal", "bias"))
+        x, y = table["signal"].clip(-across, across), table["bias"].clip(-up, up)
         right = table["signal"] > table["bias"].abs()
         for mask, look in ((right, RIGHT), (~right, WRONG)):
             ax.plot(x[mask], y[mask], ls="none", ms=4, alpha=0.7, clip_on=False, **look)
-        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel=f"Signal {unit}")
+        ax.set(xlim=(-across, across), ylim=(-up, up), xlabel=f"Signal {unit}")
         ax.locator_params(nbins=4)
         style.title(ax, text, 10.5)
     axes[0, 0].set_ylabel(f"Bias {unit}")
     return figure
+
+
+def signal_against_cosine(pairs: pd.DataFrame) -> Figure:
+    """Signal against cosine: the means of all relations, and the pairs of the three that vary most.
+
+    `pairs` has a row for each pair with ``relation``, ``cosine`` and ``signal``.
+    """
+    style.check_tables({"pairs": pairs}, ["relation", "cosine", "signal"], "prefer")
+    groups = pairs.groupby("relation")
+    means = groups[["cosine", "signal"]].mean()
+    shown = groups["signal"].std().nlargest(3).index
+    figure, axes = style.panels(1, 1 + len(shown), 2.9 * (1 + len(shown)), 3.0)
+    for ax, name in zip(axes[0], ["means of the patterns", *shown], strict=True):
+        table = means if name not in means.index else groups.get_group(name)
+        ax.plot(table["cosine"], table["signal"], "o", color=BLUE, ms=4, alpha=0.6)
+        ax.axhline(0, color=INK, lw=0.7, alpha=0.6)
+        ax.set_xlabel("Cosine under CLIP")
+        ax.locator_params(nbins=4)
+        style.title(ax, name, 10.5)
+    axes[0, 0].set_ylabel("Signal in nats")
+    return figure
+
+
+def predicted_gains(gains: pd.DataFrame) -> Axes:
+    """Measured against predicted gain, a point for each model and a mark for each method.
+
+    `gains` is what `recorded_gains` returned; bars reach from the least to the most of the draws,
+    and on the line both are equal.
+    """
+    style.check_tables({"gains": gains}, ["predicted", "gain", "gain_low"], "recorded_gains")
+    ax = style.new_axes(4.8, 4.2)
+    for number, (name, table) in enumerate(gains.groupby("method", sort=False)):
+        value, ends = style.estimates(table, "gain")
+        look = style.group_look(number) | {"ms": 6, "lw": 1.1}
+        ax.errorbar(
+            100 * table["predicted"], 100 * value, 100 * ends, ls="none", label=name, **look
+        )
+    low, high = min(0.0, *ax.get_xlim(), *ax.get_ylim()), max(*ax.get_xlim(), *ax.get_ylim())
+    ax.plot([low, high], [low, high], **style.GUIDE, label="as predicted")
+    ax.set(xlabel="Predicted gain, points", ylabel="Measured gain, points")
+    style.legend(ax, loc="upper left")
+    return ax
 
 
 def _by_image(pred: pd.DataFrame, column: str) -> pd.DataFrame:

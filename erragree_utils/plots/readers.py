@@ -21,6 +21,8 @@ figure.reads svg.reads-narrow {{ display: none; max-width: 24rem; margin: 0 auto
 }}
 figure.reads :is(rect, path, circle) {{ fill: none; stroke: currentColor; stroke-width: 1.5; }}
 figure.reads text {{ fill: currentColor; font-size: 14px; font-family: inherit; }}
+.bd-article figure.reads figcaption {{ margin-top: 0.6rem; color: inherit; font-weight: normal;
+  font-size: 0.9rem; text-align: left; }}
 figure.reads .reads-head {{ font-weight: 700; font-size: 15px; }}
 figure.reads .reads-small {{ font-size: 13px; }}
 figure.reads .reads-clip {{ color: var(--live-clip, {LOOKS["clip"][0]}); }}

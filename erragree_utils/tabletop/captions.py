@@ -1,12 +1,12 @@
-"""Captions of tabletop scenes: web-like ones for training, What'sUp's plain ones for benchmarks.
+"""Captions of tabletop scenes: web-like ones for training, plain What'sUp ones for benchmarks.
 
 Training captions name objects, colours and places in varied templates. A share of them
-(:data:`RELATION_SHARE`) also states a relation between two things, and states it truthfully: a
-model that ignores left and right does so although its captions told it.
+(:data:`RELATION_SHARE`) also states a relation between two things, always truthfully: if a
+model ignores left and right, it does so although its captions told it.
 
-How captions speak of places is a :class:`Wording`. Every place is furnished like a stage set, with
-a window beyond one edge of the picture and a door beyond the other, so that a caption can say where
-things are without the words left and right. The window is mostly at the left.
+A :class:`Wording` says how captions talk about places. Every place is furnished like a stage set,
+with a window beyond one edge of the picture and a door beyond the other, so that a caption can say
+where things are without the words left and right. The window is mostly at the left.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ _DEPTH, _SIDE = 0.6, 0.6  # least distance between centres for a relation to be 
 
 @dataclass(frozen=True)
 class Wording:
-    """How training captions speak of places. The default is what the mini CLIP read.
+    """How training captions talk about places. The default is what the mini CLIP read.
 
-    Each share is one of captions where the scene has something of the kind to say.
+    Each share is among captions of scenes where there's something of the kind to say.
     """
 
     relations: float = RELATION_SHARE  # state a relation between two things
@@ -66,7 +66,7 @@ class Wording:
 
     @classmethod
     def everything(cls) -> Wording:
-        """A wording that leaves no kind of caption out."""
+        """A wording that includes every kind of caption."""
         return cls(1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5)
 
 
@@ -81,7 +81,7 @@ def benchmark_caption(first: str, second: str, relation: str) -> str:
 def training_caption(
     scene: Scene, rng: np.random.Generator, wording: Wording = PLAIN, window: str = "left"
 ) -> str:
-    """A caption of the scene as the web might write it; true in every word.
+    """A caption of the scene as one might find it on the web, but true in every word.
 
     Positions (``"a red mug on the left"``) and landmarks (``"a red mug by the window"``) are
     stated only where they are plain; `window` is the side of the window. What is told from across
@@ -116,7 +116,7 @@ def from_across(text: str) -> str:
 
 
 def relations(scene: Scene) -> list[tuple[Thing, str, Thing]]:
-    """Every true statement of a relation between two things, where it is plain to see."""
+    """Every true statement of a relation between two things that's plain to see."""
     return [
         (a, relation, b)
         for a, b in permutations(scene.things, 2)
@@ -125,7 +125,7 @@ def relations(scene: Scene) -> list[tuple[Thing, str, Thing]]:
 
 
 def relation_between(a: Thing, b: Thing) -> str | None:
-    """How thing `a` stands to thing `b` for the viewer; None where it is not plain to see."""
+    """The relation of thing `a` to thing `b` for the viewer; None if it isn't plain to see."""
     dx, dz = a.x - b.x, a.z - b.z
     if abs(dx) < _SIDE and abs(dz) < _DEPTH:  # one spot: a small thing on or under furniture
         if a.kind in shapes.FURNITURE or b.kind not in shapes.FURNITURE:
@@ -139,7 +139,7 @@ def relation_between(a: Thing, b: Thing) -> str | None:
 
 
 def states_relation(caption: str, relations: Collection[str] = tuple(WORDS)) -> bool:
-    """Whether a caption says that one thing stands to another in one of the relations.
+    """Whether a caption states one of the relations between two things.
 
     Phrases of place and time do not count: ``"a red mug on the beach"`` states none.
     """
@@ -150,7 +150,7 @@ def states_relation(caption: str, relations: Collection[str] = tuple(WORDS)) -> 
 
 
 def vocabulary(wording: Wording = PLAIN) -> tuple[str, ...]:
-    """Every word that a caption of this world can hold, sorted."""
+    """Every word that a caption of this world can contain, sorted."""
     texts = [
         *shapes.KINDS, *shapes.COLOURS, *_OPENINGS, *_LISTS, "a an the is two three things",
         *(w for ways in WORDS.values() for w in ways),

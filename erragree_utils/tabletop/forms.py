@@ -54,7 +54,7 @@ def sentence(contrast: Contrast, which: int) -> str:
 
 
 def lettered(question: str, listed: Sequence[str]) -> str:
-    """A question with two options in the order of print, as MMVP's own script asks it."""
+    """A question with two options in their printed order, as MMVP's own script asks it."""
     return f"{question} (a) {listed[0]} (b) {listed[1]}"
 
 

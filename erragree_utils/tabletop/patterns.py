@@ -4,7 +4,7 @@ A contrast is two scenes that differ in exactly one respect, a question about it
 answers; each function of :data:`PATTERNS` draws one. The first answer of a question is the
 *common* one: where the mini LLaVA is trained, it is right most of the time, as answers are
 imbalanced by question type in real visual question answering (Goyal et al. 2017, "Making the V in
-VQA Matter"). In contrasts both are as frequent.
+VQA Matter"). In contrasts, both are equally frequent.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def draw_contrast(pattern: str, rng: np.random.Generator, held_out: bool) -> Con
 
 
 def statement(contrast: Contrast, which: int) -> str:
-    """What is true of one of the two scenes and not of the other, as a training caption says it."""
+    """What is true of one scene but not of the other, as a training caption would say it."""
     text = _template(contrast, which)[0].format(
         name=contrast.scenes[which].things[0].name,
         second=contrast.scenes[which].things[-1].name,
@@ -119,8 +119,8 @@ def statement(contrast: Contrast, which: int) -> str:
 def statements(contrast: Contrast) -> tuple[str, str]:
     """What CLIP reads: the two answers of a contrast as statements, MMVP-VLM's way.
 
-    The mini CLIP's captions told places, counts, colours and relations, and never a state, a build,
-    a letter or a viewpoint: it knows no words for these.
+    The mini CLIP's captions mentioned places, counts, colours and relations, but never a state, a
+    build, a letter or a viewpoint: it has no words for these.
     """
     return tuple(
         _template(contrast, which)[1].format(

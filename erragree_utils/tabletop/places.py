@@ -1,4 +1,4 @@
-"""Named places and lights: what all four images of a set share."""
+"""Named places and lights, which all four images of a set share."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Place:
-    """A named surrounding: what things stand on, what is behind them, what hangs there."""
+    """A named place: what things stand on, what's behind them, and what hangs on the wall."""
 
     name: str
     phrase: str

@@ -4,8 +4,8 @@ Each skill is a function of a scene that returns a question, or None where the s
 is plain to answer; :data:`SKILLS` names them. A new attribute of the world needs one more function
 there, and its words in :data:`PHRASES`.
 
-Neither the words of a question nor the order of its options tells the answer: yes/no questions are
-balanced, and each relation is as likely as its opposite.
+Neither the words of a question nor the order of its options gives the answer away: yes/no
+questions are balanced, and each relation is as likely as its opposite.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures of scenes: one ray a pixel, and several where neighbours differ.
+"""Pictures of scenes: one ray per pixel, and several where neighbours differ.
 
 Scenes render in parallel on plain threads, since the kernel (:mod:`.trace`) releases the GIL.
 """

@@ -1,4 +1,4 @@
-"""Scenes: which objects stand where, in which place, light and view.
+"""Scenes: which objects are where, in which place, light and view.
 
 Training and benchmark never share an object, a combination or a seed:
 
@@ -101,7 +101,7 @@ class View:
 
 @dataclass(frozen=True)
 class Scene:
-    """Objects in a place, in a light, seen from somewhere.
+    """Objects in a place, under a light, from a point of view.
 
     `relation` says how the first thing stands to the second; it is None for other scenes.
     """
@@ -202,7 +202,7 @@ def opposite(scene: Scene) -> Scene:
 
 
 def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
-    """One of the options, each as likely."""
+    """One of the options, each equally likely."""
     return options[int(rng.integers(len(options)))]
 
 

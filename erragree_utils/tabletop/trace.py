@@ -1,4 +1,4 @@
-"""The kernel of the renderer: what a ray of light meets in a scene, and in which colour.
+"""The renderer's kernel: what a ray of light hits in a scene, and in which colour.
 
 Each object is a handful of primitives (:mod:`.shapes`), signed distances that are marched inside
 its bounding box; ground and wall are planes with procedural textures. Points and vectors are tuples

@@ -120,7 +120,9 @@ class Batches:
     ) -> tuple[np.ndarray, list, np.ndarray]:
         """Images, shares of them of visual patterns or not there at all; which are not there."""
         s = self.settings
-        few, unseen = (int(rng.binomial(s.batch, share)) for share in (s.pattern_share, s.text_only))
+        few, unseen = (
+            int(rng.binomial(s.batch, share)) for share in (s.pattern_share, s.text_only)
+        )
         few = min(few, s.batch - unseen)
         features, rows = self._images(rng, s.batch - unseen - few, most, skills)
         shown = rng.choice(len(self.contrasts), few)

@@ -22,11 +22,13 @@ def groups(slope: float, n: int = 30, noise: float = 0.1) -> pd.DataFrame:
     y = slope * x + noise * rng.normal(size=x.shape)
     level = 100 * np.arange(5)[:, None]
     names = np.repeat(list("abcde"), n)
-    return pd.DataFrame({"x": (x + level).ravel(), "y": (y + level).ravel(), "kind": names})
+    questions = np.tile(np.arange(n) % 10, 5)
+    table = {"x": (x + level).ravel(), "y": (y + level).ravel(), "kind": names}
+    return pd.DataFrame(table | {"question": questions})
 
 
 def test_groups_may_go_one_way_and_what_lies_in_them_the_other():
-    found = between_and_within(groups(slope=-1), "x", "y", "kind")
+    found = between_and_within(groups(slope=-1), "x", "y", "kind", "question")
     assert list(found.index) == ["between", "within"]
     assert found.loc["between", "correlation"] > 0.99
     assert found.loc["within", "correlation"] < -0.9
@@ -38,14 +40,23 @@ def test_within_groups_no_scale_matters():
     table = groups(slope=1, noise=1)
     factor = table["kind"].map(dict(zip("abcde", (1, 10, 0.1, 5, 2), strict=True)))
     rescaled = table.assign(y=table["y"] * factor)
-    plain, other = (between_and_within(t, "x", "y", "kind") for t in (table, rescaled))
+    plain, other = (between_and_within(t, "x", "y", "kind", "question") for t in (table, rescaled))
     pd.testing.assert_series_equal(plain.loc["within"], other.loc["within"])
 
 
 def test_within_one_group_it_is_the_rank_correlation():
     table = groups(slope=1, noise=1)[:30].reset_index(drop=True)
-    found = between_and_within(table, "x", "y", "kind")
+    found = between_and_within(table, "x", "y", "kind", "question")
     assert list(found.index) == ["within"]
     assert found.loc["within", "correlation"] == pytest.approx(
         table["x"].corr(table["y"], method="spearman")
     )
+
+
+def test_clusters_are_the_units_so_that_copies_of_a_pair_tell_nothing_new():
+    table = groups(slope=0.3, noise=1, n=10)
+    copies = pd.concat([table] * 5, ignore_index=True)
+    plain, copied = (between_and_within(t, "x", "y", "kind", "question") for t in (table, copies))
+    assert copied.loc["within", "units"] == 50
+    ends = ["correlation", "low", "high"]
+    assert np.allclose(plain.loc["within", ends], copied.loc["within", ends])

@@ -120,9 +120,7 @@ class TestFolders:
         assert not mark.exists()
 
     def test_unknown_names(self):
-        with pytest.raises(
-            ModelError, match="unknown model 'llava': names are 'mini'"
-        ):
+        with pytest.raises(ModelError, match="unknown model 'llava': names are 'mini'"):
             load_mllm("llava")
 
     def test_folders_that_are_not_there(self, tmp_path):
