@@ -85,7 +85,7 @@ def signal_against_cosine(pairs: pd.DataFrame) -> Figure:
     figure, axes = style.panels(1, 1 + len(shown), 2.9 * (1 + len(shown)), 3.0)
     for ax, name in zip(axes[0], ["means of the patterns", *shown], strict=True):
         table = means if name not in means.index else groups.get_group(name)
-        ax.plot(table["cosine"], table["signal"], "o", color=BLUE, ms=4, alpha=0.6)
+        ax.plot(table["cosine"], table["signal"], "o", color=NEUTRAL, ms=4, alpha=0.6)
         ax.axhline(0, color=INK, lw=0.7, alpha=0.6)
         ax.set_xlabel("Cosine under CLIP")
         ax.locator_params(nbins=4)
@@ -102,12 +102,11 @@ def predicted_gains(gains: pd.DataFrame) -> Axes:
     """
     style.check_tables({"gains": gains}, ["predicted", "gain", "gain_low"], "recorded_gains")
     ax = style.new_axes(4.8, 4.2)
-    for number, (name, table) in enumerate(gains.groupby("method", sort=False)):
+    by_method = dict(list(gains.groupby("method", sort=False)))
+    for (name, table), mark in zip(by_method.items(), style.looks(by_method), strict=True):
         value, ends = style.estimates(table, "gain")
-        look = style.group_look(number) | {"ms": 6, "lw": 1.1}
-        ax.errorbar(
-            100 * table["predicted"], 100 * value, 100 * ends, ls="none", label=name, **look
-        )
+        look = mark | {"ms": 6, "lw": 1.1, "ls": "none"}
+        ax.errorbar(100 * table["predicted"], 100 * value, 100 * ends, label=name, **look)
     low, high = min(0.0, *ax.get_xlim(), *ax.get_ylim()), max(*ax.get_xlim(), *ax.get_ylim())
     ax.plot([low, high], [low, high], **style.GUIDE, label="as predicted")
     ax.set(xlabel="Predicted gain, points", ylabel="Measured gain, points")
