@@ -230,8 +230,7 @@ def published_table(**wanted: str | tuple[str, ...]) -> pd.DataFrame:
             "measure": KINDS[n.kind],
             "published": n.number,
             "protocol": n.protocol,
-            "version": n.version,
-            "source": GRADES[n.grade],
+            "source": f"{n.version}: {GRADES[n.grade]}",
         }
         for n in matches
     ).set_index("reader")

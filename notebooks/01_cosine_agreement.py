@@ -74,8 +74,8 @@ plots.show_set([pair for pair in large if pair.set_id == large[0].set_id])
 plt.show()
 
 # %% [markdown]
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # Write down three numbers between 0 and 1. What cosine do you expect between the *left* and the *right* image of a set? Between two images from *different* sets, with other objects in another place? And between two pictures of the *same* scene, before and after somebody turns off the light?
 # ```
 #

@@ -67,7 +67,10 @@ from erragree_utils.measures.decisions import predict
 scores = score(clip, benches, ["matching", "matching-all"])
 two_way = scores[scores["method"] == "matching"]
 predictions = predict(two_way)
-predictions.head(4)
+readable = {"score_own": "own caption", "score_other": "other caption", "correct": "right"}
+first = predictions.head(4).rename(columns=readable)
+first["image"] = first["image_index"].map({0: "first", 1: "second"})
+first.set_index("relation")[["image", *readable.values()]].replace({True: "✓", False: "✗"})
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The left and the right image of one pair of benchmark A. Below each are the scores of its own caption and of the other caption, which hardly differ."}}
 import matplotlib.pyplot as plt
@@ -77,8 +80,8 @@ plots.show_pair(large[0], scores=predictions[predictions["benchmark"] == "A"])
 plt.show()
 
 # %% [markdown]
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # For one image, guessing gives 50%. A *pair* counts only if both images are right. Write down the share of pairs that you'd get by guessing, and the share that you expect from CLIP.
 # ```
 #

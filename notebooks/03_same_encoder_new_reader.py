@@ -86,8 +86,8 @@ for what, share in {**towers, "random weights": random_weights[SAME_PIXELS]}.ite
 # %% [markdown]
 # At mini scale the difference is rounding. At paper scale, LLaVA's weights are published in 16 bits, so we allow a hundredth on the same pixels. And CLIP crops photographs where LLaVA-1.5 pads them, so with their own preprocessing they differ much more.
 #
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # CLIP got half of the left/right images right, and hardly any of the pairs. Write down the share of *pairs* that you expect from a language model that reads this encoder's patch tokens.
 # ```
 #
@@ -140,7 +140,7 @@ import numpy as np
 import pandas as pd
 
 from erragree_utils import evaluate, summarize
-from erragree_utils.measures.accuracy import as_percent
+from erragree_utils.measures.accuracy import as_percent, in_percent
 
 by_reader = {
     "CLIP": evaluate({"CLIP": clip}, benches, "matching"),
@@ -209,8 +209,8 @@ shown.rename(columns={"only_a": "only CLIP", "only_b": "only LLaVA"})
 #
 # Where in those tokens is the side? Two things could carry it. One is what a token *says*: the tower's position embeddings and attention may write a place into it. The other is *where a token stands* in the sequence that the language model reads. An intervention can tell: we leave pixels, tower and projector alone, and reverse the columns of the projected tokens just before the language model reads them.
 #
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # If you mirror the picture, right answers should turn into wrong ones. What do you expect if you keep the picture and only mirror its tokens? If you shuffle them? If you mirror picture *and* tokens?
 # ```
 
@@ -428,7 +428,7 @@ inputs = {
     "patch tokens, 4 × 4 cells": tokens,
 }
 which_side = probe_table(inputs, examples["side"], groups)
-which_side[["accuracy", "accuracy_low", "accuracy_high", "shuffled"]].round(3)
+in_percent(which_side, {"accuracy": "accuracy", "shuffled": "shuffled labels"})
 
 # %% [markdown]
 # At mini scale, that's the chapter in three lines. A probe can hardly read the side from the embedding, which CLIP's score compares, or from the mean of the tokens, but it can from the tokens in their places. (That's no great feat: [chapter 4](04_is_it_there.ipynb) shows that pixels do just as well.)
@@ -444,7 +444,7 @@ for model, states in {"trained": trained, "random weights": drawn}.items():
     # In layer 0 the last token is the same vector for every prompt: nothing to probe.
     last = {name: states[f"{name} last"] for name in stages[1:]}
     curves[f"is the caption true, last token ({model})"] = probe_table(last, true, groups)
-pd.concat({name: curve["accuracy"] for name, curve in curves.items()}, axis=1).round(3)
+in_percent(pd.DataFrame({name: curve["accuracy"] for name, curve in curves.items()}))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of linear probes after each layer of the language model, with 95% intervals beside the chance level of 50%: which side, from the mean of the image's tokens, and whether the caption is true, from the last token; each for the trained language model and for one with random weights."}}
 plots.stage_curves(curves, "Accuracy on unseen pairs of kinds", chance=0.5)
@@ -539,14 +539,16 @@ blind = evaluate(mllm, {"none": sides}, "vqascore", blind=True)
 strange = evaluate(mllm, {"another pair's": sides.with_wrong_images()}, "vqascore")
 control = pd.concat([blind, strange]).rename(columns={"benchmark": "images"})
 shares = control.groupby("images")["correct"].mean().rename("right")
-shares.to_frame().join(control.groupby("images")["score_own"].mean().rename("mean P(Yes)")).round(3)
+in_percent(
+    shares.to_frame().join(control.groupby("images")["score_own"].mean().rename("mean P(Yes)"))
+)
 
 # %% [markdown]
 # ### What a gradient says
 #
 # *Gradient × input* {cite:p}`shrikumar2016blackbox` gives a cheaper picture of what an answer depends on: to first order, how much does each image token move the answer towards "Yes"? Here it is for the first pair, and on average.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four maps of patches. First the left and the right image of one pair in grey with coloured patches over them, green where a patch speaks for the answer Yes and red where it speaks for No. Then the mean maps of left images and of right images, without a picture behind them."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four maps of patches. First the left and the right image of one pair in grey with coloured patches over them, blue where a patch speaks for the answer Yes and orange where it speaks for No. Then the mean maps of left images and of right images, without a picture behind them."}}
 from erragree_utils.models.saliency import answer_saliency, cover, largest
 
 maps = answer_saliency(mllm, images, questions[: len(images)])

@@ -98,7 +98,7 @@ for k, bench in benches.items():
 # First, let's repeat the findings of chapters 1 and 2 on these very images.
 
 # %% tags=["hide-input"]
-from erragree_utils.measures.accuracy import as_percent
+from erragree_utils.measures.accuracy import as_percent, in_percent
 from erragree_utils.measures.agreement import cosine
 from erragree_utils.measures.intervals import bootstrap_mean
 from erragree_utils.measures.matching import matching_table
@@ -121,8 +121,8 @@ plots.sphere_plane(alike["mean"].iloc[0])
 plt.show()
 
 # %% [markdown]
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # We train a linear probe on the final embedding of one image, and test it on objects that it wasn't trained on. What accuracy do you expect for *hidden*, *lost* and *aligned*? For their patch tokens? For plain pixels, and for an encoder that has learned nothing?
 # ```
 #
@@ -163,8 +163,7 @@ for (k, name), x in pairs.items():
         kinds["pixels, 8 × 8"] = np.stack(pixels)
     found[k, name] = probe_table(kinds, *labels[k], condition=told[k, name])
 linear = pd.concat(found)
-columns = ["accuracy", "accuracy_low", "accuracy_high", "shuffled"]
-linear[columns].round(3)
+in_percent(linear, {"accuracy": "accuracy", "shuffled": "shuffled labels"})
 
 # %% mystnb={"image": {"alt": "Accuracy of linear probes with 95% intervals. On benchmark A one final embedding of hidden and of aligned is read nearly always and that of lost little better than by chance; comparing two images, lost lies between. On B the order is the same, with hidden and aligned between 80 and 95%. Patch tokens are near 100% everywhere, also untrained, and pixels nearly so. Crosses for shuffled labels lie near 50%."}}
 plots.probe_bars(linear)
@@ -344,7 +343,8 @@ flat = {name: rows.reshape(len(images["A"]), -1) for name, rows in planted.items
 power = probe_table(flat, *labels["A"], shuffles=0)
 apart = {name: cosine(rows[:, 0], rows[:, 1]).mean() for name, rows in planted.items()}
 power.insert(0, "cosine", pd.Series(apart))
-power[["cosine", *columns[:3]]].round(4).rename_axis("length of the planted side")
+by_length = in_percent(power, {"accuracy": "accuracy"}).assign(cosine=power["cosine"].round(4))
+by_length.rename_axis("length of the planted side")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of a linear probe of one image against the length of the planted side, in units of the mean difference between the two images: near 100% from one half on, falling through about 90% at a quarter to the chance line at zero."}}
 strengths = [name for name in planted if "," not in name][::-1]

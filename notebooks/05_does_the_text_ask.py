@@ -88,8 +88,8 @@ for (k, relation), n in wanted.items():
     print(f"{k}, {relation}: {len(bench)} pairs")
 
 # %% [markdown]
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # Take the mean difference between left and right images, and the mean difference between left and right captions. What cosine do you expect between the two in *hidden*, in *lost* and in *aligned*? And suppose we fit a linear map on the captions of some objects: in which of the three will it bring back matching for other objects?
 # ```
 #
@@ -102,7 +102,8 @@ from erragree_utils.measures.alignment import difference_angles, mean_difference
 
 angles = {key: difference_angles(pairs[key], texts[key]) for key in pairs}
 lengths = pd.DataFrame({key: table.mean() for key, table in angles.items()}).T
-lengths[["angle", "image_difference", "text_difference"]].round(3)
+columns = {name: name.replace("_", " ") for name in ("image_difference", "text_difference")}
+lengths[["angle", *columns]].round(3).rename(columns=columns)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A half circle with the image difference pointing right. The text differences of left/right pairs of hidden and of lost lie around 90 degrees from it, those of aligned around 50, those of on/under pairs of hidden around 74."}}
 arcs = {name: angles["A", "left/right", name]["angle"] for name in clips}
@@ -203,6 +204,7 @@ plt.show()
 # On B nothing came back, although in chapter 4 a probe could read the side from most of *hidden*'s images there. A map of the texts can only ask with what the texts hold. In A, the caption always names the small object first, so the word *left* or *right* is the whole question. In B, the caption has to **bind** sides to objects: a mug to the left of a bowl is a bowl to the right of a mug. Does the text embedding do that? We probe it the way we probed images. In A, the label is the side of the small object. In B, it's the side of the object whose kind comes first in the alphabet, whichever the caption names first (we tell the probe which objects they are), so that neither the word alone nor the order alone gives the answer away. As with images, we probe one caption, and then two compared.
 
 # %% tags=["hide-input"]
+from erragree_utils.measures.accuracy import in_percent
 from erragree_utils.measures.probes import probe
 from erragree_utils.scoring.captions import scene_examples, side_examples
 from erragree_utils.scoring.embeddings import asked_about
@@ -221,7 +223,7 @@ for k, table in examples.items():
             flat = rows.reshape(len(table), -1)
             read[k, name, way] = probe(flat, table["side"], table["group"], condition=told)
 said = pd.DataFrame(read).T
-said[["accuracy", "accuracy_low", "accuracy_high", "shuffled"]].astype(float).round(3)
+in_percent(said, {"accuracy": "accuracy", "shuffled": "shuffled labels"})
 
 # %% mystnb={"image": {"alt": "Accuracy with which a probe reads the side from captions. From one caption's embedding, aligned gives it nearly always; hidden and lost lie near 60% on A and at chance on B. Comparing the two captions of a pair it is higher in all models."}}
 plots.probe_bars(said)

@@ -60,8 +60,8 @@ if "google.colab" in sys.modules:
 # | encoder blind | encoder blind | the tokens don't tell them apart | another encoder |
 # | undecided | undecided | the pairs don't decide | more pairs |
 #
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # You have a dozen pairs of photographs, of several kinds, that your model gets wrong. How many of the kinds will get a verdict? And suppose a hundred models with known faults were diagnosed: how many verdicts would have to be right before you'd spend money on one?
 # ```
 
@@ -84,7 +84,7 @@ from erragree_utils import (
 )
 from erragree_utils.benchmarks.folder import write_example
 from erragree_utils.diagnosis import diagnose, page
-from erragree_utils.measures.accuracy import as_percent
+from erragree_utils.measures.accuracy import as_percent, in_percent
 from erragree_utils.training import zoo_record
 
 scale = start()
@@ -131,8 +131,8 @@ plt.show()
 # %%
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 dozen = diagnose(pairs, clip, mllm)
-shown = ["group", "part", "verdict", "n_pairs", "pair", "pair_low", "pair_high"]
-dozen.groups[shown].round(2)
+shown = ["group", "part", "verdict", "n_pairs"]
+dozen.groups[shown].join(in_percent(dozen.groups, {"pair": "pair accuracy"}))
 
 # %% [markdown]
 # If you predicted a row of verdicts, this is a disappointment, but a deserved one. The rules look at where an *interval* lies, and with a single pair the interval for pair accuracy covers almost everything. Even a group of four, all of them right, only just counts as answered. And to say that an embedding tells two images apart, a {term}`linear probe <Linear probe>` has to learn that from some pairs and show it on others; with fewer than 16 we don't even try. A tool that gave you verdicts here would be making them up.
@@ -158,7 +158,8 @@ else:
 found = {name: diagnose(bench, model) for name, model in clips.items()}
 found["LLaVA"] = diagnose(bench, mllm=mllm)
 groups = pd.concat({name: one.groups for name, one in found.items()}).droplevel(1)
-groups[["verdict", "confidence", "pair", "relative", "cosine"]].round(3)
+shares = {"confidence": "confidence", "pair": "pair accuracy", "relative": "relative preference"}
+groups[["verdict"]].join(in_percent(groups, shares))
 
 # %% [markdown]
 # Look at `cosine` first: it's about the same for all three CLIPs, so it can't be the evidence. This is:

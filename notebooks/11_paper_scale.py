@@ -43,7 +43,7 @@ if "google.colab" in sys.modules:
 # **You need** for the page as it stands: two CPU cores and about half a minute. For the real run: a GPU of 15 GB or more and a network; the table below says how long it takes.
 #
 # ```{admonition} What is measured here, and what is computed
-# :class: warning
+# :class: caution
 # We measured speed and memory on one H100, with LLaVA-1.5-7B's *architecture* and random weights, on stand-ins as large as the published benchmarks. Memory and time on this page are *computed*, by formulas that you can see and that we corrected by that one GPU; nobody has checked them for the others. We haven't run the published weights, so the tables of paper scale hold results only if you've made some. Cells without results say "not run".
 # ```
 #
@@ -73,8 +73,8 @@ pd.Series(millions, name="millions").round(1)
 # %% [markdown]
 # An image is 576 tokens, so its cache alone takes 288 MiB. Two numbers decide: how many bytes a weight takes, and how many images we read at a time. At 4 bits (in the NF4 format {cite:p}`dettmers2023qlora`), each of the language model's weights takes half a byte, plus a scale of four bytes for each block of 64. The vision tower, the projector, the embeddings and the output layer stay in 16 bits. After all, it's the point of this book that LLaVA reads *the very same encoder* as CLIP.
 #
-# ```{admonition} Before you go on
-# :class: tip
+# ```{admonition} Predict before you go on
+# :class: predict
 # A free Colab T4 has 16 GB. Does LLaVA-1.5-7B fit in float16? With how many images at a time?
 # ```
 
@@ -198,7 +198,7 @@ found = study.read(place)
 cells = report.cells(found, "paper")
 count = cells.drop_duplicates(["table", "benchmark", "reader", "method"])["status"]
 print(f"{place}: results of {len(found.items)} settings")
-print(f"cells of the tables: {count.value_counts().to_dict()}")
+print("cells of the tables:", *(f"{n} {status}," for status, n in count.value_counts().items()))
 
 # %% [markdown]
 # After each of the paper's numbers you see its source: [P] for the authors' or an official repository, [S] for second-hand notes that quote the paper, [S?] for such notes if they leave some doubt about the number. If a number is missing, we haven't found it. Each number appears beside the protocol that it belongs to: those of the first version beside *prompted-v1*, those of the third beside *vqascore-authors*, and CLIP's for MMVP beside rows where it reads the authors' statements. MMVP's own figure for LLaVA is for sampled answers, graded by GPT-4; ours beside it (*sampled*) are drawn with five seeds and strictly parsed.

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from erragree_utils import evaluate, load_benchmark, load_clip, summarize
-from erragree_utils.plots.style import BLUE, GREEN, INK
+from erragree_utils.plots.style import INK, LOOKS, NEUTRAL, PAGE
 from erragree_utils.scoring.embeddings import pair_cosines
 from erragree_utils.scoring.retrieval import evaluate_retrieval
 
@@ -47,7 +47,7 @@ def draw(cosine: float, table: pd.DataFrame) -> plt.Figure:
     """Two images and their cosine on the left, accuracies on the right."""
     pair = load_benchmark(BENCH, n_sets=1, size=400, supersample=4)[0]
     figure = plt.figure(figsize=(10.5, 3.3))
-    figure.patch.set_alpha(0)
+    figure.patch.set_facecolor(PAGE)
     for i, (image, caption) in enumerate(zip(pair.images, pair.captions, strict=True)):
         ax = figure.add_axes((0.005 + 0.275 * i, 0.14, 0.262, 0.84))
         ax.imshow(image)
@@ -56,15 +56,15 @@ def draw(cosine: float, table: pd.DataFrame) -> plt.Figure:
     figure.text(
         0.273, 0.56, f"mean cosine\n{cosine:.3f}", ha="center", va="center", color="white",
         fontsize=11, fontweight="bold",
-        bbox={"boxstyle": "round,pad=0.45", "facecolor": BLUE, "edgecolor": "none"},
+        bbox={"boxstyle": "round,pad=0.45", "facecolor": LOOKS["clip"][0], "edgecolor": "none"},
     )  # fmt: skip
     ax = figure.add_axes((0.70, 0.25, 0.285, 0.62))
     ax.patch.set_alpha(0)
     for place, (name, row) in enumerate(table.iterrows()):
-        colour = GREEN if row["low"] > row["chance"] else BLUE
+        colour = LOOKS["clip"][0]
         ax.plot([row["low"], row["high"]], [place, place], color=colour, lw=2.2)
         ax.plot(row["value"], place, "o", color=colour, ms=8)
-        ax.plot([row["chance"]] * 2, [place - 0.36, place + 0.36], color=INK, ls="--", lw=1.3)
+        ax.plot([row["chance"]] * 2, [place - 0.36, place + 0.36], color=NEUTRAL, ls="--", lw=1.3)
         ax.text(-0.05, place, name, ha="right", va="center", color=INK, fontsize=9.5)
     ax.set(xlim=(-0.02, 1.02), ylim=(2.5, -0.5), yticks=[])
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25", "50", "75", "100%"])
@@ -79,7 +79,7 @@ def draw(cosine: float, table: pd.DataFrame) -> plt.Figure:
 def main() -> None:
     """Measure, draw, write."""
     figure = draw(*measure())
-    figure.savefig(TARGET, dpi=144, transparent=True)
+    figure.savefig(TARGET, dpi=144)
     print(f"Wrote {TARGET.relative_to(ROOT)}")
 
 

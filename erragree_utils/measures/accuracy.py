@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -136,6 +136,22 @@ def as_percent(summary: pd.DataFrame) -> pd.DataFrame:
         ]
         table[f"{kind} chance"] = (100 * summary[f"{kind}_chance"]).map("{:.3g}".format)
     return table
+
+
+def in_percent(table: pd.DataFrame, names: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Shares as text in per cent, with their intervals where the table has them.
+
+    `names` maps columns to how readers know them, by default to themselves; ends of intervals are
+    the columns with ``_low`` and ``_high``. A share that was not measured is empty.
+    """
+    shown = {}
+    for column, name in (names or {column: column for column in table}).items():
+        share = (100 * table[column].astype(float)).map("{:.1f}".format)
+        if f"{column}_low" in table:
+            low, high = (100 * table[f"{column}_{end}"].astype(float) for end in ("low", "high"))
+            share += " [" + low.map("{:.1f}".format) + ", " + high.map("{:.1f}".format) + "]"
+        shown[f"{name} (%)"] = share.where(table[column].notna(), "")
+    return pd.DataFrame(shown, index=table.index)
 
 
 def _by_group(

@@ -15,11 +15,9 @@ from .pictures import (
 )
 from .probes import layer_map, probe_bars, repair_curves, stage_curves, three_states
 from .readers import who_reads_what
-from .style import INK, ORANGE
+from .style import draw_sharply
 
 __all__ = [
-    "INK",
-    "ORANGE",
     "accuracy_against_cosine",
     "accuracy_bars",
     "angle_arcs",
@@ -49,3 +47,5 @@ __all__ = [
     "view_bands",
     "who_reads_what",
 ]
+
+draw_sharply()

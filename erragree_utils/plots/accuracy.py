@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from . import style
-from .style import CONTRAST, GUIDE, MEASURED
+from .style import GUIDE, LOOKS, NEUTRAL
 
 #: Kinds of accuracy: their titles, and of what they are shares.
 _KINDS = {
@@ -46,14 +46,18 @@ def accuracy_bars(
     figure, axes = style.panels(
         1, len(kinds), max(5.0, 3.4 * len(kinds)), 1.45 + 0.42 * len(names), sharey=True
     )
-    measured = {"color": MEASURED, "marker": "o", "ms": 6.5, "lw": 1.8}
-    published = {"marker": "D", "mfc": "none", "mec": CONTRAST, "mew": 1.6, "ms": 8, "ls": "none"}
+    colour, mark = LOOKS["paper"]
+    measured = {"color": NEUTRAL, "marker": "o", "ms": 6.5, "lw": 1.8}
+    published = {"marker": mark, "mfc": "none", "mec": colour, "mew": 1.6, "ms": 8, "ls": "none"}
     places = np.arange(len(names))
     for kind, ax in zip(kinds, axes[0], strict=True):
         column, (text, units) = f"{kind}_accuracy", _KINDS[kind]
         ax.vlines(summary[f"{kind}_chance"], places - 0.5, places + 0.5, label="chance", **GUIDE)
         value, error = style.estimates(summary, column)
-        ax.errorbar(value, places, xerr=error, ls="none", capsize=3, zorder=3, **measured)
+        for row, name in enumerate(names):
+            look = measured | {"color": style.colour_of(name)}
+            one = value[[row]], places[[row]], error[:, [row]]
+            ax.errorbar(*one[:2], xerr=one[2], ls="none", capsize=3, zorder=3, **look)
         ax.plot(theirs[column], places, zorder=4, **published)
         style.label_rows(ax, names)
         style.title(ax, text, 12)
@@ -63,7 +67,9 @@ def accuracy_bars(
     if not paper:
         del entries[paper_label]
     handles = [Line2D([], [], label=label, **look) for label, look in entries.items()]
-    style.legend(figure, handles=handles, loc="outside lower center", ncols=3)
+    style.legend(
+        figure, handles=handles, loc="outside lower center", ncols=3 if len(kinds) > 1 else 1
+    )
     return figure
 
 
@@ -85,7 +91,7 @@ def grouped_dots(
     chance: float | None = None,
     change: bool = False,
 ) -> Axes:
-    """Shares with their intervals: a row for each group, a colour for each method.
+    """Shares with their intervals: a row for each group, a colour for each name.
 
     Parameters
     ----------
@@ -103,12 +109,12 @@ def grouped_dots(
     style.check_tables({"summary": summary}, [column, *ends], "summarize, by two columns")
     rows, series = (list(dict.fromkeys(summary.index.get_level_values(k))) for k in (0, 1))
     ax = style.new_axes(7.0, 1.2 + len(rows) * (0.16 + 0.15 * len(series)))
-    for number, name in enumerate(series):
+    for number, (name, look) in enumerate(zip(series, style.looks(series), strict=True)):
         group = summary.xs(name, level=1)
         value, error = style.estimates(group, column)
         shift = (number - (len(series) - 1) / 2) * (0.7 / len(series))
         places = np.array([rows.index(row) for row in group.index]) + shift
-        look = style.group_look(number) | {"ls": "none", "ms": 5, "lw": 1.5, "capsize": 2}
+        look = look | {"ls": "none", "ms": 5, "lw": 1.5, "capsize": 2}
         ax.errorbar(value, places, xerr=error, label=str(name), **look)
     for text, at in {"chance": chance, "no change": 0.0 if change else None}.items():
         if at is not None:

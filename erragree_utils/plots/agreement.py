@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from . import style
-from .style import COLOURS, DASHED, GUIDE, INK
+from .style import DASHED, GUIDE, INK, NEUTRAL
 
 
 def cone_and_gap(images: np.ndarray, texts: np.ndarray) -> Axes:
@@ -28,15 +28,16 @@ def cone_and_gap(images: np.ndarray, texts: np.ndarray) -> Axes:
     gap = np.arccos(np.clip(means[0] @ means[1], -1, 1))
     ax = style.new_axes(6.2, 4.0)
     ring = np.radians(np.linspace(0, 180, 181))
-    ax.plot(np.cos(ring), np.sin(ring), color=INK, lw=1)
+    ax.plot(np.cos(ring), np.sin(ring), color=NEUTRAL, lw=1)
     for k, ((label, x), mean) in enumerate(zip(clouds.items(), means, strict=True)):
         middle = np.pi / 2 + gap * (0.5 - k)
         spread = np.arccos(np.clip(x @ mean, -1, 1))
         ends = middle + spread * (-1) ** np.arange(len(x))
-        colour, text = COLOURS[k], f"{label}: {np.degrees(spread).mean():.0f}° from their mean"
+        colour, line = (INK, "-") if k == 0 else (NEUTRAL, DASHED)
+        text = f"{label}: {np.degrees(spread).mean():.0f}° from their mean"
         for end in ends:
             ax.plot([0, np.cos(end)], [0, np.sin(end)], color=colour, lw=0.5, alpha=0.12)
-        ax.plot([0, np.cos(middle)], [0, np.sin(middle)], color=colour, lw=2.6, label=text)
+        ax.plot([0, np.cos(middle)], [0, np.sin(middle)], color=colour, lw=2.6, ls=line, label=text)
     style.title(ax, f"{np.degrees(gap):.0f}° between the mean image and the mean caption")
     ax.set(xlim=(-1.05, 1.05), ylim=(-0.05, 1.05), aspect="equal")
     ax.set_axis_off()
@@ -45,7 +46,7 @@ def cone_and_gap(images: np.ndarray, texts: np.ndarray) -> Axes:
 
 
 def change_ladder(table: pd.DataFrame) -> Figure:
-    """Cosine and normalised agreement: a row for each kind of pair, a colour for each benchmark.
+    """Cosine and normalised agreement: a row for each kind of pair, a mark for each benchmark.
 
     `table` holds what `ladder` returned, under a first level of benchmarks. Open marks are the
     cosines of images of different pairs.
@@ -54,14 +55,14 @@ def change_ladder(table: pd.DataFrame) -> Figure:
     order = table.groupby(level=1)["agreement"].mean().sort_values(ascending=False).index
     figure, axes = style.panels(1, 2, 9.0, 1.6 + 0.32 * len(order), sharey=True)
     names = table.index.get_level_values(0).unique()
-    for number, name in enumerate(names):
+    for number, (name, look) in enumerate(zip(names, style.looks(names), strict=True)):
         rows = table.xs(name)
         places = order.get_indexer(rows.index) + 0.24 * (number - (len(names) - 1) / 2)
-        look = style.group_look(number)
+        look = look | {"ls": "none", "ms": 5}
         for ax, column in zip(axes[0], ("cosine", "agreement"), strict=True):
             value, error = style.estimates(rows, column)
-            ax.errorbar(value, places, xerr=error, ls="none", ms=5, capsize=2, label=name, **look)
-        axes[0, 0].plot(rows["random"], places, ls="none", ms=5, mfc="none", **look)
+            ax.errorbar(value, places, xerr=error, capsize=2, label=name, **look)
+        axes[0, 0].plot(rows["random"], places, mfc="none", **look)
     style.label_rows(axes[0, 0], list(order))
     axes[0, 0].set_xlabel("Cosine (open: images of different pairs)")
     axes[0, 1].set_xlabel("Normalised agreement")
@@ -83,10 +84,11 @@ def accuracy_against_cosine(tables: pd.DataFrame) -> Axes:
     shown = tables.dropna(subset="pair_accuracy")
     models, benchmarks, relations = (shown.index.get_level_values(k).unique() for k in range(3))
     marks = dict(zip(relations, "osD^vPX", strict=False))
+    colours = {model: style.colour_of(model) for model in models}
     ax = style.new_axes(7.2, 4.4)
     (x, dx), (y, dy) = (style.estimates(shown, c) for c in ("cosine", "pair_accuracy"))
     for i, (model, benchmark, relation) in enumerate(shown.index):
-        colour = COLOURS[models.get_loc(model) % len(COLOURS)]
+        colour = colours[model]
         look = {"color": colour, "marker": marks[relation], "ms": 7, "lw": 1.1, "mew": 1.4}
         look |= {} if benchmark == benchmarks[0] else {"mfc": "none"}
         ax.errorbar(x[i], y[i], xerr=dx[:, [i]], yerr=dy[:, [i]], ls="none", **look)
@@ -94,7 +96,7 @@ def accuracy_against_cosine(tables: pd.DataFrame) -> Axes:
     ax.set(ylim=(-0.03, 1.06), xlabel="Mean cosine of the two images", ylabel="Pair accuracy")
     style.share_axis(ax, "y")
     plain = {"ls": "none", "color": INK, "ms": 7}
-    handles = [Line2D([], [], lw=5, color=COLOURS[k % 4], label=m) for k, m in enumerate(models)]
+    handles = [Line2D([], [], lw=5, color=colour, label=m) for m, colour in colours.items()]
     handles += [Line2D([], [], marker=mark, label=name, **plain) for name, mark in marks.items()]
     for name, face in zip(benchmarks, (INK, "none"), strict=False):
         handles.append(Line2D([], [], marker="o", mfc=face, label=str(name), **plain))
@@ -104,7 +106,7 @@ def accuracy_against_cosine(tables: pd.DataFrame) -> Axes:
 
 
 def view_bands(views: pd.DataFrame, names: dict[str, str]) -> Figure:
-    """Cosine of left/right pairs over views: a panel for each respect, a colour for each benchmark.
+    """Cosine of left/right pairs over views: a panel for each respect, a mark for each benchmark.
 
     Filled marks are the trained model's, open ones those of random weights.
 
@@ -115,11 +117,11 @@ def view_bands(views: pd.DataFrame, names: dict[str, str]) -> Figure:
     style.check_tables({"views": views}, columns, "view_band")
     figure, axes = style.panels(1, len(names), 3.2 * len(names), 3.2, sharey=True)
     for ax, (what, text) in zip(axes[0], names.items(), strict=True):
-        for number, (benchmark, part) in enumerate(views[views["varied"] == what].groupby(
-            "benchmark", sort=False
-        )):  # fmt: skip
+        by_benchmark = list(views[views["varied"] == what].groupby("benchmark", sort=False))
+        marks = style.looks([name for name, _ in by_benchmark])
+        for (benchmark, part), mark in zip(by_benchmark, marks, strict=True):
             for model, rows in part.groupby("model"):
-                look = style.group_look(number) | {"ms": 4, "lw": 1.2}
+                look = mark | {"ms": 4, "lw": 1.2, "ls": "-"}
                 look |= {} if model == "trained" else {"mfc": "none", "ls": DASHED}
                 ax.fill_between(
                     rows["by"], rows["low"], rows["high"], color=look["color"], alpha=0.25, lw=0

@@ -11,13 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from . import style
-from .style import BLUE, GREEN, INK, ORANGE
+from .style import INK, NEUTRAL, colour_of
 
 _BOXES = {
-    "varied": {"color": ORANGE, "ls": "-"},
-    "fixed": {"color": INK, "ls": (0, (3, 2))},
-    "measured": {"color": BLUE, "ls": "-"},
+    "varied": {"color": INK, "ls": "-", "lw": 2.4},
+    "fixed": {"color": NEUTRAL, "ls": (0, (3, 2)), "lw": 1.4},
+    "measured": {"color": NEUTRAL, "ls": "-", "lw": 1.4},
 }
+
+# Parts of a whole have no colour of their own: they differ in shade and hatching.
+_SHADES = ("#333333", "#6b6b6b", "#9a9a9a", "#c4c4c4")
+_HATCHES = ("", "///", "...", "xxx")
 
 
 def token_bars(tables: Mapping[str, pd.DataFrame]) -> Figure:
@@ -36,8 +40,8 @@ def token_bars(tables: Mapping[str, pd.DataFrame]) -> Figure:
     for ax, (text, table) in zip(axes[0], tables.items(), strict=True):
         for number, name in enumerate(table):
             places = np.arange(len(table)) + (number - (first.shape[1] - 1) / 2) * thick
-            colour = (INK, ORANGE, BLUE, GREEN)[number % 4]
-            ax.barh(places, table[name], thick * 0.9, color=colour, label=name)
+            bars = {"color": colour_of(name), "hatch": _HATCHES[number % 4], "ec": "white"}
+            ax.barh(places, table[name], thick * 0.9, label=name, **bars)
         style.label_rows(ax, table.index)
         ax.set(xlim=(0, 1), xlabel="Probability of the next token")
         style.title(ax, text, 10.5)
@@ -52,8 +56,9 @@ def memory_bars(needs: pd.DataFrame, limits: Mapping[str, float]) -> Axes:
     """
     ax = style.new_axes(7.0, 1.4 + 0.42 * len(needs))
     left = np.zeros(len(needs))
-    for part, colour in zip(needs, (BLUE, ORANGE, GREEN, INK), strict=False):
-        ax.barh(range(len(needs)), needs[part], left=left, color=colour, label=part, height=0.6)
+    for part, shade, hatch in zip(needs, _SHADES, _HATCHES, strict=False):
+        bars = {"color": shade, "hatch": hatch, "ec": "white", "label": part, "height": 0.6}
+        ax.barh(range(len(needs)), needs[part], left=left, **bars)
         left = left + needs[part].to_numpy()
     for name, memory in limits.items():
         ax.axvline(memory, color=INK, linestyle="--", linewidth=1)
@@ -61,7 +66,7 @@ def memory_bars(needs: pd.DataFrame, limits: Mapping[str, float]) -> Axes:
     ax.set_yticks(range(len(needs)), needs.index)
     ax.set_ylim(len(needs) - 0.5, -1.1)  # the first row on top
     ax.set_xlabel("Memory (GiB)")
-    style.legend(ax, loc="lower right", fontsize=9)
+    style.legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     return ax
 
 
@@ -95,15 +100,15 @@ def causal_diagram(
     ax.set(xlim=(0, 1), ylim=(0, 1))
     frames = {}
     for text, (x, y, kind) in boxes.items():
-        colour, line = _BOXES[kind].values()
-        box = {"boxstyle": "round,pad=0.5", "fc": "none", "ec": colour, "ls": line, "lw": 1.6}
+        colour, line, width = _BOXES[kind].values()
+        box = {"boxstyle": "round,pad=0.5", "fc": "none", "ec": colour, "ls": line, "lw": width}
         middle = {"ha": "center", "va": "center"}
-        label = ax.text(x, y, text, color=colour, fontsize=9.5, bbox=box, **middle)
+        label = ax.text(x, y, text, color=INK, fontsize=9.5, bbox=box, **middle)
         frames[text] = label.get_bbox_patch()
     look = {"arrowstyle": "-|>", "color": INK, "lw": 1.1, "shrinkA": 2, "shrinkB": 2}
     for start, end in arrows:
         ends = {"patchA": frames[start], "patchB": frames[end]}
         ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops=look | ends)
-    handles = [Line2D([], [], lw=1.6, label=kind, **look) for kind, look in _BOXES.items()]
+    handles = [Line2D([], [], label=kind, **look) for kind, look in _BOXES.items()]
     style.legend(ax, handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return ax.figure

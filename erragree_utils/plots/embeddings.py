@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from . import style
-from .style import COLOURS, DASHED, GREEN, GUIDE, IMAGE_1, IMAGE_2, INK
+from .style import DASHED, GUIDE, INK, LOOKS, NEUTRAL
 
 
 def cosine_scatter(
@@ -18,13 +18,14 @@ def cosine_scatter(
     """Cosine of the images of each pair under CLIP and under a vision-only encoder.
 
     `groups` maps labels to rows with ``clip_cosine`` and ``vision_cosine``; the first is drawn in
-    the neutral colour, behind the others. Lines show the thresholds of a CLIP-blind pair.
+    the neutral colour, behind the others, which differ in their marks. Lines show the thresholds of
+    a CLIP-blind pair.
     """
     style.check_tables(groups, ["clip_cosine", "vision_cosine"], "mining, with both cosines")
     ax = style.new_axes(7.0, 4.2)
     for number, (label, table) in enumerate(groups.items()):
-        colour = COLOURS[(number - 1) % len(COLOURS)] if number else INK
-        look = {"color": colour, "ms": 4.5 if number else 3, "alpha": 0.6, "label": label}
+        look = {"color": INK if number else NEUTRAL, "ms": 4.5 if number else 3}
+        look |= {"alpha": 0.8 if number else 0.4, "label": label}
         mark = "o.sD^vP*X<"[number % 10]
         ax.plot(table["clip_cosine"], table["vision_cosine"], mark, **look)
     ax.axvline(clip_above, **GUIDE)
@@ -41,14 +42,15 @@ def sphere_plane(cosine: float) -> Axes:
     ax = style.new_axes(5.2, 4.6, subplot_kw={"projection": "3d"})
     around, up = np.meshgrid(np.linspace(0, 2 * np.pi, 37), np.linspace(0, np.pi, 19))
     sphere = np.sin(up) * np.cos(around), np.sin(up) * np.sin(around), np.cos(up)
-    ax.plot_wireframe(*sphere, color=INK, lw=0.4, alpha=0.45)
+    ax.plot_wireframe(*sphere, color=NEUTRAL, lw=0.4, alpha=0.45)
     half = np.arccos(cosine) / 2
     wide, high = np.meshgrid([-1.15, 1.15], [-1.15, 1.15])
-    ax.plot_surface(np.zeros_like(wide), wide, high, color=GREEN, alpha=0.22)
-    for side, colour, name in ((-1, IMAGE_1, "left"), (1, IMAGE_2, "right")):
+    ax.plot_surface(np.zeros_like(wide), wide, high, color=NEUTRAL, alpha=0.22)
+    for side, name, image in ((-1, "left", "image 1"), (1, "right", "image 2")):
+        colour, mark = LOOKS[image]
         x, y = side * np.sin(half), -np.cos(half)
         ax.plot([0, x], [0, y], [0, 0], color=colour, lw=1.6)
-        ax.scatter([x], [y], [0], color=colour, s=45, depthshade=False)
+        ax.scatter([x], [y], [0], color=colour, marker=mark, s=45, depthshade=False)
         ax.text(x + 0.18 * side, y, 0.1, name, color=colour, ha="center", fontsize=10)
     ax.view_init(elev=22, azim=-78)
     ax.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), zlim=(-1.15, 1.15))
@@ -76,14 +78,21 @@ def angle_arcs(angles: Mapping[str, np.ndarray]) -> Axes:
     ax.annotate("", (1.12, 0), (0, 0), arrowprops={"arrowstyle": "->", "color": INK, "lw": 2})
     ax.text(1.14, 0, "image\ndifference", color=INK, va="center", fontsize=9.5)
     ax.plot([0, 0], [0, 1], color=INK, lw=1, ls=DASHED)
-    for k, (label, values) in enumerate(angles.items()):
-        colour, theta = COLOURS[k % len(COLOURS)], np.radians(np.asarray(values, float))
+    for (label, values), look in zip(angles.items(), style.looks(angles), strict=True):
+        colour, theta = look["color"], np.radians(np.asarray(values, float))
         ends = np.array([np.cos(theta), np.sin(theta)])
         for end in ends.T:
             ax.plot(*np.outer(end, [0.9, 1]), color=colour, lw=0.8, alpha=0.5)
         middle = theta.mean()
         text = f"{label}: mean {np.degrees(middle):.0f}°"
-        ax.plot([0, np.cos(middle)], [0, np.sin(middle)], color=colour, lw=2.6, label=text)
+        ax.plot(
+            [0, np.cos(middle)],
+            [0, np.sin(middle)],
+            color=colour,
+            ls=look["ls"],
+            lw=2.6,
+            label=text,
+        )
     for degrees in (0, 45, 90, 135, 180):
         x, y = 1.08 * np.cos(np.radians(degrees)), 1.08 * np.sin(np.radians(degrees))
         y += 0.06 if degrees in (0, 180) else 0

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from . import style
-from .style import BLUE, GREEN, INK, RIGHT, WRONG
+from .style import INK, NEUTRAL, RIGHT, WRONG
 
 
 def joint_outcomes(pred: pd.DataFrame) -> Axes:
@@ -28,10 +28,12 @@ def joint_outcomes(pred: pd.DataFrame) -> Axes:
         observed = ((right[0] == first) & (right[1] == second)).mean()
         alone = (share[0] if first else 1 - share[0]) * (share[1] if second else 1 - share[1])
         look = {
-            "facecolor": GREEN if first and second else BLUE,
+            "facecolor": NEUTRAL,
             "alpha": 0.06 + 0.3 * observed,
+            "linewidth": 2.5 if first and second else 0,  # what counts: both images right
+            "edgecolor": INK,
         }
-        ax.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, linewidth=0, **look))
+        ax.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, **look))
         middle = {"ha": "center", "va": "center", "color": INK}
         ax.text(column, row - 0.06, f"{observed:.0%}", fontsize=18, **middle)
         ax.text(column, row + 0.2, f"if independent: {alone:.0%}", fontsize=9, **middle)
@@ -57,13 +59,13 @@ def signal_and_bias(tables: Mapping[str, pd.DataFrame], unit: str = "in nats") -
     figure, axes = style.panels(1, len(tables), 3.6 * len(tables), 3.9, sharey=True)
     for ax, (text, table) in zip(axes[0], tables.items(), strict=True):
         ends = [0, across]
-        ax.fill_between(ends, [0, -across], ends, color=GREEN, alpha=0.15, lw=0)
+        ax.fill_between(ends, [0, -across], ends, color=NEUTRAL, alpha=0.15, lw=0)
         ax.axvline(0, color=INK, lw=1)
         ax.axhline(0, color=INK, lw=0.7, alpha=0.6)
         x, y = table["signal"].clip(-across, across), table["bias"].clip(-up, up)
         right = table["signal"] > table["bias"].abs()
-        for mask, colour, mark in ((right, RIGHT, "o"), (~right, WRONG, "x")):
-            ax.plot(x[mask], y[mask], mark, color=colour, ms=4, alpha=0.6, clip_on=False)
+        for mask, look in ((right, RIGHT), (~right, WRONG)):
+            ax.plot(x[mask], y[mask], ls="none", ms=4, alpha=0.7, clip_on=False, **look)
         ax.set(xlim=(-across, across), ylim=(-up, up), xlabel=f"Signal {unit}")
         ax.locator_params(nbins=4)
         style.title(ax, text, 10.5)
@@ -83,7 +85,7 @@ def signal_against_cosine(pairs: pd.DataFrame) -> Figure:
     figure, axes = style.panels(1, 1 + len(shown), 2.9 * (1 + len(shown)), 3.0)
     for ax, name in zip(axes[0], ["means of the patterns", *shown], strict=True):
         table = means if name not in means.index else groups.get_group(name)
-        ax.plot(table["cosine"], table["signal"], "o", color=BLUE, ms=4, alpha=0.6)
+        ax.plot(table["cosine"], table["signal"], "o", color=NEUTRAL, ms=4, alpha=0.6)
         ax.axhline(0, color=INK, lw=0.7, alpha=0.6)
         ax.set_xlabel("Cosine under CLIP")
         ax.locator_params(nbins=4)
@@ -100,12 +102,11 @@ def predicted_gains(gains: pd.DataFrame) -> Axes:
     """
     style.check_tables({"gains": gains}, ["predicted", "gain", "gain_low"], "recorded_gains")
     ax = style.new_axes(4.8, 4.2)
-    for number, (name, table) in enumerate(gains.groupby("method", sort=False)):
+    by_method = dict(list(gains.groupby("method", sort=False)))
+    for (name, table), mark in zip(by_method.items(), style.looks(by_method), strict=True):
         value, ends = style.estimates(table, "gain")
-        look = style.group_look(number) | {"ms": 6, "lw": 1.1}
-        ax.errorbar(
-            100 * table["predicted"], 100 * value, 100 * ends, ls="none", label=name, **look
-        )
+        look = mark | {"ms": 6, "lw": 1.1, "ls": "none"}
+        ax.errorbar(100 * table["predicted"], 100 * value, 100 * ends, label=name, **look)
     low, high = min(0.0, *ax.get_xlim(), *ax.get_ylim()), max(*ax.get_xlim(), *ax.get_ylim())
     ax.plot([low, high], [low, high], **style.GUIDE, label="as predicted")
     ax.set(xlabel="Predicted gain, points", ylabel="Measured gain, points")

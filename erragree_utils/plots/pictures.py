@@ -18,14 +18,15 @@ from PIL import Image
 from ..checks import listed
 from ..images import as_rgb
 from . import style
-from .style import INK, RIGHT, WRONG
+from .style import INK
 
 if TYPE_CHECKING:
     from ..benchmarks.base import ImagePair
     from ..benchmarks.mmvp import QuestionPair
 
+# Two hues that everyone tells apart; neither stands for a model here.
+FOR, AGAINST = "#0072b2", "#b4500f"
 _SIDE = 2.6  # inches of an image
-_VERDICTS = {True: (RIGHT, "✓ matched"), False: (WRONG, "✗ not matched")}
 
 
 def show_image(image: Image.Image, caption: str = "") -> Figure:
@@ -41,12 +42,11 @@ def show_pair(pair: ImagePair, scores: pd.DataFrame | None = None) -> Figure:
         return figure
     rows = _rows_of(pair, scores, "scores")
     for ax, row in zip(figure.axes, rows.itertuples(), strict=True):
-        colour, verdict = _verdict(row.correct)
         lines = 1 + ax.get_xlabel().count("\n")
-        text = f"own {row.score_own:.4f}   other {row.score_other:.4f}\n{verdict}"
+        text = f"own {row.score_own:.4f}   other {row.score_other:.4f}\n{_verdict(row.correct)}"
         place = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}
         below = (0.5, 0.0), (0, -8 - 15 * lines)
-        ax.annotate(text, *below, **place, va="top", color=colour, fontsize=9.5)
+        ax.annotate(text, *below, **place, va="top", color=INK, fontsize=9.5)
     figure.set_figheight(figure.get_figheight() + 0.45)
     return figure
 
@@ -66,7 +66,7 @@ def show_readers(pair: ImagePair, readers: Mapping[str, pd.DataFrame]) -> Figure
 
     `readers` maps names to what `evaluate` returned, by one method with two options. The captions
     stand in the same order below both images: a reader that prefers one caption whatever it sees
-    has its longer bar at the same place in both.
+    has its longer bar at the same place in both. The bar of an image's own caption is filled.
     """
     if not readers:
         raise ValueError("give at least one reader with its predictions")
@@ -79,12 +79,13 @@ def show_readers(pair: ImagePair, readers: Mapping[str, pd.DataFrame]) -> Figure
         style.title(ax, textwrap.fill(text, int(side * 11)))
     captions = [textwrap.fill(text, 24) for text in pair.captions]
     for row, (name, scores) in zip(axes[1:], values.items(), strict=True):
-        limit = max(scores.max(), 1e-9) * 1.3
+        limit, colour = max(scores.max(), 1e-9) * 1.3, style.colour_of(name)
         for k, ax in enumerate(row):
             ax.spines[:].set_visible(False)
-            colour, verdict = _verdict(scores[k, k] > scores[k, 1 - k])
-            bars = [colour if caption == k else INK for caption in (0, 1)]
-            ax.barh([0, 1], scores[k], height=0.62, color=bars)
+            verdict = _verdict(scores[k, k] > scores[k, 1 - k])
+            # The caption that belongs to the image is filled, the other one open.
+            fills = [colour if caption == k else "none" for caption in (0, 1)]
+            ax.barh([0, 1], scores[k], height=0.62, color=fills, ec=colour, lw=1.3)
             for place, value in enumerate(scores[k]):
                 where = max(value, 0) + limit / 60, place
                 ax.text(*where, f"{value:.4f}", va="center", color=INK, fontsize=9)
@@ -109,7 +110,7 @@ def question_pairs(
     rows = -(-len(pairs) // columns)
     inches = columns * (2 * size + 0.25), rows * (size + 0.85)
     figure = plt.figure(figsize=inches, layout="constrained")
-    figure.patch.set_alpha(0)
+    figure.patch.set_facecolor(style.PAGE)
     parts = figure.subfigures(rows, columns, squeeze=False)
     for part, pair, note in zip(parts.flat, pairs, notes, strict=False):
         part.suptitle(note, color=INK, fontsize=9.5)
@@ -123,7 +124,7 @@ def question_pairs(
 def saliency_maps(
     images: Sequence[Image.Image | None], maps: Sequence[np.ndarray], titles: Sequence[str]
 ) -> Figure:
-    """Signed maps of patches over images: green speaks for the answer, red against it.
+    """Signed maps of patches over images: blue speaks for the answer, orange against it.
 
     Parameters
     ----------
@@ -177,8 +178,8 @@ def _show(ax: Axes, image: Image.Image) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _verdict(right: bool) -> tuple[str, str]:
-    return (RIGHT, "✓ matched") if right else (WRONG, "✗ not matched")
+def _verdict(right: bool) -> str:
+    return "✓ matched" if right else "✗ not matched"
 
 
 def _rows_of(pair: ImagePair, table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -203,7 +204,7 @@ def _caption_scores(pair: ImagePair, table: pd.DataFrame, name: str) -> np.ndarr
 
 
 def _signed_colours() -> ListedColormap:
-    """Red for -1, green for 1, and more transparent the nearer to 0."""
+    """Orange for -1, blue for 1, and more transparent the nearer to 0."""
     values = np.linspace(-1, 1, 255)
-    rgb = np.where(values[:, None] < 0, to_rgb(WRONG), to_rgb(RIGHT))
+    rgb = np.where(values[:, None] < 0, to_rgb(AGAINST), to_rgb(FOR))
     return ListedColormap(np.column_stack([rgb, 0.9 * np.abs(values) ** 0.7]), name="signed")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from . import style
-from .style import COLOURS, CONTRAST, GUIDE, INK, MEASURED
+from .style import GUIDE, INK, LOOKS, NEUTRAL, PAGE
 
 _POINT = ("model", "benchmark", "cosine", "probe", "pair")
 _ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
@@ -37,16 +37,16 @@ def stage_curves(
     style.check_tables(tables, _ACCURACY, "probe_table")
     ax = style.new_axes(7.5, 3.8)
     stages = list(dict.fromkeys(str(name) for table in tables.values() for name in table.index))
-    for number, (label, table) in enumerate(tables.items()):
-        colour = COLOURS[number % len(COLOURS)]
+    for (label, table), look in zip(tables.items(), style.looks(tables), strict=True):
+        colour = look["color"]
         x = np.array([stages.index(str(name)) for name in table.index])
         empty = _one_answer(table)
         low, high = (table[f"accuracy_{end}"].astype(float).mask(empty) for end in ("low", "high"))
         ax.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
-        ax.plot(x, table["accuracy"], "o-", color=colour, ms=5, label=label)
+        ax.plot(x, table["accuracy"], ms=5, label=label, **look)
         if empty.any():
-            hollow = {"mfc": "white", "mec": colour, "zorder": 4}
-            ax.plot(x[empty], table["accuracy"][empty], "o", ms=5, **hollow)
+            hollow = look | {"mfc": PAGE, "ls": "none", "zorder": 4}
+            ax.plot(x[empty], table["accuracy"][empty], ms=5, **hollow)
     if chance is not None:
         ax.axhline(chance, label="chance", **GUIDE)
     ax.set_xticks(range(len(stages)), stages, rotation=30, ha="right")
@@ -70,14 +70,21 @@ def probe_bars(table: pd.DataFrame) -> Axes:
     chance, shuffled = (table[column].astype(float) for column in ("chance", "shuffled"))
     ax.vlines(chance, places - 0.5, places + 0.5, label="chance", **GUIDE)
     empty, dot = _one_answer(table), {"zorder": 3, "ms": 6.5}
-    interval = {"xerr": error[:, ~empty], "lw": 1.8, "capsize": 3, "label": "probe, 95% interval"}
-    ax.errorbar(value[~empty], places[~empty], fmt="o", color=MEASURED, **interval, **dot)
+    names = style.row_names(table.index)
+    for row, name in enumerate(names):
+        look = dot | {"color": style.colour_of(name), "ls": "none", "marker": "o"}
+        if empty[row]:
+            ax.plot(value[row], places[row], mfc="none", **look)
+        else:
+            ends = {"xerr": error[:, [row]], "lw": 1.8, "capsize": 3}
+            ax.errorbar(value[[row]], places[[row]], **ends, **look)
+    plain = {"color": NEUTRAL, "marker": "o", "ms": 6.5}
+    ax.plot([], [], label="probe, 95% interval", lw=1.8, **plain)
     if empty.any():
-        hollow = {"mfc": "none", "mec": MEASURED, "label": "one answer to all"}
-        ax.plot(value[empty], places[empty], "o", **hollow, **dot)
-    control = {"color": CONTRAST, "ms": 7, "mew": 1.8, "label": "shuffled labels"}
+        ax.plot([], [], label="one answer to all", ls="none", mfc="none", **plain)
+    control = {"color": NEUTRAL, "ms": 7, "mew": 1.8, "label": "shuffled labels"}
     ax.plot(shuffled, places, "x", zorder=2, **control)
-    style.label_rows(ax, style.row_names(table.index))
+    style.label_rows(ax, names)
     ax.set(xlim=(min(0.35, table["accuracy_low"].min() - 0.02), 1.02))
     ax.set_xlabel("Accuracy on unseen object pairs")
     style.share_axis(ax, "x")
@@ -100,10 +107,10 @@ def layer_map(shares: pd.DataFrame, label: str) -> Axes:
         raise ValueError("give a table of numbers, with a row and a column at least")
     ax = style.new_axes(2.6 + 0.62 * shares.shape[1], 1.3 + 0.42 * len(shares))
     strength = np.linspace(0, 1, 256)
-    colours = ListedColormap([(*to_rgb(MEASURED), 0.9 * x) for x in strength], name="blue")
+    colours = ListedColormap([(*to_rgb(INK), 0.9 * x) for x in strength], name="ink")
     ax.imshow(shares.to_numpy(float), colours, Normalize(0, 1), aspect="auto")
     for (row, column), value in np.ndenumerate(shares.to_numpy(float)):
-        shade = "white" if value > 0.6 else INK
+        shade = "white" if value > 0.5 else "black"
         # Without a minus for what rounds to nothing.
         text = f"{100 * value:.0f}".replace("-0", "0")
         ax.text(column, row, text, ha="center", va="center", color=shade, fontsize=9.5)
@@ -127,11 +134,12 @@ def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
     style.check_tables(tables, [*needed, "cost", "named"], "repair_curve")
     figure, axes = style.panels(1, 2, 9.0, 3.8, sharex=True)
     for ax, (name, (text, chance)) in zip(axes[0], shares.items(), strict=True):
-        for number, (label, table) in enumerate(tables.items()):
+        each = zip(tables.items(), style.looks(tables), strict=True)
+        for number, ((label, table), mark) in enumerate(each):
             value, error = style.estimates(table, name)
             cost, named = table["cost"].to_numpy(float), table["named"].to_numpy(bool)
             look = {"ms": 4.5, "lw": 1.4, "elinewidth": 0.9, "capsize": 2, "label": label}
-            ax.errorbar(cost, value, yerr=error, ls="-", **look, **style.group_look(number))
+            ax.errorbar(cost, value, yerr=error, **look, **mark)
             ring = {"mfc": "none", "mec": INK, "mew": 1.6, "ms": 12}
             once = None if number else "named penalty"
             ax.plot(cost[named], value[named], "o", label=once, **ring)
@@ -161,16 +169,17 @@ def three_states(
     figure, axes = style.panels(1, 2, 9.0, 4.0, sharey=True)
     marks = dict(zip(points["benchmark"].unique(), "os^D", strict=False))
     for ax, column in zip(axes[0], ("cosine", "probe"), strict=True):
-        for number, (model, rows) in enumerate(points.groupby("model", sort=False)):
+        for model, rows in points.groupby("model", sort=False):
             for benchmark, group in rows.groupby("benchmark", sort=False):
-                look = {"color": COLOURS[number % len(COLOURS)], "ms": 7, "alpha": 0.8}
+                look = {"color": style.colour_of(model), "ms": 7, "alpha": 0.8}
                 text = f"{model}, {benchmark}"
                 ax.plot(group[column], group["pair"], marks[benchmark], label=text, **look)
         ax.axhline(0.25, label="chance", **GUIDE)
         style.share_axis(ax, "y")
     for name, (cosine, pair) in (published or {}).items():
-        empty = {"mfc": "none", "mec": INK, "mew": 1.8, "ms": 10}
-        axes[0, 0].plot(cosine, pair, "o", label=f"{name} (published)", **empty)
+        colour, mark = LOOKS["paper"]
+        empty = {"mfc": "none", "mec": colour, "mew": 1.8, "ms": 9, "ls": "none"}
+        axes[0, 0].plot(cosine, pair, marker=mark, label=f"{name} (published)", **empty)
         axes[0, 1].axhline(pair, color=INK, lw=1.2, ls=":")
         place = {"transform": axes[0, 1].get_yaxis_transform(), "ha": "center", "va": "top"}
         axes[0, 1].text(0.5, pair - 0.01, f"{name}: not known", color=INK, fontsize=9, **place)

@@ -5,29 +5,30 @@ from __future__ import annotations
 from html import escape
 
 from .live_parts import Live
+from .style import LOOKS
 
 _CLIP, _LLAVA = "reads-clip", "reads-llava"
 _PATCH = 13  # side of a patch token, in units of the drawing
 # Colours come from the page (live.css); elsewhere, as on Colab, the ones behind the commas hold.
-_STYLE = """
-figure.reads { container-type: inline-size; display: block; width: 100%; max-width: 46rem;
-  margin: 1.25rem 0; text-align: left; }
-figure.reads svg { display: block; width: 100%; height: auto; color: inherit; }
-figure.reads svg.reads-narrow { display: none; max-width: 24rem; margin: 0 auto; }
-@container (max-width: 34rem) {
-  figure.reads svg.reads-wide { display: none; }
-  figure.reads svg.reads-narrow { display: block; }
-}
-figure.reads :is(rect, path, circle) { fill: none; stroke: currentColor; stroke-width: 1.5; }
-figure.reads text { fill: currentColor; font-size: 14px; font-family: inherit; }
-.bd-article figure.reads figcaption { margin-top: 0.6rem; color: inherit; font-weight: normal;
-  font-size: 0.9rem; text-align: left; }
-figure.reads .reads-head { font-weight: 700; font-size: 15px; }
-figure.reads .reads-small { font-size: 13px; }
-figure.reads .reads-clip { color: var(--live-clip, #1f6cb0); }
-figure.reads .reads-llava { color: var(--live-llava, #b4500f); }
-figure.reads .reads-filled { fill: currentColor; fill-opacity: 0.14; }
-figure.reads .reads-point { fill: currentColor; stroke: none; }
+_STYLE = f"""
+figure.reads {{ container-type: inline-size; display: block; width: 100%; max-width: 46rem;
+  margin: 1.25rem 0; text-align: left; }}
+figure.reads svg {{ display: block; width: 100%; height: auto; color: inherit; }}
+figure.reads svg.reads-narrow {{ display: none; max-width: 24rem; margin: 0 auto; }}
+@container (max-width: 34rem) {{
+  figure.reads svg.reads-wide {{ display: none; }}
+  figure.reads svg.reads-narrow {{ display: block; }}
+}}
+figure.reads :is(rect, path, circle) {{ fill: none; stroke: currentColor; stroke-width: 1.5; }}
+figure.reads text {{ fill: currentColor; font-size: 14px; font-family: inherit; }}
+.bd-article figure.reads figcaption {{ margin-top: 0.6rem; color: inherit; font-weight: normal;
+  font-size: 0.9rem; text-align: left; }}
+figure.reads .reads-head {{ font-weight: 700; font-size: 15px; }}
+figure.reads .reads-small {{ font-size: 13px; }}
+figure.reads .reads-clip {{ color: var(--live-clip, {LOOKS["clip"][0]}); }}
+figure.reads .reads-llava {{ color: var(--live-llava, {LOOKS["llava"][0]}); }}
+figure.reads .reads-filled {{ fill: currentColor; fill-opacity: 0.14; }}
+figure.reads .reads-point {{ fill: currentColor; stroke: none; }}
 """
 _DESCRIPTION = (
     "An image goes through CLIP's vision encoder, which is frozen and the same for both readers, "

@@ -1,7 +1,8 @@
-"""What all pictures share: transparent, in colours that read on white and on dark grey."""
+"""What all pictures share: one colour for each name, the same in every figure, on white."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,26 +14,106 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-# About 4:1 against both white and #121212.
-INK = "#828282"  # text, axes, and whatever stays in the background
-BLUE, ORANGE, GREEN, PURPLE = "#3d85d0", "#d9701f", "#2f9a6a", "#9a6bd0"
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE)  # of the groups in one picture, in this order
-RIGHT, WRONG = GREEN, "#d65a5a"
-IMAGE_1, IMAGE_2 = BLUE, ORANGE
-MEASURED, CONTRAST = BLUE, ORANGE  # our numbers; the paper's, or a control's, beside them
+# Okabe and Ito's hues, darker, so that each reads as text on white (4.5:1 and more); purple and
+# olive darkest, since to a colour-blind eye only that tells them from green and red. A figure is
+# white on a dark page too: no one colour reaches 4.5:1 on both.
+PAGE = "#ffffff"
+INK = "#333333"  # text and axes
+NEUTRAL = "#6b6b6b"  # whatever has no colour of its own, and what stays in the background
+_BLUE, _VERMILLION, _GREEN = "#0072b2", "#b4500f", "#00795a"
+_PURPLE, _INDIGO, _OLIVE = "#6a1b54", "#5b4fb5", "#4d4300"
+
+#: Colour and mark of all that has a name; `book/_static/live.css` has the same colours.
+LOOKS = {
+    "clip": (_BLUE, "o"),
+    "llava": (_VERMILLION, "s"),
+    "image 1": (_INDIGO, "o"),
+    "image 2": (_OLIVE, "s"),
+    "paper": (INK, "D"),
+    "chance": (NEUTRAL, ""),
+    "greedy": (_VERMILLION, "o"),
+    "vcd": (_INDIGO, "s"),
+    "m3id": (_GREEN, "D"),
+    "text contrast": (_PURPLE, "^"),
+    "both images": (_OLIVE, "v"),
+    "hidden": (_BLUE, "o"),
+    "lost": (_PURPLE, "v"),
+    "aligned": (_GREEN, "D"),
+}
+#: Other words for them in labels; of several that fit, the first.
+_ALSO = {
+    "aligned": "aligned",
+    "lost": "lost",
+    "hidden": "hidden",
+    "text contrast": "text contrast",
+    "text-contrast": "text contrast",
+    "both images": "both images",
+    "both-images": "both images",
+    "two images": "both images",
+    "m3id": "m3id",
+    "vcd": "vcd",
+    "greedy": "greedy",
+    "llava": "llava",
+    "clip": "clip",
+    "mini": "clip",
+    "vit": "clip",
+    "paper": "paper",
+    "image 1": "image 1",
+    "image 2": "image 2",
+    "chance": "chance",
+}
+_MARKS = "osD^vPX*<>"
+_LINES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
 DASHED = (0, (4, 2))
 #: The look of a line that helps to read the others, such as chance.
-GUIDE: dict[str, Any] = {"color": INK, "ls": DASHED, "lw": 1.3}
-_MARKS = "osD^"
+GUIDE: dict[str, Any] = {"color": NEUTRAL, "ls": DASHED, "lw": 1.3}
+#: Right and wrong are told by mark and fill, in one colour.
+RIGHT: dict[str, Any] = {"marker": "o", "color": INK}
+WRONG: dict[str, Any] = {"marker": "x", "color": NEUTRAL}
+
+
+def name_of(label: Any) -> str | None:
+    """Which name of `LOOKS` a label speaks of, such as "hidden" in "hidden: class token"."""
+    text = str(label).lower()
+    found = (name for word, name in _ALSO.items() if re.search(rf"(?<![a-z]){word}", text))
+    return next(found, None)
+
+
+def colour_of(label: Any) -> str:
+    """The colour of what a label names; neutral for everything else."""
+    return LOOKS.get(name_of(label), (NEUTRAL, ""))[0]
+
+
+def looks(labels: Iterable[Any]) -> list[dict[str, Any]]:
+    """Colour, mark and line for each label; labels of one colour differ in mark and line."""
+    shown, used, marks = [], [], []
+    for label in map(str, labels):
+        colour, mark = LOOKS.get(name_of(label), (NEUTRAL, "o"))
+        free = [m for m in (mark or "o") + _MARKS if m not in marks]
+        marks.append(free[0] if free else mark)
+        line = _LINES[used.count(colour) % len(_LINES)]
+        used.append(colour)
+        shown.append({"color": colour, "marker": marks[-1], "ls": line})
+    return shown
+
+
+def draw_sharply() -> None:
+    """In a notebook, have figures shown as SVG, which is sharp at any size."""
+    from IPython import get_ipython
+
+    if get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("svg")
 
 
 def panels(rows: int, columns: int, width: float, height: float, **options: Any):
-    """A transparent figure of that size in inches, and its axes (rows, columns)."""
+    """A white figure of that size in inches, and its axes (rows, columns)."""
     figure, axes = plt.subplots(
         rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **options
     )
-    figure.patch.set_alpha(0)
+    figure.patch.set_facecolor(PAGE)
     for ax in axes.flat:
         ax.patch.set_alpha(0)
         ax.tick_params(colors=INK)
@@ -83,11 +164,6 @@ def label_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_yticks(range(len(names)), names)
     ax.tick_params(axis="y", length=0)
-
-
-def group_look(number: int) -> dict[str, str]:
-    """Colour and marker of a group of points in a picture of several."""
-    return {"color": COLOURS[number % len(COLOURS)], "marker": _MARKS[number % len(_MARKS)]}
 
 
 def estimates(table: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from scipy import stats
 
 from erragree_utils.measures.accuracy import (
     as_percent,
+    in_percent,
     summarize,
     summarize_draws,
     summarize_questions,
@@ -132,6 +133,15 @@ def test_sets_that_are_not_whole_are_not_mixed_with_whole_ones():
 def test_a_pair_that_lacks_an_image_is_refused():
     with pytest.raises(ValueError, match="'left/right-2' has 1 rows"):
         summarize(table([(1, 1), (1, 0), (1,)]))
+
+
+def test_shares_as_text_have_their_intervals_where_there_are_any():
+    rows = pd.DataFrame(
+        {"pair": [0.25, np.nan], "pair_low": [0.2, np.nan], "pair_high": [0.3, np.nan]}
+    ).assign(cosine=0.99)
+    shown = in_percent(rows, {"pair": "pair accuracy"})
+    assert shown["pair accuracy (%)"].to_list() == ["25.0 [20.0, 30.0]", ""]
+    assert in_percent(rows[["cosine"]])["cosine (%)"].to_list() == ["99.0", "99.0"]
 
 
 def test_a_summary_as_text_has_percents_intervals_and_chance():

@@ -18,9 +18,9 @@ def test_accuracies_have_a_panel_each_with_dots_intervals_and_chance(margins, pr
         "Individual accuracy", "Pair accuracy", "Set accuracy",
     ]  # fmt: skip
     ax = figure.axes[1]
-    dots = ax.containers[0]
-    np.testing.assert_allclose(dots.lines[0].get_xdata(), summary["pair_accuracy"])
-    low = [segment[0][0] for segment in dots.lines[2][0].get_segments()]
+    dots = [bars.lines[0].get_xdata().item() for bars in ax.containers]
+    np.testing.assert_allclose(dots, summary["pair_accuracy"])
+    low = [bars.lines[2][0].get_segments()[0][0][0] for bars in ax.containers]
     np.testing.assert_allclose(low, summary["pair_accuracy_low"])
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
         "left/right",

@@ -48,14 +48,14 @@ def test_the_ladder_has_a_row_for_each_kind_most_alike_on_top(rungs):
 
 def test_each_kind_that_can_be_matched_is_a_point(rungs, texts):
     other = rungs.assign(pair_accuracy=rungs["pair_accuracy"] / 2)
-    tables = pd.concat({("one", "A"): rungs, ("one", "B"): rungs, ("other", "A"): other})
+    tables = pd.concat({("mini", "A"): rungs, ("mini", "B"): rungs, ("lost", "A"): other})
     ax = plots.accuracy_against_cosine(tables)
     points = [bars.lines[0] for bars in ax.containers]
     found = [(*p.get_xdata(), *p.get_ydata(), p.get_color()) for p in points]
     assert [p[:2] for p in found] == [(0.98, 0.1), (0.97, 0.9)] * 2 + [(0.98, 0.05), (0.97, 0.45)]
     assert found[0][2] == found[3][2] != found[4][2]
     assert points[2].get_markerfacecolor() == "none" != points[0].get_markerfacecolor()
-    assert all(name in texts(ax.figure) for name in ("one", "other", "left/right", "colour", "B"))
+    assert all(name in texts(ax.figure) for name in ("mini", "lost", "left/right", "colour", "B"))
 
 
 def test_views_have_a_panel_for_each_respect():

@@ -39,7 +39,7 @@ class TestCosineScatter:
         ax = plots.cosine_scatter(groups, clip_above=0.95, vision_below=0.6)
         dots = [line for line in ax.lines if line.get_linestyle() == "None"]
         assert [list(line.get_xdata()) for line in dots] == [[0.1, 0.2], [0.97]]
-        assert dots[0].get_color() == style.INK
+        assert dots[0].get_color() == style.NEUTRAL
         limits = [line for line in ax.lines if line not in dots]
         assert limits[0].get_xdata()[0] == 0.95 and limits[1].get_ydata()[0] == 0.6
         assert "state" in texts(ax.figure)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from erragree_utils import plots
 from erragree_utils.benchmarks import ImagePair, QuestionPair
-from erragree_utils.plots import style
+from erragree_utils.plots import pictures
 
 
 def question_pair(number: int = 0):
@@ -85,7 +85,7 @@ def test_readers_stand_below_the_images_with_captions_in_one_order(pair, predict
     ]  # fmt: skip
     labels = [label.get_text().replace("\n", " ") for label in figure.axes[2].get_yticklabels()]
     assert labels == list(pair().captions)
-    assert figure.patch.get_facecolor()[3] == 0
+    assert figure.patch.get_facecolor()[:3] == (1, 1, 1)
 
 
 def test_a_tie_is_not_matched_by_a_reader(pair, predictions, texts):
@@ -120,8 +120,8 @@ def test_saliency_is_signed_and_lies_on_the_whole_image(pair):
     assert above.get_extent() == below.get_extent() == [-0.5, 79.5, 79.5, -0.5]
     assert len(figure.axes[1].images) == 1
     positive, negative, nothing = (above.cmap(above.norm(v)) for v in (1.0, -1.0, 0.0))
-    assert positive[:3] == pytest.approx(to_rgb(style.RIGHT))
-    assert negative[:3] == pytest.approx(to_rgb(style.WRONG))
+    assert positive[:3] == pytest.approx(to_rgb(pictures.FOR))
+    assert negative[:3] == pytest.approx(to_rgb(pictures.AGAINST))
     assert positive[3] == negative[3] > 0.8 and nothing[3] == 0
     assert [ax.get_title() for ax in figure.axes[:2]] == ["own caption", "mean"]
     assert all(ax.patch.get_facecolor()[3] == 0 for ax in figure.axes)
@@ -136,7 +136,7 @@ class TestQuestionPairs:
         assert shown.count("Is the box open or closed?") == 2
         assert shown.count("open |") >= 2 and "first" in shown and "second" in shown
         assert len(figure.findobj(matplotlib.image.AxesImage)) == 4
-        assert figure.patch.get_alpha() == 0
+        assert figure.patch.get_facecolor()[:3] == (1, 1, 1)
 
     def test_the_pattern_is_the_note_by_default_and_rows_may_be_incomplete(self, texts):
         figure = plots.question_pairs([question_pair(i) for i in range(4)])

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from erragree_utils import plots
+from erragree_utils.plots import style
 
 
 def probes_of(n: int = 2) -> pd.DataFrame:
@@ -26,7 +27,7 @@ def test_stages_share_places_across_lines_in_order_of_appearance(texts):
     assert [label.get_text() for label in ax.get_xticklabels()] == ["tower", "layer 1", "layer 2"]
     assert [list(line.get_xdata()) for line in ax.lines[:2]] == [[0, 1, 2], [1, 2]]
     assert ax.lines[2].get_ydata()[0] == 0.5
-    assert "chance" in texts(ax.figure) and ax.figure.patch.get_facecolor()[3] == 0
+    assert "chance" in texts(ax.figure) and ax.figure.patch.get_facecolor()[:3] == (1, 1, 1)
     for tables in ({}, {"a": table()}, {"a": table("x").drop(columns="accuracy_low")}):
         with pytest.raises(ValueError, match="at least one table|has no (rows|accuracy_low)"):
             plots.stage_curves(tables, "Accuracy")
@@ -36,7 +37,7 @@ def test_a_stage_at_which_a_probe_gave_one_answer_to_all_is_hollow_and_has_no_ba
     columns = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6}
     table = pd.DataFrame(columns, ["first", "last"]).assign(one_class=[1.0, 0.0])
     ax = plots.stage_curves({"image": table}, "Accuracy")
-    (hollow,) = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    (hollow,) = [line for line in ax.lines if line.get_markerfacecolor() == style.PAGE]
     assert list(hollow.get_xdata()) == [0]
     (band,) = ax.collections
     assert band.get_paths()[0].vertices[:, 0].min() == 1
@@ -59,8 +60,8 @@ def test_a_probe_that_gave_one_answer_to_all_has_a_hollow_dot_and_no_interval(te
     table = probes_of().assign(one_class=[0.0, 1.0])
     ax = plots.probe_bars(table)
     assert "one answer to all" in texts(ax.figure)
-    (hollow,) = [line for line in ax.lines if line.get_markerfacecolor() == "none"]
-    assert list(hollow.get_ydata()) == [1]
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "none"]
+    assert [place for line in hollow for place in line.get_ydata()] == [1]
     assert "one answer to all" not in texts(plots.probe_bars(table.assign(one_class=0.5)).figure)
 
 
@@ -104,7 +105,7 @@ def test_a_layer_map_has_a_cell_for_each_place_and_layer(texts):
     assert [label.get_text() for label in ax.get_yticklabels()] == ["image", "last token"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1"]
     assert [cell.get_text() for cell in ax.texts] == ["100", "35", "0", "96"]
-    assert "Moved (%)" in texts(ax.figure) and ax.figure.patch.get_facecolor()[3] == 0
+    assert "Moved (%)" in texts(ax.figure) and ax.figure.patch.get_facecolor()[:3] == (1, 1, 1)
     for wrong in (shares.iloc[:0], shares * float("nan")):
         with pytest.raises(ValueError, match="a table of numbers"):
             plots.layer_map(wrong, "Moved")
