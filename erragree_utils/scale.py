@@ -51,6 +51,10 @@ class Scale:
         scenes can be drawn larger than the model reads them; photographs stay as they are.
     draw
         Further options of `load_benchmark` that choose the draw: the ``seed`` of rendered scenes.
+    many
+        Further options of `load_benchmark` for `mmvp`, so that differences of a few points can be
+        told from none: rendered pairs come in any number. They are not mined, since mining asks two
+        encoders and a `mllm` is not among them.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Scale:
     blind_below: float = 0.6
     pictures: Mapping[str, Any] = field(default_factory=dict)
     draw: Mapping[str, Any] = field(default_factory=dict)
+    many: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seed(self) -> int | None:
@@ -86,6 +91,7 @@ _MINI = Scale(
     hardware="any CPU, no network",
     pictures={"n_sets": 1, "size": 336, "supersample": 3},
     draw={"seed": 0},
+    many={"n_pairs": 120, "mined": False},
 )
 # The paper's CLIP is LLaVA-1.5's vision tower: OpenAI's ViT-L/14 at 336 px.
 _PAPER = Scale(
