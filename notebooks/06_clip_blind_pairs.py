@@ -71,7 +71,7 @@ clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 vision = load_vision(scale.vision)
 mllm = load_mllm(scale.mllm)
 pairs = load_benchmark(scale.mmvp, **scale.draw)
-warnings.filterwarnings("ignore", "texts with words")  # "spout" is none of the mini CLIP's
+warnings.filterwarnings("ignore", "texts with words")  # "points" is none of the mini CLIP's
 print(f"{len(pairs)} pairs\n{pairs.source}")
 
 # %% [markdown]
