@@ -147,7 +147,7 @@ print(len(missing), "runs are planned and not on record")
 # %% [markdown]
 # `python -m erragree_utils.training.ablations --only tokens` makes a family again, and each recorded run names the command that made it.
 #
-# Mind that wherever this page speaks of a mini LLaVA, it's an *earlier* one than that of the other chapters: it read another small CLIP's frozen encoder, had no text before it saw images, and answered left and right as well. Its weights are in the project's history (commit `a97ca0f`). Today's command would use the mini LLaVA of today and give other numbers; the [tables' README](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/ablations/README.md) names the runs that this is about.
+# Mind that wherever this page speaks of a mini LLaVA, it's an *earlier* one than that of the other chapters: it read another small CLIP's frozen encoder, had no text before it saw images, and answered left and right as well. Its weights are in the project's history (commit a97ca0f). Today's command would use the mini LLaVA of today and give other numbers; the [tables' README](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/ablations/README.md) names the runs that this is about.
 #
 # ## The measures
 #
