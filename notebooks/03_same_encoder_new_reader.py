@@ -318,7 +318,7 @@ findings.show(found)
 # ## What could be wrong
 #
 # - **The two read different things.** LLaVA reads patch tokens, the matching score one pooled vector. Whether that vector still holds the side is another question, and [chapter 4](04_is_it_there.ipynb) asks it.
-# - **The training differs.** We tuned the mini LLaVA on balanced questions about left and right. About an eighth of this CLIP's captions state the side, truthfully, but its loss never asks for it by name. Data and objective are both candidates, and this page can't tell them apart.
+# - **The training differs.** We tuned the mini LLaVA on balanced questions about left and right. This CLIP's captions seldom say left or right, and half of the time as seen from across the table. Data and objective are both candidates, and this page can't tell them apart.
 # - **The interfaces differ.** The paper's reviewers objected to comparing a matching score with prompted answers. VQAScore narrows that gap but doesn't close it.
 # - **Interventions create inputs that never occur in training.** A model may fail on shuffled tokens because they're strange, not because the order mattered. For mirrored tokens, mirroring both is a check; for shuffled ones there is none.
 # - **One place and layer at a time.** Two places may hold the same information, and states that change nothing on their own may matter together.

@@ -52,7 +52,7 @@ if "google.colab" in sys.modules:
 #
 # {cite:t}`tong2024eyes` took a large collection of images and two encoders: CLIP, and DINOv2 {cite:p}`oquab2024dinov2`, which never saw a word. A {term}`CLIP-blind pair` is one that CLIP takes for nearly the same image, cosine above 0.95, and the vision-only encoder doesn't, cosine below 0.6. People then looked at the pairs, described the difference and wrote a question about it.
 #
-# At mini scale the collection is rendered, and the vision-only encoder is a small one that was trained on tabletop pictures without captions, by telling views of one picture from all others. Every candidate differs in exactly one respect, so its question is known. `tabletop-mmvp` are candidates on record that pass both thresholds. (They were picked with an earlier CLIP of ours; the next cells see that they pass with this one, too.) At paper scale the pairs are MMVP's own, and the encoder is DINOv2.
+# At mini scale the collection is rendered, and the vision-only encoder is a small one that was trained on tabletop pictures without captions, by telling views of one picture from all others. Every candidate differs in exactly one respect, so its question is known. `tabletop-mmvp` are candidates on record that pass both thresholds. At paper scale the pairs are MMVP's own, and the encoder is DINOv2.
 
 # %%
 import warnings
@@ -71,7 +71,7 @@ clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 vision = load_vision(scale.vision)
 mllm = load_mllm(scale.mllm)
 pairs = load_benchmark(scale.mmvp, **scale.draw)
-warnings.filterwarnings("ignore", "texts with words")  # "spout" is none of the mini CLIP's
+warnings.filterwarnings("ignore", "texts with words")  # "points" is none of the mini CLIP's
 print(f"{len(pairs)} pairs\n{pairs.source}")
 
 # %% [markdown]

@@ -115,7 +115,7 @@ ways = {
 (100 * pd.DataFrame(ways)).round(1).T
 
 # %% [markdown]
-# The first two rows have different chance levels, so don't subtract them. The last two say how far each has come from chance to perfect. Below zero is worse than independent guesses, as a reader is that gives both images the same answer. At mini scale, LLaVA goes from about or below chance to most of the way.
+# The first two rows have different chance levels, so don't subtract them. The last two say how far each has come from chance to perfect. Below zero is worse than independent guesses, as a reader is that gives both images the same answer. At mini scale, LLaVA starts at or below chance and comes a good part of the way.
 #
 # And of those pairs that LLaVA *fails* when each image is answered alone, how many does it prefer rightly? Chance is one half here, too:
 

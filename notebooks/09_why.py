@@ -121,7 +121,7 @@ table.set_index("experiment").rename_axis(None)
 # Four have no base. They begin from different places, so an experiment is compared with its own base, never across:
 #
 # - **CLIP**: a vision transformer of three blocks of width 64, which reads 48 pixels in patches of 8, and a text transformer of two blocks, trained from nothing for 600 steps of 128 pictures of two things. Three captions in ten state the relation, truthfully; in about half of those it is left or right.
-# - **reader of CLS**: the mini LLaVA of [chapter 3](03_same_encoder_new_reader.ipynb) with a new projector, trained on questions and answers for 300 steps, reading the class token. The encoder is frozen, the language model is not new: it has learned to read patch tokens.
+# - **reader of CLS**: a mini LLaVA with a new projector, trained on questions and answers for 300 steps, reading the class token. The encoder is frozen, the language model is not new: it has learned to read patch tokens.
 # - **converted, untaught**: a model of that architecture, with projector and language model initialised at random (“untaught”) on the frozen encoder, fine-tuned contrastively into an embedding model (“converted”) for 200 steps.
 # - **short CLIP**: 60 steps, which you will repeat below.
 #
@@ -146,6 +146,8 @@ print(len(missing), "runs are planned and not on record")
 
 # %% [markdown]
 # `python -m erragree_utils.training.ablations --only tokens` makes a family again, and each recorded run names the command that made it.
+#
+# Mind that wherever this page speaks of a mini LLaVA, it's an *earlier* one than that of the other chapters: it read another small CLIP's frozen encoder, had no text before it saw images, and answered left and right as well. Its weights are in the project's history (commit a97ca0f). Today's command would use the mini LLaVA of today and give other numbers; the [tables' README](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/ablations/README.md) names the runs that this is about.
 #
 # ## The measures
 #
@@ -226,13 +228,13 @@ means["difference of differences"] = 2 * np.array(
 ablations.overview(runs, FAMILIES["tokens"])
 
 # %% [markdown]
-# Whatever is matched, sides stay where they were, and with patch tokens objects are found less often in as many steps. What is *read* makes the largest difference on this page: the mini LLaVA with patch tokens tells nearly every pair apart and is right about most, with the class token it is at chance.
+# Whatever is matched, sides stay where they were, and with patch tokens objects are found less often in as many steps. What is *read* makes the largest difference on this page: the earlier mini LLaVA with patch tokens tells nearly every pair apart and is right about most, with the class token it is at chance.
 #
 # That is an upper bound of what the tokens do. The language model had learned to read patch tokens before, the class token comes from the last layer and the patch tokens from the one before, and from the class token the reader has hardly found the objects in so few steps, although [they are there](04_is_it_there.ipynb). (A reader's “objects” are low in any case, perhaps because “yes” is near certain for several of 100 captions.) The two captioners above start equal, and both find objects.
 #
 # ## Text side
 #
-# The mini LLaVA's language model as the text encoder, alone and with rotary patch tokens; several text tokens, whose scores are averaged.
+# The earlier mini LLaVA's language model as the text encoder, alone and with rotary patch tokens; several text tokens, whose scores are averaged.
 
 # %%
 ablations.overview(runs, FAMILIES["text"])
@@ -242,13 +244,13 @@ ablations.overview(runs, FAMILIES["text"])
 #
 # ## Conversion
 #
-# The other way round: the mini LLaVA itself as a contrastive encoder, by the state of the last token, an image with a prompt on one side and a text on the other {cite:p}`jiang2024vlm2vec`. As it is (one model: three seeds have nothing to differ in); trained for 200 steps; and trained as long from the random beginning.
+# The other way round: that mini LLaVA itself as a contrastive encoder, by the state of the last token, an image with a prompt on one side and a text on the other {cite:p}`jiang2024vlm2vec`. As it is (one model: three seeds have nothing to differ in); trained for 200 steps; and trained as long from the random beginning.
 
 # %%
 ablations.overview(runs, FAMILIES["conversion"])
 
 # %% [markdown]
-# As it is, the mini LLaVA's last state is no embedding: by cosine it does not even find objects. Yet the probe finds the side in nearly every pair of such states. After 200 steps of contrastive fine-tuning it finds them, and its pair accuracy is far below guessing, in the model that, *asked*, is right about nearly every pair ([chapter 3](03_same_encoder_new_reader.ipynb)). What it knew is not lost: the probe finds far more of the side in its embeddings than in those of the untaught model, and relative preference on A is some points higher, which may be luck. But the score hardly uses it.
+# As it is, its last state is no embedding: by cosine it does not even find objects. Yet the probe finds the side in nearly every pair of such states. After 200 steps of contrastive fine-tuning it finds them, and its pair accuracy is far below guessing, in a model that, *asked*, was right about nearly every pair, as the one of [chapter 3](03_same_encoder_new_reader.ipynb) is. What it knew is not lost: the probe finds far more of the side in its embeddings than in those of the untaught model, and relative preference on A is some points higher, which may be luck. But the score hardly uses it.
 #
 # ## The ranking
 #
@@ -339,6 +341,7 @@ probes.loc[["CLIP", "converted", "converted, untaught"]].round(2)
 from erragree_utils import findings
 from erragree_utils.findings import finding
 
+asked = "In how many left/right pairs do a new model's scores move the right way?"
 found_here = [
     finding(
         "Made again, the shortest training gives all recorded measures to within 5 points",
@@ -352,6 +355,7 @@ found_here = [
     finding(
         "Captioning from patch tokens ends with a relative preference above one half",
         ablations.difference(runs, "relative", ["captioner of patches"]), above=0.5, seed=0,
+        question=asked, who="captioning from patch tokens", chance=0.5,
     ),
     finding(
         "Captioning from patch tokens ends with a higher relative preference than contrastive "
@@ -378,6 +382,7 @@ for letter in "AB":
         finding(
             f"Relative preference of contrastive trainings together is within 8 points of one half on {letter}",
             ablations.difference(here, "relative", contrastive), above=0.42, below=0.58, seed=0,
+            question=asked, who=f"contrastive trainings, {letter}", chance=0.5,
         ),
     ]  # fmt: skip
 findings.show(found_here)
@@ -401,7 +406,7 @@ findings.show(found_here)
 # ## What could be wrong
 #
 # - **The logit scale.** CLIP's cosines are multiplied by a learned scale before the loss, whose inverse is the temperature. The tables do not record how far it grew in runs as short as these. The published CLIP's was kept from exceeding 100 {cite:p}`radford2021clip`; that of chapter 2 is fixed at 100. A sharper loss presses harder on what is nearly alike.
-# - **Short trainings.** 600 steps, or 2000. “Does not learn it” is “not within these”. The shipped mini CLIP, ten times as long in training, fails as well ([chapter 2](02_clip_matching.ipynb)), but of the others we cannot say.
+# - **Short trainings.** 600 steps, or 2000. “Does not learn it” is “not within these”. The shipped mini CLIP, trained for eight times as many steps, fails as well ([chapter 2](02_clip_matching.ipynb)), but of the others we cannot say.
 # - **Equal steps are not equal effort.** A captioner of patch tokens reads more and takes half as long again for a step as one of the class token, or more. The `seconds` of each run are in the tables, on a machine that did other work too.
 # - **One setting for all.** Learning rates are CLIP's. A factor may fail because its own best rate is another one.
 # - **Learned, or found fewer objects?** The runs differ in how many objects they find. Where these are few, sides cannot be expected.

@@ -156,39 +156,6 @@ def match(scores: pd.DataFrame) -> pd.DataFrame:
     return table.assign(image_index=0, n_options=2)
 
 
-def without_bias(
-    scores: pd.DataFrame, by: str = "relation", folds: int = 2, seed: int = 0
-) -> pd.DataFrame:
-    """Scores minus the mean bias of *other* pairs in the group, the same for both images.
-
-    How much would we gain by a fixed correction for each kind of question, if we knew it? It is a
-    calibration in the sense of Zhao et al. 2021 ("Calibrate Before Use", section 4), with held-out
-    pairs in the place of content-free inputs. No pair has a part in its own correction.
-
-    Parameters
-    ----------
-    scores : pandas.DataFrame
-        Of one model and method.
-    by : str
-        Column of groups that have a bias of their own.
-    folds : int
-        Parts of each group; the bias of a part is that of the rest.
-    """
-    table = prefer(scores).set_index("pair_id")
-    if table.index.has_duplicates:
-        raise ValueError("the table holds several models or methods: give one at a time")
-    if table.groupby(by).size().min() < folds:
-        raise ValueError(f"a group of {by!r} has fewer pairs than there are folds, {folds}")
-    shuffled = table.iloc[np.random.default_rng(seed).permutation(len(table))]
-    part = shuffled.groupby(by).cumcount() % folds
-    groups = [shuffled[by], part]
-    held, n = (shuffled["bias"].groupby(groups).transform(f) for f in ("sum", "size"))
-    total, of = (shuffled["bias"].groupby(shuffled[by]).transform(f) for f in ("sum", "size"))
-    expected = (total - held) / (of - n)
-    moved = scores["pair_id"].map(expected).where(scores["option_index"] == 0, 0.0)
-    return scores.assign(score=scores["score"] - moved, method=scores["method"] + ", bias removed")
-
-
 def position_bias(scores: pd.DataFrame, seed: int = 0) -> pd.Series:
     """Is it easier to answer about an image that comes first in a prompt of two? For one model.
 

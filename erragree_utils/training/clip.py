@@ -12,8 +12,7 @@ the next.
 hidden), ``lost`` and ``aligned`` differ in what they say of places, so that it is known by
 construction what becomes of left and right. *mini* reads of the window and the door, and "left" and
 "right" as often from across the table; *lost* only the latter; *aligned* reads of left and right as
-the viewer sees them. A third of the captions of ``tower``, which the mini LLaVA reads, state a
-relation, truthfully.
+the viewer sees them. The mini LLaVA reads the tower of *mini*.
 """
 
 from __future__ import annotations
@@ -52,7 +51,6 @@ RECIPES = {
         _ORGANISM, landmarks=0.4, relation_share=0.6, left_right=1.0, elsewhere=0.1,
         position_share=0.2, locked_steps=600, softened=0.05,
     ),
-    "tower": Settings(),
 }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ STREAM, CROPS = TrainingScenes(1000, 12_000, twins=0.5), 2
 SEEDS = 5  # each has a share of the scenes to itself
 BENCH_SEEDS, SETS = (601, 602, 603), 100  # no recipe and no chapter uses these draws
 QUARTERS = 4  # text vectors of the rung with several: the means of the quarters of a caption
-LANGUAGE_MODEL = llava.PRIOR
+LANGUAGE_MODEL = llava.ASSETS
 BATCH, STEPS, RATE = 128, 250, 1e-3
 COLUMNS = ["model", "captions", "rung", "seed", "benchmark", "metric", "value", "n", "per_pair"]
 COLUMNS += ["steps", "seconds", "hardware"]

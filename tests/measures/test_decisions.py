@@ -15,7 +15,6 @@ from erragree_utils.measures.decisions import (
     position_bias,
     predict,
     prefer,
-    without_bias,
 )
 
 
@@ -200,38 +199,6 @@ class TestPrefer:
         bad, good = prefer(scores(pairs(gain=-1))), prefer(scores(pairs()))
         result = compare(bad, good)
         assert result["only_b"] == 3 and result["difference"] == 1 and result["p_value"] == 0.25
-
-
-class TestWithoutBias:
-    def test_a_bias_that_a_relation_shares_is_removed_and_the_signal_stays(self):
-        table = pd.concat([
-            scores(pairs(4, bias=9), names=[f"c{i}" for i in range(4)]),
-            scores(pairs(4, bias=-7), names=[f"n{i}" for i in range(4)], relation="count"),
-        ])  # fmt: skip
-        found = without_bias(table)
-        np.testing.assert_allclose(prefer(found)["bias"], 0, atol=1e-9)
-        np.testing.assert_allclose(prefer(found)["signal"], 2)
-        assert not predict(table).groupby("pair_id")["correct"].all().any()
-        assert predict(found)["correct"].all()
-        assert set(found["method"]) == {"options, bias removed"}
-
-    def test_no_pair_has_a_part_in_its_own_correction(self):
-        table = scores(pairs(6))
-        changed = table.copy()
-        changed.loc[(changed["pair_id"] == "3") & (changed["option_index"] == 0), "score"] += 100
-        before, after = (
-            prefer(without_bias(t)).set_index("pair_id")["bias"] for t in (table, changed)
-        )
-        assert after["3"] - before["3"] == pytest.approx(100)
-        moved = (after - before).drop("3")
-        assert sorted(moved.round(6)) == [pytest.approx(-100 / 3)] * 3 + [0] * 2
-
-    def test_what_cannot_be_corrected_is_refused(self):
-        with pytest.raises(ValueError, match="fewer pairs than there are folds, 4"):
-            without_bias(scores(pairs(3)), folds=4)
-        both = pd.concat([scores(pairs()), scores(pairs(), model="other")])
-        with pytest.raises(ValueError, match="several models or methods: give one at a time"):
-            without_bias(both)
 
 
 class TestPositionBias:

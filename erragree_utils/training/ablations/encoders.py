@@ -9,7 +9,7 @@ from open_clip.transformer import Transformer, VisionTransformer
 from torch import nn
 from transformers import LlavaForConditionalGeneration as Llava
 
-from .. import llava
+from .. import clip, llava
 from ..llava_model import shared_tokenizer
 from .experiments import Settings
 
@@ -73,7 +73,7 @@ def mini_llava() -> Llava:
 
 def untaught_llava(seed: int) -> Llava:
     """The mini LLaVA before its training: all but its frozen vision encoder is random."""
-    model = llava.build_model(llava.Settings(seed=seed), llava.TOWER, shared_tokenizer())
+    model = llava.build_model(llava.Settings(seed=seed), clip.ASSETS, shared_tokenizer())
     model.model.language_model.set_attn_implementation("sdpa")
     return model
 

@@ -2,7 +2,8 @@
 
 An experiment differs from its base in one setting, and so does its base from another, up to one of
 :data:`ROOTS`: a CLIP of the smallest size that learns objects, models that start from the shipped
-mini LLaVA, which sees larger pictures, and a training of seconds.
+mini LLaVA, which sees larger pictures, and a training of seconds. (What is on record of those that
+start from the mini LLaVA used an earlier one: see the README of the tables.)
 """
 
 from __future__ import annotations
