@@ -186,7 +186,7 @@ share = pd.Series({name: mask.mean() for name, mask in kinds.items()})
 (100 * share).round(1).rename("% of pairs").to_frame()
 
 # %% [markdown]
-# Nearly all failures of the mini LLaVA are of the second kind. And which answer is it that both images get? There we know what the model was trained on: for every pattern one answer was right far more often, as “yes” and “2” are in real visual question answering {cite:p}`goyal2017making`. Image 0 of each pair has that common answer, image 1 the rare one.
+# Most failures of the mini LLaVA are of the second kind; in most others its words name no one option. And which answer is it that both images get? There we know what the model was trained on: for every pattern one answer was right far more often, as “yes” and “2” are in real visual question answering {cite:p}`goyal2017making`. Image 0 of each pair has that common answer, image 1 the rare one.
 
 # %%
 if scale.name == "mini":
@@ -323,8 +323,8 @@ if scale.name == "mini":
             estimate(of_each.loc["orientation"], "pair_accuracy"), below=0.4,
         ),
         claim(
-            "In more than 80% of the pairs that fail, both images get the same answer",
-            (one_answer, *wilson(one_answer, failed)), above=0.8,
+            "In more than 60% of the pairs that fail, both images get the same answer",
+            (one_answer, *wilson(one_answer, failed)), above=0.6,
         ),
         claim(
             "Images with the common answer are answered rightly more often, by over 20 points",

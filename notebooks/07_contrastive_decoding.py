@@ -88,7 +88,7 @@ pairs = load_benchmark(scale.mmvp, **scale.draw)
 print(mllm, pairs, sep="\n")
 
 # %% [markdown]
-# ## As published, M3ID is greedy decoding
+# ## As published, M3ID is nearly greedy decoding
 #
 # Each image is asked the question of its pair, and the answer is written token by token. A strict parser reads it: an answer that names no option or both counts as wrong.
 
@@ -110,7 +110,7 @@ same = (words["M3ID"] == words["greedy"]).groupby("pair_id").all().mean()
 print(f"M3ID's answers are the greedy ones for both images of {same:.1%} of the pairs")
 
 # %% [markdown]
-# With two options, one nearly always has a probability above 0.3, and there M3ID's gate skips the correction. So what M3ID can do for such questions shows only with its gate off.
+# With two options, one nearly always has a probability above 0.3, and there M3ID's gate skips the correction. What it does change are words later in an answer. So what M3ID can do for such questions shows only with its gate off.
 #
 # ## Where the gate opens
 #
@@ -220,11 +220,11 @@ from erragree_utils.plots import live
 live.signal_and_bias({float(s): prefer(of[s]) for s in strengths}, many)
 
 # %% [markdown]
-# ## The bias that is left predicts the gain
+# ## The bias that is left roughly predicts the gain
 #
-# If that's the mechanism, it should tell what a method will gain before any answer is counted. Suppose all pairs had one signal and biases spread normally about zero. Then plain accuracy and the two energies, before and after, say what accuracy comes out; nothing is fitted. The [recorded readers](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/readers/README.md) are mini LLaVAs that differ in what tuned them, most of them older than the one above, each measured on draws of pairs that nothing was chosen on.
+# If that's the mechanism, it should tell what a method will gain before any answer is counted. Suppose all pairs had one signal and biases spread normally about zero. Then plain accuracy and the two energies, before and after, say what accuracy comes out; nothing is fitted. The [recorded readers](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/readers/README.md) are mini LLaVAs that differ in what tuned them, each measured on draws of pairs that nothing was chosen on.
 
-# %% mystnb={"image": {"alt": "Measured against predicted gain in points of pair accuracy, a dot for each recorded reader and one kind of mark for each method, beside a dashed line on which both are equal. The dots lie near the line: M3ID's at a few points, those of text contrast further up."}}
+# %% mystnb={"image": {"alt": "Measured against predicted gain in points of pair accuracy, a dot for each recorded reader and one kind of mark for each method, beside a dashed line on which both are equal. M3ID's dots lie at a few points, those of text contrast further up; half of the dots lie above the line, half below it, by up to eight points."}}
 from erragree_utils.measures.gains import recorded_gains
 from erragree_utils.models import ASSETS
 
@@ -247,7 +247,7 @@ print(f"text contrast: {per_row:+.2f} points of gain for each percent of text-on
 dose.rename(columns={"plain": "plain, % of pairs"}).round(1)
 
 # %% [markdown]
-# Read the last two columns down. These readers come from a language model that knew text *before* it saw images, so a few rows more or less at the end have little left to teach. What matters is that the second stream knows the prior, wherever it learned it.
+# Compare readers of one imbalance (85 or 95% common answers) as their share of text-only rows (t00, none; t20, 20%) grows. At 85% it makes hardly any difference: the language model knew such a prior *before* it saw images, so a few rows have little left to teach. At 95% the tuning's prior is stronger than the one the language model came with, and there the rows matter: both methods gain several times as much. What counts is that the second stream knows the prior, wherever it learned it.
 #
 # ## Beside the paper: six points on 150 pairs
 #
@@ -289,8 +289,9 @@ found_here = [
         "greedy decoding (v1) [S]",
     ),
     claim(
-        "M3ID with its published threshold answers both images of a pair as greedy decoding does",
-        (same, *wilson(same, len(pairs))), above=0.95,
+        "With its published threshold M3ID answers both images of more than 85% of the pairs as "
+            "greedy decoding does",
+        (same, *wilson(same, len(pairs))), above=0.85,
     ),
 ]  # fmt: skip
 if scale.name == "mini":
@@ -321,8 +322,8 @@ if scale.name == "mini":
             (right.mean(), *wilson(right.mean(), len(right))), below=0.8,
         ),
         finding(
-            "Over the recorded readers, predicted and measured gain correlate above 0.6",
-            agreement, above=0.6, unit="",
+            "Over the recorded readers, predicted and measured gain correlate above 0.5",
+            agreement, above=0.5, unit="",
         ),
         finding(
             "Over the recorded readers, predicted and measured gain differ by less than 5 points "
@@ -335,7 +336,7 @@ findings.show(found_here)
 # %% [markdown]
 # ## What it means
 #
-# Turning the language prior down does help, in the order that the paper reports, and for a reason that can be checked: what the model says without the image is part of the bias that it has with one. Take that part away, and pairs whose signal was just too small come out right. The bias that's left tells how many.
+# Turning the language prior down does help, in the order that the paper reports, and for a reason that can be checked: what the model says without the image is part of the bias that it has with one. Take that part away, and pairs whose signal was just too small come out right. The bias that's left tells roughly how many.
 #
 # And it's only a part. A bias also comes from what both images share, which no stream without an image knows. So most pairs that failed still fail, although the images of many of them move the answer in the right direction. The difference got through the encoder and into the answers; decoding alone doesn't bring it out. [Chapter 8](08_two_images.ipynb) compares the two images directly, and there it shows.
 #
@@ -343,7 +344,7 @@ findings.show(found_here)
 #
 # - **A made prior.** We gave the mini LLaVA its imbalance, and its language model a prior to match. How strong LLaVA-1.5's is for MMVP's questions, nobody has measured; the mini world shows that this mechanism *can* give the paper's order.
 # - **Options instead of answers.** The larger measurement scores two options and ignores all other words. The table of written answers doesn't, and has fewer pairs.
-# - **The prediction is rough.** One signal for all pairs and normal biases are simplifications, and most recorded readers share one stem, so they aren't independent trainings. The two methods differ from each other more than the readers do.
+# - **The prediction is rough.** One signal for all pairs and normal biases are simplifications, and all recorded readers but one share a stem, so they aren't independent trainings. The two methods differ from each other more than the readers do.
 # - **M3ID's step.** That its first token counts as step 1 is our reading of its paper; one step changes the strength by a tenth.
 #
 # ## Going deeper
