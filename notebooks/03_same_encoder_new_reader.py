@@ -254,7 +254,7 @@ as_percent(by_change)[accuracy].join(
 #
 # ```{admonition} Not every reader of every encoder does
 # :class: caution
-# An earlier version of this book had a CLIP whose embedding had all but lost the side, and a LLaVA built on that. It went by the *order* of the tokens alone: when they were mirrored, it was right for 0.1% of the same images, on average over five draws (version `a97ca0f` of the project, `book/margins.csv`). Where a reader finds the side depends on what its encoder writes down. Which of the two LLaVA-1.5-7B does, this page tells at paper scale.
+# An earlier version of this book had a CLIP whose embedding had all but lost the side, and a LLaVA built on that. It went by the *order* of the tokens alone: when they were mirrored, it was right for 0.1% of the same images, on average over five draws ([the project at commit a97ca0f](https://github.com/erroneous-agreements/erroneous-agreements/blob/a97ca0f/book/margins.csv)). Where a reader finds the side depends on what its encoder writes down. Which of the two LLaVA-1.5-7B does, this page tells at paper scale.
 # ```
 
 # %% [markdown]

@@ -50,7 +50,7 @@ if "google.colab" in sys.modules:
 #
 # **{term}`Relative preference`.** Each image is scored alone. Does the first image prefer the first option *more than* the second image does? In the terms of [chapter 2](02_clip_matching.ipynb): is the signal positive, whatever the bias? There is one decision for each pair, so **chance is 50%**, not 25%. It works for CLIP, too.
 #
-# The paper reports that LLaVA gets 73.3% of MMVP's pairs with "two images". We take that to be relative preference, most likely: the same number is reported for CLIP, which can't read a prompt with two images, and LLaVA-1.5 was trained on single images. At the end of this page there's the other reading, a **two-image prompt**: both images in one prompt, and a question about one of them, by its place.
+# The paper reports that LLaVA gets most of MMVP's pairs with "two images": the number is in the table below. We take that to be relative preference, most likely: the same number is reported for CLIP, which can't read a prompt with two images, and LLaVA-1.5 was trained on single images. At the end of this page there's the other reading, a **two-image prompt**: both images in one prompt, and a question about one of them, by its place.
 #
 # ```{admonition} Before you go on
 # :class: tip
@@ -190,7 +190,7 @@ tested = compare(single["LLaVA"], two)
 as_points(tested.to_frame("two images against one").T)
 
 # %% [markdown]
-# A model that takes no notice of which image is meant gives one answer to both questions, and is right about no pair. That's what a reader of single images should do with a second one, and it's why we don't think that the paper's 73.3% come from such a prompt.
+# A model that takes no notice of which image is meant gives one answer to both questions, and is right about no pair. That's what a reader of single images should do with a second one, and it's why we don't think that the paper's number comes from such a prompt.
 #
 # ## What this page found
 
@@ -259,7 +259,7 @@ findings.show(found_here)
 # - **A shared nuisance.** Preferences could differ for a reason that has nothing to do with the question and happens to go along with it. In rendered pairs little else differs; in MMVP's photographs much does. The control with another pair's image tells how well preferences hold up across scenes.
 # - **Our reading of the paper.** Its protocol for two images is second-hand to us. That it's relative preference is an inference from what else it reports.
 # - **One prompt.** Other words for “the first image” may do better, and a model that was trained on several images certainly could. No number for this prompt is known to us for LLaVA-1.5.
-# - **What text CLIP was given** for its published 64.0% we haven't found.
+# - **What text CLIP was given** for its published number we haven't found.
 #
 # ## Exercises
 #

@@ -23,6 +23,7 @@ A, B, MMVP, MMVP_VLM = map(
 #: Image reads that functions take: gradients are a second pass.
 FUNCTIONS = {
     "mllm_states": 1,
+    "Options": 1,  # at any number of strengths, which share their passes
     "read_frames": METHODS["vqascore"].weight,
     "answer_saliency": 2,
     "patch_states": 2 + 9 * 5,  # both images, then by layer and place
@@ -74,7 +75,7 @@ CHAPTERS = {
         0,
         (
             ("greedy", MMVP), ("vcd", MMVP), ("m3id", MMVP), ("text-contrast", MMVP),
-            ("m3id-always", MMVP), ("question-options", 2 * MMVP),
+            ("m3id-always", MMVP), ("Options", 2 * MMVP),
         ),
     ),
     "08_two_images": Reads(MMVP, (("relative-preference", MMVP), ("two-images", MMVP))),

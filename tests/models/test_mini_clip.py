@@ -38,7 +38,7 @@ def test_left_right_pairs_agree_and_random_pairs_do_not(clip, bench):
     cosines = pair_cosines(clip, bench, embeddings=embeddings)
     assert cosines.query("relation == 'left/right'")["cosine"].mean() > 0.985
     random = random_pair_cosines(clip, bench, n=1000, embeddings=embeddings)
-    assert random["cosine"].mean() < 0.9
+    assert random["cosine"].mean() < cosines["cosine"].mean() - 0.03
 
 
 def test_left_right_matching_is_at_chance_and_pairs_are_far_below_it(clip, bench):
