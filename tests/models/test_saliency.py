@@ -57,7 +57,7 @@ def test_a_value_is_the_answers_change_when_its_token_grows(mllm, row, col):
     def grown(by: float) -> float:
         def hook(module, args, output):
             output = output.clone()
-            output[:, 8 * row + col] *= 1 + by
+            output[:, 10 * row + col] *= 1 + by
             return output
 
         handle = mllm.model.model.multi_modal_projector.register_forward_hook(hook)
@@ -71,7 +71,7 @@ def test_a_value_is_the_answers_change_when_its_token_grows(mllm, row, col):
 
 def test_maps_have_a_value_for_each_patch_and_differ(mllm):
     maps = answer_saliency(mllm, pictures(3), QUESTIONS)
-    assert maps.shape == (3, 8, 8) and maps.dtype == np.float32
+    assert maps.shape == (3, 10, 10) and maps.dtype == np.float32
     assert (maps.std(axis=(1, 2)) > 0).all()
     assert np.abs(maps[0] - maps[1]).max() > 0
 

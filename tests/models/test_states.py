@@ -102,7 +102,7 @@ class TestClip:
         assert list(states) == [*expected, "embedding"]
         assert all(array.dtype == np.float32 and len(array) == 3 for array in states.values())
         assert states["layer 0 CLS"].shape == (3, 128)
-        assert states["layer 0 patches"].shape == (3, 64, 128)
+        assert states["layer 0 patches"].shape == (3, 100, 128)
 
     def test_layer_0_is_the_input_of_the_first_block(self, clip):
         images, tower = pictures(2), clip.model.visual

@@ -121,7 +121,7 @@ def test_a_reader_learns_to_answer_and_its_eyes_stay_frozen(tokens, seen, settin
     assert losses[-1] < losses[0]
     after = model.llava.model.vision_tower.parameters()
     assert all(torch.equal(a, b) for a, b in zip(eyes, after, strict=True))
-    assert model.read(images).shape[1] == {"patches": 64, "cls": 1}[tokens]
+    assert model.read(images).shape[1] == {"patches": 100, "cls": 1}[tokens]
 
 
 def test_a_readers_score_is_the_log_of_vqascore():
