@@ -208,6 +208,7 @@ from erragree_utils.models import ASSETS
 
 table = pd.read_csv(ASSETS / "readers" / "measures.csv").query("measure == 'pair'")
 untaught = table.query("model == 'no-left-right' and group != 'all'")
+untaught = untaught.assign(benchmark=untaught["benchmark"].str[-1].str.upper())
 shares = untaught["value"] * untaught["n"]
 by = [untaught[name].rename(name) for name in ("benchmark", "group", "method")]
 untaught = 100 * shares.groupby(by).sum() / untaught["n"].groupby(by).sum()
