@@ -297,7 +297,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = {(m.part, m.name, kind): v for m in MEMBERS for kind, v in m.truth.items()}
     table = zoo_record.judge(pd.read_csv(path), made, dict(SET + TEST))
     table.to_csv(path, index=False, float_format="%.4g")
-    readme = zoo_record.readme(table, {m.name: m.about for m in MEMBERS})
+    # As written, since a rounded confidence may lie on the other side of a bin's edge.
+    readme = zoo_record.readme(
+        zoo_record.recorded(path, tested=False), {m.name: m.about for m in MEMBERS}
+    )
     (options.out / "README.md").write_text(readme, encoding="utf-8")
     print(readme)
     return 0
