@@ -130,10 +130,7 @@ def as_percent(summary: pd.DataFrame) -> pd.DataFrame:
         if summary[column].isna().all():
             continue
         kind = column.rpartition("_")[0]
-        rows = (100 * summary[[column, f"{column}_low", f"{column}_high"]]).to_numpy()
-        table[column.replace("_", " ")] = [
-            f"{v:.1f} [{low:.1f}, {high:.1f}]" for v, low, high in rows
-        ]
+        table[column.replace("_", " ")] = _with_interval(summary, column)
         table[f"{kind} chance"] = (100 * summary[f"{kind}_chance"]).map("{:.3g}".format)
     return table
 
@@ -146,12 +143,20 @@ def in_percent(table: pd.DataFrame, names: Mapping[str, str] | None = None) -> p
     """
     shown = {}
     for column, name in (names or {column: column for column in table}).items():
-        share = (100 * table[column].astype(float)).map("{:.1f}".format)
-        if f"{column}_low" in table:
-            low, high = (100 * table[f"{column}_{end}"].astype(float) for end in ("low", "high"))
-            share += " [" + low.map("{:.1f}".format) + ", " + high.map("{:.1f}".format) + "]"
+        share = _with_interval(table, column)
         shown[f"{name} (%)"] = share.where(table[column].notna(), "")
     return pd.DataFrame(shown, index=table.index)
+
+
+def _with_interval(table: pd.DataFrame, column: str) -> pd.Series:
+    """A share in per cent, as text, with its interval where the table has one."""
+
+    def text(name: str) -> pd.Series:
+        return (100 * table[name].astype(float)).map("{:.1f}".format)
+
+    if f"{column}_low" not in table:
+        return text(column)
+    return text(column) + " [" + text(f"{column}_low") + ", " + text(f"{column}_high") + "]"
 
 
 def _by_group(
