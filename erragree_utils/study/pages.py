@@ -33,8 +33,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: How many methods stand side by side in a table of relations.
+AT_ONCE = 3
+
+
 def shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `cells` for people: per cent, with 95% intervals, beside chance and the paper.
+    """Rows of `cells` for people: a column for each kind of accuracy, with the paper's number.
 
     Parameters
     ----------
@@ -44,39 +48,86 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame of str
-        Columns without a number are left out.
+        ``benchmark`` (with relation and number of sets), ``read by`` (what told rows apart) and the
+        accuracies in per cent, with 95% intervals. Kinds without a number are left out; what else
+        `cells` has, `remarks` says.
     """
-    ran = rows["status"] != UNRUN
-    out = rows[["benchmark", "relation", "reader", "model", "method"]].copy()
-    for column, title in (("settings", "settings"), ("text", "CLIP reads")):
-        known = rows[column].where(rows[column].notna(), "")
-        if (known != "").any():
-            out[title] = known
-    # Only told apart where there is more than one.
-    cell = ["benchmark", "relation", "reader", "method"]
-    if rows.loc[ran].duplicated(cell).any():
-        out["precision"] = rows["precision"].fillna("")
-        out["key"] = rows["key"].fillna("").str[:8]
-    out["sets"] = [
-        "" if status == UNRUN else f"{n}" if status == "run" else f"{n} of {of}"
-        for status, n, of in zip(rows["status"], rows["n_sets"], rows["of_sets"], strict=True)
-    ]
+    out = pd.DataFrame({"benchmark": _places(rows), "read by": _readers(rows)})
     first = _first_kind(rows)
     for kind in KINDS:
-        if rows[f"{kind}_accuracy"].notna().any():
-            text = _percent(rows, kind)
-            out[f"{kind} accuracy"] = text[f"{kind} accuracy"] + _draws_text(rows, kind)
-            out["chance" if kind == "individual" else f"{kind} chance"] = text[f"{kind} chance"]
-        elif kind == first:
-            out[f"{kind} accuracy"] = ""
-        _add_paper(out, rows, kind)
-    for count in ("unparsed", "ties"):
-        if rows[f"n_{count}"].fillna(0).any():
-            out[count] = rows[f"n_{count}"].astype(object)
-    if rows["first_accuracy"].notna().any():
-        out["right where first, second"] = _places_text(rows)
-    out.loc[~ran, f"{first} accuracy"] = UNRUN
-    return out.fillna("") if ran.any() else out.drop(columns="sets")
+        text = _accuracy_text(rows, kind, first)
+        if kind == first or (text != "").any():
+            out[f"{kind} accuracy{_chance_text(rows, kind)}"] = text
+    return out
+
+
+def remarks(rows: pd.DataFrame) -> list[str]:
+    """What else there is to say about rows of `cells`, a line of Markdown for each."""
+    lines = []
+    for place, reader, row in zip(_places(rows), _readers(rows), rows.itertuples(), strict=True):
+        said = []
+        if pd.notna(row.n_unparsed) and row.n_unparsed:
+            said.append(f"{row.n_unparsed} answers that name no one option, and count as wrong")
+        if pd.notna(row.n_ties) and row.n_ties:
+            said.append(f"{row.n_ties} ties, which count as wrong")
+        if pd.notna(row.first_accuracy):
+            first, second, bias, low, high = (100 * getattr(row, name) for name in PLACES)
+            said.append(
+                f"right for {first:.1f}% of images in the first place and {second:.1f}% in the "
+                f"second: {bias:+.1f} [{low:+.1f}, {high:+.1f}]"
+            )
+        lines += [f"- {place}, {reader}: {'; '.join(said)}"] if said else []
+    return lines
+
+
+def _places(rows: pd.DataFrame) -> pd.Series:
+    """Benchmark and relation, with the number of sets that were scored."""
+    places = rows["benchmark"] + (", " + rows["relation"]).where(rows["relation"] != "all", "")
+    whole = rows["status"] != "partly run"
+    of_all = (" of " + rows["of_sets"].astype(str)).where(~whole, "")
+    counts = " (" + rows["n_sets"].astype(str) + of_all + " sets)"
+    return places + counts.where(rows["status"] != UNRUN, "")
+
+
+def _readers(rows: pd.DataFrame) -> pd.Series:
+    """Reader and method, and what else tells rows apart: text, settings, model, number format."""
+    names = rows["reader"] + ", " + rows["method"]
+    ran = rows[rows["status"] != UNRUN]
+    details = ["text", "settings"]
+    if (ran.groupby("reader")["model"].nunique() > 1).any():
+        details.append("model")
+    # Only told apart where there is more than one.
+    if ran.duplicated(["benchmark", "relation", "reader", "method", *details]).any():
+        details += ["precision", "key"]
+    told = rows[details].astype(object).where(rows[details].notna(), "")
+    told["text"] = told["text"].map(lambda text: f"reads {text}" if text else "")
+    if "key" in told:
+        told["key"] = told["key"].str[:8]
+    inside = ["; ".join(filter(None, line)) for line in told.to_numpy()]
+    return names + [f" ({text})" if text else "" for text in inside]
+
+
+def _accuracy_text(rows: pd.DataFrame, kind: str, first: str) -> pd.Series:
+    """A kind of accuracy with its interval and the paper's number, or that nobody has run it."""
+    ours = _percent(rows, kind)[f"{kind} accuracy"] if _has(rows, kind) else ""
+    ours = pd.Series(ours, rows.index) + _draws_text(rows, kind)
+    if kind == first:
+        ours = ours.where(rows["status"] != UNRUN, UNRUN)
+    paper = "paper " + rows[f"paper_{kind}_text"].astype(object)
+    paper = paper.where(rows[f"paper_{kind}"].notna(), "")
+    return ours + ["; " if a and b else "" for a, b in zip(ours, paper, strict=True)] + paper
+
+
+def _chance_text(rows: pd.DataFrame, kind: str) -> str:
+    """The chance levels of a column, for its title."""
+    if not _has(rows, kind):
+        return ""
+    levels = (100 * rows[f"{kind}_chance"].dropna().astype(float)).map("{:.3g}".format).unique()
+    return f" (chance {' or '.join(levels)})"
+
+
+def _has(rows: pd.DataFrame, kind: str) -> bool:
+    return bool(rows[f"{kind}_accuracy"].notna().any())
 
 
 def _first_kind(rows: pd.DataFrame) -> str:
@@ -89,7 +140,7 @@ def _percent(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Text of a kind of accuracy and its chance level, empty where there is none."""
     column = f"{kind}_accuracy"
     names = [column, f"{column}_low", f"{column}_high", f"{kind}_chance"]
-    return as_percent(rows[names].astype(float)).where(rows[column].notna(), "")
+    return as_percent(rows[names].astype(float))
 
 
 def _draws_text(rows: pd.DataFrame, kind: str) -> list[str]:
@@ -100,16 +151,6 @@ def _draws_text(rows: pd.DataFrame, kind: str) -> list[str]:
     return [
         "" if np.isnan(low) else f", {n} draws: {low:.1f} to {high:.1f}"
         for n, low, high in zip(rows["n_draws"], *ends.to_numpy().T, strict=True)
-    ]
-
-
-def _places_text(rows: pd.DataFrame) -> list[str]:
-    """Accuracies by the image's place in a prompt of two, and their difference."""
-    return [
-        ""
-        if np.isnan(first)
-        else f"{first:.1f}, {second:.1f}: {bias:+.1f} [{low:+.1f}, {high:+.1f}]"
-        for first, second, bias, low, high in 100 * rows[list(PLACES)].to_numpy(float)
     ]
 
 
@@ -143,29 +184,20 @@ def shown_relations(rows: pd.DataFrame) -> pd.DataFrame:
     return wide.fillna("").rename_axis("relation").reset_index()
 
 
-def _add_paper(out: pd.DataFrame, rows: pd.DataFrame, kind: str) -> None:
-    if rows[f"paper_{kind}"].notna().any():
-        out[f"paper, {kind}"] = rows[f"paper_{kind}_text"].fillna("")
-    difference = rows[f"difference_{kind}"]
-    if difference.notna().any():
-        out[f"difference, {kind}"] = [
-            "" if np.isnan(d) else f"{100 * d:+.1f}" for d in difference.astype(float)
-        ]
-
-
 def shown_comparisons(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of `comparisons` for people: pair accuracies and their difference, in per cent."""
     if len(rows) == 0:  # results of one method alone
         return pd.DataFrame()
-    points = as_points(rows)
-    return pd.DataFrame({
-        "benchmark": rows["benchmark"], "relation": rows["relation"],
-        "first": rows["first"], "second": rows["second"], "pairs": rows["n"].astype(int),
-        "chance": (100 * rows["chance"].astype(float)).map("{:.3g}".format),
-        "first, pair": (100 * rows["accuracy_a"].astype(float)).map("{:.1f}".format),
-        "second, pair": (100 * rows["accuracy_b"].astype(float)).map("{:.1f}".format),
-        "difference": points["difference"], "p": points["p"],
-    })  # fmt: skip
+    places = rows["benchmark"] + (", " + rows["relation"]).where(rows["relation"] != "all", "")
+    chance = (100 * rows["chance"].astype(float)).map("{:.3g}".format)
+    counts = " (" + rows["n"].astype(int).astype(str) + " pairs, chance " + chance + ")"
+    ends = {"first": "accuracy_a", "second": "accuracy_b"}
+    sides = {
+        side: rows[side] + ": " + (100 * rows[column].astype(float)).map("{:.1f}".format)
+        for side, column in ends.items()
+    }
+    points = as_points(rows)[["difference", "p"]]
+    return pd.DataFrame({"benchmark": places + counts, **sides}).join(points)
 
 
 def to_markdown(results: Results, scale: str) -> str:
@@ -184,7 +216,7 @@ def to_markdown(results: Results, scale: str) -> str:
     rows = cells(results, scale)
     parts = [
         f"# Results at {scale} scale",
-        "Accuracies in per cent with 95% intervals, beside the chance level. "
+        "Accuracies in per cent with 95% intervals; the chance level is in the title of a column. "
         "Numbers of the paper carry the grade of their source; those that we did not find are left "
         "out. A set is four images in What'sUp, a pair of images in MMVP, elsewhere one image."
         + _about_scale(scale),
@@ -196,8 +228,8 @@ def to_markdown(results: Results, scale: str) -> str:
     if len(compared):
         parts += [
             "## Readers compared on the same images",
-            "Pair accuracy (for single images: individual accuracy; of a relative preference: "
-            "relative accuracy); chance: of either; difference: the second minus the first, with "
+            "Pair accuracy in per cent (for single images: individual accuracy; of a relative "
+            "preference: relative accuracy); difference: the second minus the first, with "
             "a paired bootstrap interval; p: exact McNemar test.",
             markdown_table(shown_comparisons(compared)),
         ]
@@ -208,18 +240,21 @@ def to_markdown(results: Results, scale: str) -> str:
 
 
 def _table_text(table: Table, rows: pd.DataFrame) -> list[str]:
-    parts = [f"## {table.title}"]
+    whole = rows[rows["relation"] == "all"] if table.relations == "apart" else rows
+    parts = [f"## {table.title}", markdown_table(shown(whole))]
+    if said := remarks(whole):
+        parts.append("\n".join(said))
     if table.relations != "apart":
-        return [*parts, markdown_table(shown(rows))]
-    parts.append(markdown_table(shown(rows[rows["relation"] == "all"])))
+        return parts
     for benchmark, mine in rows.groupby("benchmark", sort=False):
         apart = shown_relations(mine)
         if len(apart):
             kind = "Relative" if _first_kind(mine) == "relative" else "Pair"
             chance = 100 * mine[f"{kind.lower()}_chance"].mean()
+            parts.append(f"{kind} accuracy by visual pattern in {benchmark}, chance {chance:.3g}:")
             parts += [
-                f"{kind} accuracy by visual pattern in {benchmark}, chance {chance:.3g}:",
-                markdown_table(apart),
+                markdown_table(apart.iloc[:, [0, 1, *range(k, min(k + AT_ONCE, apart.shape[1]))]])
+                for k in range(2, apart.shape[1], AT_ONCE)
             ]
     return parts
 
@@ -255,7 +290,7 @@ def _unrun_text(rows: pd.DataFrame) -> list[str]:
         names = [f"- {r.benchmark}, {r.reader} {r.model}, {r.method}" for r in unrun.itertuples()]
         parts += ["## Not run", "\n".join(dict.fromkeys(names))]
     if len(partial):
-        parts.append("Some cells are run in part: their column *sets* says how many of how many.")
+        parts.append("Some cells are run in part: they say how many sets of how many.")
     skipped = rows.drop_duplicates("key")["n_skipped"].sum()
     if skipped:
         parts.append(
@@ -269,8 +304,12 @@ def _provenance_text(results: Results, rows: pd.DataFrame) -> list[str]:
     keys = list(dict.fromkeys(key for keys in rows["key"].dropna() for key in keys.split()))
     if not keys:
         return []
-    table = provenance(results, keys)
-    parts = ["## Settings and provenance", markdown_table(table.drop(columns="code"))]
+    parts = ["## Settings and provenance", "\n".join(
+        f"- {row.key}: {row.benchmark}, {row.method}; {row.model}, {row.precision}, weights "
+        f"{row.weights or 'unknown'}; package {row.package}; {row.hardware}, {row.time}, "
+        f"{row.seconds} s; {row.skipped} sets skipped"
+        for row in provenance(results, keys).itertuples()
+    )]  # fmt: skip
     codes = dict.fromkeys(run["source"] for key in keys for run in results.provenance(key))
     if len(codes) > 1:
         parts.append(

@@ -28,17 +28,18 @@ def sweep_text(results: Results, scale: str) -> list[str]:
         " or ".join(f"{setting} for {share:.0%} of pairs" for setting, share in shares.items())
         for shares in rows["chosen"]
     ]
+    counts = " (" + rows["model"] + ", " + rows["n"].astype(int).astype(str) + " pairs)"
+    plain, best = ((100 * rows[name]).map("{:.1f}".format) for name in ("accuracy_a", "accuracy_b"))
     table = pd.DataFrame({
-        "benchmark": rows["benchmark"], "model": rows["model"], "contrast": rows["family"],
-        "chosen": chosen, "pairs": rows["n"].astype(int),
-        "plain, pair": (100 * rows["accuracy_a"]).map("{:.1f}".format),
-        "chosen, pair": (100 * rows["accuracy_b"]).map("{:.1f}".format),
+        "contrast": rows["family"] + counts, "chosen": chosen,
+        "pair accuracy": "plain " + plain + ", chosen " + best,
         **as_points(rows)[["difference", "p"]],
     })  # fmt: skip
     return [
         "## Contrastive decoding with a setting that was chosen on other pairs",
         f"Of {sum(map(len, FAMILIES.values()))} settings, of which 0 is no correction; options are "
-        "scored, not written. No pair has a part in choosing its own setting; pair accuracy.",
+        f"scored, not written, for {', '.join(rows['benchmark'].unique())}. No pair has a part in "
+        "choosing its own setting; pair accuracy in per cent.",
         markdown_table(table),
     ]
 
@@ -48,8 +49,10 @@ def disagreements_text(rows: pd.DataFrame, scale: str) -> list[str]:
     found = disagreements(rows)
     if len(found) == 0:
         return []
+    relations = (", " + found["relation"]).where(found["relation"] != "all", "")
     table = pd.DataFrame({
-        **{name: found[name] for name in ("benchmark", "relation", "reader", "method", "kind")},
+        "benchmark": found["benchmark"] + relations,
+        "read by": found["reader"] + ", " + found["method"], "accuracy": found["kind"],
         "ours": [
             f"{v:.1f} [{low:.1f}, {high:.1f}]" for v, low, high in
             100 * found[["accuracy", "accuracy_low", "accuracy_high"]].to_numpy(float)
@@ -65,7 +68,7 @@ def disagreements_text(rows: pd.DataFrame, scale: str) -> list[str]:
         if "prompted-v1" in set(found["method"]):
             why += (
                 " The mini LLaVA never learned how prompted-v1 words on/under and front/behind: "
-                "see the column *unparsed*."
+                "see how many of its answers name no one option."
             )
     return [
         "## Where ours and the paper's disagree",

@@ -219,7 +219,10 @@ class TestCells:
         half, four = (cell(rows, "whatsup-a", "vqascore", precision=p) for p in ("float16", "4bit"))
         assert half["individual_accuracy"] < four["individual_accuracy"]
         shown = pages.shown(rows[rows["table"] == "two-way"])
-        assert {"precision", "key"} <= set(shown)
+        (key,) = {half["key"]}
+        reader = f"MLLM, vqascore (float16; {key[:8]})"
+        assert shown["read by"].str.startswith("MLLM, vqascore (4bit; ").any()
+        assert reader in set(shown["read by"]) and "MLLM, prompted" in set(shown["read by"])
 
     def test_answers_that_were_not_parsed_and_skipped_sets_are_counted(self, paper):
         row = cell(report.cells(paper, "paper"), "whatsup-a", "prompted")
@@ -276,7 +279,7 @@ class TestWhatWasSet:
         assert np.isnan(other["paper_pair"])  # the paper's settings are not these, or unknown
         assert cell(rows, "whatsup-a", "matching")["settings"] == "labels=swapped"
         text = pages.to_markdown(read(tmp_path), "paper")
-        assert "| m3id | threshold=1, t0=0 |" in text
+        assert "| MLLM, m3id (threshold=1, t0=0) |" in text
         fill(tmp_path, "mmvp", "greedy")
         compared = report.comparisons(read(tmp_path), "paper")
         assert set(compared["second"]) == {"MLLM m3id", "MLLM m3id (threshold=1, t0=0)"}
@@ -297,7 +300,10 @@ class TestWhatWasSet:
             assert cell(rows, "mmvp", method, text="statements")[column] == value
             assert np.isnan(cell(rows, "mmvp", method, text="question with answer")[column])
         shown = pages.shown(rows[(rows["table"] == "mmvp") & (rows["status"] == "run")])
-        assert set(shown["CLIP reads"]) == {"statements", "question with answer"}
+        reads = {
+            f"CLIP, matching (reads {text})" for text in ("statements", "question with answer")
+        }
+        assert set(shown["read by"]) == reads
 
     def test_draws_are_one_row_with_their_mean_and_range(self, tmp_path):
         keys = [fill(tmp_path, "mmvp", "sampled", decoding={"seed": s}) for s in range(5)]
@@ -311,8 +317,10 @@ class TestWhatWasSet:
         assert (row["n_draws"], row["status"], row["settings"]) == (5, "run", "")
         assert set(row["key"].split()) == set(keys) and row["paper_pair"] == 0.247
         text = pages.to_markdown(results, "paper")
-        assert f", 5 draws: {100 * min(each):.1f} to {100 * max(each):.1f} |" in text
-        assert all(f"| {key[:8]} |" in text for key in keys)  # their provenance
+        assert (
+            f", 5 draws: {100 * min(each):.1f} to {100 * max(each):.1f}; paper 24.7 [P] |" in text
+        )
+        assert all(f"\n- {key[:8]}: " in text for key in keys)  # their provenance
 
     def test_draws_that_are_not_finished_are_left_out_and_the_row_says_so(self, tmp_path):
         for seed, sets in enumerate((N_SETS, N_SETS, 10)):
@@ -377,7 +385,7 @@ class TestSweep:
     def test_the_report_says_what_was_chosen_and_among_how_many(self, swept):
         text = pages.to_markdown(swept, "paper")
         assert "with a setting that was chosen on other pairs\n\nOf 64 settings" in text
-        assert "| VCD | 0 for 100% of pairs | 40 |" in text
+        assert re.search(r"\| VCD \(.*, 40 pairs\) \| 0 for 100% of pairs \| plain ", text)
 
     def test_too_few_pairs_choose_nothing(self, swept):
         (key,) = swept.settings
@@ -408,7 +416,7 @@ class TestDisagreements:
         for scale, name in (("mini", "tabletop-a"), ("paper", "whatsup-a")):
             text = pages.to_markdown(read(tmp_path), scale)
             _, after = text.split("## Where ours and the paper's disagree")
-            assert f"| {name} | on/under | MLLM | vqascore-authors | pair | 100.0 [" in after
+            assert f"| {name}, on/under | MLLM, vqascore-authors | pair | 100.0 [" in after
             assert "| 52.4 [S] |" in after.partition("\n## ")[0]
 
 
@@ -476,12 +484,14 @@ class TestText:
     def test_markdown_holds_every_table_and_says_what_was_not_run(self, paper):
         text = pages.to_markdown(paper, "paper")
         assert text.count("\n## What'sUp") == 2 and "## COCO-spatial" in text
-        (line,) = re.findall(r"^\| whatsup-a \| left/right \| CLIP .*$", text, re.M)[:1]
+        (line,) = re.findall(r"^\| whatsup-a, left/right .* \| CLIP, .*$", text, re.M)[:1]
         row = cell(report.cells(paper, "paper"), "whatsup-a", "matching", "left/right")
-        assert f"| {100 * row['pair_accuracy']:.1f} [" in line and "| 1.9 [S] |" in line
-        assert f"| {100 * row['difference_pair']:+.1f} |" in line
+        assert f"| {100 * row['pair_accuracy']:.1f} [" in line and "]; paper 1.9 [S] |" in line
         assert "- whatsup-b, MLLM llava-hf/llava-1.5-7b-hf, prompted" in text
-        assert "| 10 of 40 |" in text and "a score was no number: 1." in text
+        assert (
+            "| whatsup-a (10 of 40 sets) | MLLM, prompted |" in text
+            and "a score was no number: 1." in text
+        )
         assert "[S] second-hand notes that quote the paper" in text
         assert "- 31.3: LLaVA-1.5-7B, MMVP, pair accuracy by M3ID (v1) [S]" in text
         assert "abacus" in text and "2025-01-02" in text
@@ -492,11 +502,27 @@ class TestText:
         tables = {part.partition("\n")[0]: part for part in text.split("\n## ")}
         (relative,) = [part for title, part in tables.items() if "relative preference" in title]
         assert "chance 50%" in relative.partition("\n")[0]
-        assert "| relative accuracy | relative chance | paper, relative |" in relative
-        assert "| 50 | 64.0 [S] |" in relative and "pair accuracy" not in relative
+        assert "| read by | relative accuracy (chance 50) |" in relative
+        assert "]; paper 64.0 [S] |" in relative and "pair accuracy" not in relative
         others = [part for part in tables.values() if part is not relative]
         assert not any("| relative accuracy" in part for part in others)
-        assert "| greedy |  | 40 |" in text and "| 25.3 [S] |" in text
+        assert "| mmvp (40 sets) | MLLM, greedy |" in text and "]; paper 25.3 [S] |" in text
+
+    def test_no_table_has_more_than_five_columns(self, paper, mmvp, mini):
+        for results, scale in ((paper, "paper"), (mmvp, "paper"), (mini, "mini")):
+            lines = re.findall(r"^\|.*$", pages.to_markdown(results, scale), re.M)
+            assert lines and max(line.count(" | ") for line in lines) < 5
+
+    def test_what_a_table_has_no_column_for_is_said_below_it(self, paper, mmvp):
+        rows = report.cells(mmvp, "paper")
+        row = cell(rows, "mmvp", "two-images")
+        (line,) = [line for line in pages.remarks(rows) if "two-images" in line]
+        assert "100.0% in the second" in line and f"{100 * row['place_bias']:+.1f} [" in line
+        row = cell(report.cells(paper, "paper"), "whatsup-a", "prompted")
+        assert f": {row['n_unparsed']} answers that name no one option" in pages.to_markdown(
+            paper, "paper"
+        )
+        assert pages.remarks(report.cells(paper, "paper").query("status == 'not run'")) == []
 
     def test_relations_that_stand_apart_have_a_row_each_and_a_column_for_each_method(self, mini):
         text = pages.to_markdown(mini, "mini")
@@ -514,7 +540,8 @@ class TestText:
         fill(tmp_path, "tabletop-mmvp", "matching-text-to-image")
         rows = report.cells(read(tmp_path), "mini")
         shown = pages.shown(rows[rows["table"] == "mmvp-vlm"])
-        assert shown["sets"].tolist() == ["20", "20", "40"]
+        counts = shown["benchmark"].str.extract(r"\((\d+) sets\)")[0]
+        assert counts.tolist() == ["20", "20", "40"]
 
     def test_every_row_of_a_markdown_table_has_as_many_cells(self, paper, mmvp, mini):
         for scale in SCALES:
@@ -525,7 +552,7 @@ class TestText:
 
     def test_an_empty_store_gives_the_papers_numbers_alone(self, tmp_path):
         text = pages.to_markdown(read(tmp_path), "paper")
-        assert "| not run | 49.0 [S] | 1.9 [S] |" in text and "provenance" not in text
+        assert "| not run; paper 49.0 [S] | paper 1.9 [S] |" in text and "provenance" not in text
         text = pages.to_markdown(read(tmp_path), "mini")
         assert "tabletop-a mirrors whatsup-a" in text
 
@@ -539,7 +566,7 @@ class TestText:
         lost = next(iter(paper.settings))
         del paper.settings[lost], paper.about[lost]
         text = pages.to_markdown(paper, "paper")
-        assert lost[:8] not in text and "| abacus |" not in text
+        assert lost[:8] not in text and "; abacus, " not in text
 
     def test_csv_holds_the_numbers_in_full(self, paper):
         rows = report.cells(paper, "paper")
