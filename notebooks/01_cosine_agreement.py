@@ -88,22 +88,26 @@ clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 clip
 
 # %% [markdown]
-# Here's the mean cosine between the two images of each left/right pair, with a 95% bootstrap interval over pairs, and then what the paper reports:
+# Here's the mean cosine between the two images of each left/right pair, with a 95% bootstrap interval over pairs. The last row is what the paper reports:
 
 # %%
 import pandas as pd
 
+from erragree_utils.measures.accuracy import in_digits, in_percent
 from erragree_utils.measures.intervals import bootstrap_mean
-from erragree_utils.paper import published_table
+from erragree_utils.paper import BENCHMARKS, GRADES, published
 from erragree_utils.scoring.embeddings import image_embeddings, pair_cosines
 
 embedded = {name: image_embeddings(clip, bench) for name, bench in benches.items()}
 cosines = {name: pair_cosines(clip, bench, embedded[name]) for name, bench in benches.items()}
 sides = {name: table.query("relation == 'left/right'")["cosine"] for name, table in cosines.items()}
-pd.DataFrame({name: bootstrap_mean(values) for name, values in sides.items()}).T.round(4)
-
-# %%
-published_table(kind="cosine")
+means = {f"{clip.name}, {name}": bootstrap_mean(values) for name, values in sides.items()}
+beside = in_digits(pd.DataFrame(means).T, {"mean": "mean cosine"}, digits=4)
+beside["source"] = "measured here"
+paper = published(kind="cosine")
+source = f"{paper.version}: {GRADES[paper.grade]}"
+beside.loc[f"{paper.reader}, {BENCHMARKS[paper.benchmark]}"] = paper.number, source
+beside.rename_axis("left/right pairs")
 
 # %% [markdown]
 # That's above 0.99, just as the abstract of {cite:t}`li2024erroneous` says. It looks like blindness. But is 0.99 a lot? A number near 1 tells you something only when you know what other pairs get.
@@ -141,7 +145,7 @@ live.pick(
 # %% [markdown]
 # ## Changing sides moves CLIP less than another light does
 #
-# Second, what do *other* changes do? Rendered scenes let us change one thing at a time, always starting from the *left* image of a set. A caption would mention some of these changes: another **colour**, or another **kind** of object. Others are mere noise, as between two snapshots: we turn and tilt the **camera** by one degree, **shift** both objects together by an eighth of the distance between them, or change the **light** from noon to night. (At paper scale, the photographs' own relations will have to do.)
+# Second, what do *other* changes do? Rendered scenes let us change one thing at a time, always starting from the *left* image of a set. A caption would mention some of these changes: another **colour**, or another **kind** of object. Others are mere noise, as between two snapshots: we turn and tilt the **camera** by one degree, **shift** both objects together by an eighth of the distance between them, or change the **light** from noon to night. (At paper scale, the photographs' own relations will have to do.) In the table, the changes at the top leave the images most alike:
 
 # %% tags=["hide-input"]
 from erragree_utils.benchmarks.tabletop import CHANGES, load_changes
@@ -155,7 +159,10 @@ if scale.name == "mini":
             pairs[name] += changed
             embedded[name] |= image_embeddings(clip, changed)
 rungs = pd.concat({name: ladder(clip, pairs[name], embedded[name]) for name in pairs})
-rungs[["n_pairs", "cosine", "random", "agreement", "agreement_low", "agreement_high"]].round(4)
+rungs = rungs.rename_axis(["benchmark", "change"])
+counted = rungs[["n_pairs"]].set_axis(["pairs"], axis=1)
+counted = counted.join(in_digits(rungs[["cosine"]], {"cosine": "mean cosine"}, digits=4))
+counted.join(in_digits(rungs, {"agreement": "normalised agreement"}))
 
 # %% mystnb={"image": {"alt": "Two panels with a row for each kind of change and a dot with an interval for each benchmark. Left, the raw cosine: all changes lie near 1, and images of different pairs lie not far below. Right, the normalised agreement, which spreads them out: at mini scale camera and shift on top, then left/right, then light, on/under, front/behind, kind and colour."}}
 plots.change_ladder(rungs)
@@ -177,8 +184,10 @@ if scale.name == "mini":
         model = load_clip(other)
         sides_of = {name: bench.select("left/right") for name, bench in benches.items()}
         models[other] = pd.concat({name: ladder(model, some) for name, some in sides_of.items()})
-models = pd.concat(models)
-models.xs("left/right", level=2)[["cosine", "agreement", "pair_accuracy"]].round(4)
+models = pd.concat(models, names=["model", "benchmark", "change"])
+left_right = models.xs("left/right", level="change")
+told = {"cosine": "mean cosine", "agreement": "normalised agreement"}
+in_digits(left_right, told).join(in_percent(left_right, {"pair_accuracy": "pair accuracy"}))
 
 # %% mystnb={"image": {"alt": "Pair accuracy against mean cosine, a point for each kind of change, a colour for each model. At mini scale colour and kind lie at the top left, on/under and front/behind below them, and the left/right pairs of mini and mini-lost at the bottom right, below chance; but the left/right pairs of mini-aligned lie at the top right."}}
 plots.accuracy_against_cosine(models)
@@ -192,12 +201,16 @@ plt.show()
 # The cosine doesn't decide within a model either. Let's take only those pairs of A whose cosine lies between 0.985 and 0.995, whatever they differ in, and match again:
 
 # %% tags=["hide-input"]
+from IPython.display import display
+
 if scale.name == "mini":
     a = pair_cosines(clip, pairs["A"], embedded["A"]).set_index("pair_id")["cosine"]
-    told = [pair for pair in pairs["A"] if pair.captions[0] != pair.captions[1]]
-    alike = [p for p in told if 0.985 < a[p.pair_id] < 0.995 and p.relation != "colour"]
+    differ = [pair for pair in pairs["A"] if pair.captions[0] != pair.captions[1]]
+    alike = [p for p in differ if 0.985 < a[p.pair_id] < 0.995 and p.relation != "colour"]
     same_cosine = ladder(clip, alike, embedded["A"])
-    print(same_cosine[["n_pairs", "cosine", "pair_accuracy"]].round(3))
+    counted = same_cosine[["n_pairs"]].set_axis(["pairs"], axis=1).rename_axis("change")
+    cosine = in_digits(same_cosine, {"cosine": "mean cosine"})
+    display(counted.join(cosine).join(in_percent(same_cosine, {"pair_accuracy": "pair accuracy"})))
 else:
     print("At mini scale only: photographs have no pairs that differ in the kind of object alone.")
 
@@ -232,7 +245,6 @@ from functools import partial
 
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
-from erragree_utils.paper import published
 
 claim, found = partial(finding, seed=scale.seed), []
 for name, values in sides.items():

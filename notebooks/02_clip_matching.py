@@ -59,7 +59,7 @@ names = {"A": scale.whatsup_a, "B": scale.whatsup_b}
 benches = {name: load_benchmark(names[name], **scale.draw, **more[name]) for name in names}
 
 # %% [markdown]
-# `score` returns a row for each image and caption. `predict` then decides: it returns a row for each image, with the score of its own caption, the score of the other one, and whether the first is higher. A tie counts as wrong.
+# `score` returns a row for each image and caption. `predict` then decides: it returns a row for each image, with the score of its own caption, the score of the other one, and whether the first is higher. A tie counts as wrong. Here are the first two pairs; look at how close the two scores of a left/right image are:
 
 # %%
 from erragree_utils.measures.decisions import predict
@@ -68,9 +68,10 @@ scores = score(clip, benches, ["matching", "matching-all"])
 two_way = scores[scores["method"] == "matching"]
 predictions = predict(two_way)
 readable = {"score_own": "own caption", "score_other": "other caption", "correct": "right"}
-first = predictions.head(4).rename(columns=readable)
+first = predictions.head(4).rename(columns=readable).round(4)
 first["image"] = first["image_index"].map({0: "first", 1: "second"})
-first.set_index("relation")[["image", *readable.values()]].replace({True: "✓", False: "✗"})
+first = first.set_index("relation").rename_axis("pair")
+first[["image", *readable.values()]].replace({True: "✓", False: "✗"})
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The left and the right image of one pair of benchmark A. Below each are the scores of its own caption and of the other caption, which hardly differ."}}
 import matplotlib.pyplot as plt
@@ -90,13 +91,14 @@ plt.show()
 # - {term}`Individual accuracy`: the share of images whose own caption wins.
 # - {term}`Pair accuracy`: the share of pairs with both images right. Two independent guesses give 25%.
 #
-# Here they are in per cent, with 95% intervals:
+# Here they are in per cent, with 95% intervals. Guessing would give 50 and 25:
 
 # %%
-from erragree_utils.measures.accuracy import as_percent
+from erragree_utils.measures.accuracy import as_percent, in_digits
 
 summary = summarize(predictions, by=["benchmark", "relation"])
-as_percent(summary)
+accuracy = ["individual accuracy", "pair accuracy"]
+as_percent(summary)[["pairs", *accuracy]]
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Individual and pair accuracy with 95% intervals for each relation of benchmarks A and B beside the chance level. For left/right the individual accuracy lies on the 50% line and the pair accuracy far below the 25% line. Open diamonds show the paper's numbers for What'sUp."}}
 from erragree_utils.paper import CLIP, published
@@ -173,7 +175,7 @@ def sizes(model, preferences):
     mean = preferences.groupby(["benchmark", "relation"])[["signal", "bias"]]
     table = mean.agg(lambda values: values.abs().mean()).add_prefix("mean |").add_suffix("|")
     table["caption cosine"] = [caption_cosines(model, benches[b], r).mean() for b, r in table.index]
-    return table.round(5)
+    return in_digits(table, {name: name for name in table}, digits=5)
 
 
 models = {clip.name: sizes(clip, preferences)}
@@ -182,7 +184,9 @@ if scale.name == "mini":
     sides_of = {name: bench.select("left/right") for name, bench in benches.items()}
     aligned_preferences = prefer(score(aligned, sides_of))
     models["mini-aligned"] = sizes(aligned, aligned_preferences)
-pd.concat(models, names=["model"])
+shown = pd.concat(models, names=["model"]).reset_index(["benchmark", "relation"])
+shown.insert(0, "pairs", shown.pop("benchmark") + ", " + shown.pop("relation"))
+shown
 
 # %% [markdown]
 # At mini scale that's the answer, and chapter 1 couldn't have given it: the two *captions* agree even more closely than the two images do. To `mini` they're practically the same sentence. Texts can agree erroneously, too, and the little signal that's left is far smaller than the bias. `mini-aligned` keeps its captions well apart, and its signal is of a different order, although its images have nearly the same cosine.
@@ -193,7 +197,7 @@ pd.concat(models, names=["model"])
 
 # %%
 preferred = summarize(preferences, by=["benchmark", "relation"])
-as_percent(preferred)
+as_percent(preferred)[["pairs", "relative accuracy"]]
 
 # %% [markdown]
 # With a hundred pairs or so, you can hardly tell 50 from 45 or 55. So at mini scale we recorded a thousand pairs for three training runs each of `mini` (called *hidden*), `mini-lost` and `mini-aligned`; the README in `assets/organisms` gives the command:
@@ -222,20 +226,21 @@ if scale.name == "mini":
 from erragree_utils.measures.decisions import match
 
 groups = summarize(match(two_way), by=["benchmark", "relation"])
-as_percent(groups)
+as_percent(groups)[["text score", "image score", "group score"]]
 
 # %% [markdown]
 # The image score has a bias of its own: one of the two images may be closer to *any* caption. At mini scale, that leaves even fewer left/right pairs right.
 #
 # ## The same model finds the objects, and answers to other words
 #
-# Accuracy at chance would mean little if this CLIP couldn't do anything at all. So we ask the same model something else about the same images: to find the right caption among those of *all* sets. They all state the same relation, so only the objects tell them apart.
+# Accuracy at chance would mean little if this CLIP couldn't do anything at all. So we ask the same model something else about the same left/right images: to find the right caption among those of *all* sets. They all state the same relation, so only the objects tell them apart:
 
 # %%
 from erragree_utils.scoring.retrieval import evaluate_retrieval
 
 some = {name: bench.select("left/right") for name, bench in benches.items()}
 hits = pd.concat({name: summarize(evaluate_retrieval(clip, some[name])) for name in some})
+hits = hits.droplevel(1).rename_axis("benchmark")
 as_percent(hits[[name for name in hits if "pair" not in name]])
 
 # %% [markdown]
@@ -289,6 +294,8 @@ else:
 # %%
 from dataclasses import replace
 
+from IPython.display import display
+
 from erragree_utils.scoring.captions import parse_caption
 
 if scale.name == "mini":
@@ -300,7 +307,7 @@ if scale.name == "mini":
             for pair, thing in zip(bench, things, strict=True)
         ]
     reworded = summarize(score(clip, reworded), by="benchmark")
-    print(as_percent(reworded)[["individual accuracy", "pair accuracy"]])
+    display(as_percent(reworded)[accuracy])
 else:
     print("At mini scale only: photographs have no such window.")
 
@@ -309,17 +316,20 @@ else:
 #
 # ## Four captions, and whole sets
 #
-# What'sUp also asks a harder question: which of the captions of all *four* relations fits an image? Chance is 25%. And a {term}`set <Set accuracy>` counts only if all four of its images are right.
+# What'sUp also asks a harder question: which of the captions of all *four* relations fits an image? Chance is 25% for an image and 6.25% for a pair. And a {term}`set <Set accuracy>` counts only if all four of its images are right, as guesses are in 0.4% of sets:
 
 # %%
 from erragree_utils import summarize_sets
 
 four_way = predict(scores[scores["method"] == "matching-all"])
-as_percent(summarize(four_way, by="benchmark"))
+four = as_percent(summarize(four_way, by="benchmark"))[accuracy]
+four.join(as_percent(summarize_sets(four_way, by="benchmark"))["set accuracy"])
+
+# %% [markdown]
+# And here are whole sets with just two captions to choose from:
 
 # %%
-both = pd.concat([predictions, four_way])
-as_percent(summarize_sets(both, by=["benchmark", "method"]))
+as_percent(summarize_sets(predictions, by="benchmark"))
 
 # %% [markdown]
 # ## Beside the paper
@@ -329,9 +339,8 @@ as_percent(summarize_sets(both, by=["benchmark", "method"]))
 # %%
 from erragree_utils.paper import published_table
 
-pd.concat(
-    [published_table(reader=CLIP, relation="left/right", kind=k) for k in ("individual", "pair")]
-)
+in_paper = published_table(reader=CLIP, relation="left/right", kind=("individual", "pair"))
+in_paper.set_index("benchmark").rename_axis(CLIP)
 
 # %% tags=["finding", "hide-input"]
 from functools import partial

@@ -134,6 +134,8 @@ live.drag(
 # The two ends are a pair of the benchmark; halfway, in front of the furniture, neither caption is true. One scene proves nothing, so let's count.
 #
 # ## LLaVA tells apart what CLIP's score can't
+#
+# CLIP matches and LLaVA answers, for the same images and captions. Here's both their accuracy in per cent; guessing would give 50 and 25:
 
 # %%
 import numpy as np
@@ -148,7 +150,7 @@ by_reader = {
 }
 summary = summarize(pd.concat(by_reader.values()), by=["benchmark", "relation", "model"])
 accuracy = ["individual accuracy", "pair accuracy"]
-as_percent(summary)[accuracy]  # chance: 50 and 25
+as_percent(summary)[accuracy]
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The two images of the first left/right pair of benchmark A. Below each, bars for the scores of both captions, by CLIP and by LLaVA. CLIP's two bars are almost equally long, and the same caption is ahead for both images. LLaVA's bars show which caption it prefers for each image."}}
 import matplotlib.pyplot as plt
@@ -187,18 +189,18 @@ plots.accuracy_bars(rows, paper=paper, paper_label="paper, on What'sUp")
 plt.show()
 
 # %% [markdown]
-# How sure can we be of the gap? Only pairs that one model gets right and the other gets wrong can tell the two apart. {term}`McNemar's test` {cite:p}`mcnemar1947` asks whether these split evenly, and a bootstrap over pairs gives an interval for the difference.
+# How sure can we be of the gap? Only pairs that one model gets right and the other gets wrong can tell the two apart. {term}`McNemar's test` {cite:p}`mcnemar1947` asks whether these split evenly, and a bootstrap over pairs gives an interval for the difference, here in percentage points of pair accuracy:
 
 # %% tags=["hide-input"]
-from erragree_utils.measures.comparison import compare
+from erragree_utils.measures.comparison import as_points, compare
 
 gaps = {}
 for name in benches:
     chosen = f"benchmark == {name!r} and relation == 'left/right'"
     gaps[name] = compare(*(table.query(chosen) for table in by_reader.values()))
 gaps = pd.DataFrame(gaps).T
-shown = gaps.drop(columns=["n", "accuracy_a", "accuracy_b"])
-shown.rename(columns={"only_a": "only CLIP", "only_b": "only LLaVA"})
+alone = {"only plain": "only CLIP", "only this": "only LLaVA"}
+as_points(gaps).rename(columns=alone).rename_axis("left/right pairs of")
 
 # %% [markdown]
 # Before you're impressed: **we trained our mini LLaVA for this.** Its tuning asked about left and right, equally often, in scenes of this very world; only the benchmarks' objects, combinations and draws were new to it. LLaVA-1.5 never saw What'sUp, though its instruction data mention left and right too. So what if nobody had taught it? We trained another LLaVA on the same encoder, in the same way, with one thing left out: none of its texts says which of two objects is to the left or right of the other. It does learn whether a *single* object is at the left, in the middle or at the right. (This is recorded, on three draws of 100 sets each; the [record](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/readers/README.md) has the commands.) Here is its pair accuracy in per cent:
@@ -212,7 +214,8 @@ untaught = untaught.assign(benchmark=untaught["benchmark"].str[-1].str.upper())
 shares = untaught["value"] * untaught["n"]
 by = [untaught[name].rename(name) for name in ("benchmark", "group", "method")]
 untaught = 100 * shares.groupby(by).sum() / untaught["n"].groupby(by).sum()
-untaught.unstack().round(1).rename_axis(["benchmark", "pairs"]).rename_axis(None, axis=1)
+untaught = untaught.unstack().round(1).rename_axis(["benchmark", "pairs"])
+untaught[["vqascore", "prompted"]].set_axis(["VQAScore", "written answers"], axis=1)
 
 # %% [markdown]
 # It tells *on* from *under* and *in front* from *behind*, but not left from right. It reads the very same tokens, and it knows the words. What it lacks is the question. So take this chapter's result for what it is: the tokens hold the side *for a reader that has been taught to look*, and a reader that hasn't can be as blind as CLIP's score.
@@ -243,12 +246,14 @@ with rearranged(mllm, mirrored):
 with rearranged(mllm, shuffled(seed=0)):
     read["tokens shuffled"] = evaluate(mllm, sides, "vqascore")
 
+# %% [markdown]
+# Compare each row with the first. The last column is the mean probability of *Yes* to an image's own caption:
+
 # %% tags=["hide-input"]
 moved = pd.concat([table.assign(tokens=name) for name, table in read.items()])
 by_change = summarize(moved, by="tokens").loc[list(read)]
-as_percent(by_change)[accuracy].join(
-    moved.groupby("tokens")["score_own"].mean().round(3).rename("mean P(Yes)")
-)
+yes = moved.groupby("tokens")["score_own"].mean().rename("mean P(Yes)")
+as_percent(by_change)[accuracy].join(in_percent(yes.to_frame()))
 
 # %% [markdown]
 # At mini scale the answer follows what the tokens *say*. Mirror the picture, and the answers flip. Mirror its tokens instead, and most stay as they are, though every column stands where another stood; even a shuffle leaves most of them. Mirror both, and the answers go by the picture again. So the tower writes places *into* its tokens, and our language model reads them there.
@@ -261,20 +266,15 @@ as_percent(by_change)[accuracy].join(
 # %% [markdown]
 # ## Beside the paper
 #
-# Here are the paper's numbers for left/right pairs; two independent guesses would give 50 and 25:
+# Here is the paper's pair accuracy, according to second-hand notes that quote {cite:t}`li2024erroneous`; two independent guesses would give 25. (What it says of individual accuracy are the diamonds in the picture above.)
 
 # %%
-kinds = ("individual", "pair")
-both = {"relation": "left/right", "reader": (CLIP, LLAVA)}
-pd.concat([published_table(kind=kind, **both) for kind in kinds])
+in_paper = published_table(kind="pair", reader=(CLIP, LLAVA), benchmark=("whatsup-a", "whatsup-b"))
+in_paper.drop(columns="measure")
 
 # %% [markdown]
-# We haven't found the first version's prompt; `prompted-v1` words its question as the authors' later code does. And the mini LLaVA is more even than the real one. It reads on/under and front/behind as well as left and right; LLaVA-1.5-7B, by VQAScore in the later version, doesn't (according to second-hand notes that quote {cite:t}`li2024erroneous`):
-
-# %%
-published_table(reader=LLAVA, relation=("on/under", "front/behind"), version="v3")
-
-# %% [markdown]
+# We haven't found the first version's prompt; `prompted-v1` words its question as the authors' later code does. And the mini LLaVA is more even than the real one. It reads on/under and front/behind as well as left and right; LLaVA-1.5-7B, by VQAScore in the later version, doesn't.
+#
 # ## What this page found
 
 # %% tags=["finding", "hide-input"]
@@ -461,7 +461,6 @@ for model, states in {"trained": trained, "random weights": drawn}.items():
     # In layer 0 the last token is the same vector for every prompt: nothing to probe.
     last = {name: states[f"{name} last"] for name in stages[1:]}
     curves[f"is the caption true, last token ({model})"] = probe_table(last, true, groups)
-in_percent(pd.DataFrame({name: curve["accuracy"] for name, curve in curves.items()}))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of linear probes after each layer of the language model, with 95% intervals beside the chance level of 50%: which side, from the mean of the image's tokens, and whether the caption is true, from the last token; each for the trained language model and for one with random weights."}}
 plots.stage_curves(curves, "Accuracy on unseen pairs of kinds", chance=0.5)
@@ -543,7 +542,7 @@ side_pairs = {name: bench.select("left/right") for name, bench in benches.items(
 written = evaluate(mllm, side_pairs, "prompted")
 answers = summarize(written, by="benchmark")
 unparsed = written["parsed"].eq(False).groupby(written["benchmark"]).sum()
-as_percent(answers)[accuracy].assign(unparsed=unparsed)
+as_percent(answers)[accuracy].assign(**{"answers not understood": unparsed})
 
 # %% [markdown]
 # ### Does the answer come from the picture?
@@ -554,10 +553,8 @@ as_percent(answers)[accuracy].assign(unparsed=unparsed)
 blind = evaluate(mllm, {"none": sides}, "vqascore", blind=True)
 strange = evaluate(mllm, {"another pair's": sides.with_wrong_images()}, "vqascore")
 control = pd.concat([blind, strange]).rename(columns={"benchmark": "images"})
-shares = control.groupby("images")["correct"].mean().rename("right")
-in_percent(
-    shares.to_frame().join(control.groupby("images")["score_own"].mean().rename("mean P(Yes)"))
-)
+means = control.groupby("images")[["correct", "score_own"]].mean()
+in_percent(means, {"correct": "right", "score_own": "mean P(Yes)"})
 
 # %% [markdown]
 # ### What a gradient says
@@ -595,10 +592,11 @@ for name, masks in hidden.items():
 answered = evaluate(mllm, covered, "vqascore")
 yes = answered.pivot_table("score_own", "pair_id", "benchmark")  # the mean over a pair's images
 harm = {
-    f"{name}, beyond random": bootstrap_mean(yes["at random"] - yes[name])
+    name: bootstrap_mean(yes["at random"] - yes[name])
     for name in ("by the next pair's map", "by its own map")
 }
-pd.DataFrame(harm).T.round(3)  # P(Yes) lost
+lost = in_percent(pd.DataFrame(harm).T, {"mean": "P(Yes) lost beyond random"})
+lost.rename_axis("patches covered")
 
 # %% [markdown]
 # If we cover what the map points to, the mini LLaVA loses far more than if we cover patches at random. But the next pair's map does most of that harm as well: for the most part, the maps tell us where objects stand on that side, and little about this image.
@@ -617,7 +615,7 @@ for name, whose in {"by its own map": "its own", "by the next pair's map": "anot
     text = (
         f"Covering what {whose} map names costs over 15 points more P(Yes) than covering at random"
     )
-    value = estimate(harm[f"{name}, beyond random"], "mean")
+    value = estimate(harm[name], "mean")
     found.append(claim(text, value, above=0.15, unit="points"))
 findings.show(found)
 

@@ -95,7 +95,7 @@ for k, bench in benches.items():
 # %% [markdown]
 # ## One symptom: alike in cosine, alike in failing
 #
-# First, let's repeat the findings of chapters 1 and 2 on these very images.
+# First, let's repeat the findings of chapters 1 and 2 on these very images. In per cent, guessing would give 50 for images and 25 for pairs:
 
 # %% tags=["hide-input"]
 from erragree_utils.measures.accuracy import as_percent, in_percent
@@ -109,7 +109,8 @@ matched = pd.concat(
 before = summarize(matched, by=["benchmark", "model"])
 alike = {key: bootstrap_mean(cosine(pairs[key][:, 0], pairs[key][:, 1])) for key in texts}
 alike = pd.DataFrame(alike).T.rename_axis(["benchmark", "model"])
-as_percent(before).assign(cosine=alike["mean"].round(4))
+shown = as_percent(before)[["individual accuracy", "pair accuracy"]]
+shown.assign(**{"mean cosine": alike["mean"].map("{:.4f}".format)})
 
 # %% [markdown]
 # At mini scale you can't tell *hidden* and *lost* apart by this table: a cosine above 0.99, and a pair accuracy far below the 25% of guessing. *Aligned* matches most pairs, at a cosine that's hardly lower.
@@ -134,7 +135,7 @@ plt.show()
 # - **A penalty that isn't chosen by counting.** Inside the training folds, we choose the strongest penalty whose log loss on held-out kinds is within one standard error of the best, and we run every fit until it converges.
 # - **A label that the probe's input determines.** In A the label is the side of the small object; the other one is furniture. In B the caption may name either object, so we tell the probe which: it's linear in the products of the image's features and the *difference of the two objects' text embeddings*, with one rule for all objects.
 #
-# "Two compared" subtracts from each embedding the mean of its pair's two images. That removes what the pair has in common, so it's an easier question: *which of these two is the left one?*
+# "Two compared" subtracts from each embedding the mean of its pair's two images. That removes what the pair has in common, so it's an easier question: *which of these two is the left one?* In the table, compare the rows "one image" of the models, and then the column of shuffled labels, where a probe has nothing to learn:
 
 # %% tags=["hide-input"]
 from erragree_utils.measures.probes import learning_curve, probe_table
@@ -162,7 +163,7 @@ for (k, name), x in pairs.items():
         pixels = [np.asarray(image.resize((8, 8)), np.float32).ravel() for image in images[k]]
         kinds["pixels, 8 × 8"] = np.stack(pixels)
     found[k, name] = probe_table(kinds, *labels[k], condition=told[k, name])
-linear = pd.concat(found)
+linear = pd.concat(found, names=["benchmark", "model", "probe reads"])
 in_percent(linear, {"accuracy": "accuracy", "shuffled": "shuffled labels"})
 
 # %% mystnb={"image": {"alt": "Accuracy of linear probes with 95% intervals. On benchmark A one final embedding of hidden and of aligned is read nearly always and that of lost little better than by chance; comparing two images, lost lies between. On B the order is the same, with hidden and aligned between 80 and 95%. Patch tokens are near 100% everywhere, also untrained, and pixels nearly so. Crosses for shuffled labels lie near 50%."}}
@@ -343,8 +344,8 @@ flat = {name: rows.reshape(len(images["A"]), -1) for name, rows in planted.items
 power = probe_table(flat, *labels["A"], shuffles=0)
 apart = {name: cosine(rows[:, 0], rows[:, 1]).mean() for name, rows in planted.items()}
 power.insert(0, "cosine", pd.Series(apart))
-by_length = in_percent(power, {"accuracy": "accuracy"}).assign(cosine=power["cosine"].round(4))
-by_length.rename_axis("length of the planted side")
+by_length = in_percent(power, {"accuracy": "accuracy"}).rename_axis("length of the planted side")
+by_length.assign(**{"mean cosine": power["cosine"].map("{:.4f}".format)})
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of a linear probe of one image against the length of the planted side, in units of the mean difference between the two images: near 100% from one half on, falling through about 90% at a quarter to the chance line at zero."}}
 strengths = [name for name in planted if "," not in name][::-1]

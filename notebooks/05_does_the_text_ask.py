@@ -95,15 +95,20 @@ for (k, relation), n in wanted.items():
 #
 # ## The texts' difference points past the images'
 #
-# For a pair with images $a, b$ and captions $s, t$, the two margins of matching add up to $(a-b)\cdot(s-t)$: the lengths of the **image difference** and the **text difference**, times the cosine of the angle between them. At 90°, the text doesn't respond to what changes in the image.
+# For a pair with images $a, b$ and captions $s, t$, the two margins of matching add up to $(a-b)\cdot(s-t)$: the lengths of the **image difference** and the **text difference**, times the cosine of the angle between them. At 90°, the text doesn't respond to what changes in the image. Here are the mean angle and the mean lengths. Which models come near 90°?
 
 # %%
+from erragree_utils.measures.accuracy import in_digits, in_percent
 from erragree_utils.measures.alignment import difference_angles, mean_difference
 
 angles = {key: difference_angles(pairs[key], texts[key]) for key in pairs}
 lengths = pd.DataFrame({key: table.mean() for key, table in angles.items()}).T
+lengths = lengths.rename_axis(["benchmark", "pairs", "model"])
+shown = in_digits(lengths, {"angle": "angle (°)"}, digits=1)
 columns = {name: name.replace("_", " ") for name in ("image_difference", "text_difference")}
-lengths[["angle", *columns]].round(3).rename(columns=columns)
+shown = shown.join(in_digits(lengths, columns)).reset_index(["benchmark", "pairs"])
+shown.insert(0, "pairs", shown.pop("benchmark") + ", " + shown.pop("pairs"))
+shown
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A half circle with the image difference pointing right. The text differences of left/right pairs of hidden and of lost lie around 90 degrees from it, those of aligned around 50, those of on/under pairs of hidden around 74."}}
 arcs = {name: angles["A", "left/right", name]["angle"] for name in clips}
@@ -115,23 +120,24 @@ plt.show()
 # %% [markdown]
 # Don't read too much into 90°. Most of the difference between a left and a right image is specific to its pair (other shadows, other parts covered). Even a text that asked for exactly what all pairs have in common would be nearly at a right angle to each single difference. On and under, which *hidden* matches far better, are at more than 70° at mini scale. What counts is what the differences have **in common**. So we compare the mean image difference with the mean text difference, cross-fitted: one comes from one half of the kinds of objects, the other from the other half.
 #
-# - `cosine`: that of the two means, averaged over random halves (its interval is a jackknife over kinds of pairs).
-# - `image_reliability`: the cosine between the mean image differences of two halves. Is there a common direction at all?
-# - `reachable`: the cosine we'd expect if the two true directions were the same. It's below 1 because means are noisy.
-# - `share`: how much of the reachable cosine is reached, with its interval.
+# - **Halves of images**: the cosine between the mean image differences of two halves. Is there a common direction at all?
+# - **Reachable**: the cosine between images and texts that we'd expect if the two true directions were the same. It's below 1 because means are noisy.
+# - **Reached**: how much of the reachable cosine is reached, in per cent (its interval is a jackknife over kinds of pairs).
 #
 # In benchmark B there's no common direction to find, since a caption may name either of its two objects first; we'll come back to B with the repair.
 
 # %%
 of_a = [key for key in pairs if key[0] == "A"]
 means = {key: mean_difference(pairs[key], texts[key], kinds[key[:2]]) for key in of_a}
-means = pd.DataFrame(means).T.droplevel(0)
-means[["image_reliability", "cosine", "reachable", "share", "share_low", "share_high"]].round(3)
+means = pd.DataFrame(means).T.droplevel(0).rename_axis(["pairs of A", "model"])
+cosines = means[["image_reliability", "reachable"]]  # without their intervals
+shown = in_digits(cosines, {"image_reliability": "halves of images", "reachable": "reachable"})
+shown.join(in_percent(means, {"share": "reached"}))
 
 # %% [markdown]
-# On and under show what it looks like when a text asks for what the image holds: in every model, the mean text difference reaches a large part of the reachable cosine. In *aligned*, so does left/right. In *hidden*, the images of two halves agree almost perfectly on one left-right direction (`image_reliability`), so the text could reach a cosine of nearly 1. With a thousand pairs we know to within a few hundredths what it *does* reach: about nothing. **There is a direction, and the text is at a right angle to it.** In *lost* there's still a common direction, though a weaker one, and the text doesn't follow that either; if anything, it points the other way, which doesn't make for a match.
+# On and under show what it looks like when a text asks for what the image holds: in every model, the mean text difference reaches a large part of the reachable cosine. In *aligned*, so does left/right. In *hidden*, the images of two halves agree almost perfectly on one left-right direction, so the text could reach a cosine of nearly 1. With a thousand pairs we know to within a few hundredths what it *does* reach: about nothing. **There is a direction, and the text is at a right angle to it.** In *lost* there's still a common direction, though a weaker one, and the text doesn't follow that either; if anything, it points the other way, which doesn't make for a match.
 #
-# The captions themselves differ little, too. In *hidden* and *lost*, the two captions of a left/right pair (`text_difference`) are closer than its two images. **Text** embeddings can agree erroneously as well.
+# The captions themselves differ little, too. In *hidden* and *lost*, the two captions of a left/right pair are closer than its two images, as the lengths in the first table say. **Text** embeddings can agree erroneously as well.
 #
 # See for yourself. In the book, the slider turns a direction from the mean text difference (0°) to the part of the mean image difference that's at a right angle to it (90°). The direction comes from one half of the kinds. You see the pairs of the other half along it, with each pair's mean at 0. At 0° you see what matching sees. The list chooses the model.
 
@@ -168,10 +174,6 @@ into = "A", "left/right", list(clips)[1 if mini else 0]
 control = plant_side(*planned[into][:2], lengths.loc[into, "image_difference"])
 planned["A", "left/right", "side planted"] = control, *planned[into][1:]
 repaired = {(k, name): repair_curve(*parts) for (k, _, name), parts in planned.items()}
-shown = ["relative", "pair", "retrieval", "cost"]
-table = pd.concat(repaired, names=["benchmark", "model"])
-best = table.loc[table.groupby(["benchmark", "model", "side"])["pair"].idxmax(), shown]
-(100 * best).round(1)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels against the share of retrieval lost, with 95% intervals, lines for hidden, lost, aligned and the planted side on benchmark A, texts mapped. Hidden and the planted side rise steeply to nearly 100% while little retrieval is lost; lost stays low in pair accuracy whatever it pays; aligned is at the top from the start."}}
 plots.repair_curves({n: t.loc["texts"] for (k, n), t in repaired.items() if k == "A"})
@@ -201,10 +203,9 @@ plt.show()
 #
 # ## In B, one caption doesn't say whose side it is
 #
-# On B nothing came back, although in chapter 4 a probe could read the side from most of *hidden*'s images there. A map of the texts can only ask with what the texts hold. In A, the caption always names the small object first, so the word *left* or *right* is the whole question. In B, the caption has to **bind** sides to objects: a mug to the left of a bowl is a bowl to the right of a mug. Does the text embedding do that? We probe it the way we probed images. In A, the label is the side of the small object. In B, it's the side of the object whose kind comes first in the alphabet, whichever the caption names first (we tell the probe which objects they are), so that neither the word alone nor the order alone gives the answer away. As with images, we probe one caption, and then two compared.
+# On B nothing came back, although in chapter 4 a probe could read the side from most of *hidden*'s images there. A map of the texts can only ask with what the texts hold. In A, the caption always names the small object first, so the word *left* or *right* is the whole question. In B, the caption has to **bind** sides to objects: a mug to the left of a bowl is a bowl to the right of a mug. Does the text embedding do that? We probe it the way we probed images. In A, the label is the side of the small object. In B, it's the side of the object whose kind comes first in the alphabet, whichever the caption names first (we tell the probe which objects they are), so that neither the word alone nor the order alone gives the answer away. As with images, we probe one caption, and then two compared; look at the rows "one caption":
 
 # %% tags=["hide-input"]
-from erragree_utils.measures.accuracy import in_percent
 from erragree_utils.measures.probes import probe
 from erragree_utils.scoring.captions import scene_examples, side_examples
 from erragree_utils.scoring.embeddings import asked_about
@@ -222,7 +223,7 @@ for k, table in examples.items():
         for way, rows in ways.items():
             flat = rows.reshape(len(table), -1)
             read[k, name, way] = probe(flat, table["side"], table["group"], condition=told)
-said = pd.DataFrame(read).T
+said = pd.DataFrame(read).T.rename_axis(["benchmark", "model", "probe reads"])
 in_percent(said, {"accuracy": "accuracy", "shuffled": "shuffled labels"})
 
 # %% mystnb={"image": {"alt": "Accuracy with which a probe reads the side from captions. From one caption's embedding, aligned gives it nearly always; hidden and lost lie near 60% on A and at chance on B. Comparing the two captions of a pair it is higher in all models."}}
@@ -377,7 +378,7 @@ findings.show(shown) if shown else None
 #
 # ### Other measures of agreement
 #
-# Could a measure other than the cosine have told the three apart? For A, we try the cosine after subtracting the mean of all embeddings; the cosine after whitening, so that every direction counts the same; Spearman's rank correlation between the two vectors' entries; d′, which is how far apart the left cloud and the right cloud lie, in units of their spread, along a direction found on other kinds of objects; and the share of all variance that lies within pairs.
+# Could a measure other than the cosine have told the three apart? For A, we try the cosine after subtracting the mean of all embeddings; the cosine after whitening, so that every direction counts the same; Spearman's rank correlation between the two vectors' entries; d′, which is how far apart the left cloud and the right cloud lie, in units of their spread, along a direction found on other kinds of objects; and the share of all variance that lies within pairs. Look for the row that tells *lost* from the others:
 
 # %% tags=["hide-input"]
 from erragree_utils.measures import agreement
@@ -388,7 +389,12 @@ for name in clips:
     rows[name] = agreement.agreement_table(left, right).mean()
     rows[name]["d_prime"] = agreement.separation(left, right, kinds["A", "left/right"])["d_prime"]
     rows[name]["within_pairs"] = agreement.variance_shares(left, right)["within_pairs"]
-pd.DataFrame(rows).T.round(4)
+measures = {
+    "cosine": "cosine", "centred": "cosine, after subtracting the mean",
+    "whitened": "cosine, after whitening", "rank": "rank correlation", "d_prime": "d′",
+    "within_pairs": "variance within pairs",
+}  # fmt: skip
+pd.DataFrame(rows).rename(index=measures).round(3)
 
 # %% [markdown]
 # At mini scale, the first four measure how alike two vectors are, and by them *hidden* and *lost* are much the same. Only d′, which is a probe by another name, tells them apart. A word on rank correlation: the paper's reviewers objected that an example with three numbers, in which two vectors with a high cosine have different ranks (or the same), shows nothing. They're right: three numbers can be ordered in six ways, so one random pair in six has a rank correlation of exactly 1.

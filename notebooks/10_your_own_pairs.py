@@ -84,9 +84,10 @@ from erragree_utils import (
 )
 from erragree_utils.benchmarks.folder import write_example
 from erragree_utils.diagnosis import diagnose, page
-from erragree_utils.measures.accuracy import as_percent, in_percent
+from erragree_utils.measures.accuracy import as_percent, in_digits, in_percent
 from erragree_utils.training import zoo_record
 
+pd.set_option("display.max_colwidth", None)  # questions in full
 scale = start()
 mllm = load_mllm(scale.mllm)
 warnings.filterwarnings("ignore", "texts with words")  # chapter 6 explains CLIP's words
@@ -94,12 +95,12 @@ warnings.filterwarnings("ignore", "texts with words")  # chapter 6 explains CLIP
 # %% [markdown]
 # ## A folder and a table
 #
-# Your pairs are a folder of images and a table, `pairs.csv`. Each row has two images, each with a caption that's true of that image alone. You can add a question with two answers, and a group; there's one verdict per group. Here's an example; `python -m erragree_utils template FOLDER` writes the same one:
+# Your pairs are a folder of images and a table, `pairs.csv`. Each row has two images, each with a caption that's true of that image alone. You can add a question with two answers, and a group; there's one verdict per group. Here's the first row of an example, with the names of the columns at the left; `python -m erragree_utils template FOLDER` writes the same table:
 
 # %%
 folder = Path(mkdtemp()) / "mine"
 table = write_example(folder, size=160)
-pd.read_csv(table)[["image_1", "caption_1", "caption_2", "question", "group"]].head(4)
+pd.read_csv(table).iloc[0].rename("first row").to_frame().rename_axis("column")
 
 # %% [markdown]
 # On Colab the next cell asks for files: choose your `pairs.csv` and the images that it names, without folders. Press *Cancel upload* to keep the example. Anywhere else the cell does nothing, so put in your own folder's path instead.
@@ -127,12 +128,17 @@ plt.show()
 # If something is wrong with your table, you'll hear about it at once, row by row: a missing file, two equal captions, a photograph that can't be read.
 #
 # ## A dozen pairs
+#
+# Now we diagnose CLIP and LLaVA on them, and look at the verdicts:
 
 # %%
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 dozen = diagnose(pairs, clip, mllm)
-shown = ["group", "part", "verdict", "n_pairs"]
-dozen.groups[shown].join(in_percent(dozen.groups, {"pair": "pair accuracy"}))
+shown = dozen.groups[["group", "part", "verdict", "n_pairs"]]
+shown = shown.join(in_percent(dozen.groups, {"pair": "pair accuracy"}))
+readers = {"clip": "CLIP", "mllm": "LLaVA"}
+shown = shown.rename(columns={"part": "reader", "n_pairs": "pairs"}).replace(readers)
+shown.set_index("group")
 
 # %% [markdown]
 # If you predicted a row of verdicts, this is a disappointment, but a deserved one. The rules look at where an *interval* lies, and with a single pair the interval for pair accuracy covers almost everything. Even a group of four, all of them right, only just counts as answered. And to say that an embedding tells two images apart, a {term}`linear probe <Linear probe>` has to learn that from some pairs and show it on others; with fewer than 16 we don't even try. A tool that gave you verdicts here would be making them up.
@@ -158,11 +164,13 @@ else:
 found = {name: diagnose(bench, model) for name, model in clips.items()}
 found["LLaVA"] = diagnose(bench, mllm=mllm)
 groups = pd.concat({name: one.groups for name, one in found.items()}).droplevel(1)
-shares = {"confidence": "confidence", "pair": "pair accuracy", "relative": "relative preference"}
-groups[["verdict"]].join(in_percent(groups, shares))
+groups = groups.rename_axis("reader")
+shown = groups[["verdict"]].join(in_digits(groups, {"cosine": "mean cosine"}))
+shares = {"confidence": "confidence", "pair": "pair accuracy"}
+shown.join(in_percent(groups, shares))
 
 # %% [markdown]
-# Look at `cosine` first: it's about the same for all three CLIPs, so it can't be the evidence. This is:
+# Look at the cosine first: it's about the same for all three CLIPs, so it can't be the evidence. This is:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three rows with a mark and a 95% interval for each model: pair accuracy of the answers, what a linear reader tells from one embedding, and what it tells from one image's patch tokens. The hidden CLIP has a low pair accuracy and a high reading of both; the lost one a reading of the embedding at chance and a high one of the tokens; the aligned one and LLaVA are high throughout."}}
 rows = {
@@ -199,20 +207,22 @@ sorted(path.name for path in report.parent.iterdir())
 # ## Doubt it
 #
 # Why should you believe any of this? We made up the rules, and the thresholds too. A diagnosis needs what every blood test has: cases whose truth is known. So we built a *zoo* of this book's models, some left as they are and some broken on purpose. One sees each picture averaged with its mirror image, so that left and right are gone. One sees nothing but noise. One dislikes certain answers out of habit. For others, we average or silence the image tokens on their way to the language model. We diagnosed each member on several kinds of change and several draws, 20 to 200 pairs at a time. You see recorded results here; the [zoo's code](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/training/zoo.py) reproduces them. We chose the rules on other draws, and on left and right alone.
+#
+# For each fault that we know, the table counts how many verdicts at a hundred pairs name it, how many name nothing, and how many name something else:
 
 # %%
 zoo = zoo_record.recorded()
 hundred = zoo[zoo["n_pairs"] == 100]
-zoo_record.confusion(hundred[hundred["part"] == "clip"])  # truth by row, verdict by column
-
-# %%
-zoo_record.confusion(hundred[hundred["part"] == "mllm"])
+counts = zoo_record.outcomes(hundred).rename(index=readers, level="part")
+counts.rename_axis(["reader", "truth"]).rename_axis(None, axis=1)
 
 # %% [markdown]
-# On the diagonal, a verdict is right. How many pairs does that take? For each number of pairs, here's the share of verdicts that are right, with an interval over members and kinds of change, and the share of groups without a verdict:
+# How many pairs does that take? For each number of pairs, here's the share of verdicts that are right, with an interval over members and kinds of change, and the share of groups without a verdict:
 
 # %%
-zoo_record.by_size(zoo).round(3)
+sizes = zoo_record.by_size(zoo).rename_axis("pairs")
+shown = in_percent(sizes, {"right": "verdicts that are right", "undecided": "without a verdict"})
+shown.assign(verdicts=sizes["n"].astype(int))
 
 # %% [markdown]
 # With few pairs you get fewer verdicts rather than more mistakes; that's what the intervals are for. [Going deeper](#going-deeper), at the end of the page, looks at the mistakes one by one.
@@ -327,11 +337,13 @@ findings.show(found_here)
 #
 # ### Where the zoo's verdicts are wrong
 #
-# Verdicts off the diagonal are wrong or undecided. Here they are, member by member:
+# Here are the verdicts at a hundred pairs that don't name the truth, by member of the zoo and kind of change, and for how many draws:
 
 # %%
 off = hundred[hundred["verdict"] != hundred["truth"]]
-off[["member", "kind", "seed", "truth", "verdict", "confidence"]].round(3)
+off = off.rename(columns={"kind": "kind of change"})
+columns = ["member", "kind of change", "truth", "verdict"]
+off.groupby(columns).size().rename("draws").reset_index().set_index("member")
 
 # %% [markdown]
 # Two of the stories behind this table are worth telling. The hidden CLIP hides left and right in *B* better than in A: what *left* means depends on which object is named first, and a probe needs some 200 pairs to learn that. An earlier version of our rules mistook the probe's weak reading for none and called the CLIP lost, with full confidence. The zoo caught that mistake. And a model that sees nothing but noise is sometimes left undecided, because a probe does somewhat better than chance by luck.
@@ -342,7 +354,9 @@ off[["member", "kind", "seed", "truth", "verdict", "confidence"]].round(3)
 # Here we group verdicts of similar confidence, and see what share of them is right:
 
 # %%
-zoo_record.calibration(zoo).round(3)
+kept = zoo_record.calibration(zoo).rename_axis("confidence")
+shown = in_percent(kept, {"confidence": "mean confidence", "right": "verdicts that are right"})
+shown.assign(verdicts=kept["n"])
 
 # %% [markdown]
 # ### Single images

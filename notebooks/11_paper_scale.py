@@ -51,7 +51,7 @@ if "google.colab" in sys.modules:
 #
 # First of all: does it fit? Four things take up a GPU's memory. There are the *weights*. There's the *cache*: the keys and values of every token of every image in the batch, which we keep so that several captions can share one image. There are the *activations*, the intermediate results of a forward pass. And there's a *fixed* part for CUDA and its libraries.
 #
-# The first two follow from the architecture alone, so we can compute them without a GPU or a download: we build the model from its config on PyTorch's "meta" device, where tensors have shapes but no content.
+# The first two follow from the architecture alone, so we can compute them without a GPU or a download: we build the model from its config on PyTorch's "meta" device, where tensors have shapes but no content. Nearly all of the parameters are the language model's:
 
 # %% tags=["hide-input"]
 import pandas as pd
@@ -63,12 +63,15 @@ from erragree_utils.study import auto_scale, costs, hardware
 scale = start()
 config = costs.llava_15_7b()
 size = memory.model_size(config)
-parts = ("tower", "projector", "decoder", "head", "rest")
+parts = {
+    "tower": "vision tower", "projector": "projector", "decoder": "language model's layers",
+    "head": "output layer", "rest": "everything else",
+}  # fmt: skip
 print(f"{size.total / 1e9:.2f} billion parameters,", end=" ")
 print(f"in float16 {2 * size.total / 1e9:.1f} GB")
 print(f"cache: {memory.cache_bytes(config) / 2**20:.2f} MiB a token")
-millions = {part: getattr(size, part) / 1e6 for part in parts}
-pd.Series(millions, name="millions").round(1)
+millions = {name: getattr(size, part) / 1e6 for part, name in parts.items()}
+pd.Series(millions).map("{:.0f}".format).to_frame("millions of parameters")
 
 # %% [markdown]
 # An image is 576 tokens, so its cache alone takes 288 MiB. Two numbers decide: how many bytes a weight takes, and how many images we read at a time. At 4 bits (in the NF4 format {cite:p}`dettmers2023qlora`), each of the language model's weights takes half a byte, plus a scale of four bytes for each block of 64. The vision tower, the projector, the embeddings and the output layer stay in 16 bits. After all, it's the point of this book that LLaVA reads *the very same encoder* as CLIP.
@@ -77,6 +80,8 @@ pd.Series(millions, name="millions").round(1)
 # :class: predict
 # A free Colab T4 has 16 GB. Does LLaVA-1.5-7B fit in float16? With how many images at a time?
 # ```
+#
+# Here's the memory that it takes, in GiB. The last column also counts the fixed part:
 
 # %%
 GIB = 2**30
@@ -85,8 +90,8 @@ needs = {
     for precision in ("float16", "4bit")
     for n in (1, 8, 32)
 }
-needs = pd.DataFrame(needs).T
-needs.round(1)
+needs = pd.DataFrame(needs).T.rename_axis("precision, images")
+needs.drop(columns="fixed").round(1)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Stacked bars of estimated memory in GiB for float16 and for 4 bits with 1, 8 and 32 images at a time: weights, cache, activations and a fixed part. Dashed lines show the memory of a T4, an L4 and an A100. In float16 the weights alone nearly fill the T4, at 4 bits they take a third of it, and with 32 images the cache is the largest part at 4 bits."}}
 import matplotlib.pyplot as plt
@@ -102,7 +107,7 @@ plt.show()
 #
 # ## What takes time
 #
-# Reading the prompt takes arithmetic: each parameter of a linear layer costs one multiplication and one addition per token, and attention adds four operations for each pair of tokens and each dimension of the width. Writing a token takes memory traffic: the GPU reads all weights from memory once, for the whole batch. Almost all of this study is reading.
+# Reading the prompt takes arithmetic: each parameter of a linear layer costs one multiplication and one addition per token, and attention adds four operations for each pair of tokens and each dimension of the width. Writing a token takes memory traffic: the GPU reads all weights from memory once, for the whole batch. Almost all of this study is reading. Here's how much of it each benchmark takes. (An image that contrastive decoding reads in two streams takes two passes, and so does one that's shown in two places of a prompt.)
 
 # %% tags=["hide-input"]
 image, text = costs.image_flops(config), costs.text_flops(config, 576 + 120)
@@ -112,7 +117,10 @@ print(f"one image: {image / 1e12:.2f} TFLOP in the tower,", end=" ")
 print(f"{text / 1e12:.2f} in the language model with 120 tokens of text")
 total = passes * (image + text)
 print(f"the whole study: {passes:,} such passes at most, {total / 1e15:.0f} PFLOP")
-work.groupby("method", sort=False)[["images", "passes"]].sum()
+of_each = work.groupby("benchmark", sort=False).agg(
+    {"method": "size", "images": "sum", "passes": "sum"}
+)
+of_each.set_axis(["ways of reading", "images read", "passes"], axis=1)
 
 # %% [markdown]
 # A GPU's datasheet says how fast it computes. We use the rate of *dense* 16-bit matrix products, since no weight here is sparse (some datasheets print the rate with sparsity, which is twice as high). No program reaches that rate. How close does ours come? On one H100, an earlier version of the study with 11,538 passes, including the decoding of the photographs, took 10 to 12 minutes; by the formula that's a sixth to a fifth of the published rate. (Option scoring alone, in batches of 32, ran at 289 to 325 TFLOP/s. That's 0.29 to 0.33 of the published rate, and 0.38 to 0.42 of the 767 TFLOP/s that plain matrix products reached there.) For the other GPUs we assume the same share:
@@ -120,13 +128,13 @@ work.groupby("method", sort=False)[["images", "passes"]].sum()
 # %% tags=["hide-input"]
 gpus = pd.DataFrame([vars(gpu) for gpu in hardware.GPUS]).set_index("name")
 published = pd.DataFrame({
-    "memory, GB": gpus["memory"] / 1e9,
-    "TFLOP/s": gpus["rate"] / 1e12,
-    "GB/s": gpus["bandwidth"] / 1e9,
-    "bfloat16": gpus["has_bf16"],
+    "memory, GB": (gpus["memory"] / 1e9).round().astype(int),
+    "TFLOP/s": (gpus["rate"] / 1e12).round().astype(int),
+    "GB/s": (gpus["bandwidth"] / 1e9).round().astype(int),
+    "bfloat16": gpus["has_bf16"].map({True: "yes", False: "no"}),
 })  # fmt: skip
 print("\n".join(f"{name}: NVIDIA's {source}" for name, source in gpus["source"].items()))
-published
+published.rename_axis("GPU")
 
 # %% [markdown]
 # Here are the computed memory with eight images at a time, and the computed time for all passes. The precision is what `load_mllm` chooses by default on such a GPU: 16 bits if the weights fit with room to work, otherwise 4.
@@ -198,7 +206,8 @@ found = study.read(place)
 cells = report.cells(found, "paper")
 count = cells.drop_duplicates(["table", "benchmark", "reader", "method"])["status"]
 print(f"{place}: results of {len(found.items)} settings")
-print("cells of the tables:", *(f"{n} {status}," for status, n in count.value_counts().items()))
+states = ", ".join(f"{n} {status}" for status, n in count.value_counts().items())
+print(f"cells of the tables: {states}")
 
 # %% [markdown]
 # After each of the paper's numbers you see its source: [P] for the authors' or an official repository, [S] for second-hand notes that quote the paper, [S?] for such notes if they leave some doubt about the number. If a number is missing, we haven't found it. Each number appears beside the protocol that it belongs to: those of the first version beside *prompted-v1*, those of the third beside *vqascore-authors*, and CLIP's for MMVP beside rows where it reads the authors' statements. MMVP's own figure for LLaVA is for sampled answers, graded by GPT-4; ours beside it (*sampled*) are drawn with five seeds and strictly parsed.
@@ -211,7 +220,8 @@ for part in study.TABLES:
     if part.relations == "apart":
         mine = mine[mine["relation"] == "all"]
     display(Markdown(f"**{part.title}**"))
-    display(pages.shown(mine).drop(columns="model").set_index("benchmark"))
+    display(pages.shown(mine).set_index("benchmark"))
+    display(Markdown("\n".join(pages.remarks(mine))))
 
 # %% [markdown]
 # If there are results, here are the pictures, the comparisons of two models on the same images, and how long they took on which hardware:
@@ -221,9 +231,12 @@ _ = pages.figures(cells)
 plt.show()
 if found.items:
     compared = report.comparisons(found, "paper")
-    display(pages.shown_comparisons(compared) if len(compared) else "nothing to compare yet")
+    if len(compared):
+        display(pages.shown_comparisons(compared).set_index("benchmark"))
+    else:
+        print("nothing to compare yet")
     columns = ["benchmark", "method", "precision", "hardware", "seconds"]
-    display(report.provenance(found)[columns])
+    display(report.provenance(found)[columns].set_index("benchmark"))
 else:
     print("not run: no pictures, no comparisons")
 
@@ -304,7 +317,7 @@ else:
 
 # %%
 forced = hardware.requirements(config, precision="float16")
-hardware.readable(forced).loc[["T4"]].drop(columns="the whole study")
+hardware.readable(forced).loc[["T4"]].drop(columns=["precision", "the whole study"])
 
 # %% [markdown]
 # CLIP adds minutes, and loading and downloads take whatever your network needs. And this is the machine that executed this page:
@@ -364,17 +377,16 @@ print(f"{second.stored} sets were stored before, {second.scored} scored now")
 
 # %%
 results = study.read(out)
-about = report.provenance(results)
-about[["key", "benchmark", "method", "precision", "seconds"]]
+about = report.provenance(results).set_index("key")
+about[["benchmark", "method", "precision", "seconds"]]
 
 # %% [markdown]
-# The report has a row for each cell of the paper's tables. We've run only one benchmark and two methods, and the other rows say so. At mini scale, the paper's numbers appear beside our counterpart of its benchmark; compare the pattern, not the values.
+# The report has a row for each cell of the paper's tables, and we've run only one benchmark and two methods. Here are their rows and the next few, which say so. In each cell, our accuracy comes first, with its interval, and then the paper's number if there is one. At mini scale, the paper's numbers appear beside our counterpart of its benchmark; compare the pattern, not the values.
 
 # %%
 rows = report.cells(results, "mini")
 two_way = rows[rows["table"] == "two-way"]
-columns = ["individual accuracy", "pair accuracy"]
-pages.shown(two_way).set_index(["benchmark", "method", "relation"])[columns]
+pages.shown(two_way.head(9)).set_index("benchmark")
 
 # %% mystnb={"image": {"alt": "Individual, pair and set accuracy of CLIP's matching and LLaVA's VQAScore on twelve sets of tabletop A, by relation and for all, with 95% intervals beside the chance level; open diamonds show the paper's numbers for What'sUp A."}}
 _ = pages.figures(two_way)

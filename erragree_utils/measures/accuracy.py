@@ -141,22 +141,29 @@ def in_percent(table: pd.DataFrame, names: Mapping[str, str] | None = None) -> p
     `names` maps columns to how readers know them, by default to themselves; ends of intervals are
     the columns with ``_low`` and ``_high``. A share that was not measured is empty.
     """
-    shown = {}
-    for column, name in (names or {column: column for column in table}).items():
-        share = _with_interval(table, column)
-        shown[f"{name} (%)"] = share.where(table[column].notna(), "")
+    names = names or {column: column for column in table}
+    shown = {f"{name} (%)": _with_interval(table, column) for column, name in names.items()}
     return pd.DataFrame(shown, index=table.index)
 
 
-def _with_interval(table: pd.DataFrame, column: str) -> pd.Series:
-    """A share in per cent, as text, with its interval where the table has one."""
+def in_digits(table: pd.DataFrame, names: Mapping[str, str], digits: int = 3) -> pd.DataFrame:
+    """Numbers that are no shares, such as cosines, as text: what `in_percent` is to shares."""
+    shown = {name: _with_interval(table, column, 1, digits) for column, name in names.items()}
+    return pd.DataFrame(shown, index=table.index)
+
+
+def _with_interval(
+    table: pd.DataFrame, column: str, factor: int = 100, digits: int = 1
+) -> pd.Series:
+    """A number as text, by default in per cent, with its interval where the table has one."""
 
     def text(name: str) -> pd.Series:
-        return (100 * table[name].astype(float)).map("{:.1f}".format)
+        return (factor * table[name].astype(float)).map(f"{{:.{digits}f}}".format)
 
-    if f"{column}_low" not in table:
-        return text(column)
-    return text(column) + " [" + text(f"{column}_low") + ", " + text(f"{column}_high") + "]"
+    number = text(column)
+    if f"{column}_low" in table:
+        number += " [" + text(f"{column}_low") + ", " + text(f"{column}_high") + "]"
+    return number.where(table[column].notna(), "")
 
 
 def _by_group(

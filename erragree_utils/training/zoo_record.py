@@ -99,6 +99,14 @@ def confusion(table: pd.DataFrame) -> pd.DataFrame:
     return counts.reindex(index=[*names, *counts.index.difference(names)], columns=[*names, *rest])
 
 
+def outcomes(table: pd.DataFrame) -> pd.DataFrame:
+    """How many verdicts on each truth are ``right``, ``undecided`` and ``wrong``, by part."""
+    right = np.where(table["verdict"] == table["truth"], "right", "wrong")
+    found = pd.Series(right, table.index).where(table["verdict"] != UNDECIDED, "undecided")
+    counts = pd.crosstab([table["part"], table["truth"]], found)
+    return counts.reindex(columns=["right", "undecided", "wrong"], fill_value=0)
+
+
 def by_size(table: pd.DataFrame) -> pd.DataFrame:
     """`right_share` for each number of pairs."""
     return pd.DataFrame({n: right_share(rows) for n, rows in table.groupby("n_pairs")}).T

@@ -9,6 +9,7 @@ from scipy import stats
 
 from erragree_utils.measures.accuracy import (
     as_percent,
+    in_digits,
     in_percent,
     summarize,
     summarize_draws,
@@ -142,6 +143,14 @@ def test_shares_as_text_have_their_intervals_where_there_are_any():
     shown = in_percent(rows, {"pair": "pair accuracy"})
     assert shown["pair accuracy (%)"].to_list() == ["25.0 [20.0, 30.0]", ""]
     assert in_percent(rows[["cosine"]])["cosine (%)"].to_list() == ["99.0", "99.0"]
+
+
+def test_numbers_that_are_no_shares_keep_their_unit():
+    rows = pd.DataFrame({"cosine": [0.99512, np.nan], "angle": [90.0, 1.0]})
+    rows = rows.assign(cosine_low=rows["cosine"] - 0.001, cosine_high=rows["cosine"] + 0.001)
+    shown = in_digits(rows, {"cosine": "mean cosine"}, digits=4)
+    assert shown["mean cosine"].to_list() == ["0.9951 [0.9941, 0.9961]", ""]
+    assert in_digits(rows, {"angle": "angle"}, digits=0)["angle"].to_list() == ["90", "1"]
 
 
 def test_a_summary_as_text_has_percents_intervals_and_chance():

@@ -69,6 +69,13 @@ def test_confusion_has_truths_in_rows_and_all_verdicts_in_columns():
     assert counts.loc["answered", "undecided"] == 1 and counts.to_numpy().sum() == 4
 
 
+def test_outcomes_tell_wrong_verdicts_from_none():
+    counts = zoo_record.outcomes(FOUR)
+    assert list(counts) == ["right", "undecided", "wrong"] and counts.to_numpy().sum() == 4
+    assert list(counts.loc["clip", "answered"]) == [1, 1, 0]
+    assert list(counts.loc["clip", "encoder blind"]) == [1, 0, 1]
+
+
 def test_confidence_is_compared_with_what_is_right():
     found = zoo_record.calibration(FOUR)
     assert list(found["n"]) == [1, 1, 1] and list(found["right"]) == [0.0, 1.0, 1.0]
