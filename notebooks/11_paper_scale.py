@@ -221,7 +221,8 @@ for part in study.TABLES:
         mine = mine[mine["relation"] == "all"]
     display(Markdown(f"**{part.title}**"))
     display(pages.shown(mine).set_index("benchmark"))
-    display(Markdown("\n".join(pages.remarks(mine))))
+    if said := pages.remarks(mine):
+        display(Markdown("\n".join(said)))
 
 # %% [markdown]
 # If there are results, here are the pictures, the comparisons of two models on the same images, and how long they took on which hardware:
@@ -378,7 +379,7 @@ print(f"{second.stored} sets were stored before, {second.scored} scored now")
 # %%
 results = study.read(out)
 about = report.provenance(results).set_index("key")
-about[["benchmark", "method", "precision", "seconds"]]
+about[["method", "precision", "seconds"]]
 
 # %% [markdown]
 # The report has a row for each cell of the paper's tables, and we've run only one benchmark and two methods. Here are their rows and the next few, which say so. In each cell, our accuracy comes first, with its interval, and then the paper's number if there is one. At mini scale, the paper's numbers appear beside our counterpart of its benchmark; compare the pattern, not the values.
@@ -386,7 +387,7 @@ about[["benchmark", "method", "precision", "seconds"]]
 # %%
 rows = report.cells(results, "mini")
 two_way = rows[rows["table"] == "two-way"]
-pages.shown(two_way.head(9)).set_index("benchmark")
+pages.shown(two_way.head(9).assign(settings="")).set_index("benchmark")  # all of twelve sets
 
 # %% mystnb={"image": {"alt": "Individual, pair and set accuracy of CLIP's matching and LLaVA's VQAScore on twelve sets of tabletop A, by relation and for all, with 95% intervals beside the chance level; open diamonds show the paper's numbers for What'sUp A."}}
 _ = pages.figures(two_way)
