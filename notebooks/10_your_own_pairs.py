@@ -361,7 +361,7 @@ shown.assign(verdicts=kept["n"])
 # %% [markdown]
 # ### Single images
 #
-# If your images have no partner, leave `image_2` empty in the table. Then there's no difference to look for, and `diagnose` refuses. What you can still measure is accuracy:
+# If your images have no partner, leave `image_2` empty in the table. Then there's no difference to look for, and `diagnose` refuses. What you can still measure is accuracy, here in per cent:
 
 # %%
 singles = pairs.with_images([[pair.sources[0]] for pair in pairs])
