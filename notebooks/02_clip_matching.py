@@ -240,8 +240,8 @@ from erragree_utils.scoring.retrieval import evaluate_retrieval
 
 some = {name: bench.select("left/right") for name, bench in benches.items()}
 hits = pd.concat({name: summarize(evaluate_retrieval(clip, some[name])) for name in some})
-hits = hits.droplevel(1).rename_axis("benchmark")
-as_percent(hits[[name for name in hits if "pair" not in name]])
+shown = as_percent(hits[[name for name in hits if "pair" not in name]])
+shown.droplevel(1).rename_axis("benchmark")
 
 # %% [markdown]
 # At mini scale, it finds the right objects in nearly all of these left/right images, the very ones that matching gets wrong half of the time. And can it name single objects? We show it kinds and colours that it was trained on, but instances that it has never seen, zero-shot {cite:p}`radford2021clip`:
