@@ -1,4 +1,4 @@
-"""Which scale suits this machine's GPU: paper if LLaVA-1.5-7B fits in some precision, else mini."""
+"""Choose the scale for this machine: paper if LLaVA-1.5-7B fits on its GPU in some precision."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .kept import results_folder
 
 
 def start(name: str = "auto") -> Scale:
-    """The scale of a chapter: its first line.
+    """Start a chapter: find out its scale.
 
-    By default Colab gets the scale that suits its GPU, and any other machine the one of
-    `get_scale`. A scale named here counts everywhere; it is set in ``ERRAGREE_SCALE`` too.
+    By default, Colab gets the scale that suits its GPU, and any other machine gets that of
+    `get_scale`. A scale named here applies everywhere, and is also set in ``ERRAGREE_SCALE``.
     """
     if name == "auto" and "google.colab" not in sys.modules:
         return get_scale()
@@ -35,7 +35,7 @@ def start(name: str = "auto") -> Scale:
 
 @dataclass(frozen=True)
 class Choice:
-    """What `load_mllm` makes of LLaVA-1.5-7B here: a precision, or the reason why it is refused."""
+    """How `load_mllm` would load LLaVA-1.5-7B here: in which precision, or why it would refuse."""
 
     gpu: str = "none"
     precision: str | None = None
@@ -43,7 +43,7 @@ class Choice:
 
     @property
     def scale(self) -> str:
-        """The scale that suits."""
+        """The scale that suits this GPU."""
         return "paper" if self.precision else "mini"
 
 
@@ -64,7 +64,7 @@ def choose_scale() -> Choice:
 
 
 def describe(choice: Choice, scale: str | None = None) -> str:
-    """Say in a few lines what GPU there is, and what that means for `scale` or the one chosen."""
+    """Describe the GPU in a few lines, and what it means for `scale`, by default the chosen one."""
     scale = scale or choice.scale
     lines = [f"GPU: {choice.gpu}", f"scale: {scale}, which needs {SCALES[scale].hardware}"]
     if choice.reason:

@@ -1,4 +1,4 @@
-"""Commands for your own pairs, and for what other tools answered.
+"""Commands for your own pairs, and for answers that other tools wrote.
 
 Each command is a function, and its docstring is its ``--help``.
 """
@@ -46,7 +46,7 @@ def add_commands(add_command: Callable[..., Callable[..., Any]]) -> None:
 
 
 def _template(options: argparse.Namespace) -> int:
-    """Write an example of a folder with pairs, to look at and to replace with your own.
+    """Write an example folder with pairs, for you to look at and replace with your own.
 
     examples:
       python -m erragree_utils template mine
@@ -59,15 +59,15 @@ def _template(options: argparse.Namespace) -> int:
 
 
 def _diagnose(options: argparse.Namespace) -> int:
-    """Say where a CLIP or a language model loses the answers about your pairs.
+    """Find out where a CLIP or a language model loses the answers about your pairs.
 
     examples:
       python -m erragree_utils diagnose mine/pairs.csv --out mine/report
       python -m erragree_utils diagnose mine --clip ViT-L-14-336 --mllm none --out r
       python -m erragree_utils diagnose mine --mllm llava-hf/llava-1.5-7b-hf --out r
 
-    The report is report.html, with pairs.csv and groups.csv beside it. What was scored is stored
-    below it: the same command goes on where it stopped.
+    The report is report.html, with pairs.csv and groups.csv beside it. Scores are stored in the
+    same folder, so the same command continues where it stopped.
     """
     from ..diagnosis import diagnose
     from ..diagnosis.page import write

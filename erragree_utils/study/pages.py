@@ -1,4 +1,4 @@
-"""The report for people: text, CSV and pictures of the numbers that `report` has."""
+"""The readable report: text, CSV and figures of the numbers that `report` computes."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 
 def shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `cells` for people: per cent, with 95% intervals, beside chance and the paper.
+    """Rows of `cells` as text: per cent, with 95% intervals, beside chance and the paper.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        Of one table.
+        Rows of one table.
 
     Returns
     -------
     pandas.DataFrame of str
-        Columns without a number are left out.
+        Columns without any number are left out.
     """
     ran = rows["status"] != UNRUN
     out = rows[["benchmark", "relation", "reader", "model", "method"]].copy()
@@ -52,7 +52,7 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
         known = rows[column].where(rows[column].notna(), "")
         if (known != "").any():
             out[title] = known
-    # Only told apart where there is more than one.
+    # Shown only if there is more than one.
     cell = ["benchmark", "relation", "reader", "method"]
     if rows.loc[ran].duplicated(cell).any():
         out["precision"] = rows["precision"].fillna("")
@@ -86,14 +86,14 @@ def _first_kind(rows: pd.DataFrame) -> str:
 
 
 def _percent(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Text of a kind of accuracy and its chance level, empty where there is none."""
+    """A kind of accuracy and its chance level as text, empty if there is none."""
     column = f"{kind}_accuracy"
     names = [column, f"{column}_low", f"{column}_high", f"{kind}_chance"]
     return as_percent(rows[names].astype(float)).where(rows[column].notna(), "")
 
 
 def _draws_text(rows: pd.DataFrame, kind: str) -> list[str]:
-    """Of sampled answers, between which accuracies the draws lie."""
+    """For sampled answers, the range of accuracies over the draws."""
     if f"{kind}_accuracy_lowest" not in rows:
         return [""] * len(rows)
     ends = 100 * rows[[f"{kind}_accuracy_lowest", f"{kind}_accuracy_highest"]].astype(float)
@@ -114,12 +114,12 @@ def _places_text(rows: pd.DataFrame) -> list[str]:
 
 
 def shown_relations(rows: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy by relation, a column for each method: pair accuracy, or the relative one.
+    """Accuracy by relation, a column for each method: pair accuracy or relative preference.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        Of `cells`, of one table and one benchmark.
+        Rows of `cells`, of one table and one benchmark.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def _add_paper(out: pd.DataFrame, rows: pd.DataFrame, kind: str) -> None:
 
 
 def shown_comparisons(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `comparisons` for people: pair accuracies and their difference, in per cent."""
+    """Rows of `comparisons` as text: pair accuracies and their difference, in per cent."""
     if len(rows) == 0:  # results of one method alone
         return pd.DataFrame()
     points = as_points(rows)
@@ -290,7 +290,7 @@ def to_csv(results: Results, scale: str) -> str:
 
 
 def figures(rows: pd.DataFrame) -> dict[str, Figure]:
-    """A picture of each table that has results: dots with intervals, chance, the paper's numbers.
+    """A figure of each table that has results: dots with intervals, chance, the paper's numbers.
 
     Parameters
     ----------
@@ -334,7 +334,7 @@ def _row_labels(rows: pd.DataFrame) -> Sequence[str]:
 
 
 def _apart(rows: pd.DataFrame) -> pd.Series:
-    """What tells rows of one cell apart, for their labels."""
+    """What distinguishes the rows of one cell, for their labels."""
     settings = rows["settings"].where(rows["settings"].notna(), "")
     return " (" + settings + settings.map(lambda text: "; " if text else "") + (
         rows["key"].str[:8] + ")"

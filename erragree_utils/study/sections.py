@@ -1,4 +1,4 @@
-"""Parts of the report that are not one of the paper's tables, as paragraphs of Markdown."""
+"""The parts of the report that aren't the paper's tables, as Markdown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def markdown_table(table: pd.DataFrame) -> str:
 
 
 def sweep_text(results: Results, scale: str) -> list[str]:
-    """Contrastive decoding with settings that other pairs chose; empty if no sweep is stored."""
+    """Contrastive decoding with settings chosen on other pairs; empty if no sweep is stored."""
     rows = sweeps(results, scale)
     if "family" not in rows:
         return []
@@ -44,7 +44,7 @@ def sweep_text(results: Results, scale: str) -> list[str]:
 
 
 def disagreements_text(rows: pd.DataFrame, scale: str) -> list[str]:
-    """Where the paper's number lies outside our interval, of rows of `report.cells`."""
+    """Where the paper's number lies outside our interval, from the rows of `report.cells`."""
     found = disagreements(rows)
     if len(found) == 0:
         return []
@@ -75,14 +75,14 @@ def disagreements_text(rows: pd.DataFrame, scale: str) -> list[str]:
 
 
 def sources_text() -> list[str]:
-    """The published numbers that stand beside ours, each with protocol, version and grade."""
+    """The published numbers beside ours, each with its protocol, version and grade."""
     lines = [f"- [{grade}] {meaning}" for grade, meaning in GRADES.items()]
     lines += [f"- {number}" for number in PUBLISHED if number not in without_protocol()]
     return ["## Sources of the paper's numbers", "\n".join(lines)]
 
 
 def not_here_text() -> list[str]:
-    """What the study cannot produce, and why, with the published numbers that it leaves alone."""
+    """What the study cannot reproduce and why, with the published numbers in question."""
     numbers: dict[str, list[str]] = {}
     for number in without_protocol():
         numbers.setdefault(subject_not_here(number), []).append(f"  - {number}")
