@@ -98,10 +98,12 @@ methods = {
 written = evaluate(mllm, pairs, methods)
 answered = {name: written[written["method"] == name] for name in methods}
 table = as_percent(summarize(written, by="method"))[["individual accuracy", "pair accuracy"]]
-table["points over greedy"] = as_points(compare_each(answered["greedy"], answered))["difference"]
+others = {name: answered[name] for name in list(methods)[1:]}
+table["points over greedy"] = as_points(compare_each(answered["greedy"], others))["difference"]
 table["not parsed"] = (~written["parsed"]).groupby(written["method"]).sum()
-table
+table.fillna("")
 
+# %% [markdown]
 # How often does M3ID write exactly what greedy decoding writes?
 
 # %%
