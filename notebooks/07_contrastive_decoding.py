@@ -221,7 +221,7 @@ left = {
 for name, (value, low, high) in left.items():
     print(f"{name}: {value:.0%} [{low:.0%}, {high:.0%}] of the bias's energy is left")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, a dot for each pair: signal across, bias up, each with a scale of its own, and a shaded wedge where both images are answered rightly. At mini scale most dots have a positive signal and stand above the wedge, since biases are larger than signals. M3ID and text contrast move them down towards it."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, a dot for each pair: signal across, bias up, each with a scale of its own, and a shaded wedge where both images are answered correctly. At mini scale, most dots have a positive signal and lie above the wedge, since biases are larger than signals. M3ID and text contrast move them down towards it."}}
 asked_of = {"M3ID, always": "M3ID, always", "text contrast": "1"}
 panels = {"plain": plain} | {
     name: prefer(of[asked_of[name]])[["signal", "bias"]] / (1 + s) for name, s in shares.items()

@@ -135,7 +135,7 @@ failed = ~single["LLaVA"].groupby("pair_id")["correct"].all()
 rescued = summarize(relative["LLaVA"][lambda t: t["pair_id"].map(failed)])
 as_percent(rescued)
 
-# %% mystnb={"image": {"alt": "One dot for each pair: signal across, bias up, each with a scale of its own. In a shaded wedge both images are answered rightly. The dots have mostly positive signals, but many lie above the wedge, where the bias is larger."}}
+# %% mystnb={"image": {"alt": "One dot for each pair: signal across, bias up, each with a scale of its own. In a shaded wedge, both images are answered correctly. The dots have mostly positive signals, but many lie above the wedge, where the bias is larger."}}
 plots.signal_and_bias({"LLaVA": relative["LLaVA"]})
 plt.show()
 

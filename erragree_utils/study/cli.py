@@ -111,37 +111,37 @@ def _parser() -> argparse.ArgumentParser:
 
     add = _add_command(commands, "list", _list)
     _add_choice(add)
-    add("--out", type=Path, metavar="FOLDER", help="say what this folder holds")
+    add("--out", type=Path, metavar="FOLDER", help="also show what this folder contains")
 
     add = _add_command(commands, "run", _run)
     _add_choice(add)
     add("--out", type=Path, required=True, metavar="FOLDER", help="where results are stored")
-    add("--limit", type=_positive, metavar="N", help="the first N sets of each benchmark alone")
+    add("--limit", type=_positive, metavar="N", help="only the first N sets of each benchmark")
     add("--dtype", choices=("float32", "float16", "bfloat16"),
-        help="number format of the language model (default: what the GPU has; CLIP always has the "
-        "scale's, as cosines near 1 are read to the fourth digit)")  # fmt: skip
+        help="number format of the language model (default: what the GPU supports; CLIP always has "
+        "the scale's, as cosines near 1 are read to the fourth digit)")  # fmt: skip
     add("--quantization", choices=("4bit", "8bit", "none"),
         help="of the language model (default: 4bit where half precision does not fit)")  # fmt: skip
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best there is)")
     add("--batch-size", type=_positive, default=32, metavar="N",
-        help="images at a time (default 32); halved when memory is too small")  # fmt: skip
+        help="images at a time (default 32); halved if the device runs out of memory")  # fmt: skip
     add("--skip-bad", action="store_true",
         help="leave out sets with a damaged image or score, and count them")  # fmt: skip
     add("--option", type=_bench_option, nargs="+", default=[], action="extend",
         metavar="BENCHMARK.NAME=VALUE", help="an option of load_benchmark")  # fmt: skip
     add("--decoding", type=_decoding, nargs="+", default=[], action="extend",
-        metavar="METHOD.NAME=NUMBER", help="another setting of a method's decoding: of its "
+        metavar="METHOD.NAME=NUMBER", help="change a setting of a method's decoding: of its "
         "contrast (m3id.t0, m3id.threshold, vcd.alpha, ...), temperature, seed, max_new_tokens; "
-        "results have a key and rows of their own")  # fmt: skip
+        "such results have their own key and rows")  # fmt: skip
     add("--quiet", action="store_true", help="no progress bars")
 
     add = _add_command(commands, "report", _report)
     add("folder", type=Path, metavar="FOLDER", help="where `run` stored results")
-    add("--scale", choices=tuple(SCALES), help="default: those of which the folder has results")
+    add("--scale", choices=tuple(SCALES), help="default: those with results in the folder")
     add("--format", choices=("markdown", "csv"), default="markdown")
     add("--figures", type=Path, metavar="FOLDER", help="also draw the tables, as PNG files")
     add("--complete", action="store_true",
-        help=f"exit with {INCOMPLETE} if a cell has not been run, or in part")  # fmt: skip
+        help=f"exit with {INCOMPLETE} if a cell has not been run, or only in part")  # fmt: skip
 
     add = _add_command(commands, "download", _download)
     _add_choice(add, f"; or the vision-only encoder: {VISION}, {VISION}=NAME", methods=False)
@@ -168,12 +168,12 @@ def _add_command(
 def _add_choice(add: Callable[..., Any], other_models: str = "", methods: bool = True) -> None:
     several = {"nargs": "+", "default": [], "action": "extend"}
     add("--scale", choices=tuple(SCALES), help=f"default: {VARIABLE}, or mini")
-    add("--benchmark", **several, metavar="NAME", help="these alone (see `list`)")
+    add("--benchmark", **several, metavar="NAME", help="only these (see `list`)")
     add("--model", **several, metavar="MODEL",
-        help="these alone: clip, mllm (those of the scale), or others, as clip=NAME, "
+        help="only these: clip, mllm (those of the scale), or others, as clip=NAME, "
         "mllm=OWNER/NAME, mllm=OWNER/NAME@REVISION or mllm=FOLDER" + other_models)  # fmt: skip
     if methods:
-        add("--method", **several, metavar="NAME", help="these alone (see `list`)")
+        add("--method", **several, metavar="NAME", help="only these (see `list`)")
 
 
 def _positive(text: str) -> int:
@@ -262,7 +262,7 @@ def _list(options: argparse.Namespace) -> int:
     print(f"scale {scale.name}: {scale.hardware}\n")
     _print(rows)
     if not options.benchmark:
-        print("\nwhat load_benchmark knows, and what it takes:\n")
+        print("\nthe benchmarks that load_benchmark knows, and their options:\n")
         _print(needs.rows())
     return OK
 

@@ -31,8 +31,8 @@ def add_commands(add_command: Callable[..., Callable[..., Any]]) -> None:
 
     add = add_command("diagnose", _diagnose)
     add("pairs", type=Path, metavar="PAIRS", help="a pairs.csv, or the folder that holds it")
-    add("--clip", metavar="NAME", help="what load_clip takes; 'none' for no CLIP")
-    add("--mllm", metavar="NAME", help="what load_mllm takes; 'none' for no language model")
+    add("--clip", metavar="NAME", help="a name for load_clip; 'none' for no CLIP")
+    add("--mllm", metavar="NAME", help="a name for load_mllm; 'none' for no language model")
     add("--out", type=Path, required=True, metavar="FOLDER", help="where the report goes")
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best there is)")
     add("--batch-size", type=int, default=32, metavar="N", help="images at a time (default 32)")
@@ -42,7 +42,7 @@ def add_commands(add_command: Callable[..., Callable[..., Any]]) -> None:
     add("file", type=Path, metavar="FILE", help="answers or scores")
     add("--benchmark", default="mmvp", metavar="NAME", help="what was asked (default mmvp)")
     add("--folder", type=Path, metavar="FOLDER",
-        help="the benchmark's files, for a file that does not say what is right")  # fmt: skip
+        help="the benchmark's files, if the file does not say which answers are right")  # fmt: skip
 
 
 def _template(options: argparse.Namespace) -> int:
@@ -126,7 +126,7 @@ def _accuracy(options: argparse.Namespace) -> int:
     print(_table(rows))
     unread = int((~next(iter(judged.values()))["parsed"]).sum())
     if unread:
-        print(f"{unread} answers name no one option and count as wrong.")
+        print(f"{unread} answers don't name exactly one option and count as wrong.")
     print(
         "Papers report pair accuracy on MMVP: both images of a pair right, where guessing gets 25%."
     )
