@@ -79,7 +79,7 @@ published_table(benchmark="mmvp", kind="pair", reader=LLAVA)[["published", "prot
 # %% [markdown]
 # ```{admonition} Predict before you go on
 # :class: predict
-# How many points do you expect each method to gain at mini scale? And remember that our questions have two possible answers: which of the two versions of M3ID will do anything at all?
+# How many points do you expect each method to gain at mini scale? And remember that our questions have two possible answers: will M3ID change many of them with its published threshold?
 # ```
 #
 # ## With its published threshold, M3ID is nearly greedy decoding
@@ -110,9 +110,11 @@ table.fillna("")
 words = written.pivot(index=["pair_id", "image_index"], columns="method", values="answer")
 same = (words["M3ID"] == words["greedy"]).groupby("pair_id").all().mean()
 print(f"M3ID's answers are the greedy ones for both images of {same:.1%} of the pairs")
+changed = words[words["M3ID"] != words["greedy"]]
+changed.value_counts(["greedy", "M3ID"]).rename("images").to_frame().head(8)
 
 # %% [markdown]
-# With two options, one of them nearly always has a probability above 0.3, and then M3ID leaves it alone. If it changes anything, it's a word later in the answer. So for questions like these we only see what M3ID can do if it always corrects.
+# With two options, one of them nearly always has a probability above 0.3, and then M3ID leaves the answer alone. The table lists the others: M3ID corrects only where LLaVA is unsure which word to say at all. These are few answers, but not random ones: compare what M3ID gains with what it gains if it always corrects. To change an answer that LLaVA is sure of, though mistakenly, it has to always correct.
 #
 # ## M3ID corrects where several words could come next
 #
@@ -444,7 +446,7 @@ DecodingExplorer(mllm, [pairs[k] for k in some], TextContrast(), start=begin)
 # ## In this chapter you learned
 #
 # - Contrastive decoding turns down what the model would say with less of the image. VCD, M3ID and plain text contrast differ in what the second stream sees and in when they correct.
-# - With its published threshold, M3ID hardly ever changes a one-word answer. If it always corrects, it wins back a few pairs.
+# - With its published threshold, M3ID leaves nearly all short answers as they are. If it always corrects, it wins back a few pairs.
 # - A contrast with no image removes bias as far as the bias is the prior, and the bias that's left roughly predicts the gain.
 # - Most pairs that fail still do, although the images of many of them move the answer the right way.
 #

@@ -53,12 +53,15 @@ if "google.colab" in sys.modules:
 # The paper reports that LLaVA gets most of MMVP's pairs right with "two images". We think that this means relative preference. First, the paper reports the same measure for CLIP, which can't read a prompt with two images. Second, LLaVA-1.5 was trained on single images. The other reading would be a **two-image prompt**: both images in one prompt, with a question about the first or the second. We try that one at the end.
 
 # %%
+import warnings
+
 from erragree_utils import load_benchmark, load_clip, load_mllm, start
 
 scale = start()
 clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 mllm = load_mllm(scale.mllm)
 pairs = load_benchmark(scale.mmvp, **scale.draw)
+warnings.filterwarnings("ignore", "texts with words")  # the mini CLIP doesn't know "points"
 
 # %% [markdown]
 # Here's what the paper reports for MMVP's pairs, image by image and by relative preference (according to second-hand notes that quote {cite:t}`li2024erroneous`):
@@ -102,6 +105,8 @@ one.rename_axis("image").round(2)  # log-likelihoods in nats
 # If we take each image alone, the option with the larger score is its answer. If we take them together, the pair is right if the last column falls from the first row to the second.
 #
 # ## By relative preference, most pairs come out right
+#
+# Now for all pairs and both models. We take LLaVA's answers from the scores of the two options. In [chapter 6](06_clip_blind_pairs.ipynb) it wrote them, and some named neither option or both, so the shares differ.
 
 # %%
 import pandas as pd
