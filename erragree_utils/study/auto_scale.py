@@ -75,22 +75,22 @@ def describe(choice: Choice, scale: str | None = None) -> str:
         needed = memory_need(smolvlm_256m(), "float16")["needed"] / GIB
         lines.append(
             f"SmolVLM-256M needs about {needed:.1f} GiB in 16 bits with {BATCH} images at a time "
-            "(an estimate). Chapters that look into LLaVA's own layers are not for it."
+            "(an estimate). Chapters that look into LLaVA's own layers can't use it."
         )
     elif choice.precision is None:
-        lines.append("LLaVA-1.5-7B will be refused here; chapters with CLIP alone run, slowly.")
+        lines.append("LLaVA-1.5-7B will be refused here. Chapters with CLIP alone run, but slowly.")
     else:
         config = llava_15_7b()
         precision = "4 bits" if choice.precision == "4bit" else choice.precision
         needed = memory_need(config, choice.precision)["needed"] / GIB
         lines.append(
-            f"LLaVA-1.5-7B is held in {precision} and needs about {needed:.0f} GiB with {BATCH} "
+            f"LLaVA-1.5-7B is loaded in {precision} and needs about {needed:.0f} GiB with {BATCH} "
             f"images at a time (an estimate); its weights are "
             f"{2 * model_size(config).total / 1e9:.0f} GB to fetch."
         )
     if scale != "mini":
         lines.append(
-            f"Scores are stored below {results_folder()} ({RESULTS}) as they come: a cell that was "
-            "cut off goes on from there."
+            f"Scores are stored below {results_folder()} ({RESULTS}) as they come in: an "
+            "interrupted cell continues from there."
         )
     return "\n".join(lines)

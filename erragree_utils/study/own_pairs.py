@@ -83,7 +83,7 @@ def _diagnose(options: argparse.Namespace) -> int:
         if names[role] != "none"
     }
     if not models:
-        raise ValueError("nothing to diagnose: give --clip or --mllm another value than none")
+        raise ValueError("nothing to diagnose: give --clip or --mllm a value other than none")
     score = partial(kept.score, folder=options.out / "scores", batch_size=options.batch_size)
     found = diagnose(bench, **models, score=score)
     title = " and ".join(names[role] for role in models) + f" on {options.pairs}"

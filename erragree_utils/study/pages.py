@@ -185,8 +185,8 @@ def to_markdown(results: Results, scale: str) -> str:
     parts = [
         f"# Results at {scale} scale",
         "Accuracies in per cent with 95% intervals, beside the chance level. "
-        "Numbers of the paper carry the grade of their source; those that we did not find are left "
-        "out. A set is four images in What'sUp, a pair of images in MMVP, elsewhere one image."
+        "The paper's numbers have the grade of their source; those that we did not find are left "
+        "out. A set is four images in What'sUp, a pair of images in MMVP, otherwise one image."
         + _about_scale(scale),
     ]
     for table in TABLES:
@@ -229,12 +229,12 @@ def _about_scale(scale: str) -> str:
         return ""
     if scale != "mini":
         return (
-            " The images are the paper's, the models are smaller and of another kind: its numbers "
-            "are for comparison of kind, not of size."
+            " The images are the paper's, but the models are smaller and of another kind. Compare "
+            "the pattern of the paper's numbers, not their size."
         )
     return (
-        " The models and images here are not the paper's, so its numbers are for comparison of "
-        "kind, not of size; they are those of the benchmark that each of ours mirrors: "
+        " The models and images here are not the paper's, so compare the pattern of its numbers, "
+        "not their size. They are those of the benchmark that each of ours mirrors: "
         + ", ".join(
             f"{ours} mirrors {theirs}"
             for ours, theirs in dict.fromkeys(
@@ -255,11 +255,11 @@ def _unrun_text(rows: pd.DataFrame) -> list[str]:
         names = [f"- {r.benchmark}, {r.reader} {r.model}, {r.method}" for r in unrun.itertuples()]
         parts += ["## Not run", "\n".join(dict.fromkeys(names))]
     if len(partial):
-        parts.append("Some cells are run in part: their column *sets* says how many of how many.")
+        parts.append("Some cells have only been run in part: the column *sets* says how far.")
     skipped = rows.drop_duplicates("key")["n_skipped"].sum()
     if skipped:
         parts.append(
-            "Sets without results, as an image was damaged or replaced, or a score was no number: "
+            "Sets in which an image was damaged or replaced, or a score was no number: "
             f"{skipped}."
         )
     return parts

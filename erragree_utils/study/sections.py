@@ -38,7 +38,7 @@ def sweep_text(results: Results, scale: str) -> list[str]:
     return [
         "## Contrastive decoding with a setting that was chosen on other pairs",
         f"Of {sum(map(len, FAMILIES.values()))} settings, of which 0 is no correction; options are "
-        "scored, not written. No pair has a part in choosing its own setting; pair accuracy.",
+        "scored, not written. No pair takes part in choosing its own setting. Pair accuracy:",
         markdown_table(table),
     ]
 
@@ -59,8 +59,8 @@ def disagreements_text(rows: pd.DataFrame, scale: str) -> list[str]:
     why = ""
     if scale == "mini":
         why = (
-            " The mini models were made for an argument, and differ from the paper's where their "
-            "training does."
+            " The mini models were made to show how things can happen, and differ from the paper's "
+            "models where their training does."
         )
         if "prompted-v1" in set(found["method"]):
             why += (

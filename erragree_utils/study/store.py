@@ -193,7 +193,9 @@ def _records(path: Path, mend: bool) -> list[dict[str, Any]]:
             damage += [text for (text,) in db.execute("PRAGMA quick_check(1)") if text != "ok"]
     except (sqlite3.Error, MemoryError) as error:  # the length itself may be damaged
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-            raise StoreError(f"{path} is in use by another process for long ({error})") from error
+            raise StoreError(
+                f"{path} has been in use by another process for too long ({error})"
+            ) from error
         damage.append(str(error) or "out of memory")
     if damage:
         try:
