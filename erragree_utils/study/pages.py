@@ -259,8 +259,7 @@ def _unrun_text(rows: pd.DataFrame) -> list[str]:
     skipped = rows.drop_duplicates("key")["n_skipped"].sum()
     if skipped:
         parts.append(
-            "Sets in which an image was damaged or replaced, or a score was no number: "
-            f"{skipped}."
+            f"Sets in which an image was damaged or replaced, or a score was no number: {skipped}."
         )
     return parts
 
