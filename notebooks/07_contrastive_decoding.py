@@ -114,7 +114,7 @@ changed = words[words["M3ID"] != words["greedy"]]
 changed.value_counts(["greedy", "M3ID"]).rename("images").to_frame().head(8)
 
 # %% [markdown]
-# With two options, one of them nearly always has a probability above 0.3, and then M3ID leaves the answer alone. The table lists the others: M3ID corrects only where LLaVA is unsure which word to say at all. These are few answers, but not random ones: compare what M3ID gains with what it gains if it always corrects. To change an answer that LLaVA is sure of, though mistakenly, it has to always correct.
+# With two options, one of them nearly always has a probability above 0.3, and then M3ID leaves the answer alone. The table shows the most frequent changes: M3ID corrects only where LLaVA is unsure which word to say at all. It changes few answers, but not random ones: compare what M3ID gains with what it gains if it always corrects. To change an answer that is wrong though LLaVA is sure of it, M3ID has to always correct.
 #
 # ## M3ID corrects where several words could come next
 #
