@@ -1,4 +1,4 @@
-"""Tools for the book "Erroneous Agreements": image pairs, the models that read them, measurements.
+"""Tools for the book "Erroneous Agreements": image pairs, models that read them, and measures.
 
 The names below are imported when first used, so that ``import erragree_utils`` costs nothing.
 """

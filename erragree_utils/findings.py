@@ -1,9 +1,9 @@
-"""What a chapter finds, as records: a claim, its value and interval, the bound that it must keep.
+"""A chapter's findings as records: a claim, its value and interval, and the bound it must keep.
 
 A chapter ends its measurement with `show([finding(...), ...])`. The page then says in one line how
-many of them hold, and opens to show each; the same records travel in the notebook's outputs (under
-`MIME`), where the page *Findings*, the tests and the check on other draws read them.
-A finding that doesn't hold raises nothing: the book is built, and says so.
+many of them hold, and opens to show each. The same records are stored in the notebook's outputs
+(under `MIME`), where the page *Findings*, the tests and the check on other draws find them. A
+finding that doesn't hold raises no error: the book is built all the same, and says so.
 """
 
 from __future__ import annotations

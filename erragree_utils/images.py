@@ -1,4 +1,4 @@
-"""Pixels as a viewer shows them: whatever Pillow opens becomes RGB, or is refused by name."""
+"""Pixels as a viewer shows them: whatever Pillow can open becomes RGB, or is refused by name."""
 
 from __future__ import annotations
 

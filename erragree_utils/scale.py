@@ -1,6 +1,6 @@
 """The scales of the book: "mini" runs anywhere in minutes, "paper" is the real thing.
 
-Between them, "small" reads the published benchmarks with published models of today that are small.
+Between them, "small" runs the published benchmarks on small published models of today.
 """
 
 from __future__ import annotations

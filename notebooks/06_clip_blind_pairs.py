@@ -9,7 +9,7 @@
 # %% [markdown]
 # # On CLIP-blind pairs, LLaVA fails too
 #
-# **Images that CLIP takes for nearly the same, and that a vision-only encoder keeps apart, are hard for LLaVA too: it gives both the same answer. The more alike CLIP finds them, the less of the difference reaches the answer.**
+# **LLaVA struggles with pairs of images that CLIP can hardly tell apart and a vision-only encoder can: it gives both images the same answer. The more alike the two look to CLIP, the less of their difference reaches the answer.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/06_clip_blind_pairs.ipynb)
 
@@ -36,34 +36,28 @@ if "google.colab" in sys.modules:
         )
 
 # %% [markdown]
-# **You will** mine pairs of images that CLIP takes for nearly the same, ask LLaVA about them, and see where it fails.
+# **You will** mine pairs of images that CLIP can hardly tell apart, ask LLaVA about them, and see how it fails.
 #
-# **You will learn** how MMVP was made, what its nine visual patterns are, and what the cosine does tell: how much of a difference survives.
+# **You will learn** how MMVP was made, what its nine visual patterns are, and what the cosine does tell you: how much of a difference survives.
 #
-# **You need** [chapter 3](03_same_encoder_new_reader.ipynb), and signal and bias from [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and less than a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
+# **You need** [chapter 3](03_same_encoder_new_reader.ipynb), and signal and bias from [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and less than a minute. At paper scale: a GPU of 15 GB or more, and a network for the weights and images.
 #
 # **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 15 to 19 min; L4: 19 GiB, 7 to 9 min; A100 40 GB: 19 GiB, 4 to 5 min; H100 80 GB: 19 GiB, 1 to 2 min.
 #
-# ## If LLaVA reads left and right, why not these?
+# ## The question
 #
-# LLaVA answers left/right questions about pairs with a cosine above 0.99. Then CLIP-blind pairs shouldn't trouble it either. But {term}`MMVP`, a benchmark made of such pairs, troubles all models that its authors tested {cite:p}`tong2024eyes`. Does LLaVA fail there because CLIP is blind after all?
+# LLaVA answers questions about left and right for pairs whose cosine is above 0.99. So pairs that CLIP can hardly tell apart shouldn't trouble it. And yet {term}`MMVP`, a benchmark made of such pairs, troubles every model that its authors tested {cite:p}`tong2024eyes`. Does LLaVA fail there because CLIP is blind after all?
 #
-# ## Mining takes two encoders
+# ## It takes two encoders to find CLIP-blind pairs
 #
-# {cite:t}`tong2024eyes` took a large collection of images and two encoders: CLIP, and DINOv2 {cite:p}`oquab2024dinov2`, which never saw a word. A {term}`CLIP-blind pair` is one that CLIP takes for nearly the same image, cosine above 0.95, and the vision-only encoder doesn't, cosine below 0.6. People then looked at the pairs, described the difference and wrote a question about it.
+# {cite:t}`tong2024eyes` took a large collection of images and two encoders: CLIP, and DINOv2 {cite:p}`oquab2024dinov2`, which was trained on images without any text. A {term}`CLIP-blind pair` is one whose cosine is above 0.95 for CLIP, so that CLIP can hardly tell the two images apart, and below 0.6 for the vision-only encoder. People then looked at the pairs, described the difference and wrote a question about it.
 #
-# At mini scale the collection is rendered, and the vision-only encoder is a small one that was trained on tabletop pictures without captions, by telling views of one picture from all others. Every candidate differs in exactly one respect, so its question is known. `tabletop-mmvp` are candidates on record that pass both thresholds. At paper scale the pairs are MMVP's own, and the encoder is DINOv2.
+# At mini scale, we render the images. The vision-only encoder is a small one that we trained on tabletop pictures without captions: it learned to tell views of one picture from all other pictures. The two images of a candidate differ in exactly one respect, so we know what to ask. The benchmark `tabletop-mmvp` is a recorded list of candidates that pass both thresholds. At paper scale, the pairs are MMVP's own and the encoder is DINOv2.
 
 # %%
 import warnings
 
-import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
-
-from erragree_utils import evaluate, load_benchmark, load_clip, load_mllm, plots, start, summarize
-from erragree_utils.measures.accuracy import as_percent
-from erragree_utils.measures.comparison import as_points, compare
+from erragree_utils import load_benchmark, load_clip, load_mllm, start
 from erragree_utils.models.vision import load_vision
 
 scale = start()
@@ -71,13 +65,15 @@ clip = load_clip(scale.clip, dtype=scale.clip_dtype)
 vision = load_vision(scale.vision)
 mllm = load_mllm(scale.mllm)
 pairs = load_benchmark(scale.mmvp, **scale.draw)
-warnings.filterwarnings("ignore", "texts with words")  # "points" is none of the mini CLIP's
+warnings.filterwarnings("ignore", "texts with words")  # the mini CLIP doesn't know "points"
 print(f"{len(pairs)} pairs\n{pairs.source}")
 
 # %% [markdown]
-# Let's find them again: all images in one heap, shuffled, and every pair in it is looked at, not only those that belong together.
+# Can we find them again? We shuffle all images into one heap and look at *every* pair of images in it, not only at those that belong together.
 
 # %%
+import numpy as np
+
 from erragree_utils.measures.mining import mine_blind_pairs
 
 owners = [(pair.pair_id, i) for pair in pairs for i in (0, 1)]
@@ -93,11 +89,13 @@ print(f"{len(heap) * (len(heap) - 1) // 2} pairs of images, {len(mined)} of them
 print(f"{together} of the {len(pairs)} pairs of the benchmark are among them")
 
 # %% [markdown]
-# (At paper scale expect fewer: MMVP was mined with its authors' versions of both encoders, and its published list holds what people kept.)
+# (At paper scale, expect fewer. MMVP's authors mined with their own versions of both encoders, and people then chose which pairs to publish.)
 #
-# {cite:t}`tong2024eyes` sorted what such pairs differ in into nine visual patterns. Of MMVP's pairs the pattern wasn't published. So wherever this page speaks of patterns at paper scale, it takes the pairs of MMVP-VLM, by the same authors: 15 of each pattern, with a statement for each image and no question. At mini scale the same pairs have patterns and questions.
+# {cite:t}`tong2024eyes` sorted the differences into nine visual patterns. They didn't publish which pattern each of MMVP's pairs has. So wherever this page speaks of patterns at paper scale, it uses their other benchmark, MMVP-VLM: 15 pairs of each pattern, with a statement for each image but no question. At mini scale, the same pairs have both patterns and questions. Here's one pair of each pattern, with both cosines:
 
-# %%
+# %% tags=["hide-input"]
+import pandas as pd
+
 from erragree_utils.measures.agreement import cosine
 
 if scale.name == "mini":
@@ -113,7 +111,11 @@ cosines = pd.DataFrame({
     "vision_cosine": cosine(of_vision[:, 0], of_vision[:, 1]),
 }, index=[pair.pair_id for pair in patterned])  # fmt: skip
 
-# %% mystnb={"image": {"alt": "Nine pairs of images, one for each visual pattern, each pair side by side with its two cosines above and its two answers below. Within a pair the images look alike but for one detail."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Nine pairs of images, one for each visual pattern, each pair side by side with its two cosines above and its two answers below. Within a pair the images look alike but for one detail."}}
+import matplotlib.pyplot as plt
+
+from erragree_utils import plots
+
 firsts = [patterned.select(pattern)[0] for pattern in patterned.relations]
 if scale.name == "mini":  # the same, drawn larger than the models see them
     firsts = load_benchmark(scale.mmvp, n_pairs=1, size=224, supersample=3, **scale.draw)
@@ -127,18 +129,9 @@ plots.question_pairs(firsts, notes)
 plt.show()
 
 # %% [markdown]
-# ```{admonition} Before you go on
-# :class: tip
-# Of which pattern will LLaVA get most pairs right, and of which hardly any? And CLIP, which has to match each image with its answer as a statement? The table shows how many of MMVP's pairs the real models answer rightly, by second-hand notes that quote {cite:t}`li2024erroneous`.
-# ```
+# And here are all of them, beside images that don't belong together. A CLIP-blind pair lies to the right of one line and below the other:
 
-# %%
-from erragree_utils.paper import published_table
-
-in_paper = published_table(benchmark="mmvp", kind="pair", methods=("matching", "greedy"))
-in_paper[["published", "protocol", "source"]]
-
-# %% mystnb={"image": {"alt": "Scatter plot: cosine under CLIP against cosine under the vision-only encoder. The pairs of the benchmark, coloured by visual pattern, lie at the right edge, above a CLIP cosine of 0.95, and below the threshold of the vision-only encoder. Random pairs of images lie to the lower left."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot: cosine under CLIP against cosine under the vision-only encoder. The pairs of the benchmark, coloured by visual pattern, lie at the right edge, above a CLIP cosine of 0.95, and below the threshold of the vision-only encoder. Random pairs of images lie to the lower left."}}
 random = pd.DataFrame(
     {
         "clip_cosine": (rows["clip"][::2] * rows["clip"][1::2]).sum(axis=1),
@@ -150,11 +143,19 @@ plots.cosine_scatter(groups, clip_above=above, vision_below=below)
 plt.show()
 
 # %% [markdown]
-# ## LLaVA fails most of them, by giving one answer twice
+# ```{admonition} Predict before you go on
+# :class: predict
+# How many of these pairs will LLaVA get right? Which pattern will be easiest for it, and which hardest? And will CLIP do better or worse, if it has to match each image with one of two statements?
+# ```
 #
-# LLaVA is asked each pair's question about each image, greedily, and a strict parser reads the answer. CLIP matches each image with the two answers as statements, such as “the blue mug is open”. Both images right, or the pair is wrong; chance is 25% for both.
+# ## LLaVA fails on most pairs by giving the same answer twice
+#
+# We ask LLaVA the pair's question about each of its two images. It answers by greedy decoding, and a strict parser reads the answer. CLIP matches each image with the two answers, worded as statements such as “the blue mug is open”. A pair counts as right only if both images are, so chance is 25% for both models.
 
 # %%
+from erragree_utils import evaluate, summarize
+from erragree_utils.measures.accuracy import as_percent, in_percent
+
 tables = {
     "CLIP": evaluate({"CLIP": clip}, pairs, "matching"),
     "LLaVA": evaluate({"LLaVA": mllm}, pairs, "greedy"),
@@ -163,7 +164,7 @@ found = pd.concat(tables.values())
 as_percent(summarize(found, by="model"))[["individual accuracy", "pair accuracy"]]
 
 # %% [markdown]
-# Before you see by what they fail: how do *you* do? Each card asks which of two pictures fits an answer; then it tells what the two models make of the pair. (At mini scale they see the pictures much smaller than you do.)
+# How well do *you* do? Each card asks which of two pictures fits an answer, and then shows what the two models make of the pair. (At mini scale, they see much smaller pictures than you do.)
 
 # %%
 from erragree_utils.plots import live
@@ -171,41 +172,43 @@ from erragree_utils.plots import live
 live.quiz(firsts if scale.name == "mini" else pairs, tables)
 
 # %% [markdown]
-# A pair fails in two ways: both images get the same answer, or each gets the other's. Which is it?
+# There are two ways to get a pair wrong: give both images the same answer, or give each image the other's. Which one is it? (Some answers can't be parsed at all.)
 
-# %%
+# %% tags=["hide-input"]
 wide = tables["LLaVA"].pivot(index="pair_id", columns="image_index")
 llava, read = wide["correct"], wide["parsed"].all(axis=1)
 kinds = {
     "both right": llava[0] & llava[1],
     "the same answer twice": (llava[0] ^ llava[1]) & read,
-    "each the other's": ~llava[0] & ~llava[1] & read,
-    "an answer that names no one option": ~read,
+    "each the other's answer": ~llava[0] & ~llava[1] & read,
+    "an answer that can't be parsed": ~read,
 }
 share = pd.Series({name: mask.mean() for name, mask in kinds.items()})
-(100 * share).round(1).rename("% of pairs").to_frame()
+in_percent(share.rename("pairs").to_frame())
 
 # %% [markdown]
-# Most failures of the mini LLaVA are of the second kind; in most others its words name no one option. And which answer is it that both images get? There we know what the model was trained on: for every pattern one answer was right far more often, as “yes” and “2” are in real visual question answering {cite:p}`goyal2017making`. Image 0 of each pair has that common answer, image 1 the rare one.
+# When the mini LLaVA fails, it nearly always says the same thing twice, or says something that doesn't name exactly one option. It hardly ever mixes the two images up.
+#
+# So *which* answer do both images get? For the mini model we know the training data: for every pattern, one answer was right far more often than the other, just as “yes” and “2” are in real visual question answering {cite:p}`goyal2017making`. In each of our pairs, one image has that common answer and the other has the rare one.
 
-# %%
+# %% tags=["hide-input"]
 if scale.name == "mini":
     kind = {0: "common answer is right", 1: "rare answer is right"}
     images = tables["LLaVA"].assign(image=lambda t: t["image_index"].map(kind))
     answered = as_percent(summarize(images, by="image"))[["individual accuracy"]]
 else:
     answered = None
-    print("At mini scale only: how common MMVP's answers were in training, nobody has counted.")
+    print("At mini scale only: nobody has counted how common MMVP's answers were in training.")
 answered
 
 # %% [markdown]
-# That's why accuracies of single images mislead: the common answer is right for one image of each pair, whatever it shows. The pair can't be won by it.
+# That's why accuracy on single images misleads. The common answer is always right for one image of a pair, whatever the images show, but it never wins the pair.
 #
-# ## Some patterns are hopeless, others easy
+# ## Some patterns are easy, others hopeless
 #
-# At mini scale these are the same answers, by pattern. At paper scale MMVP-VLM's pairs have no question to answer, so both readers choose between the two statements: CLIP by its matching, LLaVA by VQAScore.
+# At mini scale, here's the pair accuracy of the same answers by pattern, with the mean of CLIP's cosine. At paper scale, MMVP-VLM's pairs come without questions, so both models choose between the two statements: CLIP by its matching score, LLaVA by VQAScore.
 
-# %%
+# %% tags=["hide-input"]
 sorted_out = tables
 if scale.name != "mini":
     sorted_out = {
@@ -216,20 +219,22 @@ by_pattern = summarize(pd.concat(sorted_out.values()), by=["relation", "model"])
 shown = as_percent(by_pattern)["pair accuracy"].unstack("model").loc[list(patterned.relations)]
 mean_cosine = cosines.groupby("relation")["clip_cosine"].mean().round(3)
 shown.insert(0, "mean cosine", mean_cosine)
-shown.sort_values("mean cosine")
+shown.rename_axis("pattern").rename_axis(None, axis=1).sort_values("mean cosine")
 
 # %% mystnb={"image": {"alt": "Pair accuracy with 95% intervals for each of the nine visual patterns, one mark for CLIP and one for LLaVA, beside the chance level of 25%. At mini scale LLaVA's marks reach from 0 to nearly 100%."}}
 plots.grouped_dots(by_pattern, "pair_accuracy", "Pair accuracy", chance=0.25)
 plt.show()
 
 # %% [markdown]
-# Below 25% is below chance: a reader that gives one answer twice gets no pair at all.
+# At mini scale, LLaVA gets hardly any pairs of most patterns right, though CLIP matches many of them. How can a model score below 25%, worse than guessing? By giving the same answer twice: that never gets a pair right.
 #
-# ## What the cosine does tell
+# ## The closer the cosine is to 1, the weaker the signal
 #
-# All these pairs have a cosine close to 1. Does it matter *how* close? Success is a coarse measure, so we also look at what lies beneath: the pair's **signal**, how far the two images move LLaVA's answer apart, in log-likelihoods ([chapter 2](02_clip_matching.ipynb) had it for CLIP's scores). Two questions in one: do *patterns* with higher cosines have weaker signals, and do *pairs within a pattern*?
+# All these pairs have a cosine close to 1. Does it matter *how* close? Right or wrong is a coarse measure, so we also look at what lies beneath it: the pair's **signal**, which is how far the two images move LLaVA's log-likelihoods of the answers apart. ([Chapter 2](02_clip_matching.ipynb) introduced it for CLIP's scores.)
 #
-# The units have to be right. Between patterns there are nine, however many pairs they have. Within a pattern, pairs with the same question about the same kind of object are alike, so these clusters are the units, and ranks are compared. At mini scale we take many pairs, as they're drawn. (At paper scale the pairs are MMVP-VLM's, each a cluster of its own, and the signal is that of VQAScore for the two statements.)
+# We ask twice. Do *patterns* with higher cosines have weaker signals? And within a pattern, do *pairs* with higher cosines? For the first question we have just nine data points, however many pairs each pattern has. For the second we compare ranks within each pattern, and since pairs with the same question about the same kind of object resemble each other, we resample them together, as clusters.
+#
+# At mini scale, we draw many new pairs without mining them. (At paper scale, we take MMVP-VLM's pairs, each a cluster of its own, and the signal is that of VQAScore for the two statements.)
 
 # %%
 from erragree_utils import score
@@ -246,12 +251,12 @@ each = prefer(scores).set_index("pair_id")[["relation", "signal"]]
 each["success"] = predict(scores).groupby("pair_id")["correct"].all().astype(float)
 each["cosine"] = pd.Series(cosine(embedded[::2], embedded[1::2]), [p.pair_id for p in many])
 
-# %%
+# %% tags=["hide-input"]
 from erragree_utils.tabletop.shapes import COLOURS
 
 
 def asked(pair) -> str:
-    """The question whatever the colours, where there's one."""
+    """The pair's question without its colours, or the pair's own name if it has no question."""
     words = getattr(pair, "question", pair.pair_id).split()
     return " ".join(word for word in words if word not in COLOURS)
 
@@ -262,30 +267,42 @@ relations = pd.concat({
     for name in ("signal", "success")
 })  # fmt: skip
 print(f"{len(each)} pairs")
-relations.round(2)
+in_words = {"between": "between patterns", "within": "within a pattern"}
+relations.rename(in_words).round(2).astype({"units": int})
 
 # %% mystnb={"image": {"alt": "A panel for each of three visual patterns and one for the means of all: the pair's signal against its cosine under CLIP. At mini scale the signal falls as the cosine rises, also within patterns that have a signal at all."}}
 plots.signal_against_cosine(each)
 plt.show()
 
 # %% [markdown]
-# So the cosine isn't empty beyond 0.95. At mini scale, the more alike CLIP finds the two images, the less of their difference reaches LLaVA's answer: between patterns, and, more weakly, from pair to pair within one. That's the grain of truth in "erroneous agreement". What the cosine hardly tells within a pattern is *success*, which needs the signal to exceed the bias.
+# So even above 0.95, the cosine tells you something. At mini scale, the more alike CLIP finds the two images, the less of their difference reaches LLaVA's answer. That's true between patterns and, more weakly, within them. It's the grain of truth in "erroneous agreement".
+#
+# What the cosine hardly tells you, within a pattern, is whether the *answers* will be right. For that, the signal has to exceed the bias.
 #
 # ## Beside the paper
 #
-# Pair accuracy on MMVP, where independent guesses give 25, from second-hand notes that quote {cite:t}`li2024erroneous` and from a figure of {cite:t}`tong2024eyes`:
+# Here is the published pair accuracy on MMVP, from second-hand notes that quote {cite:t}`li2024erroneous` and from a figure of {cite:t}`tong2024eyes`. Independent guesses would give 25:
 
 # %%
+from erragree_utils.paper import published_table
+
 published_table(benchmark="mmvp", kind="pair")[["published", "protocol", "source"]]
 
 # %% [markdown]
-# Our answers are greedy and strictly parsed. Is LLaVA ahead of CLIP, as it is in the paper? It doesn't have to be at mini scale: our CLIP's captions had words for all nine patterns, which captions from the web seldom have for MMVP's differences. A high cosine doesn't stop such a CLIP from matching.
+# Remember that our answers are greedy and strictly parsed. In the paper, LLaVA is ahead of CLIP. Is it here?
 
-# %%
+# %% tags=["hide-input"]
+from erragree_utils.measures.comparison import as_points, compare
+
 gap = compare(*tables.values())
 as_points(gap.to_frame("LLaVA against CLIP").T).rename(
     columns={"only plain": "only CLIP", "only this": "only LLaVA"}
 )
+
+# %% [markdown]
+# At mini scale it isn't, and it needn't be. Our CLIP's training captions had words for all nine patterns. Captions from the web seldom mention the kind of difference that MMVP asks about. Once again, a high cosine doesn't stop a CLIP from matching if its captions taught it what to look for.
+#
+# ## What this page found
 
 # %% tags=["finding", "hide-input"]
 from functools import partial
@@ -299,9 +316,9 @@ claim = partial(finding, seed=scale.seed)
 of_llava = summarize(tables["LLaVA"]).loc["all"]
 found_here = [
     claim(
-        "LLaVA answers fewer than half of the CLIP-blind pairs rightly",
+        "LLaVA gets fewer than half of the CLIP-blind pairs right",
         estimate(of_llava, "pair_accuracy"), below=0.5,
-        question="How many CLIP-blind pairs does LLaVA answer rightly?", who="LLaVA", chance=0.25,
+        question="How many CLIP-blind pairs does LLaVA get right?", who="LLaVA", chance=0.25,
         paper=published(
             reader="LLaVA-1.5-7B", benchmark="mmvp", kind="pair", methods="greedy"
         ),
@@ -316,11 +333,11 @@ if scale.name == "mini":
     of_signal = relations.loc["cosine and signal", ends]
     found_here += [
         claim(
-            "LLaVA answers more than 60% of the pairs of the pattern colour rightly",
+            "LLaVA gets more than 60% of the pairs of the pattern colour right",
             estimate(of_each.loc["colour"], "pair_accuracy"), above=0.6,
         ),
         claim(
-            "LLaVA answers fewer than 40% of the pairs of the pattern orientation rightly",
+            "LLaVA gets fewer than 40% of the pairs of the pattern orientation right",
             estimate(of_each.loc["orientation"], "pair_accuracy"), below=0.4,
         ),
         claim(
@@ -328,7 +345,7 @@ if scale.name == "mini":
             (one_answer, *wilson(one_answer, failed)), above=0.6,
         ),
         claim(
-            "Images with the common answer are answered rightly more often, by over 20 points",
+            "LLaVA is right more often about images with the common answer, by over 20 points",
             estimate(gained, "mean"), above=0.2, unit="points",
         ),
         claim(
@@ -345,35 +362,35 @@ findings.show(found_here)
 # %% [markdown]
 # ## What it means
 #
-# LLaVA does fail on CLIP-blind pairs. The mini LLaVA fails unevenly: colour is nearly solved, orientation not at all, and it reads the same encoder in all cases. Where CLIP's cosine is highest, the least of the difference reaches the answer.
+# LLaVA does fail on CLIP-blind pairs. The mini LLaVA fails unevenly, though it reads the same encoder throughout: it gets most pairs right that differ in colour, and hardly any that differ in orientation. Where CLIP's cosine is highest, least of the difference reaches the answer.
 #
-# And at mini scale the failures have a shape. Both images get the same answer, and it's the answer that was common in training. That's what not seeing looks like, and it's also what not trusting one's eyes looks like. Accuracy can't tell the two apart. The next two chapters can: [chapter 7](07_contrastive_decoding.ipynb) turns the language prior down, [chapter 8](08_two_images.ipynb) compares what the model says about the two images.
+# At mini scale, the failures also have a pattern of their own. Both images get the same answer, and it's the one that was common in training. A model that can't see the difference would do that. But so would a model that sees it and trusts its language prior more. Accuracy can't tell these two apart, and the next two chapters can: [chapter 7](07_contrastive_decoding.ipynb) turns down the language prior, and [chapter 8](08_two_images.ipynb) compares what the model says about the two images.
 #
 # ## What could be wrong
 #
-# - **A built-in imbalance.** We chose how often the mini model's common answers were right. Real training data are imbalanced, too, but by how much for each of MMVP's questions nobody has counted. The mini world shows that an imbalance *can* produce this picture, not that it does in LLaVA-1.5.
-# - **Nine patterns are few**, and differ in words, in kinds of objects and in how often they were asked about in training. That patterns with higher cosines are harder is true of these nine.
-# - **Rendered differences.** MMVP's pairs were found among photographs and differ in much besides the question. Ours differ in one respect alone, and are mined among candidates made for it.
-# - **Mining favours an encoder's taste.** The mini vision-only encoder was trained on near-duplicates of the same kinds, so that it would keep them apart. It's a filter here, not a competitor.
-# - **Statements aren't questions.** CLIP's matching and LLaVA's answers are two interfaces, with the reservations of [chapter 3](03_same_encoder_new_reader.ipynb). At paper scale the tables by pattern are of other pairs, and of another protocol, than MMVP's answers. MMVP-VLM's own accuracy goes from text to image besides; the study of [Paper scale](11_paper_scale.ipynb) has it.
+# - **We built the imbalance in.** We chose how often the mini model's common answers were right. Real training data are imbalanced too, but nobody has counted by how much for each of MMVP's questions. The mini world shows that an imbalance *can* produce this picture, not that it does in LLaVA-1.5.
+# - **Nine patterns are few.** They also differ in their words, in their objects and in how often training asked about them. That patterns with higher cosines are harder is true of these nine.
+# - **Our differences are rendered.** MMVP's pairs were found among photographs and differ in much besides the question. Ours differ in one respect alone, and we mined them from candidates made for the purpose.
+# - **Mining depends on the encoders.** We trained the mini vision-only encoder on near-duplicates of the same kinds so that it would keep them apart. Here it serves as a filter, not as a competitor.
+# - **Statements aren't questions.** CLIP matches statements and LLaVA answers questions, with the reservations of [chapter 3](03_same_encoder_new_reader.ipynb). At paper scale, the tables by pattern come from other pairs and another protocol than MMVP's answers. And MMVP-VLM's own accuracy goes from text to image; the study in [Paper scale](11_paper_scale.ipynb) measures that one.
 #
 # ## Exercises
 #
-# **1.** A model answers every question with the answer that was common in its training. What are its individual and its pair accuracy on the mini pairs?
+# **1.** A model always gives the answer that was common in its training. What are its individual and its pair accuracy on the mini pairs?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# 50% and 0%: it's right for image 0 of each pair and for no image 1. A benchmark of single images with the imbalance of the training would have given it far more.
+# 50% and 0%: it's right about one image of each pair and wrong about the other. On a benchmark of single images, as imbalanced as its training, it would have scored far more.
 # ```
 #
-# **2.** Does the mini LLaVA do better on candidates that were not mined?
+# **2.** Does the mini LLaVA do better on candidates that weren't mined?
 #
 # ```{admonition} Solution
 # :class: dropdown
 #
 #     each["success"].mean(), llava.all(axis=1).mean()
 #
-# `each` holds such candidates (scored by options, where `llava` holds written answers). If mining chose what LLaVA can't answer, the first should be much larger.
+# `each` holds such candidates. (We scored their options, whereas `llava` holds written answers.) If mining picked out what LLaVA can't answer, the first number should be much larger.
 # ```
 #
 # **3.** Does the *vision-only* encoder's cosine tell how strong the signal is?
@@ -384,13 +401,13 @@ findings.show(found_here)
 #     kept = each.join(cosines["vision_cosine"], how="inner")
 #     between_and_within(kept, "vision_cosine", "signal", "relation", "cluster")
 #
-# Compare within patterns, too: between patterns, cosine and difficulty differ for many reasons at once.
+# Look at the row within patterns too: between patterns, cosine and difficulty differ for many reasons at once.
 # ```
 #
 # ## In this chapter you learned
 #
-# - A CLIP-blind pair is mined with two encoders; MMVP asks a question about each.
-# - LLaVA fails on many of them; the mini LLaVA by giving both images one answer, the usual one.
+# - Two encoders are needed to mine CLIP-blind pairs, and MMVP asks a question about each pair.
+# - LLaVA fails on many of them. The mini LLaVA does so by giving both images the same answer, the one that was common in training.
 # - The more alike CLIP finds two images, the less of their difference reaches LLaVA's answer. Whether the pair comes out right depends on the bias as well.
 #
 # **Sources**: {cite:t}`tong2024eyes`, {cite:t}`oquab2024dinov2`, {cite:t}`li2024erroneous`, {cite:t}`goyal2017making`; full entries under [References](../book/references.md).

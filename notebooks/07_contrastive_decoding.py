@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Contrastive decoding helps, but only a little
 #
-# **Decoding that turns down what the model would say without the image wins back some CLIP-blind pairs, far fewer than the images' effect on the answers would allow.**
+# **If we turn down what the model would say without the image, some CLIP-blind pairs come out right: far fewer than the images' effect on the answers would allow.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/07_contrastive_decoding.ipynb)
 
@@ -36,51 +36,32 @@ if "google.colab" in sys.modules:
         )
 
 # %% [markdown]
-# **You will** decode LLaVA's answers so that they depend more on the image, and find out how many CLIP-blind pairs that wins back, and why not more.
+# **You will** decode LLaVA's answers so that they depend more on the image, see how many CLIP-blind pairs that wins back, and find out why it isn't more.
 #
-# **You will learn** three ways of contrastive decoding, how to choose their strength without cheating, and how to predict what they gain.
+# **You will learn** three methods of contrastive decoding, how to choose their strength without cheating, and how to predict what they gain.
 #
-# **You need** [chapter 6](06_clip_blind_pairs.ipynb), and signal and bias from [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
+# **You need** [chapter 6](06_clip_blind_pairs.ipynb), and signal and bias from [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB or more, and a network for the weights and images.
 #
 # **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 41 to 52 min; L4: 19 GiB, 23 to 29 min; A100 40 GB: 19 GiB, 9 to 11 min; H100 80 GB: 19 GiB, 3 min.
 #
-# ## Some of the prior has to go
+# ## The idea: turn down the language prior
 #
-# In [chapter 6](06_clip_blind_pairs.ipynb) LLaVA failed by giving both images of a pair the same answer, mostly the one that its training made common. A language model writes the next word by what it has seen *and* by what usually comes next. If the second outweighs the first, take some of it away.
+# In [chapter 6](06_clip_blind_pairs.ipynb), LLaVA failed by giving both images of a pair the same answer, and mostly the one that was common in its training. A language model chooses the next word by what it has seen *and* by what usually comes next. If the second outweighs the first, why not take some of it away?
 #
-# All three methods run the model twice: once as usual, once with less of the image. A token that stays likely without the image comes from the language prior, and is held against the first stream. With logits $\ell$ of the first stream, $\ell'$ of the second, and a strength $s$:
+# That's the idea of contrastive decoding. All three methods run the model in two streams: once as usual, and once with less of the image. A token that stays likely without the image comes from the language prior, so it's turned down. With logits $\ell$ of the first stream, $\ell'$ of the second, and a strength $s$, the combined logits are
 #
 # $$\ell + s\,(\ell - \ell')$$
 #
 # | method | second stream | strength |
 # |---|---|---|
-# | {term}`VCD` {cite:p}`leng2024vcd` | the image under noise | $s = 1$; only tokens with at least a tenth of the likeliest one's probability |
-# | {term}`M3ID` {cite:p}`favero2024m3id` | no image | $s$ grows with each token; skipped where the likeliest token has a probability of 0.3 or more |
-# | text contrast | no image | $s = 1$ for every token: the plain baseline |
+# | {term}`VCD` {cite:p}`leng2024vcd` | the image under noise | $s = 1$, but only for tokens at least a tenth as probable as the most likely one |
+# | {term}`M3ID` {cite:p}`favero2024m3id` | no image | $s$ grows with each token; no correction where the most likely token has a probability of 0.3 or more |
+# | text contrast | no image | $s = 1$ for every token: our plain baseline |
 #
-# The paper's own settings for M3ID we haven't found. We take the value that its authors give for questions, `t0=10`, and show M3ID twice: as published, with its gate at 0.3, and *always* correcting. VCD's authors sample their answers; all of ours are greedy, so that no luck is involved.
-#
-# ```{admonition} Before you go on
-# :class: tip
-# The table shows how many of MMVP's pairs LLaVA-1.5-7B answers rightly, greedily and with M3ID (second-hand notes that quote {cite:t}`li2024erroneous`). How many points do you expect from each method at mini scale? And which of the two M3IDs will do anything at all?
-# ```
+# We haven't found the settings that the paper used for M3ID. We take the value that M3ID's authors give for questions, `t0=10`, and show the method twice: as published, with its threshold of 0.3, and in a version that *always* corrects. VCD's authors sample their answers. We decode greedily throughout, so that luck plays no part.
 
 # %%
-from erragree_utils.paper import LLAVA, LLAVA_1_5, published, published_table
-
-shown = ["published", "protocol", "source"]
-published_table(benchmark="mmvp", kind="pair", reader=LLAVA)[shown]
-
-# %%
-import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
-
-from erragree_utils import evaluate, load_benchmark, load_mllm, plots, score, start, summarize
-from erragree_utils.measures.accuracy import as_percent
-from erragree_utils.measures.comparison import as_points, choose_held_out, compare, compare_each
-from erragree_utils.measures.decisions import predict, prefer
-from erragree_utils.measures.intervals import bootstrap, wilson
+from erragree_utils import load_benchmark, load_mllm, start
 
 scale = start()
 mllm = load_mllm(scale.mllm)
@@ -88,11 +69,28 @@ pairs = load_benchmark(scale.mmvp, **scale.draw)
 print(mllm, pairs, sep="\n")
 
 # %% [markdown]
-# ## As published, M3ID is nearly greedy decoding
+# Here's how many of MMVP's pairs LLaVA-1.5-7B gets right with greedy decoding and with M3ID, according to second-hand notes that quote {cite:t}`li2024erroneous`:
+
+# %% tags=["hide-input"]
+from erragree_utils.paper import LLAVA, published, published_table
+
+published_table(benchmark="mmvp", kind="pair", reader=LLAVA)[["published", "protocol", "source"]]
+
+# %% [markdown]
+# ```{admonition} Predict before you go on
+# :class: predict
+# How many points do you expect each method to gain at mini scale? And remember that our questions have two possible answers: will M3ID change many of them with its published threshold?
+# ```
 #
-# Each image is asked the question of its pair, and the answer is written token by token. A strict parser reads it: an answer that names no option or both counts as wrong.
+# ## With its published threshold, M3ID is nearly greedy decoding
+#
+# We ask each image its pair's question, and LLaVA writes the answer token by token. A strict parser reads it: an answer that names neither option, or both, counts as wrong.
 
 # %%
+from erragree_utils import evaluate, summarize
+from erragree_utils.measures.accuracy import as_percent
+from erragree_utils.measures.comparison import as_points, compare_each
+
 methods = {
     "greedy": "greedy", "VCD": "vcd", "M3ID": "m3id", "M3ID, always": "m3id-always",
     "text contrast": "text-contrast",
@@ -100,23 +98,31 @@ methods = {
 written = evaluate(mllm, pairs, methods)
 answered = {name: written[written["method"] == name] for name in methods}
 table = as_percent(summarize(written, by="method"))[["individual accuracy", "pair accuracy"]]
-table["against greedy"] = as_points(compare_each(answered["greedy"], answered))["difference"]
+others = {name: answered[name] for name in list(methods)[1:]}
+table["points over greedy"] = as_points(compare_each(answered["greedy"], others))["difference"]
 table["not parsed"] = (~written["parsed"]).groupby(written["method"]).sum()
-table
+table.fillna("")
+
+# %% [markdown]
+# How often does M3ID write exactly what greedy decoding writes?
 
 # %%
 words = written.pivot(index=["pair_id", "image_index"], columns="method", values="answer")
 same = (words["M3ID"] == words["greedy"]).groupby("pair_id").all().mean()
 print(f"M3ID's answers are the greedy ones for both images of {same:.1%} of the pairs")
+changed = words[words["M3ID"] != words["greedy"]]
+changed.value_counts(["greedy", "M3ID"]).rename("images").to_frame().head(8)
 
 # %% [markdown]
-# With two options, one nearly always has a probability above 0.3, and there M3ID's gate skips the correction. What it does change are words later in an answer. So what M3ID can do for such questions shows only with its gate off.
+# With two options, one of them nearly always has a probability above 0.3, and then M3ID leaves the answer alone. The table shows the most frequent changes: M3ID corrects only where LLaVA is unsure which word to say at all. It changes few answers, but not random ones: compare what M3ID gains with what it gains if it always corrects. To change an answer that is wrong though LLaVA is sure of it, M3ID has to always correct.
 #
-# ## Where the gate opens
+# ## M3ID corrects where several words could come next
 #
-# M3ID was made for long answers. At mini scale the same questions can ask for a sentence. For each token of the right sentence, here's how likely the model's favourite is with the image, how often it's unsure enough for the gate, and the strength that M3ID would correct with.
+# M3ID was made for long answers, and at mini scale we can ask the same questions in a way that calls for a sentence. For each token of the right sentence, the table shows how probable the model's favourite token is with the image, how often that's below the threshold, so that M3ID would correct, and how strongly.
 
-# %%
+# %% tags=["hide-input"]
+import pandas as pd
+
 from erragree_utils.decoding import M3ID
 from erragree_utils.decoding.streams import option_streams
 
@@ -124,26 +130,28 @@ if scale.name == "mini":
     told = load_benchmark(scale.mmvp, n_pairs=4, form="sentence", **scale.draw)
     asked = [(p.images[k], p.question, [p.options[k]]) for p in told for k in (0, 1)]
     streams = option_streams(mllm, *map(list, zip(*asked, strict=True)), M3ID())
-    sure = [answer.conditional.softmax(-1).amax(-1).numpy() for (answer,) in streams]
+    sure = [pd.Series(answer.conditional.softmax(-1).amax(-1).numpy()) for (answer,) in streams]
     gate = pd.DataFrame(sure).iloc[:, :8]
     gate = pd.DataFrame({
-        "likeliest token's probability": gate.mean().round(2),
-        "gate open, % of answers": (100 * (gate < M3ID().threshold).sum() / gate.count()).round(),
+        "probability of the favourite": gate.mean().round(2),
+        "corrected, % of answers": (100 * (gate < M3ID().threshold).sum() / gate.count()).round(),
         "strength": [round(M3ID().weight(t + 1), 2) for t in gate],
     }).rename(lambda t: t + 1).rename_axis("token")  # fmt: skip
 else:
     gate = None
-    print("At mini scale only: MMVP's questions are not asked for sentences.")
+    print("At mini scale only: MMVP's questions don't ask for sentences.")
 gate
 
 # %% [markdown]
-# The gate opens where several words could come next, which isn't always where the options part. And the strength stays below a third for answers as short as these; text contrast has 1 throughout.
+# M3ID corrects where several words could come next, and that isn't always where the two answers part. In answers as short as these, its strength also stays below one half; that of text contrast is 1 throughout.
 #
-# ## Enough pairs to see three points
+# ## On many pairs the gain is clear
 #
-# The paper's gain is six points, and on the pairs above an interval is about that wide. Rendered pairs come in any number, so at mini scale we take three times as many, and score the two options instead of writing: then no answer can miss both. The pairs are candidates as drawn; mining looks for pairs that CLIP and a vision-only encoder take differently, and the question here is LLaVA's. (At paper scale there are the same 150 pairs.)
+# The paper's gain is six points, and on the pairs above, some intervals are about that wide. At mini scale we can render as many pairs as we like, so let's take three times as many. We also score the two options instead of having the model write, so that no answer can miss both. These pairs aren't mined: mining asks which pairs CLIP can't tell apart, and here we ask about LLaVA. (At paper scale, we stay with the same 150 pairs.)
 
 # %%
+from erragree_utils import score
+from erragree_utils.measures.decisions import predict
 from erragree_utils.scoring import Options
 from erragree_utils.study import sweep
 
@@ -156,9 +164,11 @@ decided = {name: predict(part) for name, part in of.items()}
 decided |= {"plain": decided["0"], "text contrast": decided["1"]}
 
 # %% [markdown]
-# Which strength is best? To report the highest of many would be cheating, since among many settings one is always lucky. So no pair has a part in choosing its own. The pairs are split into halves at random, twenty times, and each half chooses for the other by log loss: the weakest correction within one standard error of the best. A pair gets what most halves without it chose.
+# Which strength is best? To try many and report the highest accuracy would be cheating, since one of many settings is always lucky. So we choose each pair's strength on *other* pairs. Twenty times, we split the pairs into two random halves, and each half chooses for the other: the weakest correction whose log loss is within one standard error of the best. Each pair then gets the strength that was chosen for it most often.
 
-# %%
+# %% tags=["hide-input"]
+from erragree_utils.measures.comparison import choose_held_out
+
 swept = pd.concat([decided[name] for name in strengths])
 decided["text contrast, chosen"] = choose_held_out(swept, "method")
 for strength, share in decided["text contrast, chosen"].attrs["chosen"].items():
@@ -169,7 +179,11 @@ against = compare_each(decided["plain"], {name: decided[name] for name in names[
 print(f"{len(many)} pairs, against plain scoring of the options")
 as_points(against).rename(columns={"only plain": "pairs lost", "only this": "pairs won"})
 
-# %% mystnb={"image": {"alt": "Pair accuracy against the strength of the text contrast, with a 95% band, beside the chance level of 25%. At mini scale the curve rises from strength 0 and then levels off."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Pair accuracy against the strength of the text contrast, with a 95% band, beside the chance level of 25%. At mini scale the curve rises from strength 0 and then levels off."}}
+import matplotlib.pyplot as plt
+
+from erragree_utils import plots
+
 curve = summarize(swept, by="method").filter(like="pair_accuracy")
 curve.columns = [column.removeprefix("pair_") for column in curve]
 ax = plots.stage_curves({"text contrast": curve.loc[list(strengths)]}, "Pair accuracy", chance=0.25)
@@ -177,22 +191,27 @@ ax.set_xlabel("Strength of the correction")
 plt.show()
 
 # %% [markdown]
-# At mini scale the order is the paper's: M3ID that always corrects wins back a few pairs and loses hardly any; a stronger text contrast wins back more. So the gain is real. It's also small beside what fails.
+# At mini scale, contrastive decoding helps, as it does in the paper. M3ID that always corrects wins back a few pairs and loses hardly any, and a stronger text contrast wins back more. So the gain is real, but it's small compared with all the pairs that still fail.
 #
-# ## A contrast takes bias away, and only some of it
+# ## The contrast removes part of the bias
 #
-# [Chapter 2](02_clip_matching.ipynb) split what a model says about a pair into signal and bias, and a pair is right if its signal exceeds its bias. With no image, the model prefers one option by some $m'$, the same for both images: its **prior**. A contrast of strength $s$ takes $\frac{s}{1+s}\,m'$ from the *bias* and leaves the signal as it is (after division by $1 + s$, which changes no answer). So it helps as far as the prior *is* the bias. Is it?
+# In [chapter 2](02_clip_matching.ipynb) we split what a model says about a pair into signal and bias, and found that a pair is right if its signal exceeds its bias. Without an image, the model still prefers one of the options. That's its **prior**: a margin $m'$ which is the same for both images. A contrast of strength $s$ subtracts $\frac{s}{1+s}\,m'$ from the *bias* and leaves the signal as it is (after we divide by $1 + s$, which changes no answer). So it helps as far as the prior *is* the bias. Is it?
 
-# %%
+# %% tags=["hide-input"]
+from erragree_utils.measures.decisions import prefer
+
 plain = prefer(of["0"]).set_index("pair_id")
 silent = prefer(score(mllm, many, "question-options", blind=True)).set_index("pair_id")
 plain["prior"] = silent["bias"]
-plain.groupby("relation", sort=False)[["signal", "bias", "prior"]].mean().round(2)
+means = plain.groupby("relation", sort=False)[["signal", "bias", "prior"]].mean().round(2)
+means.rename_axis("pattern")
 
 # %% [markdown]
-# (In nats; positive means towards the first option, at mini scale the common one.) What has to go is the mean square of the bias, its *energy*. How much of it is left once a share of the prior is subtracted?
+# (These are nats. A positive bias or prior favours the first option, which at mini scale is the common answer.) At mini scale, both lean towards the common answer. But pairs differ within a pattern, so let's go through them one by one. How much of the bias's *energy*, its mean square, is left once we've subtracted that share of the prior?
 
-# %%
+# %% tags=["hide-input"]
+from erragree_utils.measures.intervals import bootstrap
+
 shares = {"M3ID, always": M3ID().weight(1), "text contrast": 1.0}
 left = {
     name: bootstrap(
@@ -204,7 +223,7 @@ left = {
 for name, (value, low, high) in left.items():
     print(f"{name}: {value:.0%} [{low:.0%}, {high:.0%}] of the bias's energy is left")
 
-# %% mystnb={"image": {"alt": "Three panels, a dot for each pair: signal across, bias up, each with a scale of its own, and a shaded wedge where both images are answered rightly. At mini scale most dots have a positive signal and stand above the wedge, since biases are larger than signals. M3ID and text contrast move them down towards it."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, a dot for each pair: signal across, bias up, each with a scale of its own, and a shaded wedge where both images are answered correctly. At mini scale, most dots have a positive signal and lie above the wedge, since biases are larger than signals. M3ID and text contrast move them down towards it."}}
 asked_of = {"M3ID, always": "M3ID, always", "text contrast": "1"}
 panels = {"plain": plain} | {
     name: prefer(of[asked_of[name]])[["signal", "bias"]] / (1 + s) for name, s in shares.items()
@@ -213,7 +232,7 @@ plots.signal_and_bias(panels)
 plt.show()
 
 # %% [markdown]
-# Right of the vertical line, the images move the answer in the right direction; within the wedge, far enough. (Mind the scales: the vertical one may be several times the other.) In the book, the slider carries pairs through the strengths, and a click shows a pair.
+# To the right of the vertical line, the images move the answer in the right direction. Inside the wedge, they move it far enough. (Mind the scales: the vertical axis may span several times as much as the other.) In the book, the slider takes the pairs through the strengths, and a click shows you a pair.
 
 # %%
 from erragree_utils.plots import live
@@ -221,11 +240,13 @@ from erragree_utils.plots import live
 live.signal_and_bias({float(s): prefer(of[s]) for s in strengths}, many)
 
 # %% [markdown]
-# ## The bias that is left roughly predicts the gain
+# ## The bias that's left roughly predicts the gain
 #
-# If that's the mechanism, it should tell what a method will gain before any answer is counted. Suppose all pairs had one signal and biases spread normally about zero. Then plain accuracy and the two energies, before and after, say what accuracy comes out; nothing is fitted. The [recorded readers](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/readers/README.md) are mini LLaVAs that differ in what tuned them, each measured on draws of pairs that nothing was chosen on.
+# If this is how it works, we should be able to predict what a method gains before we count a single answer. Suppose that all pairs have the same signal and that biases are normally distributed around zero. Then the accuracy follows from the plain accuracy and the bias's energy before and after. We fit nothing.
+#
+# We try this on the [recorded readers](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/readers/README.md): mini LLaVAs that differ in their tuning data or in its seed, each measured on pairs on which nothing had been chosen.
 
-# %% mystnb={"image": {"alt": "Measured against predicted gain in points of pair accuracy, a dot for each recorded reader and one kind of mark for each method, beside a dashed line on which both are equal. M3ID's dots lie at a few points, those of text contrast further up; half of the dots lie above the line, half below it, by up to eight points."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Measured against predicted gain in points of pair accuracy, a dot for each recorded reader and one kind of mark for each method, beside a dashed line on which both are equal. M3ID's dots lie at a few points, those of text contrast further up; half of the dots lie above the line, half below it, by up to eight points."}}
 from erragree_utils.measures.gains import recorded_gains
 from erragree_utils.models import ASSETS
 
@@ -238,21 +259,27 @@ error = (gains["predicted"] - gains["gain"]).abs().mean()
 print(f"{gains['model'].nunique()} readers: correlation {agreement:.2f}, mean error {error:.1%}")
 
 # %% [markdown]
-# The real LLaVA-1.5 saw text without images in its tuning. Does that make the difference? The readers had different shares of such rows:
+# The prediction is rough, but it's about right. Next: LLaVA-1.5 was also tuned on some text without images. Does that make a difference? The recorded readers were tuned with different shares of such rows, and with different imbalances: with the common answer right in 85% or in 95% of the questions. Four of them differ from the shipped reader in the last steps of tuning alone. Here's the pair accuracy of plain scoring, and how many points each method adds:
 
-# %%
-dose = gains.pivot(index=["text_only", "model"], columns="method", values="gain")
-dose = 100 * dose.join(gains.groupby(["text_only", "model"])["plain"].first()).sort_index()
-dose.rename(index={"mini": "shipped"}, columns={"plain": "plain, % of pairs"}).round(1)
+# %% tags=["hide-input"]
+tuning = ["imbalance", "text_only", "model"]
+rows = gains.merge(measures[["model", "imbalance"]].drop_duplicates())
+dose = rows.pivot(index=tuning, columns="method", values="gain")
+dose.insert(0, "plain scoring", rows.groupby(tuning)["plain"].first())
+dose = dose.rename("{:.0%}".format, level="imbalance").rename("{:.0%}".format, level="text_only")
+named = {"mini": "as shipped", "seed1": "another seed"}
+dose = dose.rename(lambda name: named.get(name, "other last steps"), level="model")
+dose = (100 * dose).round(1).rename_axis(["common answer", "text without images", "reader"])
+dose.rename_axis(None, axis=1)
 
 # %% [markdown]
-# Compare readers of one imbalance (85 or 95% common answers) as their share of text-only rows (t00, none; t20, 20%) grows. At 85% it makes hardly any difference: the language model knew such a prior *before* it saw images, so a few rows have little left to teach. At 95% the tuning's prior is stronger than the one the language model came with, and there the rows matter: both methods gain several times as much. What counts is that the second stream knows the prior, wherever it learned it.
+# Compare readers of the same imbalance. At 85%, text without images makes hardly any difference. The language model had learned a prior of that strength *before* it saw any image, so a few rows of text have little to add. At 95%, the tuning's prior is stronger than the one that the language model came with. There the rows of text matter, and both methods gain much more with them. What counts is that the stream without an image knows the prior, wherever it learned it.
 #
 # ## Beside the paper: six points on 150 pairs
 #
-# On MMVP, M3ID took LLaVA from 38 to 47 right pairs of 150, by the published shares. Is that more than luck? It depends on how many pairs were *lost* on the way, which isn't published. The exact McNemar test for each possibility:
+# By the published shares, M3ID took LLaVA from 38 right pairs on MMVP to 47, out of 150. Is that more than luck? It depends on how many pairs M3ID *lost* on the way, and that isn't published. Here's the exact McNemar test for each possibility:
 
-# %%
+# %% tags=["hide-input"]
 from scipy import stats
 
 before, after = (
@@ -267,21 +294,22 @@ print(f"{before} pairs right, then {after}")
 exact
 
 # %% [markdown]
-# The gain is significant only if at most four pairs were lost. At mini scale M3ID loses few, so that may well have been so; nobody outside knows. What LLaVA's numbers are beside each other:
-
-# %%
-published_table(benchmark="mmvp", kind="pair", reader=(LLAVA, LLAVA_1_5))[shown]
+# So the gain is significant only if M3ID lost four pairs at most. At mini scale it loses few, so that may well be the case, but from the published numbers alone we can't know.
+#
+# ## What this page found
 
 # %% tags=["finding", "hide-input"]
 from functools import partial
 
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
+from erragree_utils.measures.comparison import compare
+from erragree_utils.measures.intervals import wilson
 
 claim = partial(finding, seed=scale.seed)
 found_here = [
     claim(
-        "M3ID that always corrects answers more pairs rightly than plain decoding",
+        "M3ID that always corrects gets more pairs right than plain decoding",
         estimate(against.loc["M3ID, always"], "difference"), above=0, unit="points",
         question="How many points does decoding against the language prior win back?",
         paper=f"{(after - before) / 1.5:.1f}: {LLAVA}, MMVP, pair accuracy by M3ID less that by "
@@ -299,7 +327,7 @@ if scale.name == "mini":
     right = decided["text contrast"].groupby("pair_id")["correct"].all()[moved[moved].index]
     found_here += [
         claim(
-            "Text contrast answers more pairs rightly than M3ID that always corrects",
+            "Text contrast gets more pairs right than M3ID that always corrects",
             estimate(beyond, "difference"), above=0, unit="points",
         ),
         claim(
@@ -335,38 +363,41 @@ findings.show(found_here)
 # %% [markdown]
 # ## What it means
 #
-# Turning the language prior down does help, in the order that the paper reports, and for a reason that can be checked: what the model says without the image is part of the bias that it has with one. Take that part away, and pairs whose signal was just too small come out right. The bias that's left tells roughly how many.
+# Turning down the language prior does help, as the paper reports, and for a reason that we can check. What the model says without an image is part of the bias that it has with one. Take that part away, and pairs whose signal was just too small come out right. How many? The bias that's left gives a rough idea.
 #
-# And it's only a part. A bias also comes from what both images share, which no stream without an image knows. So most pairs that failed still fail, although the images of many of them move the answer in the right direction. The difference got through the encoder and into the answers; decoding alone doesn't bring it out. [Chapter 8](08_two_images.ipynb) compares the two images directly, and there it shows.
+# But it's only a part. Bias also comes from what both images show, and a stream without an image knows nothing of that. So most of the pairs that failed still fail, although the images of many of them move the answer in the right direction. For these, the difference got through the encoder and reached the answer's probabilities, and decoding alone doesn't bring it out. [Chapter 8](08_two_images.ipynb) compares the two images directly, and then it shows.
 #
 # ## What could be wrong
 #
-# - **A made prior.** We gave the mini LLaVA its imbalance, and its language model a prior to match. How strong LLaVA-1.5's is for MMVP's questions, nobody has measured; the mini world shows that this mechanism *can* give the paper's order.
-# - **Options instead of answers.** The larger measurement scores two options and ignores all other words. The table of written answers doesn't, and has fewer pairs.
-# - **The prediction is rough.** One signal for all pairs and normal biases are simplifications, and all recorded readers but one share a stem, so they aren't independent trainings. The two methods differ from each other more than the readers do.
-# - **M3ID's step.** That its first token counts as step 1 is our reading of its paper; one step changes the strength by a tenth.
+# - **We made the prior.** We chose the mini LLaVA's imbalance, and gave its language model a prior to match. Nobody has measured how strong LLaVA-1.5's prior is for MMVP's questions. The mini world shows that this mechanism *can* produce a gain like the paper's.
+# - **We mostly score options.** The larger measurement scores two options and ignores all other words. The table of written answers doesn't, but it has fewer pairs.
+# - **The prediction is rough.** It's a simplification that all pairs have the same signal and that biases are normal. All recorded readers but one share most of their training, so they aren't independent. And the two methods differ from each other more than the readers do.
+# - **M3ID's first step.** We count the first token as step 1, which is how we read its paper. Counting from 0 would change the strength by about a tenth.
 #
 # ## Going deeper
 #
-# ### A word, a sentence, a letter
+# ### A letter leaves no prior to turn down
 #
-# M3ID's correction depends on which token decides. The recorded readers were also asked for each of the three forms of an answer (pair accuracy of written answers, in per cent):
+# What M3ID does depends on which token decides. So we also asked the recorded readers for answers of three forms: a word, a sentence or a letter. Here's the pair accuracy of their written answers:
 
-# %%
+# %% tags=["hide-input"]
+from erragree_utils.measures.accuracy import in_percent
 from erragree_utils.tabletop.forms import FORMS
 
 kept = measures[measures["group"].isin(FORMS) & (measures["measure"] == "pair")]
 forms = kept.pivot_table(index="group", columns="method", values="value").loc[list(FORMS)]
-(100 * forms[["greedy", "m3id", "m3id-always", "text-contrast"]]).round(1)
+in_percent(forms.rename_axis("answer"), {methods[n]: n for n in methods if n != "VCD"})
 
 # %% [markdown]
-# A letter says nothing by itself: without the image "(a)" is as likely as "(b)", so there's hardly a prior to turn down. A sentence leads up to its deciding word, and each token on the way is written, and corrected, by itself.
+# A letter means nothing by itself. Without the image, "(a)" is as likely as "(b)", so there's hardly any prior to turn down. A sentence leads up to the word that decides, and every token on the way is corrected on its own.
 #
-# ### One answer, token by token
+# ### See one answer change
 #
-# The probabilities of the answer's first token, for an image that text contrast gets right and greedy decoding doesn't, if there's one. At strength 0 the combined distribution is that with the image. With a running kernel, pick an image and move the slider; the page shows three strengths.
+# Here are the probabilities of an answer's first token, for an image that text contrast gets right and greedy decoding gets wrong (if there is one). At strength 0, the combined distribution is simply the one with the image. With a running kernel, you can pick another image and move the slider; the page shows three strengths.
 
-# %% mystnb={"image": {"alt": "Three panels of bars for the strengths 0, 1.5 and 5. For each candidate token of the answer, bars show its probability with the image, without it, and combined. At strength 0 the combined bar is that with the image."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels of bars for the strengths 0, 1.5 and 5. For each candidate token of the answer, bars show its probability with the image, without it, and combined. At strength 0 the combined bar is that with the image."}}
+import numpy as np
+
 from erragree_utils.decoding import TextContrast
 from erragree_utils.plots.widgets import DecodingExplorer
 
@@ -378,25 +409,25 @@ begin = int(repaired[0] % 2) if len(repaired) else 0
 DecodingExplorer(mllm, [pairs[k] for k in some], TextContrast(), start=begin)
 
 # %% [markdown]
-# Pushed far enough, a word can win that neither stream thinks likely: its probability is small in both, and *relatively* larger with the image. VCD's cut-off is there to keep such words out; a plain contrast has none.
+# If you push the strength far enough, a word can win that neither stream finds likely: its probability is small in both, but *relatively* larger with the image. VCD's cut-off keeps such words out. A plain contrast has no cut-off.
 #
 # ## Exercises
 #
-# **1.** With both streams equal, what does contrastive decoding do at strength 5?
+# **1.** If both streams are equal, what does contrastive decoding do at strength 5?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Nothing: the difference is zero. `evaluate(mllm, pairs, "greedy", blind=True)` and a contrast against no image would be such a case, and is refused.
+# Nothing, since the difference is zero. That's what would happen if you left out the image in the first stream too (`blind=True`), so the package refuses to contrast in that case.
 # ```
 #
-# **2.** A model's prior is twice its bias in every pair. Which strength is best, and what does a very large one do?
+# **2.** Suppose that a model's prior is twice its bias in every pair. Which strength is best, and what does a very large one do?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# The contrast takes $\frac{s}{1+s}$ of the prior away. Half of it is needed, so $s = 1$ removes the bias altogether; a very large one takes all of the prior away, and the bias is as large as before, with the other sign.
+# The contrast takes away $\frac{s}{1+s}$ of the prior. The best strength takes away half of it, so $s = 1$ removes the bias altogether. A very large one takes away all of the prior, and then the bias is as large as before, with the opposite sign.
 # ```
 #
-# **3.** Choose a strength on *all* pairs and test it on the same pairs. By how much does it look better than the held-out choice?
+# **3.** Choose a strength on *all* pairs and test it on the same pairs. How much better does it look than the held-out choice?
 #
 # ```{admonition} Solution
 # :class: dropdown
@@ -405,18 +436,18 @@ DecodingExplorer(mllm, [pairs[k] for k in some], TextContrast(), start=begin)
 #     best.max(), decided["text contrast, chosen"].groupby("pair_id")["correct"].all().mean()
 # ```
 #
-# **4.** Contrast with a noisier image: `VCD(alpha=1, beta=0, noise_step=900)`. Towards which of the other methods should the results move?
+# **4.** Contrast with a noisier image: `VCD(alpha=1, beta=0, noise_step=900)`. Which of the other methods should the results come closer to?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Towards a second stream that knows nothing of the picture, as in text contrast, but still has an image to look at. Compare both in the explorer and by `score`.
+# To text contrast, since its second stream knows nothing of the picture either. But here that stream still has an image to look at. Compare the two in the explorer and with `score`.
 # ```
 #
 # ## In this chapter you learned
 #
-# - Contrastive decoding subtracts what the model says with less of the image; VCD, M3ID and a plain text contrast differ in the second stream and in when they apply.
-# - With its gate, M3ID leaves answers of one word alone; without it, it wins back a few pairs.
-# - A contrast with no image takes bias away as far as the prior is the bias, and the bias that's left predicts the gain.
-# - Most of what fails stays, although the images move the answers of many of these pairs the right way.
+# - Contrastive decoding turns down what the model would say with less of the image. VCD, M3ID and plain text contrast differ in what the second stream sees and in when they correct.
+# - With its published threshold, M3ID leaves nearly all short answers as they are. If it always corrects, it wins back a few pairs.
+# - A contrast with no image removes bias as far as the bias is the prior, and the bias that's left roughly predicts the gain.
+# - Most pairs that fail still do, although the images of many of them move the answer the right way.
 #
 # **Sources**: {cite:t}`leng2024vcd`, {cite:t}`favero2024m3id`, {cite:t}`li2024erroneous`; full entries under [References](../book/references.md).

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Compare the two images, and most pairs come out right
 #
-# **What LLaVA says about the two images differs in the right direction for most CLIP-blind pairs; a bias that both images share hides it.**
+# **For most CLIP-blind pairs, what LLaVA says about the two images differs in the right direction, but a bias that both images share hides it.**
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/erroneous-agreements/erroneous-agreements/blob/main/notebooks/08_two_images.ipynb)
 
@@ -36,70 +36,84 @@ if "google.colab" in sys.modules:
         )
 
 # %% [markdown]
-# **You will** compare what LLaVA says about the two images of a CLIP-blind pair, and then show it both in one prompt.
+# **You will** compare what LLaVA says about the two images of a CLIP-blind pair, and then show it both images in one prompt.
 #
-# **You will learn** two protocols that are easily confused, their chance levels, and why a number that rises from 25% to 73% may say less than it seems to.
+# **You will learn** two protocols that are easily confused, what their chance levels are, and why a rise from 25% to 73% may mean less than it seems to.
 #
-# **You need** [chapter 6](06_clip_blind_pairs.ipynb), and signal and bias from [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB or more, and network for weights and images.
+# **You need** [chapter 6](06_clip_blind_pairs.ipynb), and signal and bias from [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB or more, and a network for the weights and images.
 #
 # **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 13 to 16 min; L4: 19 GiB, 7 to 8 min; A100 40 GB: 19 GiB, 3 to 4 min; H100 80 GB: 19 GiB, 1 min.
 #
-# ## The same bias stands in both answers
+# ## The question
 #
-# A model fails on a pair if it gives both images the same answer. Perhaps it sees no difference. Perhaps it sees one that's too small to overcome its bias. Look at both images and you can tell, because the bias is the same for both.
+# A model fails on a pair if it gives both images the same answer. Perhaps it can't see the difference. Or perhaps it sees one that's too small to overcome its bias. If we compare the two images, we can tell which, because the bias is the same for both.
 #
-# **{term}`Relative preference`.** Each image is scored alone. Does the first image prefer the first option *more than* the second image does? In the terms of [chapter 2](02_clip_matching.ipynb): is the signal positive, whatever the bias? There is one decision for each pair, so **chance is 50%**, not 25%. It works for CLIP, too.
+# That's what {term}`relative preference <Relative preference>` does. We score each image alone, and then ask: does the first image prefer the first option *more than* the second image does? In the terms of [chapter 2](02_clip_matching.ipynb): is the signal positive, whatever the bias? There's one decision for each pair, so **chance is 50%**, not 25%. This works for CLIP too.
 #
-# The paper reports that LLaVA gets most of MMVP's pairs with "two images": the number is in the table below. We take that to be relative preference, most likely: the same number is reported for CLIP, which can't read a prompt with two images, and LLaVA-1.5 was trained on single images. At the end of this page there's the other reading, a **two-image prompt**: both images in one prompt, and a question about one of them, by its place.
-#
-# ```{admonition} Before you go on
-# :class: tip
-# The table shows what the paper reports for MMVP's pairs, by single images and by relative preference (second-hand notes that quote {cite:t}`li2024erroneous`). How much of the rise is due to the chance level alone, 25 for the first and 50 for the second? And how many pairs will the mini LLaVA get by relative preference, of which it answers so few?
-# ```
+# The paper reports that LLaVA gets most of MMVP's pairs right with "two images". We think that this means relative preference. First, the paper reports the same measure for CLIP, which can't read a prompt with two images. Second, LLaVA-1.5 was trained on single images. The other reading would be a **two-image prompt**: both images in one prompt, with a question about the first or the second. We try that one at the end.
 
 # %%
+import warnings
+
+from erragree_utils import load_benchmark, load_clip, load_mllm, start
+
+scale = start()
+clip = load_clip(scale.clip, dtype=scale.clip_dtype)
+mllm = load_mllm(scale.mllm)
+pairs = load_benchmark(scale.mmvp, **scale.draw)
+warnings.filterwarnings("ignore", "texts with words")  # the mini CLIP doesn't know "points"
+
+# %% [markdown]
+# Here's what the paper reports for MMVP's pairs, image by image and by relative preference (according to second-hand notes that quote {cite:t}`li2024erroneous`):
+
+# %% tags=["hide-input"]
 from erragree_utils.paper import published, published_table
 
 methods = ("matching", "greedy", "relative-preference")
 in_paper = published_table(benchmark="mmvp", kind=("pair", "relative"), methods=methods)
 in_paper[["measure", "published", "protocol"]]
 
-# %%
-import matplotlib.pyplot as plt
-import pandas as pd
-
-from erragree_utils import load_benchmark, load_clip, load_mllm, plots, score, start, summarize
-from erragree_utils.measures.accuracy import as_percent
-from erragree_utils.measures.comparison import as_points, compare
-from erragree_utils.measures.decisions import crossed_preference, position_bias, predict, prefer
-from erragree_utils.measures.intervals import bootstrap, wilson
-
-scale = start()
-clip = load_clip(scale.clip, dtype=scale.clip_dtype)
-mllm = load_mllm(scale.mllm)
-pairs = load_benchmark(scale.mmvp, **scale.draw)
-
 # %% [markdown]
+# ```{admonition} Predict before you go on
+# :class: predict
+# How much of that rise is due to the chance level alone, which is 25 for the first measure and 50 for the second? And the mini LLaVA, which answers so few pairs correctly: how many will it get right by relative preference?
+# ```
+#
 # ## One pair, read both ways
+#
+# Let's take a single pair, with its question:
 
-# %% mystnb={"image": {"alt": "Two images of a pair with its question below them, and the answer that each image has."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two images of a pair with its question below them, and the answer that each image has."}}
+import matplotlib.pyplot as plt
+
+from erragree_utils import plots
+
 pair = pairs.select("state")[0] if scale.name == "mini" else pairs[0]
 plots.question_pairs([pair], size=2.2)
 plt.show()
 
 # %%
+from erragree_utils import score
+
 one = score(mllm, [pair], "question-options")
 one = one.pivot(index="image_index", columns="option_index", values="score")
 one.columns = pair.options
 one["preference for the first"] = one[pair.options[0]] - one[pair.options[1]]
-one.round(2)  # log-likelihoods in nats; a row for each image
+one.rename_axis("image").round(2)  # log-likelihoods in nats
 
 # %% [markdown]
-# Taken alone, an image is answered by the larger of its two scores. Taken together, the pair is right if the last column falls from the first row to the second.
+# If we take each image alone, the option with the larger score is its answer. If we take them together, the pair is right if the last column falls from the first row to the second.
 #
-# ## From few pairs to most
+# ## By relative preference, most pairs come out right
+#
+# Now for all pairs and both models. We take LLaVA's answers from the scores of the two options. In [chapter 6](06_clip_blind_pairs.ipynb) it wrote them, and some named neither option or both, so the shares differ.
 
 # %%
+import pandas as pd
+
+from erragree_utils import summarize
+from erragree_utils.measures.decisions import predict, prefer
+
 alone = score({"CLIP": clip, "LLaVA": mllm}, pairs, "relative-preference")
 decided, preferences = predict(alone), prefer(alone)
 single, relative = (  # tables by reader
@@ -112,26 +126,28 @@ ways = {
     "answers, from chance (0) to perfect (100)": (answers["pair_accuracy"] - 0.25) / 0.75,
     "preference, from chance (0) to perfect (100)": (preferred["relative_accuracy"] - 0.5) / 0.5,
 }
-(100 * pd.DataFrame(ways)).round(1).T
+(100 * pd.DataFrame(ways)).round(1).T.rename_axis(None, axis=1)
 
 # %% [markdown]
-# The first two rows have different chance levels, so don't subtract them. The last two say how far each has come from chance to perfect. Below zero is worse than independent guesses, as a reader is that gives both images the same answer. At mini scale, LLaVA starts at or below chance and comes a good part of the way.
+# The first two rows have different chance levels, so don't subtract one from the other. The last two rows put both on one scale, from chance to perfect. Below zero is worse than independent guesses, and that's where a model ends up if it gives both images the same answer. At mini scale, LLaVA's answers are at chance or below, but its preferences are well on the way to perfect.
 #
-# And of those pairs that LLaVA *fails* when each image is answered alone, how many does it prefer rightly? Chance is one half here, too:
+# What about the pairs that LLaVA *fails* when it answers each image alone? For how many of them is its relative preference right? Chance is one half here too:
 
 # %%
+from erragree_utils.measures.accuracy import as_percent
+
 failed = ~single["LLaVA"].groupby("pair_id")["correct"].all()
 rescued = summarize(relative["LLaVA"][lambda t: t["pair_id"].map(failed)])
 as_percent(rescued)
 
-# %% mystnb={"image": {"alt": "One dot for each pair: signal across, bias up, each with a scale of its own. In a shaded wedge both images are answered rightly. The dots have mostly positive signals, but many lie above the wedge, where the bias is larger."}}
+# %% mystnb={"image": {"alt": "One dot for each pair: signal across, bias up, each with a scale of its own. In a shaded wedge, both images are answered correctly. The dots have mostly positive signals, but many lie above the wedge, where the bias is larger."}}
 plots.signal_and_bias({"LLaVA": relative["LLaVA"]})
 plt.show()
 
 # %% [markdown]
-# Everything right of the vertical line is right by relative preference; only what lies in the wedge is answered rightly. (Mind the scales: the bias may be several times the signal.) The pairs between the line and the wedge are those in which the images *did* move LLaVA's answer, just not far enough.
+# Every pair to the right of the vertical line is right by relative preference. Only those inside the wedge are also answered correctly. (Mind the scales: the bias may be several times the signal.) Between the line and the wedge are the pairs whose images *did* move LLaVA's answer in the right direction, just not far enough.
 #
-# ## Some patterns aren't there at all
+# ## For some patterns, comparing doesn't help
 
 # %% mystnb={"image": {"alt": "Relative preference with 95% intervals for each visual pattern, a mark for CLIP and one for LLaVA, beside the chance level of 50%. At mini scale LLaVA's is at or near 100% for some patterns and near 50% for others."}}
 each = summarize(preferences, by=["relation", "model"])
@@ -139,33 +155,43 @@ plots.grouped_dots(each, "relative_accuracy", "Pairs with the right preference",
 plt.show()
 
 # %% [markdown]
-# Relative preference also tells where comparing *doesn't* help. A pattern near one half has no signal that we could find in LLaVA's scores: there the difference was lost before the answer, in the encoder or on the way from it.
+# Where a pattern is near one half, LLaVA's scores hold no signal that we could find. There, the difference was lost before it reached the answer: in the encoder, or on the way from it.
 #
-# ## Is it the images, or luck?
+# ## Preferences hold up across pairs
 #
-# A control: set image 0 beside image 1 of *another* pair, of the same pattern and with the same options. If preferences are about what the images show, this should work nearly as well. And one that has to fail: beside another pair's image 0, of which the same answer is true.
+# Is this really about what the images show? Here's a control. We compare the first image with the second image of *another* pair, of the same pattern and with the same options. If preferences are about the images' content, that should work nearly as well. And here's a control that has to fail: we compare it with another pair's *first* image, which has the same answer.
 
-# %%
+# %% tags=["hide-input"]
+from erragree_utils.measures.accuracy import in_percent
+from erragree_utils.measures.decisions import crossed_preference
+
 options = {pair.pair_id: " or ".join(pair.options) for pair in pairs}
 control, across = {}, {}
 for name, table in relative.items():
     alike = [table["relation"], table["pair_id"].map(options)]
     across[name] = crossed_preference(table, 1, alike)
     control[name] = {
-        "its own pair": table["correct"].mean(),
-        "another's image 1": across[name].mean(),
-        "another's image 0": crossed_preference(table, 0, alike).mean(),
+        "within the pair": table["correct"].mean(),
+        "with another's second image": across[name].mean(),
+        "with another's first image": crossed_preference(table, 0, alike).mean(),
     }
-(100 * pd.DataFrame(control).T).round(1)
+in_percent(pd.DataFrame(control).T)
 
 # %% [markdown]
-# Without ties the last column is near one half by construction, whatever a model knows. The middle one says how far preferences can be compared between *different* scenes: other objects and colours move them, too, and blur a small signal. (At paper scale pairs with the same options may have unrelated questions, and the middle column means little.)
+# If there are no ties, the last column is near one half by construction, whatever a model knows. The middle column shows how well preferences can be compared across *different* scenes. Other objects and colours move them too, and that blurs a small signal. (At paper scale, pairs with the same options may have unrelated questions, so the middle column means little.)
 #
-# ## Both images in one prompt
+# ## Putting both images in one prompt doesn't help
 #
-# Now the other reading of "two images": both stand in one prompt, and the question is about one of them, by its place. There's one decision for each image, and **chance is 25%** for pairs again. Each image is asked about in both places and the scores are averaged, so that no place has an advantage. The mini LLaVA's training, like LLaVA-1.5's, had one image in every prompt. Will it manage?
+# Now for the other reading of "two images". Both images are in one prompt, and we ask about the first or the second. There's one decision for each image, so **chance is 25%** for pairs again. We put each image in both places and average the scores, so that neither place has an advantage.
+#
+# ```{admonition} Predict before you go on
+# :class: predict
+# The mini LLaVA's training, like LLaVA-1.5's, had one image in every prompt. Will it find out which image the question is about?
+# ```
 
-# %%
+# %% tags=["hide-input"]
+from erragree_utils.measures.decisions import position_bias
+
 both = score({"LLaVA, two images": mllm}, pairs, "two-images")
 two, two_preferred = predict(both), prefer(both)
 places = position_bias(both)
@@ -180,34 +206,46 @@ read = pd.DataFrame({
     }
     for name, (answer, preference) in prompts.items()
 })  # fmt: skip
-print(f"the same option in both places: {places['consistent']:.0%} of the images")
-(100 * read).round(1)
-
-# %%
-in_place = {"first": places["accuracy_first"], "second": places["accuracy_second"]}
-print({f"asked about where it comes {k}": f"{v:.1%}" for k, v in in_place.items()})
-tested = compare(single["LLaVA"], two)
-as_points(tested.to_frame("two images against one").T)
+in_percent(read)
 
 # %% [markdown]
-# A model that takes no notice of which image is meant gives one answer to both questions, and is right about no pair. That's what a reader of single images should do with a second one, and it's why we don't think that the paper's number comes from such a prompt.
+# And here's how often it gets an image right in either place, how often an image gets the same answer in both, and what the second image costs in pair accuracy:
+
+# %% tags=["hide-input"]
+from erragree_utils.measures.comparison import as_points, compare
+
+print(f"right where the image comes first: {places['accuracy_first']:.1%}")
+print(f"right where it comes second: {places['accuracy_second']:.1%}")
+print(f"the same option in both places: {places['consistent']:.0%} of the images")
+tested = compare(single["LLaVA"], two)
+as_points(tested.to_frame("two images against one").T).rename(
+    columns={"only plain": "only with one", "only this": "only with two"}
+)
+
+# %% [markdown]
+# A model that doesn't notice which image the question is about gives one answer to both questions, and gets no pair right. That's what we'd expect from a model that was trained on single images. And it's why we don't think that the paper's number comes from a prompt like this.
 #
 # ## What this page found
+#
+# How much further do preferences get on the scale from chance (0) to perfect (1) than answers do?
 
-# %%
+# %% tags=["hide-input"]
+from erragree_utils.measures.intervals import bootstrap
+
 both_ways = pd.DataFrame(
     {"answers": ~failed, "preference": relative["LLaVA"].set_index("pair_id")["correct"]}
 )
 further = bootstrap(
     lambda t: (t["preference"].mean() - 0.5) / 0.5 - (t["answers"].mean() - 0.25) / 0.75, both_ways
 )
-print("further from chance to perfect, by preference: {:.2f} [{:.2f}, {:.2f}]".format(*further))
+print("preferences get further by {:.2f} [{:.2f}, {:.2f}]".format(*further))
 
 # %% tags=["finding", "hide-input"]
 from functools import partial
 
 from erragree_utils import findings
 from erragree_utils.findings import estimate, finding
+from erragree_utils.measures.intervals import wilson
 
 claim = partial(finding, seed=scale.seed)
 asked = (
@@ -238,8 +276,8 @@ if scale.name == "mini":
             (other.mean(), *wilson(other.mean(), len(other))), above=0.55,
         ),
         claim(
-            "With both images in one prompt, a LLaVA that was tuned on single ones answers no more "
-            "pairs rightly than with each alone, by 5 points or more",
+            "With both images in one prompt, a LLaVA tuned on single images gains less than 5 "
+            "points of pair accuracy over each image alone",
             estimate(tested, "difference"), below=0.05, unit="points",
         ),
     ]  # fmt: skip
@@ -248,46 +286,46 @@ findings.show(found_here)
 # %% [markdown]
 # ## What it means
 #
-# Compared with each other, the two images of most pairs are told apart by the mini LLaVA, also of pairs that it fails. The difference was in the patch tokens, it passed the projector, and it reached the answer's probabilities. It was outweighed there by a bias that both images share. So on these pairs the failure is mostly *not* blindness, and the paper's reading holds: the model uses less than it has extracted.
+# If we compare the two images, the mini LLaVA tells most pairs apart, and that includes most of the pairs that it fails. The difference was in the patch tokens, it passed the projector, and it reached the answer's probabilities. There, a bias that both images share outweighed it. So on these pairs the failure mostly *isn't* blindness, and the paper is right: the model uses less than it has extracted.
 #
-# With [chapter 7](07_contrastive_decoding.ipynb) that's the paper's order: greedy, then M3ID, then two images. The last step comes with a reservation: it changes the task and its chance level.
+# Together with [chapter 7](07_contrastive_decoding.ipynb), that's the order that the paper reports: greedy decoding, then M3ID, then two images. But remember that the last step changes the task, and with it the chance level.
 #
 # ## What could be wrong
 #
-# - **Another task.** Relative preference needs two images that are known to differ, and the question that tells them apart. It shows what a model's scores hold, not what it could answer about one image.
-# - **Chance.** From 25 to 50 without any skill: that's why the tables keep them apart. The way from chance to perfect is no neutral scale either: a reader without any bias, right on 73% by both counts, would be at 0.64 on the first and 0.46 on the second. So it understates the gain found here.
-# - **A shared nuisance.** Preferences could differ for a reason that has nothing to do with the question and happens to go along with it. In rendered pairs little else differs; in MMVP's photographs much does. The control with another pair's image tells how well preferences hold up across scenes.
-# - **Our reading of the paper.** Its protocol for two images is second-hand to us. That it's relative preference is an inference from what else it reports.
-# - **One prompt.** Other words for “the first image” may do better, and a model that was trained on several images certainly could. No number for this prompt is known to us for LLaVA-1.5.
-# - **What text CLIP was given** for its published number we haven't found.
+# - **It's another task.** Relative preference needs two images that are known to differ, and a question that tells them apart. It shows what a model's scores hold, not what the model could answer about one image.
+# - **Chance rises too**, from 25 to 50 without any skill, which is why our tables keep the two apart. The scale from chance to perfect isn't neutral either: a model without any bias that is right on 73% by both counts would be at 0.64 on the first and at 0.46 on the second. So the scale understates the gain that we found.
+# - **Something else may differ.** The preferences could differ because of something that has nothing to do with the question and merely goes along with it. In rendered pairs little else differs, but in MMVP's photographs much does. The control with another pair's image shows how well preferences hold up across scenes.
+# - **Our reading of the paper.** We know its protocol for two images only second-hand. That it's relative preference is what we conclude from its other numbers.
+# - **We tried one prompt.** Other words for “the first image” may do better, and a model that was trained on several images certainly could. We know of no published number for such a prompt with LLaVA-1.5.
+# - **CLIP's text.** We haven't found which text CLIP was given for its published number.
 #
 # ## Exercises
 #
-# **1.** A model prefers the first option by 3 nats for the first image, and by 2.9 nats for the second. What are its answers worth, by each protocol?
+# **1.** A model prefers the first option by 3 nats for the first image, and by 2.9 nats for the second. Is the pair right by each of the two measures?
 #
 # ```{admonition} Solution
 # :class: dropdown
-# Alone: the first image is right, the second wrong, so the pair is wrong. By relative preference the pair is right, by a tenth of a nat. The protocol doesn't ask how large the difference is; the picture of signal and bias does.
+# If each image is answered alone, the first is right and the second is wrong, so the pair is wrong. By relative preference the pair is right, by a tenth of a nat. Relative preference doesn't ask how large the difference is; the plot of signal and bias shows it.
 # ```
 #
-# **2.** A reader gives each image a random number as its preference. What does it score by relative preference, and what as two independent answers?
+# **2.** A model gives each image a random number as its preference. What does it score by relative preference, and what by two independent answers?
 #
 # ```{admonition} Solution
 # :class: dropdown
 # 50% and 25%. `np.random.default_rng(0)` and the functions above will confirm it.
 # ```
 #
-# **3.** Within the two-image prompt, is the signal gone, or does the bias outweigh it?
+# **3.** In the two-image prompt, is the signal gone, or does the bias outweigh it?
 #
 # ```{admonition} Solution
 # :class: dropdown
 #
 #     plots.signal_and_bias({name: preference for name, (_, preference) in prompts.items()})
 #
-# If the dots stand about the vertical line, it's gone.
+# If the dots scatter evenly about the vertical line, it's gone.
 # ```
 #
-# **4.** Of which patterns does the two-image prompt get pairs right?
+# **4.** For which patterns does the two-image prompt get any pairs right?
 #
 # ```{admonition} Solution
 # :class: dropdown
@@ -297,8 +335,8 @@ findings.show(found_here)
 #
 # ## In this chapter you learned
 #
-# - Relative preference compares what a model says about two images; a bias that both share cancels, and chance is 50%.
-# - The mini LLaVA's scores tell most CLIP-blind pairs apart, also those that it answers wrongly.
-# - A prompt with two images is another protocol, and a model that never saw one can't use it.
+# - Relative preference compares what a model says about two images. A bias that both share cancels out, and chance is 50%.
+# - The mini LLaVA's scores tell most CLIP-blind pairs apart, including most of those that it answers wrongly.
+# - A prompt with two images is another protocol, and a model that was never trained on one can't use it.
 #
 # **Sources**: {cite:t}`li2024erroneous`, {cite:t}`tong2024eyes`; full entries under [References](../book/references.md).

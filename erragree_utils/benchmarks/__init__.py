@@ -1,4 +1,4 @@
-"""Benchmarks by name: synthetic ones made on the spot, published ones read from files."""
+"""Benchmarks by name: synthetic ones rendered on the spot, published ones read from files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Fetches published files, resumably and checked, so that nothing half-done looks whole.
 
-A file is fetched into ``NAME.part`` and renamed when its size and checksum are right. A killed run
-can therefore be started again, and what stands under its final name is complete.
+A file is fetched into ``NAME.part`` and renamed when its size and checksum are right. So a killed
+run can be started again, and a file under its final name is always complete.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tabletop benchmarks: What'sUp's two controlled subsets, made of rendered scenes.
 
-Same interface as the real ones: sets of four images that differ in the relation alone, as two pairs
-that share a `set_id`. Training shows no scene of these random streams.
+They have the same interface as the real ones: sets of four images that differ only in the relation,
+as two pairs that share a `set_id`. No training scene comes from these random streams.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """MMVP made of rendered scenes: nine visual patterns, each pair with a question and two answers.
 
-Candidates are drawn at random and numbered; *mined* pairs are those candidates that CLIP takes for
-nearly the same image and a vision-only encoder does not (Tong et al. 2024, section 3.1). Which
-candidates these are is recorded in a file of the package (``tools/mine_tabletop.py`` writes it), so
-that loading the benchmark needs no model.
+Candidates are drawn at random and numbered. *Mined* pairs are the candidates whose images CLIP can
+hardly tell apart but a vision-only encoder can (Tong et al. 2024, section 3.1). A file in the
+package records which these are (``tools/mine_tabletop.py`` writes it), so loading the benchmark
+needs no model.
 """
 
 from __future__ import annotations

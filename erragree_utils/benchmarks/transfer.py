@@ -1,7 +1,7 @@
-"""Transfers a published file over a line that may be slow, break, or send something else.
+"""Transfers a published file over a connection that may be slow, break, or send something else.
 
-What has arrived is in ``NAME.part``, and the next request resumes there, if the server or a
-checksum vouches that it is still the same file.
+What has arrived is in ``NAME.part``, and the next request resumes there, provided that the server
+or a checksum confirms that it's still the same file.
 """
 
 from __future__ import annotations

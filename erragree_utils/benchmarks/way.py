@@ -1,4 +1,4 @@
-"""The way from one image of a pair to the other: a small thing goes round its furniture."""
+"""The way from one image of a pair to the other: a small object goes round the furniture."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What'sUp, controlled images A and B (Kamath et al., EMNLP 2023, section 2).
 
-Sets of four photographs of the same two objects that differ in a preposition alone. Files, format
+Sets of four photographs of the same two objects that differ only in a preposition. Files, format
 and Google Drive ids: https://github.com/amitakamath/whatsup_vlms (``dataset_zoo``).
 """
 

@@ -1,4 +1,4 @@
-"""Decoding that depends more on the image: the formulas here, models in `streams` and `scaled`."""
+"""Decoding that depends more on the image: formulas here, models in `streams` and `scaled`."""
 
 from .adaptvis import AdaptVis
 from .contrasts import M3ID, VCD, Contrast, TextContrast

@@ -2,7 +2,7 @@
 
 Each compares two streams of one model: the prompt as it is, and the same prompt with the image
 noised (VCD) or left out (M3ID, text contrast). A token that stays likely in the second stream comes
-from the language prior, and counts less.
+from the language prior, so it's turned down.
 """
 
 from __future__ import annotations

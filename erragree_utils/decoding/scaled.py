@@ -1,8 +1,8 @@
 """AdaptVis in a model: scales the keys of image tokens before the model reads the answer.
 
-Attention before the softmax is linear in the keys, so that a factor on the keys in the cache is one
-on the logits of all tokens that come later: the last of the prompt, and those of the answer. No
-kernel of attention has to be replaced.
+Attention logits are linear in the keys. So a factor on the cached keys scales the logits of all
+later tokens, the last one of the prompt and those of the answer, and no attention kernel has to be
+replaced.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Can a linear probe tell the two images of a pair apart, on pairs that it hasn't seen?
 
-One rule is fitted for all pairs of a group. What it has to tell is named by the words in which a
-pair's texts differ: two pairs about *left* and *right* are examples of one question, whichever
-image comes first; *red or orange* and *yellow or orange* have half of it in common.
+One rule is fitted for all pairs of a group. The words in which a pair's texts differ say what it
+has to tell apart: two pairs about *left* and *right* are examples of the same question, whichever
+image comes first, while *red or orange* and *yellow or orange* share half of it.
 """
 
 from __future__ import annotations

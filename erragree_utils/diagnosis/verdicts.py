@@ -1,8 +1,8 @@
-"""From what was measured to where the answer is lost: the rules, and how sure they are.
+"""Rules that turn measurements into verdicts on where the answer is lost, and how sure they are.
 
-A rule looks at intervals, never at a value alone: where an interval does not decide, the verdict is
-*undecided*. Thresholds were set on models whose fault is known by construction, and tested on seeds
-and kinds of change that had no part in it (see `training.zoo`).
+A rule looks at intervals, never just at a value. If an interval doesn't decide, the verdict is
+*undecided*. We set the thresholds on models whose fault is known by construction, and tested them
+on other seeds and kinds of change (see `training.zoo`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Whether texts respond to what changes in images.
 
-For a pair with image embeddings a, b and its texts' s, t the margins of CLIP's matching add up to
-(a - b) . (s - t): the two images are told apart as far as the two differences point the same way.
-Embeddings of pairs are arrays of unit rows, (N, 2, D), as `Clip` gives them; image i belongs to
-text i.
+For a pair with image embeddings a, b and text embeddings s, t, the margins of CLIP's matching add
+up to (a - b) . (s - t). So matching tells the two images apart as far as both differences point the
+same way. Embeddings of pairs are arrays of unit rows, (N, 2, D), as `Clip` gives them; image i
+belongs to text i.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compares methods on the same pairs, and chooses settings on other pairs than they're used on."""
+"""Compares methods on the same pairs, and chooses settings on pairs other than the tested ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are two numbers of each pair correlated, between kinds of pairs and within them?"""
+"""Are two properties of pairs correlated, between kinds of pairs and within them?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What taking a bias away should gain, and what it did gain, for models on record."""
+"""What removing a bias should gain, and what it did gain, for the recorded models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions with their answers as rows of tokens, and the beginnings that they share."""
+"""Questions and their answers as rows of tokens, and the beginnings that they share."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A multimodal checkpoint: found by its name, checked, and loaded.
 
-`find_checkpoint` looks at the settings alone, so that a model that is too large, or of another
-family, is refused before its weights are fetched; `Checkpoint.load` reads the weights.
+`find_checkpoint` looks only at the settings, so that a model that is too large or of an unknown
+family is refused before its weights are fetched. `Checkpoint.load` reads the weights.
 """
 
 from __future__ import annotations

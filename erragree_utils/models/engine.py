@@ -1,9 +1,9 @@
 """How prompts go through a language model: in batches, with shared beginnings, one stream or two.
 
 An image and the words before it are the same for every question about it, so they go through the
-model once (`Engine.prefill`); what all questions and answers add continues from the keys and values
-that are kept, as one tree (`Engine.answers`). Contrastive decoding reads a second stream, the same
-questions with a noised image or without one, as further rows of the same batch.
+model once (`Engine.prefill`); the questions and answers continue from the cached keys and values,
+as one tree (`Engine.answers`). Contrastive decoding reads a second stream, the same questions with
+a noised image or without one, as further rows of the same batch.
 """
 
 from __future__ import annotations

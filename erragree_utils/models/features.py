@@ -1,4 +1,4 @@
-"""Images that a model has read, kept so that another question needn't read them again."""
+"""Image features, kept so that the next question about an image needn't compute them again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Interventions on a LLaVA's language model: moving image tokens, exchanging states.
 
-A probe shows what could be read from a state. What the answer depends on shows when the state is
-changed and everything else stays: the pixels, the question, the weights.
+A probe shows what could be read from a state. To see what the answer depends on, we change the
+state and leave everything else as it is: the pixels, the question, the weights.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How much of a GPU's memory a LLaVA needs, computed from its config, and how much fits.
 
-The formula works for SmolVLM's config (Idefics3), too.
+The formula also works for SmolVLM's config (Idefics3).
 
 Memory is the sum of four parts (`memory_need`):
 

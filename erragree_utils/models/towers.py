@@ -1,4 +1,4 @@
-"""Whether a LLaVA reads a CLIP's image tower: compares their tokens of the same images."""
+"""Whether a LLaVA reads a CLIP's image tower: compares their tokens for the same images."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Vision-only encoders through timm: the mini one, DINOv2, and folders.
 
-CLIP-blind pairs are mined against an encoder that has seen no word (Tong et al. 2024, section 3.1).
+Mining CLIP-blind pairs takes an encoder trained without text (Tong et al. 2024, section 3.1).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures of pairs and results; `widgets` holds their explorers for a live notebook."""
+"""Figures of pairs and results; `widgets` has explorers for a running notebook."""
 
 from .accuracy import accuracy_bars, grouped_dots
 from .agreement import accuracy_against_cosine, change_ladder, cone_and_gap, view_bands

@@ -1,4 +1,4 @@
-"""Accuracies with their intervals, beside chance and beside the paper."""
+"""Accuracies with their intervals, beside chance and the paper's numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from . import style
 from .style import GUIDE, LOOKS, NEUTRAL
 
-#: Kinds of accuracy: their titles, and of what they are shares.
+#: Kinds of accuracy: their titles, and what they are shares of.
 _KINDS = {
     "individual": ("Individual accuracy", "images"),
     "pair": ("Pair accuracy", "pairs"),
@@ -32,7 +32,8 @@ def accuracy_bars(
     Parameters
     ----------
     summary : pandas.DataFrame
-        What `summarize` or `summarize_sets` returned, or both joined; a row of dots for each row.
+        What `summarize` or `summarize_sets` returned, or both joined; each row becomes a row of
+        dots.
     paper : mapping, optional
         Published accuracies as shares: row label to ``{"pair_accuracy": 0.019}``.
     paper_label : str
@@ -74,7 +75,7 @@ def accuracy_bars(
 
 
 def _published(paper: Mapping[str, Mapping[str, float]], names: list[str]) -> pd.DataFrame:
-    """Published shares in the rows and columns of the picture."""
+    """Published shares, in the rows and columns of the figure."""
     columns = [f"{kind}_accuracy" for kind in _KINDS]
     table = pd.DataFrame.from_dict(paper, orient="index", dtype=float)
     if stray := [*table.index.difference(names), *table.columns.difference(columns)]:
@@ -96,14 +97,14 @@ def grouped_dots(
     Parameters
     ----------
     summary : pandas.DataFrame
-        With a two-level index (row, colour), such as `summarize` returns by two columns.
+        With a two-level index (row, colour), as `summarize` returns it by two columns.
     column : str
-        What is shown, with ``_low`` and ``_high`` beside it: ``"pair_accuracy"``.
+        What to show, such as ``"pair_accuracy"``; its ``_low`` and ``_high`` are needed too.
     xlabel : str
     chance : float, optional
         Drawn as a dashed line.
     change : bool
-        Whether these are differences: from -1 to 1, in points, beside a line of no change.
+        Whether these are differences: the axis goes from -1 to 1, in points, with a line at 0.
     """
     ends = [f"{column}_low", f"{column}_high"]
     style.check_tables({"summary": summary}, [column, *ends], "summarize, by two columns")

@@ -1,4 +1,4 @@
-"""How alike images are: the cone and the gap, kinds of change, agreement beside matching, views."""
+"""How alike images are: cone and gap, kinds of change, agreement against matching, views."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .style import DASHED, GUIDE, INK, NEUTRAL
 
 
 def cone_and_gap(images: np.ndarray, texts: np.ndarray) -> Axes:
-    """Two cones in section, true to scale: where images and texts point, and how far they spread.
+    """A section through two cones, true to scale: where images and texts point and how they spread.
 
-    Each thin line is an embedding at its own angle to the mean of its kind, to either side in turn.
-    The angle between the means is the modality gap.
+    Each thin line is an embedding, at its own angle to the mean of its kind, alternating between
+    the two sides. The angle between the means is the modality gap.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def cone_and_gap(images: np.ndarray, texts: np.ndarray) -> Axes:
 def change_ladder(table: pd.DataFrame) -> Figure:
     """Cosine and normalised agreement: a row for each kind of pair, a mark for each benchmark.
 
-    `table` holds what `ladder` returned, under a first level of benchmarks. Open marks are the
-    cosines of images of different pairs.
+    `table` is what `ladder` returned, with benchmarks as the first index level. Open marks show the
+    cosines of images from different pairs.
     """
     style.check_tables({"table": table}, ["cosine", "agreement", "random"], "ladder")
     order = table.groupby(level=1)["agreement"].mean().sort_values(ascending=False).index
@@ -76,9 +76,9 @@ def change_ladder(table: pd.DataFrame) -> Figure:
 def accuracy_against_cosine(tables: pd.DataFrame) -> Axes:
     """Pair accuracy against mean cosine: a colour for each model, a marker for each kind of change.
 
-    `tables` holds what `ladder` returned, under first levels of models and benchmarks; kinds
-    without captions to match are left out. Marks are filled for the first benchmark, open for the
-    second.
+    `tables` is what `ladder` returned, with models and benchmarks as the first index levels; kinds
+    without captions to match are left out. Marks are filled for the first benchmark and open for
+    the second.
     """
     style.check_tables({"tables": tables}, ["cosine", "pair_accuracy"], "ladder")
     shown = tables.dropna(subset="pair_accuracy")
@@ -106,12 +106,12 @@ def accuracy_against_cosine(tables: pd.DataFrame) -> Axes:
 
 
 def view_bands(views: pd.DataFrame, names: dict[str, str]) -> Figure:
-    """Cosine of left/right pairs over views: a panel for each respect, a mark for each benchmark.
+    """Cosine of left/right pairs over views: a panel for each parameter, a mark for each benchmark.
 
-    Filled marks are the trained model's, open ones those of random weights.
+    Filled marks show the trained model, open ones random weights.
 
     `views` has ``benchmark``, ``varied``, ``by``, ``model``, ``cosine``, ``low`` and ``high``;
-    `names` maps what is varied to the label of its axis.
+    `names` maps each varied parameter to the label of its axis.
     """
     columns = ["benchmark", "varied", "by", "model", "cosine", "low", "high"]
     style.check_tables({"views": views}, columns, "view_band")

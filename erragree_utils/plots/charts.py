@@ -1,4 +1,4 @@
-"""Charts and diagrams that one chapter each needs."""
+"""Charts and diagrams that are needed in one chapter each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BOXES = {
     "measured": {"color": NEUTRAL, "ls": "-", "lw": 1.4},
 }
 
-# Parts of a whole have no colour of their own: they differ in shade and hatching.
+# Parts of a whole have no colours of their own, but differ in shade and hatching.
 _SHADES = ("#333333", "#6b6b6b", "#9a9a9a", "#c4c4c4")
 _HATCHES = ("", "///", "...", "xxx")
 
@@ -27,8 +27,8 @@ _HATCHES = ("", "///", "...", "xxx")
 def token_bars(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Probabilities of the next token, a panel for each strength of the contrast.
 
-    `tables` maps titles to shares: tokens in the index, a column for each distribution; the same
-    tokens and columns in all.
+    `tables` maps titles to shares, with tokens in the index and a column for each distribution, the
+    same in all tables.
     """
     style.check_tables(tables, (), "DecodingExplorer.table")
     first, *others = tables.values()
@@ -50,9 +50,9 @@ def token_bars(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def memory_bars(needs: pd.DataFrame, limits: Mapping[str, float]) -> Axes:
-    """Memory by part, as stacked bars, beside what GPUs have.
+    """Memory by part, as stacked bars, beside the memory of GPUs.
 
-    In GiB: `needs` has a row for each bar and a column for each part, `limits` maps GPUs to theirs.
+    In GiB: `needs` has a row for each bar and a column for each part; `limits` maps GPUs to theirs.
     """
     ax = style.new_axes(7.0, 1.4 + 0.42 * len(needs))
     left = np.zeros(len(needs))
@@ -73,7 +73,7 @@ def memory_bars(needs: pd.DataFrame, limits: Mapping[str, float]) -> Axes:
 def check_diagram(
     boxes: Mapping[str, tuple[float, float, str]], arrows: Iterable[tuple[str, str]]
 ) -> None:
-    """Refuse arrows between what is no box, and boxes of unknown kinds."""
+    """Refuse arrows to or from missing boxes, and boxes of unknown kinds."""
     stray = {kind for *_, kind in boxes.values()} - set(_BOXES)
     stray |= {end for arrow in arrows for end in arrow} - set(boxes)
     if stray:
@@ -83,15 +83,15 @@ def check_diagram(
 def causal_diagram(
     boxes: Mapping[str, tuple[float, float, str]], arrows: Iterable[tuple[str, str]]
 ) -> Figure:
-    """Boxes and arrows: what is varied, what is held fixed, what is measured.
+    """Boxes and arrows: what is varied, what is held fixed and what is measured.
 
     Parameters
     ----------
     boxes : mapping of str to (float, float, str)
-        Text of a box to its centre (from 0 to 1, from the lower left) and its kind: ``"varied"``,
+        Text of each box to its centre (0 to 1, from the lower left) and its kind: ``"varied"``,
         ``"fixed"`` or ``"measured"``.
     arrows : iterable of (str, str)
-        From a box to a box.
+        From one box to another.
     """
     arrows = list(arrows)
     check_diagram(boxes, arrows)

@@ -1,4 +1,4 @@
-"""Embeddings: their cosines, their angles, and where pairs lie along a direction."""
+"""Embeddings: their cosines and their angles."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .style import DASHED, GUIDE, INK, LOOKS, NEUTRAL
 def cosine_scatter(
     groups: Mapping[str, pd.DataFrame], clip_above: float, vision_below: float
 ) -> Axes:
-    """Cosine of the images of each pair under CLIP and under a vision-only encoder.
+    """Cosine between the images of each pair for CLIP and for a vision-only encoder.
 
-    `groups` maps labels to rows with ``clip_cosine`` and ``vision_cosine``; the first is drawn in
-    the neutral colour, behind the others, which differ in their marks. Lines show the thresholds of
-    a CLIP-blind pair.
+    `groups` maps labels to rows with ``clip_cosine`` and ``vision_cosine``. The first group is
+    drawn behind the others in the neutral colour; the others differ in their marks. Lines show the
+    thresholds of a CLIP-blind pair.
     """
     style.check_tables(groups, ["clip_cosine", "vision_cosine"], "mining, with both cosines")
     ax = style.new_axes(7.0, 4.2)
@@ -61,11 +61,11 @@ def sphere_plane(cosine: float) -> Axes:
 
 
 def angle_arcs(angles: Mapping[str, np.ndarray]) -> Axes:
-    """Angles between image differences and text differences, as directions on a half circle.
+    """Angles between image differences and text differences, drawn in a half circle.
 
-    `angles` maps a kind of pair to degrees from 0 to 180. The image difference points to the
-    right; each thin line is the text difference of one pair, each thick one the mean of a kind.
-    At 90 degrees the text does not answer.
+    `angles` maps a kind of pair to degrees from 0 to 180. The image difference points to the right;
+    each thin line is the text difference of one pair, each thick line the mean of a kind. At 90
+    degrees the text doesn't respond to the image difference.
     """
     if not angles:
         raise ValueError("give at least one kind of pair")

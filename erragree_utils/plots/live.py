@@ -1,8 +1,7 @@
-"""Figures that answer a drag, a click and a key in the page itself, without a kernel.
+"""Figures that respond to a drag, a click or a key in the page itself, without a kernel.
 
-Each is HTML that already shows its first state, so that it is a picture where no script runs. What
-else there is to show goes along as JSON, from which ``book/_static/live.js`` takes it; the script
-computes nothing.
+Each is HTML that already shows its first state, so it is a picture even where no script runs. All
+other states are beside it as JSON for ``book/_static/live.js``; the script computes nothing.
 """
 
 from __future__ import annotations
@@ -37,25 +36,25 @@ __all__ = [
     "signal_and_bias",
 ]
 
-_MOST = 200  # pairs in one figure: their images travel in the page
+_MOST = 200  # pairs in one figure: their images are embedded in the page
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one reader says of each frame of a `drag`.
+    """What one reader says about each frame of a `drag`.
 
     Parameters
     ----------
     reader : str
-        ``"CLIP"`` or ``"LLaVA"``, which have their colours.
+        ``"CLIP"`` or ``"LLaVA"``; each has its own colour.
     label : str
-        What is read, such as ``"cosine to the start"``.
+        What the value is, such as ``"cosine to the start"``.
     values : sequence of float
-        One for each frame; bars are drawn from 0 to `most`.
+        One value for each frame; bars are drawn from 0 to `most`.
     unit : {"cosine", "share"}
         Shown as 0.123, or in per cent.
     drawn : bool
-        Whether the chart below the pictures has a line of it.
+        Whether the chart below the pictures has a line for it.
     """
 
     reader: str
@@ -66,7 +65,7 @@ class Reading:
     drawn: bool = False
 
     def shown(self, frame: int) -> str:
-        """A value in words."""
+        """A value as text."""
         value = self.values[frame]
         return f"{value:.3f}" if self.unit == "cosine" else f"{value:.0%}"
 
@@ -76,7 +75,7 @@ class Reading:
 
 
 def readings(frames: pd.DataFrame, sides: tuple[str, str] = ("left", "right")) -> list[Reading]:
-    """What `read_frames` returned, for a `drag`; `sides` are short names of the two captions."""
+    """Turn what `read_frames` returned into readings for `drag`; `sides` names the two captions."""
     needed = ["cosine", "score_0", "score_1", "yes_0", "yes_1"]
     style.check_tables({"frames": frames}, needed, "read_frames")
     most = 1.25 * float(frames[["score_0", "score_1"]].max(axis=None)) or 1.0
@@ -98,14 +97,14 @@ def drag(
     caption: str,
     live: Mapping[str, Any] | None = None,
 ) -> Live:
-    """An object that the reader drags across a picture, and what is read of each picture.
+    """An object to drag across a picture, and the models' readings of each picture.
 
     Parameters
     ----------
     frames : sequence of PIL.Image.Image
-        In the order of the way; the first is "the start" and stays in sight.
+        Pictures in order along the way; the first is "the start" and stays visible.
     places : sequence of float
-        Where the object stands in each frame, in shares of its width.
+        Where the object is in each frame, as a share of its width.
     mover : str
         The object, such as ``"the blue car"``.
     live : mapping, optional
@@ -147,11 +146,11 @@ def drag(
 def signal_and_bias(
     tables: Mapping[float, pd.DataFrame], pairs: Benchmark, slider: str = "Strength"
 ) -> Live:
-    """The signal of each pair against its bias; a click shows the pair, a slider other strengths.
+    """Each pair's signal against its bias; a click shows the pair, a slider changes the strength.
 
-    `tables` maps strengths of a correction, or 0 alone, to what `prefer` returned. A contrast of
-    strength s stretches all that is said by 1 + s, which changes no answer; so both are shown
-    divided by it. Both images are right in the shaded wedge alone.
+    `tables` maps strengths of a correction, or just 0, to what `prefer` returned. A contrast of
+    strength s stretches all scores by 1 + s, which changes no answer, so signal and bias are shown
+    divided by it. Both images are right only in the shaded wedge.
     """
     style.check_tables({str(k): t for k, t in tables.items()}, ["signal", "bias"], "prefer")
     states = []
@@ -167,10 +166,10 @@ def signal_and_bias(
 
 
 def quiz(pairs: Benchmark, readers: Mapping[str, pd.DataFrame]) -> Live:
-    """A card for the first pair of each relation: which picture has which answer?
+    """A card for the first pair of each relation: which picture fits the answer?
 
     `readers` maps names to what `evaluate` returned for these pairs; they answer after you, and are
-    right if both images are. Where relations are not known, nine pairs are taken.
+    right if both images are. If relations are unknown, the first nine pairs are used.
     """
     style.check_tables(readers, ["pair_id", "image_index", "correct"], "evaluate")
     chosen = list({pair.relation: pair for pair in reversed(list(pairs))}.values())[::-1]
@@ -179,7 +178,7 @@ def quiz(pairs: Benchmark, readers: Mapping[str, pd.DataFrame]) -> Live:
     cards = []
     for number, pair in enumerate(chosen):
         texts, images = texts_of(pair), pair.images
-        order = (0, 1) if number % 2 else (1, 0)  # so that the place tells nothing
+        order = (0, 1) if number % 2 else (1, 0)  # so that the place gives nothing away
         said = {name: _said(name, table, pair.pair_id, texts) for name, table in readers.items()}
         cards.append({
             "images": [address(square(images[k], 192), 80) for k in order], "texts": texts,
@@ -197,7 +196,7 @@ def quiz(pairs: Benchmark, readers: Mapping[str, pd.DataFrame]) -> Live:
 
 
 def _said(name: str, table: pd.DataFrame, pair_id: str, texts: tuple[str, str]) -> tuple[str, bool]:
-    """What a reader says of a pair, in words, and whether both images are right."""
+    """What a reader says about a pair, in words, and whether both images are right."""
     rows = table[table["pair_id"] == pair_id].sort_values("image_index")
     if list(rows["image_index"]) != [0, 1]:
         raise ValueError(f"{name!r} has no one answer for each image of pair {pair_id!r}")
@@ -216,7 +215,7 @@ def _said(name: str, table: pd.DataFrame, pair_id: str, texts: tuple[str, str]) 
 
 @dataclass(frozen=True)
 class _State:
-    """Points at one place of the slider, and how far each image's own text is ahead there."""
+    """The points at one position of the slider, and how far ahead each image's own text is."""
 
     name: str
     x: np.ndarray
@@ -229,7 +228,7 @@ class _State:
         return (self.first > 0) & (self.second > 0)
 
 
-_HALF, _SIDE = 200, 440  # of the plot, in its own units
+_HALF, _SIDE = 200, 440  # size of the plot, in its own units
 
 
 def _points(
@@ -272,7 +271,7 @@ def _points(
         "columns": columns, "start": start,
         "summary": [_told(state, slider) for state in states],
     }  # fmt: skip
-    edge, top = min(1.0, up / across), min(1.0, across / up)  # where the wedge leaves the plot
+    edge, top = min(1.0, up / across), min(1.0, across / up)  # where the wedge meets the edge
     corners = np.array([(0, 0), (edge, top), (1, top), (1, -top), (edge, -top)])
     corners = corners * _HALF + _SIDE / 2
     html = live_html.POINTS.render(
@@ -288,7 +287,7 @@ def _points(
 
 
 def _ahead_told(ahead: float) -> str:
-    """How far an image's own text is ahead, with a mark."""
+    """How far ahead an image's own text is, with a mark for right or wrong."""
     return f"✓ own text ahead by {ahead:g}" if ahead > 0 else f"✗ own text behind by {-ahead:g}"
 
 

@@ -1,4 +1,4 @@
-"""Live histograms: a direction to turn, and two images to pick from."""
+"""Live histograms: a direction to turn, and two images to pick."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def direction(
     models: Mapping[str, Mapping[float, np.ndarray]],
     names: tuple[str, str] = ("image 1", "image 2"),
 ) -> Live:
-    """Both images of pairs along a direction, with a slider that turns it.
+    """The images of pairs along a direction that a slider turns.
 
-    `models` maps each model's name to its scores: angles in degrees to places (M, 2), as
-    `turned_scores` returns them, the same angles for all.
+    `models` maps each model's name to what `turned_scores` returned: angles in degrees, the same
+    for all models, to positions (M, 2).
     """
     angles = list(next(iter(models.values()), ()))
     if not angles:
@@ -53,12 +53,12 @@ def pick(
     cosines: Mapping[str, Sequence[float]],
     shown: int = 8,
 ) -> Live:
-    """Two images to choose, and where their cosine lies among those of others.
+    """Choose two images, and see where their cosine lies among those of others.
 
     Parameters
     ----------
     embeddings : numpy.ndarray, shape (N, 2, D)
-        Of unit length, of both images of `pairs`; the first `shown` pairs are on offer.
+        Unit vectors of both images of `pairs`; the first `shown` pairs can be chosen.
     cosines : mapping of str to sequence of float
         One or two groups to draw as histograms.
     """
@@ -87,6 +87,6 @@ def pick(
 
 
 def _heights(groups: Sequence[np.ndarray], low: float, high: float) -> list[list[float]]:
-    """Histograms of groups, the highest bar of each 96 of 100 high."""
+    """Histograms of groups; the highest bar of each is 96 of 100 high."""
     counts = [np.histogram(np.clip(g, low, high), bins=_BINS, range=(low, high))[0] for g in groups]
     return [[round(float(c), 1) for c in 96 * count / max(1, count.max())] for count in counts]

@@ -1,4 +1,4 @@
-"""The HTML of live figures: what stands in the page before, or without, any script."""
+"""The HTML of live figures: what the page shows before, or without, any script."""
 
 from __future__ import annotations
 

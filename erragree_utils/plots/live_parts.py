@@ -1,4 +1,4 @@
-"""What all live figures are made of: images and data that travel in the page itself."""
+"""Parts of all live figures: images and data that are embedded in the page itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-THUMB = 112  # pixels a side, of the images that a click shows
+THUMB = 112  # side in pixels of the images that a click shows
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Live:
 
 
 def texts_of(pair: Any) -> tuple[str, str]:
-    """The text of each image: captions, or the answers to the pair's question."""
+    """The text of each image: its caption, or its answer to the pair's question."""
     return pair.options if hasattr(pair, "options") else pair.captions
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
-    """At most so large, with nothing cut off."""
+    """The whole image in a grey square, at most `size` pixels a side."""
     image = image.convert("RGB")
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
     whole = Image.new("RGB", (max(image.size),) * 2, (128, 128, 128))
@@ -44,7 +44,7 @@ def square(image: Image.Image, size: int) -> Image.Image:
 
 
 def sheet_of(pairs: Sequence[Any], columns: int) -> Image.Image:
-    """All images of the pairs in one picture, row by row."""
+    """All images of the pairs as one picture, row by row."""
     images = [image for pair in pairs for image in pair.images]
     sheet = Image.new("RGB", (columns * THUMB, math.ceil(len(images) / columns) * THUMB))
     for k, image in enumerate(images):
@@ -54,13 +54,13 @@ def sheet_of(pairs: Sequence[Any], columns: int) -> Image.Image:
 
 
 def address(image: Image.Image, quality: int) -> str:
-    """The image itself as an address, so that the page needs no other file."""
+    """The image as a data URL, so that the page needs no other file."""
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "webp", quality=quality, method=6)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def as_json(data: Any) -> str:
-    """Data that no text in it can break out of."""
+    """Data as JSON, escaped so that no text in it can end the script element."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c")

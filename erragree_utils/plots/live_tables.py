@@ -1,4 +1,4 @@
-"""Live tables: what a GPU has to hold, and effects by where they act in a causal diagram."""
+"""Live tables: what fits on a GPU, and effects filtered by a causal diagram."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PARTS = ("weights", "cache", "activations", "fixed")
 
 
 def calculator(choices: pd.DataFrame, start: tuple[str, int] = ("4 bits", 8)) -> Live:
-    """Which GPU holds the model, in how many bits and with how many images at a time, and how long.
+    """Which GPU can hold the model, at which precision and batch size, and how long it takes.
 
     `choices` has a row for each ``gpu``, ``precision`` and ``batch``, with `PARTS` and ``memory``
-    in GiB, and ``time`` in words; `start` is the precision and the batch that are shown first.
+    in GiB, and ``time`` in words; `start` is the precision and the batch shown first.
     """
     columns = ["gpu", "precision", "batch", *PARTS, "memory", "time"]
     style.check_tables({"choices": choices}, columns, "hardware.choices")
@@ -39,7 +39,7 @@ def calculator(choices: pd.DataFrame, start: tuple[str, int] = ("4 bits", 8)) ->
 
 
 def _holds(rows: pd.DataFrame, name: str) -> dict:
-    """One setting on each GPU: parts in per cent of its memory, and what is said of them."""
+    """One setting on each GPU: the parts in per cent of its memory, and a description."""
     needed = rows[list(PARTS)].sum(axis=1)
     fits = needed <= rows["memory"]
     left = (100 * rows[list(PARTS)].div(rows["memory"], axis=0)).round(2)
@@ -63,13 +63,13 @@ def effects(
     arrows: Iterable[tuple[str, str]],
     unit: str = "points",
 ) -> Live:
-    """Effects, filtered by a causal diagram: a click on a box leaves those that act through it.
+    """Effects and a causal diagram: a click on a box leaves only those that act through it.
 
     Parameters
     ----------
     table : pandas.DataFrame
         A row for each effect: ``name``, ``factor`` (the text of a box), ``estimate``, ``low``,
-        ``high`` and ``paper`` (NaN where the paper has none), all in `unit`.
+        ``high`` and ``paper`` (NaN if the paper has none), all in `unit`.
     boxes, arrows
         As for `causal_diagram`.
     """
@@ -125,7 +125,7 @@ def _signed(value: float) -> str:
 
 
 def _before(box: str, arrows: list[tuple[str, str]]) -> set[str]:
-    """The box and all from which arrows lead to it."""
+    """The box and every box from which arrows lead to it."""
     found, new = {box}, {box}
     while new:
         new = {start for start, end in arrows if end in new} - found

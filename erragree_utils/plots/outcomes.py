@@ -1,4 +1,4 @@
-"""What a model makes of the two images of each pair: margins, joint outcomes, signal and bias."""
+"""What a model says about the two images of each pair: joint outcomes, signal and bias."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def joint_outcomes(pred: pd.DataFrame) -> Axes:
         look = {
             "facecolor": NEUTRAL,
             "alpha": 0.06 + 0.3 * observed,
-            "linewidth": 2.5 if first and second else 0,  # what counts: both images right
+            "linewidth": 2.5 if first and second else 0,  # both right is what counts
             "edgecolor": INK,
         }
         ax.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, **look))
@@ -47,10 +47,10 @@ def joint_outcomes(pred: pd.DataFrame) -> Axes:
 
 
 def signal_and_bias(tables: Mapping[str, pd.DataFrame], unit: str = "in nats") -> Figure:
-    """Each pair by how much its images differ for the model, and how far both lean one way.
+    """Each pair's signal against its bias.
 
-    `tables` maps titles to what `prefer` returned; `unit` is that of its scores, as the axes say
-    it. Pairs beyond the axes are drawn at their edge. Each axis has a scale of its own, as biases
+    `tables` maps titles to what `prefer` returned; `unit` is the unit of its scores, for the axis
+    labels. Pairs beyond the axes are drawn at their edge. Each axis has its own scale, since biases
     can be many times larger than signals.
     """
     style.check_tables(tables, ["signal", "bias"], "prefer")
@@ -74,7 +74,7 @@ def signal_and_bias(tables: Mapping[str, pd.DataFrame], unit: str = "in nats") -
 
 
 def signal_against_cosine(pairs: pd.DataFrame) -> Figure:
-    """Signal against cosine: the means of all relations, and the pairs of the three that vary most.
+    """Signal against cosine: the mean of each relation, and the pairs of the three that vary most.
 
     `pairs` has a row for each pair with ``relation``, ``cosine`` and ``signal``.
     """
@@ -97,8 +97,8 @@ def signal_against_cosine(pairs: pd.DataFrame) -> Figure:
 def predicted_gains(gains: pd.DataFrame) -> Axes:
     """Measured against predicted gain, a point for each model and a mark for each method.
 
-    `gains` is what `recorded_gains` returned; bars reach from the least to the most of the draws,
-    and on the line both are equal.
+    `gains` is what `recorded_gains` returned. Bars span the range over draws, and on the dashed
+    line prediction and measurement are equal.
     """
     style.check_tables({"gains": gains}, ["predicted", "gain", "gain_low"], "recorded_gains")
     ax = style.new_axes(4.8, 4.2)
@@ -115,7 +115,7 @@ def predicted_gains(gains: pd.DataFrame) -> Axes:
 
 
 def _by_image(pred: pd.DataFrame, column: str) -> pd.DataFrame:
-    """A row for each pair of two images, columns 0 and 1."""
+    """A row for each pair, with its two images in columns 0 and 1."""
     if pred.duplicated(["pair_id", "image_index"]).any():
         raise ValueError("an image occurs twice: select one model, method and benchmark first")
     wide = pred.pivot(index="pair_id", columns="image_index", values=column)
@@ -125,7 +125,7 @@ def _by_image(pred: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _image_names(pred: pd.DataFrame) -> tuple[str, str]:
-    """Names by relation, "left" and "right", if all pairs have the same; else by number."""
+    """Names such as “left” and “right” if all pairs have the same relation; otherwise numbers."""
     relations = pred["relation"].unique()
     if len(relations) == 1 and relations[0].count("/") == 1:
         first, second = relations[0].split("/")

@@ -1,4 +1,4 @@
-"""Images with what belongs to them: captions, questions, scores and maps."""
+"""Images with their captions, questions, scores and maps."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from ..benchmarks.base import ImagePair
     from ..benchmarks.mmvp import QuestionPair
 
-# Two hues that everyone tells apart; neither stands for a model here.
+# Two hues that everyone can tell apart; neither stands for a model here.
 FOR, AGAINST = "#0072b2", "#b4500f"
-_SIDE = 2.6  # inches of an image
+_SIDE = 2.6  # side of an image in inches
 
 
 def show_image(image: Image.Image, caption: str = "") -> Figure:
@@ -35,7 +35,7 @@ def show_image(image: Image.Image, caption: str = "") -> Figure:
 
 
 def show_pair(pair: ImagePair, scores: pd.DataFrame | None = None) -> Figure:
-    """The images of a pair with their own captions and, from what `evaluate` gave, their scores."""
+    """The images of a pair with their own captions and, if `evaluate` gave any, their scores."""
     images = pair.images
     figure = _image_row(images, pair.captions[: len(images)], _SIDE)
     if scores is None:
@@ -62,11 +62,11 @@ def show_set(pairs: Iterable[ImagePair]) -> Figure:
 
 
 def show_readers(pair: ImagePair, readers: Mapping[str, pd.DataFrame]) -> Figure:
-    """A pair's images, and below each how several readers score the pair's captions for it.
+    """A pair's images and, below each, how several readers score the pair's captions for it.
 
     `readers` maps names to what `evaluate` returned, by one method with two options. The captions
-    stand in the same order below both images: a reader that prefers one caption whatever it sees
-    has its longer bar at the same place in both. The bar of an image's own caption is filled.
+    are in the same order below both images, so a reader that prefers one caption whatever it sees
+    has its longer bar in the same place twice. The bar of an image's own caption is filled.
     """
     if not readers:
         raise ValueError("give at least one reader with its predictions")
@@ -83,7 +83,7 @@ def show_readers(pair: ImagePair, readers: Mapping[str, pd.DataFrame]) -> Figure
         for k, ax in enumerate(row):
             ax.spines[:].set_visible(False)
             verdict = _verdict(scores[k, k] > scores[k, 1 - k])
-            # The caption that belongs to the image is filled, the other one open.
+            # The bar of the image's own caption is filled, the other one open.
             fills = [colour if caption == k else "none" for caption in (0, 1)]
             ax.barh([0, 1], scores[k], height=0.62, color=fills, ec=colour, lw=1.3)
             for place, value in enumerate(scores[k]):
@@ -99,9 +99,9 @@ def show_readers(pair: ImagePair, readers: Mapping[str, pd.DataFrame]) -> Figure
 def question_pairs(
     pairs: Sequence[QuestionPair], notes: Sequence[str] | None = None, size: float = 1.35
 ) -> Figure:
-    """Pairs of images side by side, each above its question and the answer each image has.
+    """Pairs of images side by side, each above its question and each image's answer.
 
-    A note stands above each pair, by default its pattern; `size` is the side of an image in inches.
+    Above each pair is a note, by default its pattern; `size` is the side of an image in inches.
     """
     notes = [pair.pattern for pair in pairs] if notes is None else notes
     if not pairs or len(notes) != len(pairs):
@@ -124,14 +124,14 @@ def question_pairs(
 def saliency_maps(
     images: Sequence[Image.Image | None], maps: Sequence[np.ndarray], titles: Sequence[str]
 ) -> Figure:
-    """Signed maps of patches over images: blue speaks for the answer, orange against it.
+    """Signed maps of patches over images: blue supports the answer, orange opposes it.
 
     Parameters
     ----------
     images : sequence of PIL.Image.Image
-        Square, as the model sees them. None where a map stands alone.
+        Square, as the model sees them; None for a map without an image.
     maps : sequence of numpy.ndarray, each of shape (rows, cols)
-        One for each image; each is divided by its largest absolute value.
+        One for each image, each divided by its largest absolute value.
     titles : sequence of str
     """
     if not len(listed(images, "images")) == len(maps) == len(titles) > 0:
@@ -171,7 +171,7 @@ def _image_row(images: Sequence[Image.Image], captions: Sequence[str], side: flo
 
 def _show(ax: Axes, image: Image.Image) -> None:
     image = as_rgb(image)
-    # Small images are shown as the squares they are, not blurred.
+    # Small images show their pixels as squares instead of being blurred.
     ax.imshow(image, interpolation="nearest" if max(image.size) < 128 else "antialiased")
     ax.set(xticks=[], yticks=[])
     ax.patch.set_alpha(0)
@@ -199,12 +199,12 @@ def _caption_scores(pair: ImagePair, table: pd.DataFrame, name: str) -> np.ndarr
     if (rows["n_options"] != 2).any():
         raise ValueError(f"{name} must have two options: select 'matching' or 'vqascore', say")
     scores = rows[["score_own", "score_other"]].to_numpy(float, copy=True)
-    scores[1:] = scores[1:, ::-1]  # the second image's own caption is the second
+    scores[1:] = scores[1:, ::-1]  # the second image's own caption comes second
     return scores
 
 
 def _signed_colours() -> ListedColormap:
-    """Orange for -1, blue for 1, and more transparent the nearer to 0."""
+    """Orange for -1, blue for 1, and the more transparent the nearer to 0."""
     values = np.linspace(-1, 1, 255)
     rgb = np.where(values[:, None] < 0, to_rgb(AGAINST), to_rgb(FOR))
     return ListedColormap(np.column_stack([rgb, 0.9 * np.abs(values) ** 0.7]), name="signed")

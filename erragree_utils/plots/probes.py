@@ -1,4 +1,4 @@
-"""What probes read, layer by layer and beside their controls, and what a repair recovers."""
+"""What probes read, by layer and beside their controls, and what a repair recovers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def stage_curves(
     ----------
     tables : mapping of str to pandas.DataFrame
         Label of a line to rows with ``accuracy``, ``accuracy_low``, ``accuracy_high``, such as
-        those of `probe_table`; the index names the stages. Stages stand in the order in which they
-        first occur, and equal names share a place. Where ``one_class`` says that all folds gave
-        one answer to all, a hollow dot without a band stands for an accuracy that measures nothing.
+        those of `probe_table`; the index names the stages. Stages are in the order in which they
+        first occur, and equal names share a place. If ``one_class`` says that the probe gave one
+        answer to all examples in every fold, its accuracy measures nothing, and a hollow dot
+        without a band shows that.
     ylabel : str
     chance : float, optional
         Drawn as a dashed line.
@@ -59,9 +60,9 @@ def stage_curves(
 def probe_bars(table: pd.DataFrame) -> Axes:
     """Accuracy of probes with intervals, each beside its control with shuffled labels and chance.
 
-    `table` is what `probe_table` returned, or several joined; a row of dots for each row. Where it
-    has ``one_class`` and all folds gave one answer to all, a hollow dot without an interval stands
-    for an accuracy that measures nothing.
+    `table` is what `probe_table` returned, or several joined; each row becomes a row of dots. If
+    ``one_class`` says that a probe gave one answer to all examples in every fold, its accuracy
+    measures nothing, and a hollow dot without an interval shows that.
     """
     style.check_tables({"table": table}, [*_ACCURACY, "shuffled", "chance"], "probe_table")
     ax = style.new_axes(7.0, 1.3 + 0.33 * len(table))
@@ -93,13 +94,13 @@ def probe_bars(table: pd.DataFrame) -> Axes:
 
 
 def layer_map(shares: pd.DataFrame, label: str) -> Axes:
-    """Shares as a heat map, such as what states of a layer and place move of an answer.
+    """Shares as a heat map, such as how much of an answer the states of a layer and place move.
 
     Parameters
     ----------
     shares : pandas.DataFrame
-        A row for each place, a column for each layer; 0 stays blank, 1 is full. Each cell has its
-        value in per cent.
+        A row for each place, a column for each layer. 0 is blank, 1 is full, and each cell shows
+        its value in per cent.
     label : str
         What the shares are of.
     """
@@ -111,7 +112,7 @@ def layer_map(shares: pd.DataFrame, label: str) -> Axes:
     ax.imshow(shares.to_numpy(float), colours, Normalize(0, 1), aspect="auto")
     for (row, column), value in np.ndenumerate(shares.to_numpy(float)):
         shade = "white" if value > 0.5 else "black"
-        # Without a minus for what rounds to nothing.
+        # No minus sign for what rounds to 0.
         text = f"{100 * value:.0f}".replace("-0", "0")
         ax.text(column, row, text, ha="center", va="center", color=shade, fontsize=9.5)
     style.label_rows(ax, style.row_names(shares.index))
@@ -123,11 +124,11 @@ def layer_map(shares: pd.DataFrame, label: str) -> Axes:
 
 
 def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """What repairs recover against the retrieval they cost, a line for each set of pairs.
+    """What repairs recover against the retrieval that they cost, a line for each set of pairs.
 
-    Relative preference stands on the left, pair accuracy on the right, with 95% intervals. `tables`
-    maps labels to what `repair_curve` returned; the first row of each, no repair, is where its line
-    begins, and the named penalty has a ring around it.
+    Relative preference is on the left and pair accuracy on the right, with 95% intervals. `tables`
+    maps labels to what `repair_curve` returned. Each line begins at the first row, without a
+    repair, and the named penalty has a ring around it.
     """
     shares = {"relative": ("Relative preference", 0.5), "pair": ("Pair accuracy", 0.25)}
     needed = [f"{name}{end}" for name in shares for end in ("", "_low", "_high")]
@@ -154,7 +155,7 @@ def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
 def three_states(
     points: pd.DataFrame, published: Mapping[str, tuple[float, float]] | None = None
 ) -> Figure:
-    """Pair accuracy of matching against the cosine, and against what a probe reads.
+    """Pair accuracy of matching against the cosine, and against a probe's accuracy.
 
     Parameters
     ----------
@@ -162,8 +163,8 @@ def three_states(
         A row for each model and benchmark: ``model`` (its colour), ``benchmark`` (its marker),
         ``cosine``, ``probe``, ``pair`` (shares from 0 to 1).
     published : mapping of str to (float, float), optional
-        Cosine and pair accuracy of models whose probe is not known: an empty marker on the left,
-        a line across on the right.
+        Cosine and pair accuracy of models without a probe: an empty marker on the left, a line
+        across on the right.
     """
     style.check_tables({"points": points}, _POINT, "recorded measures")
     figure, axes = style.panels(1, 2, 9.0, 4.0, sharey=True)
@@ -193,5 +194,5 @@ def three_states(
 
 
 def _one_answer(table: pd.DataFrame) -> np.ndarray:
-    """Rows of probes that gave one answer to all examples in every fold."""
+    """Which probes gave one answer to all examples in every fold."""
     return table.get("one_class", pd.Series(0.0, table.index)).to_numpy(float) >= 1

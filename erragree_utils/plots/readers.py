@@ -1,4 +1,4 @@
-"""Who reads what: CLIP beside LLaVA as a diagram, in two shapes for wide and for narrow pages."""
+"""Who reads what: a diagram of CLIP beside LLaVA, with a shape each for wide and narrow pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .style import LOOKS
 
 _CLIP, _LLAVA = "reads-clip", "reads-llava"
 _PATCH = 13  # side of a patch token, in units of the drawing
-# Colours come from the page (live.css); elsewhere, as on Colab, the ones behind the commas hold.
+# Colours come from the page (live.css); elsewhere, as on Colab, the ones after the commas apply.
 _STYLE = f"""
 figure.reads {{ container-type: inline-size; display: block; width: 100%; max-width: 46rem;
   margin: 1.25rem 0; text-align: left; }}
@@ -39,7 +39,7 @@ _DESCRIPTION = (
 
 
 def who_reads_what() -> Live:
-    """CLIP and LLaVA side by side, from the same image and frozen encoder to what each gives."""
+    """CLIP and LLaVA side by side, from the same image and frozen encoder to what each returns."""
     return Live(
         f'<figure class="reads"><style>{_STYLE}</style>'
         f"{_svg('reads-wide', 720, 300, _wide())}{_svg('reads-narrow', 340, 560, _narrow())}"

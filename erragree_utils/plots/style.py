@@ -1,4 +1,4 @@
-"""What all pictures share: one colour for each name, the same in every figure, on white."""
+"""What all figures share: one colour for each name, the same everywhere, on white."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-# Okabe and Ito's hues, darker, so that each reads as text on white (4.5:1 and more); purple and
-# olive darkest, since to a colour-blind eye only that tells them from green and red. A figure is
-# white on a dark page too: no one colour reaches 4.5:1 on both.
+# Okabe and Ito's hues, but darker, so that each is legible as text on white (4.5:1 or more). Purple
+# and olive are darkest, since only that lets a colour-blind eye tell them from green and red.
+# Figures are white on dark pages too: no single colour reaches 4.5:1 on both.
 PAGE = "#ffffff"
 INK = "#333333"  # text and axes
-NEUTRAL = "#6b6b6b"  # whatever has no colour of its own, and what stays in the background
+NEUTRAL = "#6b6b6b"  # for whatever has no colour of its own, and for the background
 _BLUE, _VERMILLION, _GREEN = "#0072b2", "#b4500f", "#00795a"
 _PURPLE, _INDIGO, _OLIVE = "#6a1b54", "#5b4fb5", "#4d4300"
 
-#: Colour and mark of all that has a name; `book/_static/live.css` has the same colours.
+#: Colour and mark for each name; `book/_static/live.css` has the same colours.
 LOOKS = {
     "clip": (_BLUE, "o"),
     "llava": (_VERMILLION, "s"),
@@ -40,7 +40,7 @@ LOOKS = {
     "lost": (_PURPLE, "v"),
     "aligned": (_GREEN, "D"),
 }
-#: Other words for them in labels; of several that fit, the first.
+#: Other words for them in labels; if several fit, the first one counts.
 _ALSO = {
     "aligned": "aligned",
     "lost": "lost",
@@ -66,27 +66,27 @@ _MARKS = "osD^vPX*<>"
 _LINES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
 DASHED = (0, (4, 2))
-#: The look of a line that helps to read the others, such as chance.
+#: The look of reference lines, such as chance.
 GUIDE: dict[str, Any] = {"color": NEUTRAL, "ls": DASHED, "lw": 1.3}
-#: Right and wrong are told by mark and fill, in one colour.
+#: Right and wrong differ in mark and fill, not in colour.
 RIGHT: dict[str, Any] = {"marker": "o", "color": INK}
 WRONG: dict[str, Any] = {"marker": "x", "color": NEUTRAL}
 
 
 def name_of(label: Any) -> str | None:
-    """Which name of `LOOKS` a label speaks of, such as "hidden" in "hidden: class token"."""
+    """Which name of `LOOKS` a label mentions, such as "hidden" in "hidden: class token"."""
     text = str(label).lower()
     found = (name for word, name in _ALSO.items() if re.search(rf"(?<![a-z]){word}", text))
     return next(found, None)
 
 
 def colour_of(label: Any) -> str:
-    """The colour of what a label names; neutral for everything else."""
+    """The colour of the name in a label; neutral if it has none."""
     return LOOKS.get(name_of(label), (NEUTRAL, ""))[0]
 
 
 def looks(labels: Iterable[Any]) -> list[dict[str, Any]]:
-    """Colour, mark and line for each label; labels of one colour differ in mark and line."""
+    """Colour, mark and line for each label; labels of the same colour differ in mark and line."""
     shown, used, marks = [], [], []
     for label in map(str, labels):
         colour, mark = LOOKS.get(name_of(label), (NEUTRAL, "o"))
@@ -99,7 +99,7 @@ def looks(labels: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def draw_sharply() -> None:
-    """In a notebook, have figures shown as SVG, which is sharp at any size."""
+    """In a notebook, show figures as SVG, which is sharp at any size."""
     from IPython import get_ipython
 
     if get_ipython() is not None:
@@ -109,7 +109,7 @@ def draw_sharply() -> None:
 
 
 def panels(rows: int, columns: int, width: float, height: float, **options: Any):
-    """A white figure of that size in inches, and its axes (rows, columns)."""
+    """A white figure of this size in inches, and its axes (rows, columns)."""
     figure, axes = plt.subplots(
         rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **options
     )
@@ -125,12 +125,12 @@ def panels(rows: int, columns: int, width: float, height: float, **options: Any)
 
 
 def new_axes(width: float, height: float, **options: Any) -> Axes:
-    """The only axes of a new figure of that size in inches."""
+    """The only axes of a new figure of this size in inches."""
     return panels(1, 1, width, height, **options)[1][0, 0]
 
 
 def figure_legend(figure: Figure, ax: Axes, loc: str, ncols: int) -> None:
-    """What the lines and bars of one panel stand for, outside all panels."""
+    """A legend for the lines and bars of one panel, outside all panels."""
     handles, labels = ax.get_legend_handles_labels()
     legend(figure, handles=handles, labels=labels, loc=f"outside {loc}", ncols=ncols)
 
@@ -149,18 +149,18 @@ def percent(axis: Axis, symbol: str = "%") -> None:
 
 
 def share_axis(ax: Axes, name: str, symbol: str = "%") -> None:
-    """Label the x or y axis in per cent, with lines across."""
+    """Label the x or y axis in per cent, with grid lines."""
     percent(ax.xaxis if name == "x" else ax.yaxis, symbol)
     ax.grid(axis=name, color=INK, alpha=0.25, linewidth=0.7)
 
 
 def row_names(index: Iterable[Any]) -> list[str]:
-    """The names of a table's rows; those of a deeper index are joined."""
+    """The names of a table's rows; the levels of a deeper index are joined."""
     return [", ".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in index]
 
 
 def label_rows(ax: Axes, names: Sequence[str]) -> None:
-    """A row for each name, the first on top."""
+    """Label a row for each name, the first on top."""
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_yticks(range(len(names)), names)
     ax.tick_params(axis="y", length=0)
@@ -169,12 +169,12 @@ def label_rows(ax: Axes, names: Sequence[str]) -> None:
 def estimates(table: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
     """A column's values (N), and from its ``_low`` and ``_high`` their error bars (2, N)."""
     value, low, high = (table[column + end].to_numpy(float) for end in ("", "_low", "_high"))
-    # Rounding may leave an end on the wrong side of its value.
+    # Rounding may put an end on the wrong side of its value.
     return value, np.maximum([value - low, high - value], 0)
 
 
 def check_tables(tables: Mapping[str, pd.DataFrame], columns: Iterable[str], source: str) -> None:
-    """Refuse to draw no table, or one that lacks rows or columns; `source` makes such tables."""
+    """Refuse to draw without tables, rows or columns; `source` is what returns such tables."""
     if not tables:
         raise ValueError(f"give at least one table from {source}")
     for name, table in tables.items():

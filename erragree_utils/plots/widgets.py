@@ -1,4 +1,4 @@
-"""Explorers for a live notebook. Each leaves a picture of what it showed first in a static page."""
+"""Explorers for a running notebook. In a static page, each leaves a picture of its first state."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ STRENGTHS = (0, 0.25, 0.5, 1, 1.5, 2, 3, 5)
 
 
 class Explorer(ipywidgets.VBox):
-    """Controls above pictures. Where widgets cannot run, a notebook shows the stored `still`."""
+    """Controls above pictures. If widgets can't run, a notebook shows the stored `still`."""
 
     def still(self) -> bytes:
-        """PNG that needs neither a kernel nor a network."""
+        """A PNG that needs neither a kernel nor a network."""
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Explorer(ipywidgets.VBox):
 
 
 class PairExplorer(Explorer):
-    """Pick a pair; see its images and how each reader scores its captions for them.
+    """Pick a pair, and see how each reader scores its captions for its images.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class PairExplorer(Explorer):
     readers : mapping of str to pandas.DataFrame
         Name of a reader to its predictions, as for `show_readers`, for every pair of `bench`.
     start : int or str
-        The pair shown first, by its number or its `pair_id`.
+        The pair to show first, by its number or its `pair_id`.
     """
 
     def __init__(self, bench: Benchmark, readers: Mapping[str, pd.DataFrame], start: int | str = 0):
@@ -76,7 +76,7 @@ class PairExplorer(Explorer):
         return [(_name(self._bench[i]), i) for i in self._groups[self.outcome.value]]
 
     def _narrow(self, change: Any = None) -> None:
-        self.choice.options = self._choices()  # chooses the first of them, which draws it
+        self.choice.options = self._choices()  # chooses the first of them and so draws it
 
     def _draw(self, change: Any = None) -> None:
         self.picture.value = _png(show_readers(self._bench[self.choice.value], self._readers))
@@ -90,9 +90,9 @@ class PairExplorer(Explorer):
 
 
 class DecodingExplorer(Explorer):
-    """Move the strength of a contrast; see the probabilities of the answer's first token move.
+    """Change a contrast's strength, and see the probabilities of the answer's first token move.
 
-    Image k of pair i is number 2 i + k; `start` is the number of the one shown first.
+    Image k of pair i has number 2 i + k; `start` is the number of the one to show first.
     """
 
     def __init__(
@@ -123,11 +123,11 @@ class DecodingExplorer(Explorer):
         self.strength.observe(self._draw, "value")
 
     def table(self, strength: float) -> pd.DataFrame:
-        """Probabilities of the options' first tokens and of the likeliest others.
+        """Probabilities of the options' first tokens and of the most likely others.
 
         Tokens are in the index; the columns are ``"with the image"``, ``"second stream"`` and
-        ``"combined"``. One token is the likeliest at the greatest strength, which may be one that
-        neither stream thinks likely.
+        ``"combined"``. One of them is the most likely token at the greatest strength, which neither
+        stream may find likely.
         """
         streams = self._streams[self.choice.value]
         plain, second = (x[:1].float() for x in (streams[0].conditional, streams[0].contrast))
@@ -160,7 +160,7 @@ class DecodingExplorer(Explorer):
 
 
 def _outcomes(ids: Sequence[str], readers: Mapping[str, pd.DataFrame]) -> dict[str, list[int]]:
-    """Numbers of the pairs by who matched both images; groups without pairs are left out."""
+    """Numbers of the pairs, grouped by who matched both images; empty groups are left out."""
     if not readers:
         raise ValueError("give at least one reader with its predictions")
     matched = {}
@@ -202,12 +202,12 @@ def _picture() -> ipywidgets.Image:
 
 
 def _ends_and_middle(values: Sequence[float]) -> list[float]:
-    """What a static page shows of a slider."""
+    """The positions of a slider that a static page shows."""
     return [values[0], values[len(values) // 2], values[-1]]
 
 
 def _png(figure: Figure) -> bytes:
-    """Draw a figure and close it, so that it is not shown a second time below the cell."""
+    """Draw a figure and close it, so that it doesn't appear again below the cell."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)
     plt.close(figure)

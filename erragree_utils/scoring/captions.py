@@ -1,4 +1,4 @@
-"""What captions say: two things and the relation between them."""
+"""What captions say: two objects and the relation between them."""
 
 from __future__ import annotations
 

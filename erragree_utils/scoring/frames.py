@@ -1,4 +1,4 @@
-"""What CLIP and LLaVA make of each image of a sequence."""
+"""What CLIP and LLaVA say about each image of a sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What CLIP knows about objects: choosing among captions of other sets, and naming things."""
+"""What CLIP knows about objects: choosing among captions of other sets, and naming objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which scale suits this machine's GPU: paper if LLaVA-1.5-7B fits in some precision, else mini."""
+"""Choose the scale for this machine: paper if LLaVA-1.5-7B fits on its GPU in some precision."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .kept import results_folder
 
 
 def start(name: str = "auto") -> Scale:
-    """The scale of a chapter: its first line.
+    """Start a chapter: find out its scale.
 
-    By default Colab gets the scale that suits its GPU, and any other machine the one of
-    `get_scale`. A scale named here counts everywhere; it is set in ``ERRAGREE_SCALE`` too.
+    By default, Colab gets the scale that suits its GPU, and any other machine gets that of
+    `get_scale`. A scale named here applies everywhere, and is also set in ``ERRAGREE_SCALE``.
     """
     if name == "auto" and "google.colab" not in sys.modules:
         return get_scale()
@@ -35,7 +35,7 @@ def start(name: str = "auto") -> Scale:
 
 @dataclass(frozen=True)
 class Choice:
-    """What `load_mllm` makes of LLaVA-1.5-7B here: a precision, or the reason why it is refused."""
+    """How `load_mllm` would load LLaVA-1.5-7B here: in which precision, or why it would refuse."""
 
     gpu: str = "none"
     precision: str | None = None
@@ -43,7 +43,7 @@ class Choice:
 
     @property
     def scale(self) -> str:
-        """The scale that suits."""
+        """The scale that suits this GPU."""
         return "paper" if self.precision else "mini"
 
 
@@ -64,7 +64,7 @@ def choose_scale() -> Choice:
 
 
 def describe(choice: Choice, scale: str | None = None) -> str:
-    """Say in a few lines what GPU there is, and what that means for `scale` or the one chosen."""
+    """Describe the GPU in a few lines, and what it means for `scale`, by default the chosen one."""
     scale = scale or choice.scale
     lines = [f"GPU: {choice.gpu}", f"scale: {scale}, which needs {SCALES[scale].hardware}"]
     if choice.reason:
@@ -75,22 +75,22 @@ def describe(choice: Choice, scale: str | None = None) -> str:
         needed = memory_need(smolvlm_256m(), "float16")["needed"] / GIB
         lines.append(
             f"SmolVLM-256M needs about {needed:.1f} GiB in 16 bits with {BATCH} images at a time "
-            "(an estimate). Chapters that look into LLaVA's own layers are not for it."
+            "(an estimate). Chapters that look into LLaVA's own layers can't use it."
         )
     elif choice.precision is None:
-        lines.append("LLaVA-1.5-7B will be refused here; chapters with CLIP alone run, slowly.")
+        lines.append("LLaVA-1.5-7B will be refused here. Chapters with CLIP alone run, but slowly.")
     else:
         config = llava_15_7b()
         precision = "4 bits" if choice.precision == "4bit" else choice.precision
         needed = memory_need(config, choice.precision)["needed"] / GIB
         lines.append(
-            f"LLaVA-1.5-7B is held in {precision} and needs about {needed:.0f} GiB with {BATCH} "
+            f"LLaVA-1.5-7B is loaded in {precision} and needs about {needed:.0f} GiB with {BATCH} "
             f"images at a time (an estimate); its weights are "
             f"{2 * model_size(config).total / 1e9:.0f} GB to fetch."
         )
     if scale != "mini":
         lines.append(
-            f"Scores are stored below {results_folder()} ({RESULTS}) as they come: a cell that was "
-            "cut off goes on from there."
+            f"Scores are stored below {results_folder()} ({RESULTS}) as they come in: an "
+            "interrupted cell continues from there."
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What to save where, for someone who has only a browser: addresses, places, and what uses them."""
+"""What to save where if you only have a browser: addresses, places, and what uses each file."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ VISION_FILES = ("config.json", "model.safetensors")
 
 @dataclass(frozen=True)
 class Saving:
-    """An address to open in a browser, and the file or folder as which it is to be saved."""
+    """An address to open in a browser, and the file or folder to save it as."""
 
     address: str
     place: Path
     what: str = ""  # if it is more than one file
-    there: Path | None = None  # what it becomes, if that is something else
+    there: Path | None = None  # what it is unpacked to, if anything
 
     def __str__(self) -> str:
         return f"  save {self.what}{self.address} as {self.place}"
 
     @property
     def is_there(self) -> bool:
-        """Whether it, or what it becomes, is in its place."""
+        """Whether it, or what it is unpacked to, is in place."""
         return any(path is not None and path.exists() for path in (self.place, self.there))
 
 
 def for_benchmark(name: str) -> str:
-    """One line for each file that the cache lacks, and the command that checks and unpacks them."""
+    """One line for each file missing from the cache, and a command that checks and unpacks them."""
     use = f"python -m erragree_utils download --scale paper --benchmark {name}"
     note = ""
     if name == "mmvp":
@@ -85,9 +85,9 @@ def _published(cache: str, *remotes: RemoteFile) -> Iterator[Saving]:
 
 
 def for_model(role: str, repository: str, revision: str, files: tuple[str, ...]) -> str:
-    """One line for each file of a model on the hub that its folder lacks, and what uses it.
+    """One line for each file of a hub model that is missing from its folder, and what uses it.
 
-    Without `files`, which are those of another model, the page that lists them.
+    Without `files`, as for other models, this gives the page that lists them.
     """
     folder = cache_folder() / "models" / repository.rpartition("/")[2]
     base = f"{HUB}/{repository}"

@@ -42,7 +42,7 @@ _CODES = f"""exit codes:
   {MEMORY}    the memory is too small even for one image
   {INCOMPLETE}    report --complete: cells have not been run
   {INTERRUPTED}  interrupted; what was scored is stored"""
-#: Of errors whose message says all. By name: some live in modules that are slow to import.
+#: Errors whose message says it all. By name, since some live in modules that are slow to import.
 _CODE_OF = {
     "UsageError": USAGE,
     "LaunchError": USAGE,
@@ -51,11 +51,11 @@ _CODE_OF = {
     "ModelError": MISSING,
     "ItemError": BAD_ITEM,
     "StoreError": STORE,
-    # Ours are ValueErrors that say what to do, the system's name a file: a traceback hides it.
+    # Our ValueErrors say what to do, the system's errors name a file: no traceback needed.
     "ValueError": FAILED,
     "OSError": FAILED,
 }
-#: What `download` knows beside the models of the study: the encoder to mine CLIP-blind pairs with.
+#: `download` also knows the encoder for mining CLIP-blind pairs, which the study doesn't use.
 VISION = "vision"
 
 
@@ -64,14 +64,14 @@ class UsageError(ValueError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command, by default the process's; returns its exit code."""
+    """Run a command, by default the one this process was called with; returns its exit code."""
     options = _parser().parse_args(arguments)
     with warnings.catch_warnings():
         # Through tqdm, so that a warning does not break a progress bar.
         warnings.showwarning = lambda text, *_: tqdm.write(f"warning: {text}", file=sys.stderr)
         try:
             code = options.command(options)
-            sys.stdout.flush()  # or the last lines are lost without an exit code
+            sys.stdout.flush()  # otherwise the last lines could get lost without an exit code
             return code
         except KeyboardInterrupt:
             print("\ninterrupted; what was scored is stored", file=sys.stderr)
@@ -111,37 +111,37 @@ def _parser() -> argparse.ArgumentParser:
 
     add = _add_command(commands, "list", _list)
     _add_choice(add)
-    add("--out", type=Path, metavar="FOLDER", help="say what this folder holds")
+    add("--out", type=Path, metavar="FOLDER", help="also show what this folder contains")
 
     add = _add_command(commands, "run", _run)
     _add_choice(add)
     add("--out", type=Path, required=True, metavar="FOLDER", help="where results are stored")
-    add("--limit", type=_positive, metavar="N", help="the first N sets of each benchmark alone")
+    add("--limit", type=_positive, metavar="N", help="only the first N sets of each benchmark")
     add("--dtype", choices=("float32", "float16", "bfloat16"),
-        help="number format of the language model (default: what the GPU has; CLIP always has the "
-        "scale's, as cosines near 1 are read to the fourth digit)")  # fmt: skip
+        help="number format of the language model (default: what the GPU supports; CLIP always has "
+        "the scale's, as cosines near 1 are read to the fourth digit)")  # fmt: skip
     add("--quantization", choices=("4bit", "8bit", "none"),
         help="of the language model (default: 4bit where half precision does not fit)")  # fmt: skip
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best there is)")
     add("--batch-size", type=_positive, default=32, metavar="N",
-        help="images at a time (default 32); halved when memory is too small")  # fmt: skip
+        help="images at a time (default 32); halved if the device runs out of memory")  # fmt: skip
     add("--skip-bad", action="store_true",
         help="leave out sets with a damaged image or score, and count them")  # fmt: skip
     add("--option", type=_bench_option, nargs="+", default=[], action="extend",
         metavar="BENCHMARK.NAME=VALUE", help="an option of load_benchmark")  # fmt: skip
     add("--decoding", type=_decoding, nargs="+", default=[], action="extend",
-        metavar="METHOD.NAME=NUMBER", help="another setting of a method's decoding: of its "
+        metavar="METHOD.NAME=NUMBER", help="change a setting of a method's decoding: of its "
         "contrast (m3id.t0, m3id.threshold, vcd.alpha, ...), temperature, seed, max_new_tokens; "
-        "results have a key and rows of their own")  # fmt: skip
+        "such results have their own key and rows")  # fmt: skip
     add("--quiet", action="store_true", help="no progress bars")
 
     add = _add_command(commands, "report", _report)
     add("folder", type=Path, metavar="FOLDER", help="where `run` stored results")
-    add("--scale", choices=tuple(SCALES), help="default: those of which the folder has results")
+    add("--scale", choices=tuple(SCALES), help="default: those with results in the folder")
     add("--format", choices=("markdown", "csv"), default="markdown")
     add("--figures", type=Path, metavar="FOLDER", help="also draw the tables, as PNG files")
     add("--complete", action="store_true",
-        help=f"exit with {INCOMPLETE} if a cell has not been run, or in part")  # fmt: skip
+        help=f"exit with {INCOMPLETE} if a cell has not been run, or only in part")  # fmt: skip
 
     add = _add_command(commands, "download", _download)
     _add_choice(add, f"; or the vision-only encoder: {VISION}, {VISION}=NAME", methods=False)
@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_command(
     commands: Any, name: str, function: Callable[[argparse.Namespace], int]
 ) -> Callable[..., Any]:
-    """A command with its function's docstring as help; returns what adds arguments to it."""
+    """Add a command with its function's docstring as help; returns what adds arguments to it."""
     summary, _, examples = (inspect.getdoc(function) or "").partition("\n\n")
     parser = commands.add_parser(
         name, help=summary[:1].lower() + summary[1:].rstrip("."), description=summary,
@@ -168,12 +168,12 @@ def _add_command(
 def _add_choice(add: Callable[..., Any], other_models: str = "", methods: bool = True) -> None:
     several = {"nargs": "+", "default": [], "action": "extend"}
     add("--scale", choices=tuple(SCALES), help=f"default: {VARIABLE}, or mini")
-    add("--benchmark", **several, metavar="NAME", help="these alone (see `list`)")
+    add("--benchmark", **several, metavar="NAME", help="only these (see `list`)")
     add("--model", **several, metavar="MODEL",
-        help="these alone: clip, mllm (those of the scale), or others, as clip=NAME, "
+        help="only these: clip, mllm (those of the scale), or others, as clip=NAME, "
         "mllm=OWNER/NAME, mllm=OWNER/NAME@REVISION or mllm=FOLDER" + other_models)  # fmt: skip
     if methods:
-        add("--method", **several, metavar="NAME", help="these alone (see `list`)")
+        add("--method", **several, metavar="NAME", help="only these (see `list`)")
 
 
 def _positive(text: str) -> int:
@@ -186,7 +186,7 @@ def _bench_option(text: str) -> tuple[str, str, Any]:
     benchmark, option, value = _assignment(text, "BENCHMARK.NAME=VALUE")
     try:
         return benchmark, option, json.loads(value)
-    except (ValueError, RecursionError):  # a text; thousands of brackets, too
+    except (ValueError, RecursionError):  # not JSON, or too deeply nested: a plain text
         return benchmark, option, value
 
 
@@ -220,7 +220,7 @@ def _plan(options: argparse.Namespace, device: str | None = None) -> tuple[Scale
 
 
 def _models(options: argparse.Namespace, scale: Scale, device: str | None) -> list[ModelChoice]:
-    """The models to run, with how they are to be loaded."""
+    """The models to run, and how to load them."""
     defaults = {choice.role: choice for choice in default_models(scale)}
     models = []
     for text in options.model or ROLES:
@@ -245,7 +245,7 @@ def _models(options: argparse.Namespace, scale: Scale, device: str | None) -> li
 
 
 def _list(options: argparse.Namespace) -> int:
-    """List what the study consists of, and what each benchmark takes.
+    """List the parts of the study, and the options of each benchmark.
 
     examples:
       python -m erragree_utils list                      the study at mini scale
@@ -262,7 +262,7 @@ def _list(options: argparse.Namespace) -> int:
     print(f"scale {scale.name}: {scale.hardware}\n")
     _print(rows)
     if not options.benchmark:
-        print("\nwhat load_benchmark knows, and what it takes:\n")
+        print("\nthe benchmarks that load_benchmark knows, and their options:\n")
         _print(needs.rows())
     return OK
 
@@ -292,9 +292,9 @@ def _run(options: argparse.Namespace) -> int:
       accelerate launch --multi_gpu -m erragree_utils run --scale paper --out r
       OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m erragree_utils run --out r --device cpu
 
-    Results are stored as they come. If a run stops, for whatever reason, the same command goes on
-    with it; nothing is scored twice. Results of other settings may be in the same folder: they do
-    not mix.
+    Results are stored as they come in. If a run stops, for whatever reason, the same command
+    continues it, and nothing is scored twice. One folder can hold results of different settings;
+    they never mix.
     """
     with launched(options.device) as (share, device):
         scale, tasks = _plan(options, device)
@@ -332,7 +332,7 @@ def _report(options: argparse.Namespace) -> int:
     """
     from . import pages, report
 
-    if not os.path.isdir(options.folder):  # of a name that is too long, too
+    if not os.path.isdir(options.folder):  # also if the name is too long
         raise UsageError(f"there is no folder {options.folder}: run `run --out FOLDER` first")
     results = read(options.folder)
     scales = [options.scale] if options.scale else scales_of(results)
@@ -357,7 +357,7 @@ def _draw(results: Results, scales: Sequence[str], folder: Path) -> None:
     from . import pages, report
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)  # before the work, not after
+        folder.mkdir(parents=True, exist_ok=True)  # fail before the work, not after it
         for scale in scales:
             for name, figure in pages.figures(report.cells(results, scale)).items():
                 path = folder / f"{scale}-{name}.png"
@@ -375,9 +375,9 @@ def _download(options: argparse.Namespace) -> int:
       python -m erragree_utils download --scale paper --model clip --benchmark whatsup-a whatsup-b
       python -m erragree_utils download --scale paper --by-hand   what goes where, without fetching
 
-    A download that broke off goes on where it was. Benchmarks go to the folder that the environment
-    variable ERRAGREE_CACHE names, models to that of HF_HOME. The vision-only encoder (vision) is
-    for mining CLIP-blind pairs.
+    An interrupted download continues where it stopped. Benchmarks go to the folder named by the
+    environment variable ERRAGREE_CACHE, models to the one named by HF_HOME. The vision-only encoder
+    (vision) is for mining CLIP-blind pairs.
     """
     from huggingface_hub.constants import HF_HUB_CACHE
 

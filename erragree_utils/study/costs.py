@@ -1,8 +1,8 @@
-"""How many operations a LLaVA takes, computed from its config alone.
+"""How many operations a LLaVA needs, computed from its config alone.
 
-Operations are those of matrix products and attention, a multiplication and an addition counted as
-two: 2 x parameters x tokens, and per layer 4 x tokens^2 x width. What it takes of the memory is in
-`models.memory`.
+We count the operations of matrix products (2 x parameters x tokens) and of attention (4 x tokens^2
+x width in each layer), with a multiplication and an addition as two. `models.memory` estimates the
+memory it needs.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def llava_15_7b() -> LlavaConfig:
 def smolvlm_256m() -> Idefics3Config:
     """The architecture of SmolVLM-256M-Instruct: no weights, no download.
 
-    SmolLM2-135M (30 layers of width 576) behind SigLIP's ViT-B/16 at 512 px, of whose 1024 patches
-    16 at a time become one token.
+    SmolLM2-135M (30 layers of width 576) behind SigLIP's ViT-B/16 at 512 px; every 16 of its 1024
+    patches become one token.
     """
     from transformers import Idefics3Config
 
@@ -62,17 +62,17 @@ def image_flops(config: Config) -> float:
     """Floating-point operations of the vision tower and the projector for one photograph."""
     size, vision, n = model_size(config), config.vision_config, places(config)
     attention = 4 * vision.num_hidden_layers * n**2 * vision.hidden_size
-    # Idefics3's projector takes several patches at a time.
+    # Idefics3's projector merges several patches into one token.
     projected = patches(config) / getattr(config, "scale_factor", 1) ** 2
     each = 2.0 * (size.tower_matrices * n + size.projector * projected) + attention
     return views(config) * each
 
 
 def text_flops(config: Config, tokens: int, before: int = 0, predictions: int = 1) -> float:
-    """Floating-point operations of the language model for `tokens`, those of an image included.
+    """Floating-point operations of the language model for `tokens`, including those of an image.
 
-    `before` tokens are cached already; the next token is predicted at `predictions` of the new
-    ones. Attention is counted in full, as if tokens looked ahead too.
+    `before` tokens are already cached, and `predictions` of the new ones predict the token after
+    them. Attention is counted in full, as if it weren't causal.
     """
     size, text = model_size(config), config.text_config
     width = text.num_attention_heads * text.head_dim

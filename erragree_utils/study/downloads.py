@@ -1,4 +1,4 @@
-"""Fetching the models and benchmarks of the study, or saying by hand what goes where."""
+"""Fetch the models and benchmarks of the study, or say what to save where by hand."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .tasks import ModelChoice
 def fetch_all(
     benchmarks: Iterable[str], models: Iterable[ModelChoice], encoders: Iterable[str], by_hand: bool
 ) -> bool:
-    """Fetch what can be had, and print what became of each; returns whether all succeeded.
+    """Fetch what can be fetched and report on each download; returns whether all succeeded.
 
-    `encoders` are vision-only ones. With `by_hand` nothing is fetched, and the way is printed.
+    `encoders` are vision-only encoders. `by_hand` fetches nothing and prints instructions instead.
     """
     jobs = [
         *((f"benchmark {name}", _benchmark, name) for name in benchmarks),
@@ -50,7 +50,7 @@ def _benchmark(name: str, by_hand: bool) -> str:
 
 
 def _model(choice: ModelChoice, by_hand: bool) -> str:
-    """A language model's files are fetched without loading them: they may not fit here."""
+    """Fetch a language model's files without loading it: it may not fit into memory here."""
     from ..models import checkpoint, hub
 
     if choice.role == "clip":
@@ -72,7 +72,7 @@ def _model(choice: ModelChoice, by_hand: bool) -> str:
 
 
 def _clip_repository(name: str) -> str:
-    """Where the hub has the weights that `load_clip` takes by default; empty if it has none."""
+    """Where the hub has the weights that `load_clip` uses by default; empty if it doesn't."""
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
 

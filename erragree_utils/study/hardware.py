@@ -1,9 +1,9 @@
-"""What the study and the chapters at paper scale take of each class of GPUs, computed.
+"""Compute the memory and time that the study and its chapters need on each class of GPUs.
 
-Reading a prompt is arithmetic, over a share of the GPU's published rate of dense matrix products,
-which was measured on one H100 and is taken for the others.
-Writing a token is traffic: all weights are read once from memory, for a whole batch together
-(`seconds_per_image`). `study.costs` counts the operations, `models.memory` the bytes.
+Reading a prompt is limited by arithmetic, at a share of the GPU's published rate of dense matrix
+products. We measured that share on one H100 and assume it for the others. Writing a token is
+limited by memory traffic: all weights are read once for the whole batch (`seconds_per_image`).
+`study.costs` counts the operations, `models.memory` the bytes.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from ..models.device import GIB
 from ..scale import get_scale
 from . import costs
 
-NEW_TOKENS = 4  # of a written answer, about
-#: What one H100 (80 GB, PyTorch 2.11, Transformers 5.17) gave, with LLaVA-1.5-7B's shape, random
-#: weights in bfloat16, and stand-ins of the published benchmarks in their full numbers: minutes for
-#: so many images read, decoding of the photographs included.
+NEW_TOKENS = 4  # about, in a written answer
+#: Measured on one H100 (80 GB, PyTorch 2.11, Transformers 5.17) with LLaVA-1.5-7B's shape, random
+#: weights in bfloat16, and stand-ins for the published benchmarks at their full size: the minutes
+#: for this many images, including decoding the photographs.
 MEASURED_MINUTES, MEASURED_PASSES = (10, 12), 11_538
-#: By `seconds_per_image` these are shares of the published rate, from poor to good. Option scoring
-#: alone, in batches of 32, reached 289 to 325 TFLOP/s: 0.29 to 0.33 of the published rate, and 0.38
-#: to 0.42 of that of plain matrix products, 767 TFLOP/s.
+#: Through `seconds_per_image` these become shares of the published rate, from poor to good. Option
+#: scoring alone, in batches of 32, reached 289 to 325 TFLOP/s: 0.29 to 0.33 of the published rate,
+#: and 0.38 to 0.42 of that of plain matrix products, 767 TFLOP/s.
 SHARES = (0.16, 0.20)
-CLIP_WEIGHTS = 428e6  # of ViT-L/14 at 336 px, both towers, in float32
-#: What weights are held in, by short names.
+CLIP_WEIGHTS = 428e6  # weights of ViT-L/14 at 336 px, both towers, in float32
+#: The precision of the weights, by short name.
 PRECISIONS = {"16 bits": "float16", "4 bits": "4bit"}
-_BATCHES = (32, 16, 8, 4, 2, 1)  # the study halves its batch on out of memory
+_BATCHES = (32, 16, 8, 4, 2, 1)  # the study halves its batch when it runs out of memory
 
 
 @dataclass(frozen=True)
 class Gpu:
     """A class of GPUs, by NVIDIA's published numbers.
 
-    `memory` is in bytes: a datasheet's GB are taken as 10^9, as error correction and the driver
-    keep about what that is less than 2^30 (a T4 of 16 GB shows 14.7 GiB to PyTorch). `rate` is in
-    operations a second of dense 16-bit matrix products, `rate32` of those in float32, `bandwidth`
-    in bytes a second.
+    `memory` is in bytes. We take a datasheet's GB as 10^9 bytes; the difference to 2^30 is about
+    what error correction and the driver keep (PyTorch sees 14.7 GiB of a T4's 16 GB). `rate` is in
+    operations per second for dense 16-bit matrix products, `rate32` for those in float32, and
+    `bandwidth` is in bytes per second.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Gpu:
 
 GPUS = (
     Gpu("T4", 16e9, 65e12, 8.1e12, 300e9, False, "T4 datasheet"),
-    # Of the next, datasheets give rates with sparsity, which is twice the dense rate.
+    # For the next ones, datasheets give rates with sparsity, twice the dense rate.
     Gpu("L4", 24e9, 121e12, 30.3e12, 300e9, True, "L4 datasheet: 242 with sparsity"),
     Gpu("A100 40 GB", 40e9, 312e12, 19.5e12, 1555e9, True, "A100 datasheet"),
     Gpu("A100 80 GB", 80e9, 312e12, 19.5e12, 2039e9, True, "A100 datasheet, SXM"),
@@ -73,8 +73,8 @@ def seconds_per_image(
 ) -> float:
     """Estimate the seconds to read an image with its text, and to write `new_tokens`.
 
-    `share` is of the GPU's published rate; `precision` and `batch_size` decide the bytes read for
-    a new token.
+    `share` is the share of the GPU's published rate; `precision` and `batch_size` decide how many
+    bytes are read for a new token.
     """
     tokens = memory.image_tokens(config) + memory.TEXT_TOKENS
     reading = (costs.image_flops(config) + costs.text_flops(config, tokens)) / (share * gpu.rate)
@@ -86,8 +86,8 @@ def study_images() -> pd.DataFrame:
     """How many images LLaVA reads in the whole study at paper scale.
 
     A row for each benchmark and method: ``benchmark``, ``method``, ``images`` (as published), and
-    ``passes`` (images read; more than one where a second stream reads along, or each image is shown
-    in both places of a prompt).
+    ``passes`` (images read; several times as many if there is a second stream, or if each image is
+    shown in both places of a prompt).
     """
     from .tasks import plan
 
@@ -113,9 +113,9 @@ def published_images(benchmark: str) -> int:
 
 
 def requirements(config: memory.Config | None = None, precision: str | None = None) -> pd.DataFrame:
-    """Estimate memory and time of the whole study for each class of GPUs.
+    """Estimate the memory and time of the whole study on each class of GPUs.
 
-    `config` is LLaVA-1.5-7B's by default, `precision` what `load_mllm` chooses on such a GPU.
+    By default, `config` is LLaVA-1.5-7B's and `precision` is what `load_mllm` chooses on that GPU.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def requirements(config: memory.Config | None = None, precision: str | None = No
 
 
 def choices(config: memory.Config | None = None) -> pd.DataFrame:
-    """Estimate memory and time of the whole study for each GPU, precision and batch.
+    """Estimate the memory and time of the whole study for each GPU, precision and batch size.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def choices(config: memory.Config | None = None) -> pd.DataFrame:
 
 
 def chosen_precision(config: memory.Config, available: float, has_bf16: bool) -> str:
-    """What `load_mllm` chooses on such a GPU for weights in float16, as LLaVA-1.5's are."""
+    """The precision that `load_mllm` chooses on this GPU for float16 weights, like LLaVA-1.5's."""
     import torch
 
     from ..models.precision import plan_precision
@@ -186,12 +186,12 @@ def chosen_precision(config: memory.Config, available: float, has_bf16: bool) ->
 
 
 def chapter_needs(gpu: Gpu, passes: int = 0, clip_images: int = 0) -> tuple[float, float, float]:
-    """Bytes, and seconds from good to poor, that a chapter takes which reads so many images.
+    """The bytes that a chapter needs for this many images, and the seconds, from good to poor.
 
     Parameters
     ----------
     passes : int
-        Images that LLaVA-1.5-7B reads, eight at a time; without any it isn't loaded.
+        Images that LLaVA-1.5-7B reads, eight at a time; if there are none, it isn't loaded.
     clip_images : int
         Images that CLIP embeds, in float32.
     """
@@ -210,7 +210,7 @@ def chapter_needs(gpu: Gpu, passes: int = 0, clip_images: int = 0) -> tuple[floa
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of `requirements` with its numbers as short texts."""
+    """The table of `requirements`, with its numbers as short texts."""
     hours = zip(table["hours_low"], table["hours_high"], strict=True)
     return pd.DataFrame({
         "memory, GiB": table["memory"].map("{:.1f}".format),

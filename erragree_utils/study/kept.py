@@ -1,9 +1,9 @@
-"""Scores that survive a lost connection: beyond mini scale they are stored as they come.
+"""Scores that survive a lost connection: beyond mini scale, they are stored as they come in.
 
-`score` and `evaluate` are those of `scoring.scores`, call by call. Beyond mini scale, where a call
-may take an hour, they store what they have scored, a batch at a time, below the folder that the
-environment variable ``ERRAGREE_RESULTS`` names (by default ``results``). The same call goes on
-where the last one stopped, and takes what `run` stored there, too.
+`score` and `evaluate` do what their namesakes in `scoring.scores` do. Beyond mini scale, where a
+call may take an hour, they store the scores batch by batch, in the folder named by the environment
+variable ``ERRAGREE_RESULTS`` (by default ``results``). The same call continues where the last one
+stopped, and also uses what `run` stored there.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from .settings import about, bench_settings, model_settings, provenance, without
 from .store import Item, Results, Writer, read, setting_key
 
 VARIABLE = "ERRAGREE_RESULTS"
-#: Apart from the results of `run`, since a chapter reads parts of benchmarks, too.
+#: Separate from the results of `run`, since chapters also score parts of benchmarks.
 CHAPTERS = "chapters"
 _LIBRARIES = ("accelerate", "bitsandbytes", "torch", "transformers")
 _CONSTANT = ["benchmark", "model", "method"]
 
 
 def results_folder() -> Path:
-    """Where results beyond mini scale are looked for and stored."""
+    """The folder where results beyond mini scale are stored and looked up."""
     return Path(os.environ.get(VARIABLE) or "results")
 
 
 def evaluate(models: Any, benchmarks: Any, methods: Any = "matching", **options: Any):
-    """As `scoring.scores.evaluate`; beyond mini scale the scores are stored as they come."""
+    """As `scoring.scores.evaluate`; beyond mini scale, the scores are stored as they come in."""
     decide = scores.decider(methods, **options)
     return decide(score(models, benchmarks, methods, **options))
 
@@ -53,9 +53,9 @@ def score(
     folder: Path | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """As `scoring.scores.score`; beyond mini scale the scores are stored as they come.
+    """As `scoring.scores.score`; beyond mini scale, the scores are stored as they come in.
 
-    With a `folder` they are stored there, at any scale.
+    If you name a `folder`, they are stored there at any scale.
     """
     if folder is None and get_scale().name == "mini":
         return scores.score(models, benchmarks, methods, batch_size, **options)
@@ -72,7 +72,7 @@ def score(
 
 
 def _has_settings(model: Any) -> bool:
-    """Whether settings tell what a model does: hooks, which change that, are in none of them."""
+    """Whether the settings alone determine what a model does: hooks change it unseen."""
     network = getattr(model, "model", None)
     if network is None:
         return False
@@ -81,14 +81,14 @@ def _has_settings(model: Any) -> bool:
         for module in network.modules()
         for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     ]
-    # Libraries leave hooks of their own, which change nothing.
+    # Libraries leave hooks of their own, but those change nothing.
     return all(str(hook.__module__).partition(".")[0] in _LIBRARIES for hook in hooks)
 
 
 def _kept(
     model: Any, bench: Benchmark, methods: Mapping[str, Method], batch_size: int, folder: Path
 ) -> pd.DataFrame:
-    """The table of one model and benchmark, of which only what is not stored is scored."""
+    """The table of one model and benchmark; only what isn't stored yet is scored."""
     role, sets = role_of(model), groups(bench)
     shared = {
         "package": __version__,
@@ -105,7 +105,7 @@ def _kept(
         for key, found in results.settings.items():
             same = [name for name, own in settings.items() if own == without_options(found)]
             for name in same:
-                # Results of a file that has been replaced since are not those of this one.
+                # If a file has been replaced since, its stored results no longer apply.
                 stored = results.items[key].items()
                 done[name] |= {k: x for k, x in stored if files.get(k) == x.images}
     todo = [
@@ -143,11 +143,11 @@ def _kept(
 def _scored(
     model: Any, bench: Benchmark, part: Part, methods: Mapping[str, Method], batch_size: int
 ) -> dict[str, list[Item]]:
-    """The results of a part's sets, by method; methods that share a pass still do."""
+    """The results of a part's sets, by method; methods that can share a pass still do."""
     start = time.perf_counter()
     table = scores.score(model, bench, methods, batch_size)
     each = round((time.perf_counter() - start) / len(part.sets) / len(methods), 4)
-    # A method may rule an option out, and JSON has no infinity.
+    # A method may rule an option out (minus infinity), and JSON has no infinity.
     values = table["score"].astype(object)
     table["score"] = values.where(np.isfinite(table["score"]), values.astype(str))
     rows = dict(list(table.drop(columns=_CONSTANT).groupby([table["method"], table["set_id"]])))
@@ -162,7 +162,7 @@ def _scored(
 
 
 def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
-    """Without columns that are other methods', as in `concat` of answers and scores."""
+    """Leave out the columns of other methods, such as those that `concat` adds."""
     return {str(name): column.tolist() for name, column in table.items() if column.notna().all()}
 
 

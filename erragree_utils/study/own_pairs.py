@@ -1,4 +1,4 @@
-"""Commands for your own pairs, and for what other tools answered.
+"""Commands for your own pairs, and for answers that other tools wrote.
 
 Each command is a function, and its docstring is its ``--help``.
 """
@@ -31,8 +31,8 @@ def add_commands(add_command: Callable[..., Callable[..., Any]]) -> None:
 
     add = add_command("diagnose", _diagnose)
     add("pairs", type=Path, metavar="PAIRS", help="a pairs.csv, or the folder that holds it")
-    add("--clip", metavar="NAME", help="what load_clip takes; 'none' for no CLIP")
-    add("--mllm", metavar="NAME", help="what load_mllm takes; 'none' for no language model")
+    add("--clip", metavar="NAME", help="a name for load_clip; 'none' for no CLIP")
+    add("--mllm", metavar="NAME", help="a name for load_mllm; 'none' for no language model")
     add("--out", type=Path, required=True, metavar="FOLDER", help="where the report goes")
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best there is)")
     add("--batch-size", type=int, default=32, metavar="N", help="images at a time (default 32)")
@@ -42,11 +42,11 @@ def add_commands(add_command: Callable[..., Callable[..., Any]]) -> None:
     add("file", type=Path, metavar="FILE", help="answers or scores")
     add("--benchmark", default="mmvp", metavar="NAME", help="what was asked (default mmvp)")
     add("--folder", type=Path, metavar="FOLDER",
-        help="the benchmark's files, for a file that does not say what is right")  # fmt: skip
+        help="the benchmark's files, if the file does not say which answers are right")  # fmt: skip
 
 
 def _template(options: argparse.Namespace) -> int:
-    """Write an example of a folder with pairs, to look at and to replace with your own.
+    """Write an example folder with pairs, for you to look at and replace with your own.
 
     examples:
       python -m erragree_utils template mine
@@ -59,15 +59,15 @@ def _template(options: argparse.Namespace) -> int:
 
 
 def _diagnose(options: argparse.Namespace) -> int:
-    """Say where a CLIP or a language model loses the answers about your pairs.
+    """Find out where a CLIP or a language model loses the answers about your pairs.
 
     examples:
       python -m erragree_utils diagnose mine/pairs.csv --out mine/report
       python -m erragree_utils diagnose mine --clip ViT-L-14-336 --mllm none --out r
       python -m erragree_utils diagnose mine --mllm llava-hf/llava-1.5-7b-hf --out r
 
-    The report is report.html, with pairs.csv and groups.csv beside it. What was scored is stored
-    below it: the same command goes on where it stopped.
+    The report is report.html, with pairs.csv and groups.csv beside it. Scores are stored in the
+    same folder, so the same command continues where it stopped.
     """
     from ..diagnosis import diagnose
     from ..diagnosis.page import write
@@ -83,7 +83,7 @@ def _diagnose(options: argparse.Namespace) -> int:
         if names[role] != "none"
     }
     if not models:
-        raise ValueError("nothing to diagnose: give --clip or --mllm another value than none")
+        raise ValueError("nothing to diagnose: give --clip or --mllm a value other than none")
     score = partial(kept.score, folder=options.out / "scores", batch_size=options.batch_size)
     found = diagnose(bench, **models, score=score)
     title = " and ".join(names[role] for role in models) + f" on {options.pairs}"
@@ -126,7 +126,7 @@ def _accuracy(options: argparse.Namespace) -> int:
     print(_table(rows))
     unread = int((~next(iter(judged.values()))["parsed"]).sum())
     if unread:
-        print(f"{unread} answers name no one option and count as wrong.")
+        print(f"{unread} answers don't name exactly one option and count as wrong.")
     print(
         "Papers report pair accuracy on MMVP: both images of a pair right, where guessing gets 25%."
     )

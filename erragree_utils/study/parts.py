@@ -25,12 +25,12 @@ class Group:
 
     @property
     def n_images(self) -> int:
-        """Images of all its pairs."""
+        """How many images all its pairs have."""
         return sum(len(pair.sources) for pair in self.pairs)
 
     @cached_property
     def files(self) -> str:
-        """A hash of what is in its image files."""
+        """A hash of the contents of its image files."""
         return files_digest(self.pairs)
 
 
@@ -42,11 +42,11 @@ class Part:
 
     @property
     def n_images(self) -> int:
-        """Images of all its sets."""
+        """How many images all its sets have."""
         return sum(group.n_images for group in self.sets)
 
     def benchmark(self, whole: Benchmark) -> Benchmark:
-        """The benchmark `whole` with the pairs of these sets alone."""
+        """The benchmark `whole` with only the pairs of these sets."""
         pairs = tuple(pair for group in self.sets for pair in group.pairs)
         return Benchmark(whole.name, pairs, whole.description, whole.source)
 
@@ -59,7 +59,7 @@ class Album:
         self._images: dict[Hashable, Any] = {}
 
     def opened(self, part: Part) -> Part:
-        """The part with its images in memory; pairs that share a file share its image.
+        """The part with its images in memory; pairs that share a file share the image.
 
         Raises
         ------
@@ -90,11 +90,11 @@ def groups(bench: Benchmark) -> list[Group]:
 
 
 def parts(sets: Sequence[Group], n_images: int) -> list[Part]:
-    """Whole sets in the benchmark's order, about `n_images` a part.
+    """Whole sets in the benchmark's order, about `n_images` to a part.
 
-    Parts do not depend on what is stored: a resumed run puts the same images into a batch, and so
-    rounds as an undisturbed one does (unless a part was torn; then its missing sets alone are
-    scored).
+    Parts don't depend on what is stored. So a resumed run puts the same images into a batch and
+    rounds as an uninterrupted run does (unless it was interrupted within a part; then only the
+    missing sets are scored).
     """
     made, waiting = [], []
     for group in sets:
@@ -107,13 +107,13 @@ def parts(sets: Sequence[Group], n_images: int) -> list[Part]:
 
 @contextmanager
 def told_once(told: set[str]) -> Iterator[None]:
-    """Pass warnings on, but none that was `told` before: parts repeat them, with other numbers."""
+    """Pass warnings on, but each only once: parts repeat them with other numbers."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
     for warning in caught:
         text = re.split(r"\d", str(warning.message))[0]
-        # `models.batches.BatchSizeReduced`, whose number is news.
+        # `models.batches.BatchSizeReduced`, whose number matters.
         text += str(getattr(warning.message, "batch_size", ""))
         if text not in told:
             told.add(text)

@@ -1,4 +1,4 @@
-"""Several processes that a launcher (accelerate, torchrun) started on one study."""
+"""Several processes that a launcher (accelerate, torchrun) has started for one study."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LaunchError(RuntimeError):
 
 @contextmanager
 def launched(device: str | None) -> Iterator[tuple[tuple[int, int], str | None]]:
-    """This process's share, ``(number, of how many)``, and its device; alone, ``(0, 1)``."""
+    """This process's share, ``(number, how many)``, and its device; ``(0, 1)`` if it is alone."""
     if not {"LOCAL_RANK", "ACCELERATE_MIXED_PRECISION"} & set(os.environ):
         yield (0, 1), device
         return
@@ -50,15 +50,15 @@ def launched(device: str | None) -> Iterator[tuple[tuple[int, int], str | None]]
 def end_with_launcher(every_s: float = 1.0) -> None:
     """End this process when the one that launched it dies, even by a kill.
 
-    Otherwise the processes wait for each other until a time limit of minutes. What was scored is
-    stored. (On Windows a dead parent is not noticed.)
+    Otherwise the processes would wait for each other until a time limit of minutes. What has been
+    scored is stored. (On Windows, a dead parent goes unnoticed.)
     """
     launcher = os.getppid()
 
     def watch() -> None:
         while os.getppid() == launcher:
             time.sleep(every_s)
-        with suppress(OSError):  # whoever read our output may be dead too
+        with suppress(OSError):  # the reader of our output may be gone too
             os.write(2, b"the launcher is dead: this process ends; what was scored is stored\n")
         os._exit(1)
 

@@ -1,6 +1,6 @@
-"""From stored results to the numbers of the paper's tables, with the paper's own beside ours.
+"""Turn stored results into the numbers of the paper's tables, with the paper's own beside ours.
 
-A cell that nobody has run says so. `pages` makes text and pictures of them.
+Cells without results are marked as not run. `pages` makes text and figures of the numbers.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from .sweep import SWEEP, held_out
 from .tables import SEEDS, TABLES, Table
 from .tasks import default_models
 
-#: Kinds of accuracy, each with a chance level of its own. ``relative``: of relative preference, for
-#: which the images of a pair are compared and one decision is made.
+#: Kinds of accuracy, each with its own chance level. ``relative`` is that of relative preference,
+#: which compares the images of a pair and makes one decision.
 KINDS = ("individual", "pair", "set", "relative")
 UNRUN = "not run"
-_READERS = {"clip": "CLIP", "mllm": "MLLM"}  # at small scale it is no LLaVA
+_READERS = {"clip": "CLIP", "mllm": "MLLM"}  # at small scale it isn't a LLaVA
 
 
 def cells(results: Results, scale: str) -> pd.DataFrame:
@@ -46,19 +46,19 @@ def cells(results: Results, scale: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``table``, ``benchmark``, ``relation`` (``"all"`` for all together), ``reader``, ``model``,
-        ``method``, ``settings`` (what differs from the usual ones), ``text`` (what CLIP read about
-        question pairs), ``precision``, ``key`` (several, with a space between, where answers were
-        drawn with several seeds), ``status`` (``"run"``, ``"partly run"``, ``"not run"``),
-        ``n_draws``, ``n_sets`` and ``of_sets``, ``n_skipped``, ``n_unparsed`` (generated answers
-        that name no one option; they count as wrong), ``n_ties`` of a relative preference; for each
-        kind of accuracy (individual, pair, set, relative) the columns that `summarize` has, and
-        ``paper_KIND`` (a share), ``paper_KIND_text`` (with the grade) and ``difference_KIND``
-        (ours minus the paper's: for complete results of the paper's own models and images alone).
-        Over several draws, accuracies are means, and ``_lowest`` and ``_highest`` the extremes.
-        Prompts with two images add ``first_accuracy`` and ``second_accuracy``, of images by their
-        place in the prompt, and ``place_bias``, the first less the second, with ``_low`` and
-        ``_high``. A relative preference has a relative accuracy and no other, as its chance level
-        is another one. Results of different settings have rows of their own.
+        ``method``, ``settings`` (those that differ from the usual ones), ``text`` (what CLIP read
+        for pairs with questions), ``precision``, ``key`` (several, separated by spaces, if answers
+        were drawn with several seeds), ``status`` (``"run"``, ``"partly run"``, ``"not run"``),
+        ``n_draws``, ``n_sets`` and ``of_sets``, ``n_skipped``, ``n_unparsed`` (written answers that
+        don't name exactly one option; they count as wrong), ``n_ties`` of a relative preference;
+        for each kind of accuracy (individual, pair, set, relative) the columns that `summarize`
+        has, and ``paper_KIND`` (a share), ``paper_KIND_text`` (with the grade) and
+        ``difference_KIND`` (ours minus the paper's, only for complete results of the paper's own
+        models and images). Over several draws, accuracies are means, and ``_lowest`` and
+        ``_highest`` are the extremes. Prompts with two images add ``first_accuracy`` and
+        ``second_accuracy``, of images by their place in the prompt, and ``place_bias``, the first
+        less the second, with ``_low`` and ``_high``. A relative preference has only a relative
+        accuracy, since its chance level differs. Results of different settings have their own rows.
     """
     _check_scale(scale)
     rows: list[dict[str, Any]] = []
@@ -105,7 +105,7 @@ def _table_cells(table: Table, scale: str) -> list[Cell]:
 
 
 def _is_default(results: Results, key: str, scale: str) -> bool:
-    """Whether results are of the scale's own model, with the method's usual settings."""
+    """Whether the results are those of the scale's own model with the method's usual settings."""
     role = results.settings[key]["model"]["role"]
     usual = not changes(results.settings[key])
     return usual and results.about[key]["asked"] == _usual_model(scale, role)
@@ -118,10 +118,10 @@ def _usual_model(scale: str, role: str) -> str:
 def _rows(
     results: Results, keys: Sequence[str], table: Table, scale: str
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one combination of settings; of several keys if it was drawn several times."""
+    """The rows of one combination of settings; several keys if answers were drawn several times."""
     settings, preds = results.settings[keys[0]], [predictions(results, key) for key in keys]
     cell, of_sets = Cell.of(settings), settings["benchmark"]["n_sets"]
-    # Draws that have got as far as the first, which has got furthest.
+    # Only draws that have got as far as the first, which has got furthest.
     sets = [set(pred["set_id"]) for pred in preds]
     keys = [key for key, mine in zip(keys, sets, strict=True) if mine == sets[0]]
     preds = [pred for pred, mine in zip(preds, sets, strict=True) if mine == sets[0]]
@@ -153,7 +153,7 @@ def _rows(
 
 
 def _relations(pred: pd.DataFrame, table: Table) -> list[str]:
-    """Relations that a table tells apart. MMVP has one, "not annotated", which tells nothing."""
+    """Relations that a table distinguishes. MMVP's only one, "not annotated", says nothing."""
     names = list(pred["relation"].unique()) if table.relations else []
     return names if table.relations == "rows" or len(names) > 1 else []
 
@@ -170,7 +170,7 @@ def _places(part: pd.DataFrame) -> dict[str, float]:
 
 
 def _unrun_rows(table: Table, cell: Cell, scale: str) -> Iterator[dict[str, Any]]:
-    """Rows for a cell without results: one for each relation of which the paper has a number."""
+    """Rows for a cell without results: one for each relation for which the paper has a number."""
     model = _usual_model(scale, cell.role)
     known = [number.relation for number in _reported(table, cell, scale)]
     for relation in dict.fromkeys([*known, "all"]):
@@ -179,7 +179,7 @@ def _unrun_rows(table: Table, cell: Cell, scale: str) -> Iterator[dict[str, Any]
 
 
 def _reported(table: Table, cell: Cell, scale: str) -> list[Published]:
-    """The paper's numbers for a cell, or for that of the paper's benchmark which it mirrors."""
+    """The paper's numbers for a cell, or for the paper's benchmark that the cell mirrors."""
     place = table.benchmarks[scale].index(cell.benchmark)
     theirs = table.benchmarks.get("paper", table.benchmarks[scale])[place]
     return [
@@ -197,7 +197,7 @@ def _paper(row: dict[str, Any], table: Table, cell: Cell, scale: str) -> dict[st
             number
             for number in _reported(table, cell, scale)
             if (number.relation, number.kind) == (row["relation"], kind)
-            # A number stands beside no row for which CLIP read another text.
+            # If CLIP read another text, a number doesn't apply.
             if row["status"] == UNRUN or number.text in ("", row["text"])
         ]
         if not numbers:
@@ -210,7 +210,7 @@ def _paper(row: dict[str, Any], table: Table, cell: Cell, scale: str) -> dict[st
 
 
 def comparisons(results: Results, scale: str) -> pd.DataFrame:
-    """Two readers on the same images, for the pairs of methods that the tables name.
+    """Compare two readers on the same images, for the pairs of methods that the tables name.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def comparisons(results: Results, scale: str) -> pd.DataFrame:
     pandas.DataFrame
         ``table``, ``benchmark``, ``relation``, ``first``, ``second``, ``key_first``,
         ``key_second``, and the columns of `compare` (second minus first, unit pair, on the sets
-        that both have), and ``chance``, that of both accuracies.
+        that both have), and ``chance``, which is the same for both accuracies.
     """
     _check_scale(scale)
     rows = []
@@ -236,7 +236,7 @@ def comparisons(results: Results, scale: str) -> pd.DataFrame:
 
 
 def _contestants(benchmark: str, first: str, second: str) -> list[tuple[Cell, Cell]]:
-    """The cells that are compared; of a method with itself, the kinds of models."""
+    """The cells to compare; for a method with itself, one for each kind of model."""
     sides = [[Cell(benchmark, name, r) for r in METHODS[name].roles] for name in (first, second)]
     return list(combinations(sides[0], 2) if first == second else product(*sides))
 
@@ -276,7 +276,7 @@ def _label(results: Results, key: str) -> str:
 
 
 def sweeps(results: Results, scale: str) -> pd.DataFrame:
-    """Contrastive decoding with the setting that other pairs chose, against no correction.
+    """Contrastive decoding with a setting chosen on other pairs, compared with no correction.
 
     Returns
     -------
@@ -289,7 +289,7 @@ def sweeps(results: Results, scale: str) -> pd.DataFrame:
     for key in keys_of(results, Cell(SCALES[scale].mmvp, SWEEP, "mllm")):
         settings, whole = results.settings[key], results.settings[key]["benchmark"]["n_sets"]
         table = held_out(scores(results, key))
-        if len(table) == 0:  # too few pairs as yet
+        if len(table) == 0:  # too few pairs so far
             continue
         table = table.rename_axis("family").reset_index()
         head = {
@@ -325,7 +325,7 @@ _WHERE = ["benchmark", "relation", "reader", "method"]
 
 
 def provenance(results: Results, keys: Iterable[str] | None = None) -> pd.DataFrame:
-    """What each key stands for, and where and when its results were made.
+    """What each key stands for, and where and when its results were computed.
 
     Parameters
     ----------
@@ -336,7 +336,7 @@ def provenance(results: Results, keys: Iterable[str] | None = None) -> pd.DataFr
     Returns
     -------
     pandas.DataFrame
-        A row for each key, of text.
+        A row of text for each key.
     """
     rows = []
     for key in [k for k in results.settings if results.items.get(k)] if keys is None else keys:
@@ -367,7 +367,7 @@ def _distinct(values: Iterator[str]) -> str:
 
 
 def without_protocol() -> list[Published]:
-    """Reported numbers that no table of this version can hold a measurement beside."""
+    """Reported numbers for which no table of this version has a measurement."""
     held = {cell for table in TABLES for scale in SCALES for cell in _table_cells(table, scale)}
     return [
         n

@@ -1,7 +1,7 @@
-"""Score what a store lacks of the study's tasks, and store it as it comes.
+"""Score whatever is missing from a store, and store it as it comes in.
 
-All methods by which a model reads a benchmark go through it together, a part at a time: each image
-is opened once for all of them, and read once by the model, which remembers what it saw.
+All of a model's methods go through a benchmark together, part by part. Each image is opened once
+for all of them, and encoded once, since the model caches what it computes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .settings import about, job_settings, provenance
 from .store import Item, Writer, setting_key
 from .tasks import Task
 
-#: Columns that are the same in every row, and stand in the settings.
+#: Columns that are the same in every row, and are kept in the settings.
 _CONSTANT = ("benchmark", "model", "method")
 
 
@@ -40,7 +40,7 @@ class ItemError(ValueError):
 
 @dataclass
 class Outcome:
-    """What a run did: sets scored now, sets that were stored before, and those skipped, by name."""
+    """What a run did: sets scored now, sets that were already stored, and sets skipped, by name."""
 
     scored: int = 0
     stored: int = 0
@@ -59,43 +59,42 @@ def run(
     share: tuple[int, int] = (0, 1),
     progress: bool = False,
 ) -> Outcome:
-    """Score what a store lacks of the tasks, and store it as it comes.
+    """Score the tasks that are missing from a store, and store the results as they come in.
 
     Parameters
     ----------
     tasks : sequence of Task
         What `plan` returned.
     folder : str or pathlib.Path
-        The store. What it holds under the same settings and of the same image files is not scored
-        again.
+        The store. Results with the same settings and the same image files are not scored again.
     scale : str
         Name of the scale, for the report.
     limit : int, optional
-        Sets of each benchmark, from its first.
+        Number of sets of each benchmark, from the first.
     batch_size : int
-        Images that a model reads at a time, at most, and about as many that are stored at a time.
+        At most this many images are read at a time, and about as many are stored at a time.
     skip_bad : bool
-        Leave out sets with a damaged image or a score that is no number, and note them, instead of
-        stopping. They are tried again by the next run.
+        Instead of stopping, leave out sets with a damaged image or a score that is not a number,
+        and list them. The next run tries them again.
     options : mapping of str to mapping, optional
         Options of `load_benchmark` for benchmarks by name.
     share : tuple of two int
-        Number of this process and how many share the tasks. Parts go to processes by their place,
-        whatever is stored, so that processes need not talk to each other.
+        Number of this process, and how many share the tasks. A part's place alone decides which
+        process gets it, so processes need not talk to each other.
     progress : bool
         Show a progress bar for each benchmark that a model reads.
 
     Returns
     -------
     Outcome
-        Of this process.
+        What this process did.
 
     Raises
     ------
     ItemError
         If an image is damaged or a score is not a number, unless `skip_bad`.
     store.StoreError
-        If the store cannot be written, or what was written is gone.
+        If the store cannot be written, or if what was written has disappeared.
     ValueError, RuntimeError
         What loading and scoring raise.
     """
@@ -128,7 +127,7 @@ def run(
 
 
 def _free_memory() -> None:
-    """Give the memory of the model before back to the device."""
+    """Free the device memory of the previous model."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         gc.collect()
@@ -136,7 +135,7 @@ def _free_memory() -> None:
 
 
 class _Job:
-    """A task with its model and benchmark at hand, and the settings that its results have."""
+    """A task with its model and benchmark loaded, and the settings of its results."""
 
     def __init__(
         self, task: Task, model: Any, bench: Benchmark, options: Mapping[str, Any], batch_size: int
@@ -149,7 +148,7 @@ class _Job:
         self._told: set[str] = set()
 
     def score(self, part: Part, album: Album) -> list[Item]:
-        """The results of whole sets. Their time counts what no method before has read.
+        """The results of whole sets. Their time includes only what no earlier method has computed.
 
         Raises
         ------
@@ -163,7 +162,7 @@ class _Job:
             with told_once(self._told), bars.hidden():
                 table = score(self.model, bench, self.task.methods, batch_size=self.batch_size)
         except ValueError as error:
-            # Errors about one item have an index, those of models too (`models.EncodeError`).
+            # Errors about one item have an index, including those of models (`models.EncodeError`).
             if not isinstance(error, ImageError) and getattr(error, "index", None) is None:
                 raise
             raise ItemError(f"{self.task}: {error}") from error
@@ -197,9 +196,9 @@ def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def _withdraw(job: _Job, sets: Sequence[Group], writer: Writer) -> None:
-    """Take back results of image files that have been replaced since; settings lost come back."""
+    """Withdraw results of image files that have been replaced since, and restore lost settings."""
     known = writer.stored.items.get(job.key, {})
-    # A file that cannot be read now, as on a drive that is not there, was not replaced.
+    # If a file cannot be read now, such as on an unmounted drive, it was not replaced.
     stale = [g for g in sets if g.name in known and g.files not in ("", known[g.name].images)]
     reason = "its image files were replaced after it was scored"
     if stale or (known and job.key not in writer.stored.settings):
@@ -225,7 +224,7 @@ def _run_jobs(
     progress: bool,
 ) -> None:
     done = [writer.stored.items.get(job.key, {}) for job in jobs]
-    # For each part, what each job lacks of it.
+    # For each part, what each job still lacks.
     lacking = [
         [Part(tuple(g for g in part.sets if g.name not in known)) for known in done]
         for part in mine
@@ -234,7 +233,7 @@ def _run_jobs(
     outcome.stored += n_sets - sum(len(part.sets) for row in lacking for part in row)
     n_images = len(jobs) * sum(part.n_images for part in mine)
     to_do = sum(part.n_images for row in lacking for part in row)
-    # Where output goes to a file, a line now and then is enough.
+    # If output goes to a file, a line now and then is enough.
     pause = 0.1 if sys.stderr.isatty() else 15.0
     with tqdm(
         total=n_images, initial=n_images - to_do, desc=_described(jobs), unit="image",
@@ -262,7 +261,7 @@ def _described(jobs: Sequence[_Job]) -> str:
 
 
 def _scored(job: _Job, part: Part, album: Album, skip_bad: bool) -> Iterator[list[Item]]:
-    """The items of a part; if one is bad and may be skipped, of its halves, until it is alone."""
+    """The items of a part; if bad ones may be skipped, the part is halved to find them."""
     if not part.sets:
         return
     try:

@@ -1,4 +1,4 @@
-"""Parts of the report that are not one of the paper's tables, as paragraphs of Markdown."""
+"""The parts of the report that aren't the paper's tables, as Markdown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def markdown_table(table: pd.DataFrame) -> str:
 
 
 def sweep_text(results: Results, scale: str) -> list[str]:
-    """Contrastive decoding with settings that other pairs chose; empty if no sweep is stored."""
+    """Contrastive decoding with settings chosen on other pairs; empty if no sweep is stored."""
     rows = sweeps(results, scale)
     if "family" not in rows:
         return []
@@ -38,14 +38,14 @@ def sweep_text(results: Results, scale: str) -> list[str]:
     return [
         "## Contrastive decoding with a setting that was chosen on other pairs",
         f"Of {sum(map(len, FAMILIES.values()))} settings, of which 0 is no correction; options are "
-        f"scored, not written, for {', '.join(rows['benchmark'].unique())}. No pair has a part in "
+        f"scored, not written, for {', '.join(rows['benchmark'].unique())}. No pair takes part in "
         "choosing its own setting; pair accuracy in per cent.",
         markdown_table(table),
     ]
 
 
 def disagreements_text(rows: pd.DataFrame, scale: str) -> list[str]:
-    """Where the paper's number lies outside our interval, of rows of `report.cells`."""
+    """Where the paper's number lies outside our interval, from the rows of `report.cells`."""
     found = disagreements(rows)
     if len(found) == 0:
         return []
@@ -62,8 +62,8 @@ def disagreements_text(rows: pd.DataFrame, scale: str) -> list[str]:
     why = ""
     if scale == "mini":
         why = (
-            " The mini models were made for an argument, and differ from the paper's where their "
-            "training does."
+            " The mini models were made to show how things can happen, and differ from the paper's "
+            "models where their training does."
         )
         if "prompted-v1" in set(found["method"]):
             why += (
@@ -78,14 +78,14 @@ def disagreements_text(rows: pd.DataFrame, scale: str) -> list[str]:
 
 
 def sources_text() -> list[str]:
-    """The published numbers that stand beside ours, each with protocol, version and grade."""
+    """The published numbers beside ours, each with its protocol, version and grade."""
     lines = [f"- [{grade}] {meaning}" for grade, meaning in GRADES.items()]
     lines += [f"- {number}" for number in PUBLISHED if number not in without_protocol()]
     return ["## Sources of the paper's numbers", "\n".join(lines)]
 
 
 def not_here_text() -> list[str]:
-    """What the study cannot produce, and why, with the published numbers that it leaves alone."""
+    """What the study cannot reproduce and why, with the published numbers in question."""
     numbers: dict[str, list[str]] = {}
     for number in without_protocol():
         numbers.setdefault(subject_not_here(number), []).append(f"  - {number}")

@@ -1,4 +1,4 @@
-"""What results are filed by, so that different settings never mix; and their provenance."""
+"""The settings that identify results, so that different ones never mix, and their provenance."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ..benchmarks import Benchmark
 from ..scoring import METHODS
 from .tasks import Task
 
-#: Options of `load_benchmark` that say where files are, and not what is in them.
+#: Options of `load_benchmark` that say where files are, not what is in them.
 _PLACES = ("folder", "download")
 _PACKAGES = ("torch", "torchvision", "transformers", "open_clip_torch", "accelerate",
              "bitsandbytes", "numpy", "pandas", "pillow")  # fmt: skip
 
 
 def method_settings(task: Task) -> dict[str, Any]:
-    """What decides a method's results for a kind of model; of the sweep, its settings by name."""
+    """What determines a method's results for a kind of model; the sweep's settings by name."""
     filed = {n: asdict(m.underlying(task.model.role)) for n, m in task.methods.items()}
     return {"name": task.method, **filed.get(task.method, {"settings": filed})}
 
@@ -42,7 +42,7 @@ def changed_settings(method: Mapping[str, Any], role: str) -> dict[str, Any]:
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """With the fields of a contrast beside those of the method."""
+    """A method's fields, with those of its contrast on the same level."""
     inner = settings.get("contrast") or {}
     return {k: v for k, v in {**inner, **settings}.items() if k not in ("contrast", "name")}
 
@@ -50,7 +50,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 def job_settings(
     task: Task, model: Any, bench: Benchmark, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All that decides the results of a task: what they are filed by."""
+    """Everything that determines the results of a task, and so identifies them."""
     return {
         "package": __version__,
         "benchmark": bench_settings(bench, options),
@@ -60,7 +60,7 @@ def job_settings(
 
 
 def about(model: Any, bench: Benchmark, asked: str) -> dict[str, str]:
-    """What else is worth telling of results; `asked` is the name the model was asked for by."""
+    """Other facts to store with results; `asked` is the name by which the model was requested."""
     return {
         "asked": asked,
         "weights": getattr(model, "weights", ""),
@@ -70,12 +70,12 @@ def about(model: Any, bench: Benchmark, asked: str) -> dict[str, str]:
 
 
 def without_options(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without a benchmark's options, which the hash of its items decides anyway."""
+    """Settings without a benchmark's options, since the hash of its items covers those anyway."""
     return {**settings, "benchmark": {**settings["benchmark"], "options": {}}}
 
 
 def model_settings(model: Any, role: str) -> dict[str, Any]:
-    """What decides a model's results: also a hash of its weights, and the prompt it is asked in."""
+    """What determines a model's results, including a hash of its weights and its prompt format."""
     quantization = getattr(model, "quantization", None)
     network = getattr(model, "model", None)
     return {
@@ -91,10 +91,10 @@ def model_settings(model: Any, role: str) -> dict[str, Any]:
 
 
 def weights_digest(network: Any, samples: int = 64) -> str:
-    """A hash by which trained weights are told apart: of some numbers of each tensor.
+    """A hash that tells trained weights apart, from a few numbers of each tensor.
 
     Quantized tensors are left out: their packing may differ between devices, and the other tensors
-    tell models apart.
+    suffice to tell models apart.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
@@ -108,10 +108,10 @@ def weights_digest(network: Any, samples: int = 64) -> str:
 
 
 def bench_settings(bench: Benchmark, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides a benchmark: its name and options, and a hash of its items.
+    """What determines a benchmark: its name and options, and a hash of its items.
 
-    Images in memory are hashed whole, files by their names: what is in the files is filed set by
-    set (`files_digest`), so that one that is fetched again leaves the results of others valid.
+    Images in memory are hashed whole, files only by name. The contents of files are hashed set by
+    set (`files_digest`), so that fetching one file again leaves the results of the others valid.
     """
     digest = hashlib.sha256()
     for pair in bench:
@@ -148,9 +148,9 @@ def _identity(source: Path | Image.Image) -> bytes:
 
 
 def files_digest(pairs: Iterable[Any]) -> str:
-    """A hash of what is in the image files of pairs; images in memory are left out.
+    """A hash of the contents of pairs' image files; images in memory are left out.
 
-    Empty if a file cannot be read, of which nothing is known then.
+    Empty if a file cannot be read, since nothing is known about it then.
     """
     digest = hashlib.sha256()
     for pair in pairs:
@@ -160,14 +160,14 @@ def files_digest(pairs: Iterable[Any]) -> str:
             try:
                 found = os.stat(source)
                 digest.update(_file_digest(str(source), found.st_size, found.st_mtime_ns))
-            except OSError:  # scoring it, if it has to be, names the pair
+            except OSError:  # if it has to be scored, scoring names the pair
                 return ""
     return digest.hexdigest()[:16]
 
 
 @cache
 def _file_digest(path: str, size: int, mtime_ns: int) -> bytes:
-    """Read once for all methods, and again when size or time say that the file is another one."""
+    """Read once for all methods, and again if size or time show that the file has changed."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
@@ -176,8 +176,8 @@ def _file_digest(path: str, size: int, mtime_ns: int) -> bytes:
 
 
 def provenance(share: tuple[int, int] = (0, 1)) -> dict[str, Any]:
-    """Where and with what this process computes; it decides nothing. `source` hashes our code."""
-    torch = sys.modules.get("torch")  # not loaded, it computes nothing
+    """Where and with what this process computes; identifies nothing. `source` hashes our code."""
+    torch = sys.modules.get("torch")  # if it isn't loaded, it computes nothing
     on_gpu = torch is not None and torch.cuda.is_available()
     hardware = torch.cuda.get_device_name() if on_gpu else f"CPU, {platform.machine()}"
     return {

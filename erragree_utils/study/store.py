@@ -1,15 +1,16 @@
-"""Results on disk: what was stored survives a kill at any moment, and damage is found and named.
+"""Results on disk: they survive a kill at any moment, and damage is detected and reported.
 
 A store is a folder with an SQLite database for each combination of settings. The processes of a run
-write into the same ones; files of several machines may lie in one folder, under any names.
+write to the same databases. Files from several machines may be put into one folder, under any
+names.
 
 An item is the images of one set, the smallest part of a benchmark that every method can score by
-itself. Results are filed under a key, the hash of all settings that decide them (`setting_key`):
-results of different settings never mix. What does not decide them (hardware, versions of libraries,
-time) is their provenance.
+itself. Results are stored under a key, the hash of all settings that determine them
+(`setting_key`), so results of different settings never mix. What doesn't determine them (hardware,
+versions of libraries, time) is their provenance.
 
-A database is one table of records, each a JSON text with a checksum. None depends on another or on
-their order: what can still be read of a damaged file is worth as much as before.
+A database is one table of records, each a JSON text with a checksum. Records don't depend on each
+other or on their order, so whatever can still be read of a damaged file remains valid.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ from filelock import FileLock, Timeout
 from ..benchmarks.archive import DISK_FULL
 
 FORMAT = 3
-#: Bytes that a writer keeps free for the results it is about to have.
+#: Bytes that a writer reserves for upcoming results.
 RESERVE = 1 << 20
-_PAGE = 1 << 14  # of a database: a record longer than that is lost when its file is damaged
-_BUSY_S = 60.0  # how long a process waits while another one writes
-_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # a quota shows as the second
+_PAGE = 1 << 14  # of a database: a longer record is lost if its file is damaged
+_BUSY_S = 60.0  # how long a process waits while another writes
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # an exceeded quota shows as the second
 
 
 class StoreError(RuntimeError):
@@ -49,7 +50,7 @@ class StoreError(RuntimeError):
 
 
 class DiskFull(StoreError):
-    """There is no room for results; the message says which are stored."""
+    """There is no room for more results; the message says which are stored."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,17 @@ class Item:
     name
         The `set_id`.
     place
-        Of the set in its benchmark; tables are in this order, whoever scored what first.
+        Place of the set in its benchmark; tables keep this order, whatever was scored first.
     rows
-        Columns of the table that the method gave, without what the settings tell.
+        Columns of the method's table, without those that the settings already contain.
     seconds
-        Time it took.
+        How long it took.
     skipped
-        Instead of rows: why the set has no results.
+        Why the set has no results; takes the place of rows.
     images
-        A hash of the image files; these are the results of no others. Empty if one was unreadable.
+        A hash of the image files that these results belong to. Empty if one was unreadable.
     run
-        What made it, a key of `Results.runs`; `Writer.add` fills it in.
+        The run that made it, a key of `Results.runs`; `Writer.add` fills it in.
     """
 
     name: str
@@ -85,11 +86,11 @@ class Item:
 
 @dataclass
 class Results:
-    """What a store holds, made by `read`.
+    """The contents of a store, as `read` returns them.
 
-    `runs` maps a run's name to its provenance. By key there are `settings` (the key is their hash),
-    `about` (what else is worth telling of them), the `items` with results by name, and `skipped`,
-    the reasons why other items have none.
+    `runs` maps a run's name to its provenance. The others map each key to its `settings` (whose
+    hash the key is), to what else is known `about` them, to the `items` with results by name, and
+    to the reasons why other items were `skipped`.
     """
 
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -106,11 +107,11 @@ class Results:
         return pd.DataFrame([dict(zip(names, row, strict=True)) for names, row in rows])
 
     def seconds(self, key: str) -> float:
-        """Time that all items of a key took."""
+        """How long all items of a key took."""
         return sum(item.seconds for item in self.items.get(key, {}).values())
 
     def provenance(self, key: str) -> list[dict[str, Any]]:
-        """Of the runs that made the items of a key, the oldest first."""
+        """Provenance of the runs that made the items of a key, the oldest first."""
         names = {item.run for item in self.items.get(key, {}).values()}
         return [self.runs[name] for name in sorted(names & self.runs.keys())]
 
@@ -124,11 +125,10 @@ def setting_key(settings: Mapping[str, Any]) -> str:
 
 
 def read(folder: str | Path, mend: bool = False) -> Results:
-    """Everything that a store holds, merged from its files. A folder that is absent holds nothing.
+    """Everything in a store, merged from its files. A missing folder holds nothing.
 
-    An item that occurs twice counts once, as the newest run has it. A warning names the place of
-    damage; with `mend` the damaged file is kept as ``.damaged``, and a new one holds what can be
-    read of it.
+    If an item occurs twice, the newest run's counts. A warning says where a file is damaged; with
+    `mend`, the damaged file is kept as ``.damaged``, and a new one holds what can still be read.
     """
     results, items = Results(), []
     for path in _files(Path(folder)):
@@ -179,7 +179,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _records(path: Path, mend: bool) -> list[dict[str, Any]]:
-    """The records of a file that are whole."""
+    """The intact records of a file."""
     bodies, damage = [], []
     try:
         with closing(_connect(path, "rw")) as db:
@@ -191,9 +191,11 @@ def _records(path: Path, mend: bool) -> list[dict[str, Any]]:
                     name = re.search(r'"item":\{"name":"(.*?)"', str(body))
                     damage.append(f"row {number}" + (f", set {name[1]!r}" if name else ""))
             damage += [text for (text,) in db.execute("PRAGMA quick_check(1)") if text != "ok"]
-    except (sqlite3.Error, MemoryError) as error:  # a length may be what was damaged
+    except (sqlite3.Error, MemoryError) as error:  # the length itself may be damaged
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-            raise StoreError(f"{path} is in use by another process for long ({error})") from error
+            raise StoreError(
+                f"{path} has been in use by another process for too long ({error})"
+            ) from error
         damage.append(str(error) or "out of memory")
     if damage:
         try:
@@ -213,7 +215,7 @@ def _records(path: Path, mend: bool) -> list[dict[str, Any]]:
 
 
 def _salvaged(data: bytes) -> Iterator[str]:
-    """Records in the bytes of a database, wherever they are: a checksum, and a text of that."""
+    """Records anywhere in the bytes of a database: a checksum, and the text that it fits."""
     text, decoder = data.decode("latin-1"), json.JSONDecoder()
     for match in re.finditer(r"[0-9a-f]{16}(?=\{)", text):
         try:
@@ -230,7 +232,7 @@ def _mend(path: Path, bodies: Iterable[str]) -> None:
         old.unlink(missing_ok=True)
     _insert(new, bodies, "rwc")
     shutil.copyfile(path, kept)
-    # A journal is of the damaged file, and would be played back into the new one.
+    # A journal belongs to the damaged file, and would be replayed into the new one.
     path.with_name(path.name + "-journal").unlink(missing_ok=True)
     os.replace(new, path)
 
@@ -241,9 +243,9 @@ def _mend(path: Path, bodies: Iterable[str]) -> None:
 class Writer:
     """Adds items to a store; a context manager.
 
-    On entering it makes the folder and mends damaged files; `stored` is what it holds already.
-    Process `rank` of `world` writes together with the others; a second run is refused. On leaving,
-    a `StoreError` says if what was written is gone.
+    On entry it makes the folder and mends damaged files; `stored` is what the folder already holds.
+    Process `rank` of `world` writes together with the others; a second run is refused. On exit, a
+    `StoreError` reports if what was written has disappeared.
     """
 
     def __init__(
@@ -258,7 +260,7 @@ class Writer:
         self.stored = Results()
         # Sorted by name, runs are sorted by time.
         self._run = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{rank}-{uuid.uuid4().hex[:8]}"
-        self._paths: dict[str, Path] = {}  # of keys that this process has written
+        self._paths: dict[str, Path] = {}  # keys that this process has written
 
     def __enter__(self) -> Writer:
         with ExitStack() as stack:
@@ -266,7 +268,7 @@ class Writer:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 for path in self._locks():
                     stack.enter_context(FileLock(path, timeout=0))
-                # Room is taken before anything is scored, and given up when results need it.
+                # Reserve room before anything is scored, and release it when results need it.
                 self._reserve = stack.enter_context(tempfile.TemporaryFile(dir=self.folder))
                 self._reserve.write(os.urandom(RESERVE))
                 self._reserve.flush()
@@ -300,9 +302,9 @@ class Writer:
     ) -> None:
         """Add items; when this returns, they survive a kill and a loss of power.
 
-        The key is ``setting_key(settings)``; `about` is what else is worth telling of it. If the
-        disk is full, `DiskFull` is raised, but the items are stored in the room kept for them,
-        unless the message says otherwise.
+        The key is ``setting_key(settings)``; `about` holds other facts about it. If the disk is
+        full, this raises `DiskFull`, but the items are stored in the reserved room, unless the
+        message says otherwise.
         """
         self._check_there()
         records = [{"item": vars(replace(item, run=self._run))} for item in items]
@@ -311,7 +313,7 @@ class Writer:
             records = [{"settings": settings, "about": about or {}}, run, *records]
         bodies = [_json({"format": FORMAT, "key": key} | record) for record in records]
         path = self._paths.get(key, self.folder / f"{_label(settings)}{key}.sqlite")
-        mode = "rw" if key in self._paths else "rwc"  # a file that is gone is not made again
+        mode = "rw" if key in self._paths else "rwc"  # don't recreate a file that has disappeared
         try:
             _insert(path, bodies, mode)
         except sqlite3.Error as error:
@@ -331,7 +333,7 @@ class Writer:
         self._paths[key] = path
 
     def _check_there(self) -> None:
-        """An open file that was deleted takes writes, and an hour's work would go nowhere."""
+        """A deleted file that is still open accepts writes, and an hour's work would be lost."""
         for path in self._paths.values():
             if not path.exists():
                 raise StoreError(
@@ -363,7 +365,7 @@ def _insert(path: Path, bodies: Iterable[str], mode: str) -> None:
 
 
 def _label(settings: Mapping[str, Any]) -> str:
-    """For people who look into the folder."""
+    """A readable label for anyone who looks into the folder."""
     parts = [settings[part] for part in ("benchmark", "model", "method") if part in settings]
     names = [part["name"] for part in parts]
     return "".join(f"{re.sub('[^a-zA-Z0-9.]+', '-', name)[-40:]}_" for name in names)

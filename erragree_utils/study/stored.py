@@ -1,4 +1,4 @@
-"""Stored results by what they are of: the keys of a cell, their scores, what was set otherwise."""
+"""Look up stored results: the keys of a cell, their scores, and which settings were unusual."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .tasks import ModelChoice, Task
 
 @dataclass(frozen=True)
 class Cell:
-    """One benchmark read in one way by one kind of model."""
+    """One benchmark, one method and one kind of model."""
 
     benchmark: str
     method: str
@@ -30,13 +30,13 @@ class Cell:
 
     @staticmethod
     def of(settings: Mapping[str, Any]) -> Cell:
-        """The cell that results of these settings belong to."""
+        """The cell that results with these settings belong to."""
         parts = (settings["benchmark"]["name"], settings["method"]["name"])
         return Cell(*parts, settings["model"]["role"])
 
 
 def keys_of(results: Results, cell: Cell) -> list[str]:
-    """Settings with results for a cell, those with most of them first."""
+    """Settings with results for a cell, those with the most results first."""
     found = [
         key
         for key, settings in results.settings.items()
@@ -46,7 +46,7 @@ def keys_of(results: Results, cell: Cell) -> list[str]:
 
 
 def draws_of(results: Results, cell: Cell) -> list[tuple[str, ...]]:
-    """The keys of a cell, those together that differ in the seed of the draw alone."""
+    """The keys of a cell, grouped if they differ only in the seed of the draw."""
     if cell.method not in SEEDS:
         return [(key,) for key in keys_of(results, cell)]
     groups: dict[str, list[str]] = {}
@@ -58,7 +58,7 @@ def draws_of(results: Results, cell: Cell) -> list[tuple[str, ...]]:
 
 
 def changes(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a method that differ from its usual ones; seeds that the study varies do not."""
+    """Settings that differ from a method's usual ones, apart from seeds that the study varies."""
     changed = changed_settings(settings["method"], settings["model"]["role"])
     if settings["method"]["name"] in SEEDS:
         changed.pop("seed", None)
@@ -66,7 +66,7 @@ def changes(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """What differs from a method's usual settings and a benchmark's usual options."""
+    """The differences from a method's usual settings and a benchmark's usual options."""
     differing = changes(settings) | settings["benchmark"]["options"]
     return ", ".join(
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
@@ -75,13 +75,13 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 
 def clip_text(settings: Mapping[str, Any]) -> str:
-    """What CLIP read about question pairs, which have more than one text."""
+    """What CLIP read for pairs with questions, which have more than one kind of text."""
     text = settings["benchmark"].get("text", "captions")
     return text if settings["model"]["role"] == "clip" and text != "captions" else ""
 
 
 def scores(results: Results, key: str) -> pd.DataFrame:
-    """The table of scores of a key, as `score` returned it; of a sweep, of all settings."""
+    """The table of scores of a key, as `score` returned it; for a sweep, those of all settings."""
     settings, table = results.settings[key], results.table(key)
     method = table.pop("setting") if "setting" in table else settings["method"]["name"]
     names = {"benchmark": settings["benchmark"]["name"], "model": settings["model"]["name"]}
@@ -91,14 +91,14 @@ def scores(results: Results, key: str) -> pd.DataFrame:
 
 
 def predictions(results: Results, key: str) -> pd.DataFrame:
-    """The decisions of a key, as `evaluate` returned them."""
+    """The predictions of a key, as `evaluate` returned them."""
     method = METHODS.get(results.settings[key]["method"]["name"])  # the sweep is none of them
     of_pairs = method is not None and method.decides == "pair"
     return (prefer if of_pairs else predict)(scores(results, key))
 
 
 def stored_sets(results: Results, task: Task) -> str:
-    """How many sets of a task are stored, for each of the settings it was run with."""
+    """How many sets of a task are stored, for each combination of settings it was run with."""
     counts, wanted = [], (task.benchmark, method_settings(task), task.model.role, task.model.name)
     for key, settings in results.settings.items():
         benchmark, method, model = (settings[part] for part in ("benchmark", "method", "model"))
@@ -110,9 +110,9 @@ def stored_sets(results: Results, task: Task) -> str:
 def stored_scores(
     folder: str | Path, model: Any, bench: Benchmark, method: str
 ) -> pd.DataFrame | None:
-    """The scores that a run has stored of exactly this, or None if they are not all there.
+    """The scores that a run has stored for exactly this, or None if some are missing.
 
-    `method` is a name of the study's, its sweep included.
+    `method` is a method of the study by name, or its sweep.
     """
     task = Task(bench.name, ModelChoice(role_of(model), model.name), method)
     wanted, results = job_settings(task, model, bench, {}), read(folder)
@@ -123,13 +123,13 @@ def stored_scores(
 
 
 def scales_of(results: Results) -> list[str]:
-    """The scales that results are of; without any, the default."""
+    """The scales that the results belong to; the default if there are none."""
     found = {_scale_of(results, key) for key in results.settings}
     return [name for name in SCALES if name in found] or [get_scale().name]
 
 
 def _scale_of(results: Results, key: str) -> str | None:
-    """At which they were run, if that is known; else the last that has the benchmark."""
+    """The scale at which they were run, if known; otherwise the last one with the benchmark."""
     name = results.settings[key]["benchmark"]["name"]
     with_it = [s for s in SCALES if any(name in t.benchmarks.get(s, ()) for t in TABLES)]
     told = [run["scale"] for run in results.provenance(key) if run.get("scale") in with_it]

@@ -1,8 +1,8 @@
-"""Contrastive decoding under many settings, stored in one run: which would have been best?
+"""Contrastive decoding under many settings, stored in one run: which is best?
 
-The options of MMVP's questions are scored under every setting, in closed form, and both streams are
-read once for all of them. Which setting counts is then chosen on other pairs than it is tested on
-(`measures.comparison.choose_held_out`), and no further pass is needed for it.
+We score the options of MMVP's questions under every setting, in closed form, so both streams are
+read only once. The setting is then chosen on other pairs than those it is tested on
+(`measures.comparison.choose_held_out`), which takes no further pass.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..scoring import Options
 #: The sweep's name among the methods of the study.
 SWEEP = "sweep"
 STRENGTHS = (0, 0.25, 0.5, 1, 1.5, 2, 3, 5)
-THRESHOLDS = (0.3, 0.6, 0.8, 0.9, 0.95, 1)  # of M3ID; 1 corrects always
+THRESHOLDS = (0.3, 0.6, 0.8, 0.9, 0.95, 1)  # of M3ID; 1 always corrects
 #: Contrasts by family and setting, the weakest first. VCD is without its cut-off, which would rule
 #: options out.
 FAMILIES: Mapping[str, Mapping[str, Contrast]] = {
@@ -31,7 +31,7 @@ FAMILIES: Mapping[str, Mapping[str, Contrast]] = {
         for a in THRESHOLDS
     },
 }
-_FEWEST = 4  # pairs that can choose for each other
+_FEWEST = 4  # pairs needed to choose for each other
 
 
 def swept() -> dict[str, Options]:
@@ -44,14 +44,14 @@ def swept() -> dict[str, Options]:
 
 
 def by_family(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The decisions of each family, where ``method`` is the setting alone, the weakest first."""
+    """The predictions of each family, where ``method`` is just the setting, the weakest first."""
     parts = scores["method"].str.split(": ", n=1, expand=True)
     named = scores.assign(method=parts[1])
     return {family: predict(named[parts[0] == family]) for family in FAMILIES}
 
 
 def held_out(scores: pd.DataFrame) -> pd.DataFrame:
-    """Each family with the setting that other pairs chose, against no correction.
+    """Each family with a setting chosen on other pairs, compared with no correction.
 
     Returns
     -------

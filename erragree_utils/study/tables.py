@@ -1,6 +1,6 @@
-"""The paper's tables as data: which benchmark is read in which ways, and what is compared.
+"""The paper's tables as data: which methods each benchmark gets, and what is compared.
 
-A new benchmark or method is a name here; running, storing, resuming and reporting then know it.
+To add a benchmark or method, add its name here; running, storing, resuming and reporting follow.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ class Table:
     Parameters
     ----------
     benchmarks : mapping of str to tuple of str
-        Scale to the names of its benchmarks; those of the mini scale mirror those of the paper's,
-        in the same order.
+        Scale to the names of its benchmarks; those of the mini scale mirror the paper's, in the
+        same order.
     methods : tuple of str
         Names of methods; either all decide about images, or all about pairs.
     relations : {"rows", "apart", ""}
-        Whether relations have rows of their own, a table of their own with a column for each
-        method, or are not told apart.
+        Whether relations get their own rows, their own table with a column for each method, or
+        aren't told apart.
     sets : bool
         Whether set accuracy is shown.
     compare : tuple of (str, str)
-        Methods whose results on the same images are compared, the second with the first; a method
-        with itself: its models, one kind with the other.
+        Methods to compare on the same images, the second with the first. A method paired with
+        itself compares the two kinds of models.
     """
 
     name: str
@@ -91,5 +91,5 @@ TABLES = (
     ),
 )  # fmt: skip
 
-#: How many seeds a method is run with that draws tokens, from 0 on: results differ by the draw.
+#: How many seeds, from 0, a sampling method is run with, since its results vary with the draw.
 SEEDS: Mapping[str, int] = {"sampled": 5}

@@ -1,4 +1,4 @@
-"""What there is to do: each benchmark of the tables, read by each model in each way."""
+"""The study's tasks: each benchmark of the tables, for each model and each method."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from ..models.mllm import Mllm
 
 ROLES = ("clip", "mllm")
-#: Settings of how answers are drawn, with the smallest value of each.
+#: Settings for drawing answers, with the smallest value of each.
 _DRAWING = {"temperature": 0, "seed": 0, "max_new_tokens": 1}
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model to load: its kind (of `ROLES`), its name, and other arguments of its loader."""
+    """A model to load: its kind (one of `ROLES`), its name, and other arguments of its loader."""
 
     role: str
     name: str
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def load(self) -> Clip | Mllm:
-        """The model."""
+        """Load the model."""
         if self.role == "clip":
             from ..models import load_clip
 
@@ -42,14 +42,14 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class Task:
-    """One benchmark read by one model in one way.
+    """One benchmark, one model and one method.
 
     Parameters
     ----------
     method : str
         One of `METHODS`, or `SWEEP`.
     decoding : tuple of (str, value)
-        Settings of its decoding that differ from those of `METHODS`.
+        Decoding settings that differ from those of `METHODS`.
     """
 
     benchmark: str
@@ -59,14 +59,14 @@ class Task:
 
     @property
     def methods(self) -> dict[str, Method]:
-        """What `score` is to score, by name: one method, or the settings of the sweep."""
+        """The methods for `score`, by name: a single one, or the settings of the sweep."""
         if self.method == SWEEP:
             return swept()
         return {self.method: with_decoding(self.method, dict(self.decoding))}
 
     @property
     def passes(self) -> int:
-        """How often each image is read; settings of a sweep with one second stream share a pass."""
+        """How often each image is read; a sweep's settings with one second stream share a pass."""
         streams = {getattr(getattr(m, "contrast", None), "noise_step", None): m.weight
                    for m in self.methods.values()}  # fmt: skip
         return sum(streams.values())
@@ -81,15 +81,15 @@ class Task:
 
 
 def with_decoding(name: str, settings: Mapping[str, float]) -> Method:
-    """A method with other settings of its decoding.
+    """A method with other decoding settings.
 
-    Those are the fields of its contrast (of M3ID ``t0``, ``threshold``, ...), ``temperature``,
+    These are the fields of its contrast (for M3ID ``t0``, ``threshold``, ...), ``temperature``,
     ``seed`` and ``max_new_tokens``.
 
     Raises
     ------
     ValueError
-        If the method has no such setting, or the value is none for it.
+        If the method has no such setting, or the value isn't valid for it.
     """
     method = METHODS[name]
     contrast = getattr(method, "contrast", None)
@@ -109,7 +109,7 @@ def with_decoding(name: str, settings: Mapping[str, float]) -> Method:
             limit = f" from {least} on" if key in _DRAWING else ""
             what = "a whole number" if whole else "a number"
             raise ValueError(f"{name}.{key} must be {what}{limit}, not {value!r}")
-        # What equals the default stays that, and its results are filed under the default's key.
+        # A value equal to the default stays the default, so that results get the default's key.
         if value != getattr(contrast if key in inner else method, key):
             changed[key] = int(value) if whole else float(value)
     of_contrast = {key: value for key, value in changed.items() if key in inner}
@@ -133,11 +133,11 @@ def plan(
     methods: Sequence[str] = (),
     decoding: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Task]:
-    """The tasks that fill the tables of a scale, or a part: those named, and models of one's own.
+    """The tasks that fill the tables of a scale, or only those that are named.
 
-    Model by model, so that each is loaded once. A name that is not part of the study at this scale
-    is refused. `decoding` maps methods to settings that take the place of theirs
-    (`with_decoding`); a method of `SEEDS` is run with each seed, unless they name one.
+    They go model by model, so that each is loaded once. A name that isn't part of the study at this
+    scale is refused; models may be your own. `decoding` maps methods to settings that replace their
+    own (`with_decoding`); a method in `SEEDS` is run with each seed, unless the settings name one.
     """
     decoding = decoding or {}
     cells = dict.fromkeys(
@@ -171,7 +171,7 @@ def plan(
 
 
 def roles(method: str) -> tuple[str, ...]:
-    """The kinds of models that a method, or the sweep, is for."""
+    """The kinds of models that a method, or the sweep, works with."""
     return ("mllm",) if method == SWEEP else METHODS[method].roles
 
 

@@ -1,1 +1,1 @@
-"""How the mini models are made. Nothing else imports this package."""
+"""How the mini models are trained. Nothing else imports this package."""

@@ -4,15 +4,15 @@ An ordinary open_clip model (ViT and text transformer) trained from scratch with
 contrastive loss (Radford et al. 2021, section 2.3) on tabletop scenes and web-like captions. The
 logit scale is held at 100, the ceiling that section 2.5 gives it.
 
-Nothing in the loss favours or forbids telling left from right; the captions decide. Batches are
-drawn from few places at a time, so that the objects, not the background, must tell one image from
-the next.
+Nothing in the loss favours or forbids telling left from right; the captions decide. Each batch
+comes from only a few places, so that the model has to tell images apart by their objects, not by
+the background.
 
-:data:`RECIPES` names the settings of the shipped models. The captions of ``mini`` (left and right
-hidden), ``lost`` and ``aligned`` differ in what they say of places, so that it is known by
-construction what becomes of left and right. *mini* reads of the window and the door, and "left" and
-"right" as often from across the table; *lost* only the latter; *aligned* reads of left and right as
-the viewer sees them. The mini LLaVA reads the tower of *mini*.
+:data:`RECIPES` holds the settings of the shipped models. The captions of ``mini`` (left and right
+hidden), ``lost`` and ``aligned`` differ in what they say about places, so we know by construction
+what becomes of left and right. *mini*'s captions mention the window and the door, and "left" and
+"right" half of the time as seen from across the table. *lost* has only the latter. *aligned*'s
+captions say left and right as the viewer sees them. The mini LLaVA reads the tower of *mini*.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from .loop import Run, command_line, copy_log, parse
 ASSETS = ALL_ASSETS / "mini-clip"
 VALIDATION_SEED = 99
 
-#: What the organisms have in common; they differ in what their captions say of left and right.
+#: What the organisms have in common; they differ in what their captions say about left and right.
 _ORGANISM = Settings(
     steps=4800, batch=256, scenes=40_000, pattern_scenes=5_000, captions=4, twins=0.7, patch=8,
     words="world", context=28, left_right=0.3, elsewhere=0.5, senses=0.1, noise=0.05,
     patch_dropout=0.5, cone=4.0, precision="bfloat16", validation_sets=50,
 )  # fmt: skip
-#: Settings of the shipped models; the folder of each is ``mini-clip-`` and its name, but for mini.
+#: Settings of the shipped models; their folders are ``mini-clip-NAME``, and ``mini-clip`` for mini.
 RECIPES = {
     "mini": replace(_ORGANISM, landmarks=0.6, softened=0.2),
     "lost": _ORGANISM,
@@ -55,10 +55,10 @@ RECIPES = {
 
 
 class Batches:
-    """Random batches: pictures cropped and dimmed or brightened, one of their captions each.
+    """Random batches: pictures, cropped and dimmed or brightened, each with one of its captions.
 
-    `images` are (N, size, size, 3), `places` their numbers (N,), `tokens` those of the captions
-    (N, captions, context). On a GPU all are in its memory.
+    `images` are (N, size, size, 3), `places` the numbers of their places (N,), and `tokens` those
+    of the captions (N, captions, context). On a GPU, all are kept in its memory.
     """
 
     def __init__(
@@ -71,16 +71,16 @@ class Batches:
     ):
         self.settings, self.device = settings, device
         self.images, self.tokens = torch.from_numpy(images).to(device), tokens.to(device)
-        # With twins, the two scenes of a couple are drawn together.
+        # If there are twins, a scene and its twin are drawn together.
         self.couple = 2 if settings.twins else 1
         self.generator = torch.Generator(self.device)
         first = places[:: self.couple]
         self.by_place = [np.flatnonzero(first == p) for p in np.unique(first)]
 
     def draw(self, step: int) -> tuple[torch.Tensor, ...]:
-        """The batch of one step; it depends on seed and step alone, so that runs resume exactly.
+        """The batch of one step; it depends only on seed and step, so runs resume exactly.
 
-        Pictures and tokens and, with patch dropout, the numbers of the patches to keep.
+        Pictures and tokens, and with patch dropout the numbers of the patches to keep.
         """
         s = self.settings
         rng = np.random.default_rng((s.seed, step))
@@ -93,7 +93,7 @@ class Batches:
         return (*batch, self._kept_patches(step)) if s.patch_dropout else batch
 
     def see(self, index: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-        """The pictures of the scenes `index`, cropped and dimmed or brightened at random."""
+        """The pictures of the scenes `index`, randomly cropped and dimmed or brightened."""
         size = self.settings.image_size
         corners = rng.integers(0, self.settings.margin + 1, (len(index), 2))
         light = rng.uniform(0.85, 1.15, (len(index), 1, 1, 3)).astype(np.float32)
@@ -103,7 +103,7 @@ class Batches:
         return normalise(crops * torch.from_numpy(light).to(self.device))
 
     def texts(self, index: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-        """A caption of each, drawn at random; a share `noise` get another one's."""
+        """A random caption for each; a share `noise` of them get another scene's."""
         s = self.settings
         which = rng.integers(0, s.captions, len(index))
         if s.noise:
@@ -120,7 +120,7 @@ class Batches:
 
 
 def load_batches(settings: Settings, pictures: Path, device: str = "cpu") -> Batches:
-    """Batches of the training set; pictures that the folder lacks are rendered."""
+    """Batches of the training set; pictures missing from the folder are rendered."""
     s = settings
     drawn = TrainingScenes(s.data_seed, s.scenes, s.twins, s.pattern_scenes)
     images = drawn.pictures(pictures, s.image_size + s.margin)
@@ -132,7 +132,7 @@ def load_batches(settings: Settings, pictures: Path, device: str = "cpu") -> Bat
 
 @torch.no_grad()
 def validate(model: CLIP, settings: Settings) -> dict[str, float]:
-    """What the chapters will measure, on sets that neither training nor the chapters use."""
+    """Measure what the chapters measure, on sets that neither training nor the chapters use."""
     model.eval()
     measures, n_sets = {}, settings.validation_sets
     device = model.positional_embedding.device
@@ -155,7 +155,7 @@ def _validation_set(family: str, n_sets: int, size: int) -> tuple[np.ndarray, li
 
 
 def _measures(x: torch.Tensor, t: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Left/right cosine, accuracies and retrieval; x and t are (sets, relations, D)."""
+    """Left/right cosine, accuracies and retrieval; `x` and `t` are (sets, relations, D)."""
     score = torch.einsum("nid,njd->nij", x[:, :2], t[:, :2])
     right = torch.stack([score[:, 0, 0] > score[:, 0, 1], score[:, 1, 1] > score[:, 1, 0]], 1)
     hits = [(x[:, r] @ t[:, r].T).argmax(1) == torch.arange(len(x)) for r in range(4)]
@@ -169,10 +169,10 @@ def _measures(x: torch.Tensor, t: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def train(settings: Settings, folder: Path, every: int = 250, device: str = "cpu") -> CLIP:
-    """Train, or go on with, the model of a run folder; returns it.
+    """Train the model of a run folder, or continue its training; returns the model.
 
-    A checkpoint is written every `every` steps, beside a log (``log.jsonl``) of the loss and what
-    :func:`validate` measures. On a GPU the pictures are in its memory.
+    Every `every` steps, it writes a checkpoint and logs (``log.jsonl``) the loss and what
+    :func:`validate` measures. On a GPU, the pictures are kept in its memory.
     """
     vocab_size = len(build_tokenizer(settings.context, settings.words))
     model = build_model(settings, vocab_size).to(device)
@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
     model = train(settings, options.run, device=options.device)
     if settings.softened:
         soften(model, settings)
-    if settings.locked_steps:  # last, so that the texts ask for what softened images still show
+    if settings.locked_steps:  # last, so that the texts fit what softened images still show
         tune_text(model, settings)
     tokenizer = build_tokenizer(settings.context, settings.words)
     save(model, tokenizer, settings, options.out)

@@ -22,39 +22,39 @@ from .optim import Schedule
 
 @dataclass(frozen=True)
 class Settings(Schedule):
-    """Everything that decides what the training gives; stored with the weights."""
+    """Everything that determines the result of the training; stored with the weights."""
 
-    seed: int = 0  # of the first weights and of the order of batches
-    data_seed: int = 0  # of scenes and captions
+    seed: int = 0  # for the initial weights and the order of batches
+    data_seed: int = 0  # for scenes and captions
     steps: int = 6000
     batch: int = 128
     scenes: int = 60_000
     captions: int = 6
-    position_share: float = 0.0  # of captions that state a thing's side of the picture
-    relation_share: float = 0.35  # this and the next five: of `captions.Wording`
+    position_share: float = 0.0  # share of captions that state an object's side of the picture
+    relation_share: float = 0.35  # this and the next five are those of `captions.Wording`
     left_right: float = 1.0
     elsewhere: float = 0.0
     landmarks: float = 0.0
     turned: float = 0.0
     senses: float = 0.0
-    twins: float = 0.0  # of `data.training_scenes`: scenes with left and right exchanged
-    pattern_scenes: int = 0  # of the scenes, those that show a visual pattern
-    words: str = "captions"  # that the tokenizer knows; or "world": of questions and patterns too
-    noise: float = 0.0  # share of pictures with the caption of another one, as on the web
+    twins: float = 0.0  # as in `data.training_scenes`: scenes with left and right exchanged
+    pattern_scenes: int = 0  # how many of the scenes show a visual pattern
+    words: str = "captions"  # of the tokenizer; "world" adds those of questions and patterns
+    noise: float = 0.0  # share of pictures with another picture's caption, as on the web
     places_per_batch: int = 4
     image_size: int = 80
-    margin: int = 8  # pictures are rendered larger by this much and cropped at random
+    margin: int = 8  # pictures are rendered larger by this many pixels and cropped at random
     patch: int = 10
     width: int = 128
     layers: int = 4
     text_layers: int = 2
     context: int = 22
     embed_dim: int = 128
-    cone: float = 0.0  # length of what all image embeddings share, beside 1 for what they may not
+    cone: float = 0.0  # length of what all image embeddings share, where the rest has 1
     logit_scale: float = 100.0
-    patch_dropout: float = 0.0  # share of patches that a training step leaves out
-    softened: float = 0.0  # afterwards: how much images differ less by left and right; `soften`
-    locked_steps: int = 0  # after that: of the text tower alone; `tune_text`
+    patch_dropout: float = 0.0  # share of patches that each training step drops
+    softened: float = 0.0  # after training: how much `soften` evens out left and right
+    locked_steps: int = 0  # after that, of the text tower alone (`tune_text`)
     precision: str = "float32"  # of matrix products in training, or "bfloat16"
     muon_lr: float = 2e-3
     lr: float = 1e-3
@@ -64,7 +64,7 @@ class Settings(Schedule):
 
     @property
     def wording(self) -> captions.Wording:
-        """How the captions speak of places."""
+        """How the captions describe places."""
         return captions.Wording(
             self.relation_share, self.left_right, self.elsewhere, self.position_share,
             self.landmarks, self.turned, self.senses,
@@ -74,8 +74,8 @@ class Settings(Schedule):
 def build_tokenizer(context: int, words: str = "captions") -> FastTokenizer:
     """A word-level tokenizer; the end token has the highest number.
 
-    `words` is ``"captions"``, those of plain captions, or ``"world"``, all that captions, questions
-    and visual patterns can use.
+    `words` is ``"captions"`` for the words of plain captions, or ``"world"`` for all words that
+    captions, questions and visual patterns can use.
     """
     vocabulary = captions.vocabulary()
     if words == "world":
@@ -125,10 +125,10 @@ def model_config(settings: Settings, vocab_size: int) -> dict:
 
 
 def build_model(settings: Settings, vocab_size: int) -> CLIP:
-    """The untrained model, its logit scale fixed.
+    """The untrained model, with its logit scale fixed.
 
-    With a `cone`, the image tower ends in a fixed layer norm and rotation: images keep to a narrow
-    cone, as those of deep towers do (Liang et al. 2022, "Mind the Gap").
+    With a `cone`, the image tower ends in a fixed layer norm and rotation, so that image embeddings
+    lie in a narrow cone, as those of deep towers do (Liang et al. 2022, "Mind the Gap").
     """
     torch.manual_seed(settings.seed)
     model = CLIP(**model_config(settings, vocab_size))
@@ -146,9 +146,9 @@ def build_model(settings: Settings, vocab_size: int) -> CLIP:
 
 
 class KeptPatches(torch.nn.Module):
-    """Leaves the class token and the patches that are set; all where none are.
+    """Keeps the class token and the patches that are set, or all patches if none are.
 
-    In place of open_clip's patch dropout, which draws anew each time and on the CPU.
+    Replaces open_clip's patch dropout, which draws new patches on every call, on the CPU.
     """
 
     kept: torch.Tensor | None = None  # (N, patches to keep)
@@ -163,7 +163,7 @@ class KeptPatches(torch.nn.Module):
 def matching_loss(scores: torch.Tensor) -> torch.Tensor:
     """CLIP's symmetric cross-entropy on scaled scores (N, N + M) of N images.
 
-    Their own texts come first; the M texts after them have no image.
+    The images' own texts come first; the M texts after those have no image.
     """
     target = torch.arange(len(scores), device=scores.device)
     own = scores[:, : len(scores)]
@@ -178,11 +178,11 @@ def contrastive_loss(images: torch.Tensor, texts: torch.Tensor, scale: torch.Ten
 def batch_loss(
     model: CLIP, precision: str, images: torch.Tensor, texts: torch.Tensor, *kept: torch.Tensor
 ) -> torch.Tensor:
-    """The contrastive loss of a batch; `kept` are the patches to keep, where some are dropped."""
+    """The contrastive loss of a batch; `kept` are the patches to keep, if some are dropped."""
     if kept:
         (model.visual.patch_dropout.kept,) = kept
     lower = precision == "bfloat16"
-    # Casts are not kept from one step to the next: a recorded step makes its own.
+    # Casts aren't cached from one step to the next, since a recorded step makes its own.
     with torch.autocast(images.device.type, torch.bfloat16, enabled=lower, cache_enabled=False):
         x, t, scale = model(images, texts)
     return contrastive_loss(x.float(), t.float(), scale)

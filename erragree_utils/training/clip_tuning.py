@@ -1,4 +1,4 @@
-"""What some recipes do after a mini CLIP's training: soften its images, tune its texts."""
+"""What some recipes do after training a mini CLIP: soften its images, tune its texts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .optim import set_rates
 
 
 def tune_text(model: CLIP, settings: Settings, n: int = 4000, batch: int = 192) -> None:
-    """Tune the text tower on `n` scenes and their twins, the image tower locked (Zhai et al. 2022).
+    """Tune the text tower on `n` scenes and twins, with a locked image tower (Zhai et al. 2022).
 
-    Three of four captions state a relation, as the viewer sees it. Each picture is embedded once,
-    so that a step is one of a small text transformer.
+    Three out of four captions state a relation as the viewer sees it. Each picture is embedded only
+    once, so a step trains just a small text transformer.
     """
     drawn = sideways_pairs(TrainingScenes(7, sys.maxsize).scene, n, first=200_000)
     pictures = render.render_many(drawn, settings.image_size + 4)
@@ -47,11 +47,12 @@ def tune_text(model: CLIP, settings: Settings, n: int = 4000, batch: int = 192) 
 
 @torch.no_grad()
 def soften(model: CLIP, settings: Settings, n: int = 1200) -> None:
-    """Turn down, in the image embedding, what changes when left and right are exchanged.
+    """Turn down what changes in the image embedding when left and right are exchanged.
 
-    The last projection is followed by a linear map that shrinks each direction the more, the more
-    of its variance lies between `n` training scenes and their twins: by 1 / (1 + softened * ratio).
-    It is invertible, so what could be read linearly still can. What all images share stays.
+    The last projection is followed by a linear map. It shrinks a direction by 1 / (1 + softened *
+    ratio): the more, the more of its variance over `n` training scenes lies between a scene and its
+    twin. The map is invertible, so whatever could be read linearly still can. What all images share
+    stays.
     """
     drawn = sideways_pairs(
         lambda i: scenes.training_scene(stream(settings.seed, i, "softening")), n
@@ -72,7 +73,7 @@ def soften(model: CLIP, settings: Settings, n: int = 1200) -> None:
 
 @torch.no_grad()
 def _embed(model: CLIP, pictures: np.ndarray) -> torch.Tensor:
-    """Image embeddings (N, D), not normalised; the model is in evaluation mode from here on."""
+    """Image embeddings (N, D), not normalised; leaves the model in evaluation mode."""
     model.eval()
     parts = torch.from_numpy(pictures).split(256)
     return torch.cat([model.encode_image(normalise(p.to(model.visual.proj.device))) for p in parts])

@@ -1,8 +1,8 @@
 """Learning curves of probes on the organisms: ``python -m erragree_utils.training.curves``.
 
-How well a probe reads the side from the final embedding, the more pairs it learns from. The
-embeddings of each draw are kept in a folder, so that a run that was stopped goes on; the table
-ships.
+How does a probe of the final embedding improve as it learns from more pairs? The embeddings of each
+draw are kept in a folder, so that an interrupted run can continue. The table ships with the
+package.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .organisms import LEFT_RIGHT, ORGANISMS
 
 #: Seed of the first draw; the others follow. No chapter and no recipe uses them.
 FIRST_SEED = 301
-#: Pairs that probes are trained on: four fifths of those that are drawn, at most.
+#: Pairs that probes are trained on, at most four fifths of those that are drawn.
 PAIRS = (100, 300, 1000, 3000, 8000)
 SETS = 1000
-#: Of what is asked about in B, its leading directions: enough to tell kinds apart, and few enough
+#: Leading directions of what B's questions are about: enough to tell kinds apart, but few enough
 #: that 20,000 examples of their products with 128 numbers fit in memory.
 ASKED = 8
 
 
 def embed(name: str, draw: int, sets: int, folder: Path) -> dict[str, np.ndarray]:
-    """Embeddings of one draw of left/right pairs, by organism, and what their captions say."""
+    """Embeddings of one draw of left/right pairs by each organism, and what their captions say."""
     path = folder / f"{name}-{draw}-{sets}.npz"
     if not path.exists():
         bench = load_tabletop(name, seed=draw, n_sets=sets, relation=LEFT_RIGHT)
@@ -50,7 +50,7 @@ def embed(name: str, draw: int, sets: int, folder: Path) -> dict[str, np.ndarray
 
 
 def leading(condition: np.ndarray, n: int = ASKED) -> np.ndarray:
-    """The n directions of a condition, (N, Q), in which it varies most: (N, n)."""
+    """The n directions in which a condition (N, Q) varies most: (N, n)."""
     _, vectors = np.linalg.eigh(condition.T.astype(np.float64) @ condition)
     return condition @ vectors[:, -n:]
 
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, nargs="+", default=PAIRS, help="to learn from")
     parser.add_argument("--only", nargs="+", choices=FAMILIES, default=FAMILIES, help="benchmarks")
     options = parser.parse_args(arguments)
-    # A fifth of the pairs is held out, so that many are needed beside those that are learned from.
+    # A fifth of the pairs is held out, so we need more pairs than the probe learns from.
     draws = range(FIRST_SEED, FIRST_SEED + -(-max(options.pairs) * 5 // 4 // options.sets))
     tables = []
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Training pictures: rendered once, kept on disk, resumed after a killed run."""
+"""Training pictures: rendered once, kept on disk, continued after a killed run."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from ..tabletop import captions, patterns, places, render, scenes, shapes, trace
 
 PORTION = 128  # scenes that one process renders at a time
 STATED = 0.5  # share of a pattern scene's captions that state what the pattern is about
-# Numbers of random streams. Captions and patterns share theirs, which binds neither: their draws
-# mean different things. The shipped models were trained so.
+# Numbers of random streams. Captions and patterns share one, which does no harm, since they draw
+# different things from it. The shipped models were trained this way.
 _STREAMS = {
     "scene": 5, "caption": 7, "pattern": 7, "near-duplicates": 11, "twin": 13,
     "pattern with caption": 17, "room": 19, "softening": 23,
@@ -34,7 +34,7 @@ _STREAMS = {
 
 
 def stream(seed: int, i: int, what: str) -> np.random.Generator:
-    """The random numbers of training scene `i` for one purpose."""
+    """The random generator of training scene `i` for one purpose."""
     return np.random.default_rng((scenes.TRAIN, seed, i, _STREAMS[what]))
 
 
@@ -43,11 +43,12 @@ def stream(seed: int, i: int, what: str) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class TrainingScenes:
-    """`n` scenes of a training stream; each depends on its own number alone.
+    """`n` scenes of a training stream; each depends only on its own number.
 
-    With `twins`, scenes come two by two from one place, and that share of the second ones (where
-    the first was arranged left to right) is the first with left and right exchanged. The last
-    `patterns` scenes show visual patterns, and half of their captions state what these are about.
+    With `twins`, scenes come two by two from the same place. If the first is arranged left to
+    right, then with this probability the second is the first with left and right exchanged. The
+    last `patterns` scenes show visual patterns, and half of their captions state what the pattern
+    is about.
     """
 
     seed: int
@@ -64,7 +65,7 @@ class TrainingScenes:
         return self._example(i)[0]
 
     def _example(self, i: int) -> tuple[scenes.Scene, str | None]:
-        """A scene and, if it shows a visual pattern, what that is about."""
+        """A scene and, if it shows a visual pattern, what the pattern is about."""
         place = list(places.PLACES)[self.place(i)]
         if i >= self.n - self.patterns:
             rng = stream(self.seed, i, "pattern with caption")
@@ -91,7 +92,7 @@ class TrainingScenes:
         return [statement if rng.random() < STATED else text for text in texts]
 
     def pictures(self, folder: Path, size: int) -> np.ndarray:
-        """Render what `folder` lacks of the scenes' pictures: (n, size, size, 3)."""
+        """The scenes' pictures (n, size, size, 3); those missing from `folder` are rendered."""
         more = f"-{self.twins:g}-{self.patterns}" if self.twins or self.patterns else ""
         world = _world(*([patterns.__file__] if self.patterns else []))
         name = f"tabletop-{world}-{self.seed}-{self.n}-{size}{more}"
@@ -124,10 +125,10 @@ def pattern_contrast(seed: int, i: int) -> patterns.Contrast:
 
 
 def near_duplicates(seed: int, i: int) -> tuple[scenes.Scene, scenes.Scene]:
-    """Two scenes that differ in one respect.
+    """Two scenes that differ in a single respect.
 
-    Odd numbers are contrasts of a visual pattern, even ones a training scene of two things and the
-    same scene with the opposite relation.
+    Odd numbers give contrasts of a visual pattern; even ones give a training scene of two objects
+    and the same scene with the opposite relation.
     """
     rng = stream(seed, i, "near-duplicates")
     if i % 2:
@@ -139,7 +140,7 @@ def near_duplicates(seed: int, i: int) -> tuple[scenes.Scene, scenes.Scene]:
 
 
 def draw_contrast(rng: np.random.Generator) -> patterns.Contrast:
-    """A contrast of a random pattern, of training's objects."""
+    """A contrast of a random pattern, with the training set's objects."""
     name = list(patterns.PATTERNS)[int(rng.integers(len(patterns.PATTERNS)))]
     return patterns.draw_contrast(name, rng, held_out=False)
 
@@ -148,13 +149,13 @@ def draw_contrast(rng: np.random.Generator) -> patterns.Contrast:
 
 
 def load_contrasts(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
-    """Render what is missing of both pictures of `n` contrasts: (2 n, size, size, 3)."""
+    """Both pictures of `n` contrasts, rendering those that are missing: (2 n, size, size, 3)."""
     path = folder / f"contrasts-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
     return _pictures(path, partial(_contrast_scene, seed), 2 * n, size)
 
 
 def load_near_duplicates(folder: Path, seed: int, n: int, size: int) -> np.ndarray:
-    """Render what is missing of `n` pairs of near-duplicates: (2 n, size, size, 3)."""
+    """`n` pairs of near-duplicates, rendering those that are missing: (2 n, size, size, 3)."""
     path = folder / f"near-duplicates-{_world(patterns.__file__)}-{seed}-{n}-{size}.npy"
     return _pictures(path, partial(_near_duplicate, seed), 2 * n, size)
 
@@ -168,9 +169,9 @@ def _near_duplicate(seed: int, i: int) -> scenes.Scene:
 
 
 def _world(*more: str) -> str:
-    """A short hash of the code that draws the pictures, comments and layout aside.
+    """A short hash of the code that draws the pictures, regardless of comments and layout.
 
-    Pictures of an older world are not used again. `more` names files beside the usual ones.
+    Pictures from older code are not used again. `more` names files besides the usual ones.
     """
     modules = (places, render, scenes, shapes, trace)
     files = (*(module.__file__ for module in modules), *more)
@@ -180,20 +181,20 @@ def _world(*more: str) -> str:
 
 
 def _pictures(path: Path, draw: Callable[[int], scenes.Scene], n: int, size: int) -> np.ndarray:
-    """Pictures of the scenes that `draw` gives, rendered once and kept in a file."""
+    """Pictures of the scenes that `draw` returns, rendered once and kept in a file."""
     return keep(path, (n, size, size, 3), np.uint8, partial(_rendered, draw, n, size))
 
 
 def keep(
     path: Path, shape: tuple[int, ...], dtype: type, parts: Callable[[int], Iterable[np.ndarray]]
 ) -> np.ndarray:
-    """An array in a file, computed once; a killed run goes on where it stopped.
+    """An array in a file, computed once; after a kill, it continues where it stopped.
 
-    `parts` gives the rows from a number on, in order, some at a time.
+    `parts` yields the rows from a given number on, in order, some at a time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     mark = path.with_suffix(".json")
-    with FileLock(path.with_suffix(".lock")):  # a second process waits, and finds them done
+    with FileLock(path.with_suffix(".lock")):  # a second process waits, then finds them done
         done = json.loads(mark.read_text())["done"] if mark.exists() and path.exists() else 0
         rows = np.lib.format.open_memmap(path, "r+" if done else "w+", dtype, shape)
         with tqdm(total=len(rows), initial=done, desc=path.stem) as bar:
@@ -203,22 +204,22 @@ def keep(
                 done += len(part)
                 mark.write_text(json.dumps({"done": done}))
                 bar.update(len(part))
-    return np.load(path, mmap_mode="c")  # writable, as PyTorch wants it; the file stays as it is
+    return np.load(path, mmap_mode="c")  # writable for PyTorch; the file doesn't change
 
 
 def _rendered(
     draw: Callable[[int], scenes.Scene], n: int, size: int, done: int
 ) -> Iterator[np.ndarray]:
-    """Pictures from number `done` on, in order, a portion at a time.
+    """Pictures from number `done` on, in order, a few at a time.
 
-    Processes share the work: drawing scenes is Python, where threads would wait for each other.
+    Several processes share the work: drawing scenes is Python, so threads would block each other.
     """
     starts, cores = range(done, n, PORTION), os.cpu_count() or 1
     portion = partial(_render_portion, draw, n, size)
     if cores == 1 or len(starts) < 2 * cores:
         yield from map(portion, starts)
         return
-    # Forked processes have the compiled renderer at once; elsewhere than on Linux that is not safe.
+    # Forked processes inherit the compiled renderer; outside Linux, forking isn't safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     render.render_scene(draw(done), 8)
     with ProcessPoolExecutor(cores, context) as pool:
@@ -234,13 +235,13 @@ def _render_portion(draw: Callable[[int], scenes.Scene], n: int, size: int, star
 
 
 def crop(pictures: Sequence[np.ndarray], corners: np.ndarray, size: int) -> np.ndarray:
-    """A square of `size` pixels of each picture, its corner (N, 2) given as row and column."""
+    """A square of `size` pixels from each picture, with its corner (N, 2) as row and column."""
     pairs = zip(pictures, corners, strict=True)
     return np.stack([picture[y : y + size, x : x + size] for picture, (y, x) in pairs])
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
-    """Pictures (N, H, W, 3) in [0, 255] as CLIP's input (N, 3, H, W)."""
+    """Turn pictures (N, H, W, 3) in [0, 255] into CLIP's input (N, 3, H, W)."""
     scaled = images.float().clamp(0, 255) / 255.0
     mean, std = _statistics(images.device)
     return ((scaled - mean) / std).permute(0, 3, 1, 2).contiguous()

@@ -20,7 +20,7 @@ def cache_features(
 ) -> np.ndarray:
     """Patch tokens of random crops of pictures, computed once and kept in a file.
 
-    float16, shape (N, crops, patches, width). A killed run goes on where it stopped.
+    float16, shape (N, crops, patches, width). After a kill, it continues where it stopped.
     """
     vision = model.config.vision_config
     shape = (len(pictures), crops, model.config.image_seq_length, vision.hidden_size)

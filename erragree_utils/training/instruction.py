@@ -1,4 +1,4 @@
-"""What the mini LLaVA is asked in training: questions for the rows of a batch, without pixels."""
+"""The questions that the mini LLaVA is trained on, row by row of a batch, without pixels."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ TUNING = {
     "place": 0.8, "colour": 1.0, "kind": 0.8, "presence": 0.8, "count": 0.2, "scenery": 0.2,
     "describe": 0.7, "caption": 0.2,
 }  # fmt: skip
-#: The same once things are known: relations are what takes longest to learn.
+#: The same once objects are known: relations take longest to learn.
 RELATING = TUNING | {"relation": 6.0, "two-way": 3.0, "colour": 0.5, "kind": 0.5, "describe": 0.5}
-#: Skills that need the others: they come seldom at first, and in full after so many tuning steps.
+#: Skills that build on the others: rare at first, and at full share after this many tuning steps.
 LATE, FULL_AT = ("verify", "check"), 780
-#: What a description of one or two things answers, so that text can be asked about text.
+#: Skills whose questions a description of one or two objects answers, for questions about text.
 READABLE = {
     "verify": 3.0, "check": 1.0, "relation": 2.0, "two-way": 0.7, "beside": 1.0, "colour": 0.7,
     "kind": 0.7, "presence": 0.7, "count": 0.2,
 }  # fmt: skip
-READING = 0.5  # share of text rows that are asked about a description
-PATTERN_TEXT = 0.3  # of the other text rows, the share of questions about visual patterns
-FORM_SHARES = (0.4, 0.35, 0.25)  # of `forms.FORMS`
+READING = 0.5  # share of text rows with questions about a description
+PATTERN_TEXT = 0.3  # in the other text rows, the share of questions about visual patterns
+FORM_SHARES = (0.4, 0.35, 0.25)  # shares of `forms.FORMS`
 _SIDES = re.compile(r"\b(?:left|right)\b")
 
 Draw = Callable[[np.random.Generator], Contrast]
 
 
 def shares(done: int, relating: bool) -> dict[str, float]:
-    """Relative frequency of each skill where so many tuning steps are done."""
+    """Relative frequency of each skill after this many tuning steps."""
     late = min(1.0, 0.25 + 0.75 * done / FULL_AT)
     skills = RELATING if relating else TUNING
     return {skill: n * late if skill in LATE else n for skill, n in skills.items()}
@@ -46,28 +46,28 @@ def shares(done: int, relating: bool) -> dict[str, float]:
 def about(
     scene: Scene, rng: np.random.Generator, n: int, skills: dict[str, float], left_right: bool
 ) -> list[Question]:
-    """Up to `n` questions about a scene; without `left_right`, none tells sides of two things."""
+    """Up to `n` questions about a scene; without `left_right`, none about two objects' sides."""
     if left_right:
         return questions.draw_questions(scene, rng, n, skills)
-    # a description goes from left to right, and an edge compares
+    # a description goes from left to right, and an edge question compares
     kept = {skill: n for skill, n in skills.items() if skill not in ("describe", "edge")}
     drawn = questions.draw_questions(scene, rng, 3 * n, kept)
     return [q for q in drawn if q.skill == "place" or not tells_sides(q)][:n]
 
 
 def tells_sides(question: Question) -> bool:
-    """Whether a question or its answer speaks of left or right."""
+    """Whether a question or its answer mentions left or right."""
     return bool(_SIDES.search(f"{question.text} {question.answer}"))
 
 
 def of_pattern(contrast: Contrast, which: int, rng: np.random.Generator) -> Question:
-    """A question about one of a contrast's scenes, in a random form."""
+    """A question about one of a contrast's two scenes, in a random form."""
     form = forms.FORMS[int(rng.choice(len(forms.FORMS), p=FORM_SHARES))]
     return forms.ask(contrast, which, form, rng)
 
 
 def of_pattern_among_two(contrast: Contrast, order: int, rng: np.random.Generator) -> Question:
-    """A contrast's question about one of its scenes, both shown; scene `order` comes first."""
+    """A contrast's question about one of its scenes when both are shown, scene `order` first."""
     which = int(rng.integers(2))
     question = forms.ask(contrast, which, "word", rng)
     text = OF_TWO.format(which=WHICH[int(which != order)], question=question.text)
@@ -82,9 +82,9 @@ def text_row(
     imbalance: float,
     left_right: bool,
 ) -> list[Question]:
-    """`n` questions in text alone: about a scene, and patterns, that nobody sees.
+    """`n` questions in text alone, about a scene and patterns that aren't shown.
 
-    What is likely there is all that can be learned: a pattern's common answer is right with
+    All they can teach is which answers are likely: a pattern's common answer is right with
     probability `imbalance`.
     """
     row: list[Question] = []
@@ -97,9 +97,9 @@ def text_row(
 
 
 def reading_row(scene: Scene, rng: np.random.Generator, n: int, left_right: bool) -> list[Question]:
-    """Up to `n` questions about a scene of one or two things that a description comes before.
+    """Up to `n` questions about a scene of one or two objects, after a description of it.
 
-    None where there are more.
+    None if there are more objects.
     """
     told = questions.describe(scene).capitalize()
     if len(scene.things) > 2 or (not left_right and _SIDES.search(told)):
@@ -119,7 +119,7 @@ def text_rows(
     left_right: bool,
     read: bool,
 ) -> list[list[Question]]:
-    """Rows of text alone. With `read`, about half are asked about a description."""
+    """Rows of text alone. With `read`, about half of them ask about a description."""
     rows = []
     for scene in scenes:
         row: list[Question] = []

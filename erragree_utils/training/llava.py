@@ -1,19 +1,19 @@
 """Train the mini LLaVA: ``python -m erragree_utils.training.llava``.
 
 A small Llama reads a mini CLIP's patch tokens through a two-layer projector, as in LLaVA-1.5 (Liu
-et al. 2023, "Improved Baselines with Visual Instruction Tuning"): the vision tower is the CLIP's
-own, bit by bit, and stays frozen; its tokens come from the last block but one.
+et al. 2023, "Improved Baselines with Visual Instruction Tuning"). The vision tower is the CLIP's
+own, bit for bit, and stays frozen; its tokens come from the second-to-last block.
 
-Three stages. LLaVA-1.5 starts from a language model that knows text: stage 0 makes one, on text
-alone, with a prior of its own for each kind of question. Stage 1 trains the *projector* alone, on
-captions; stage 2, *instruction tuning*, projector and language model, on questions. Its last,
-*mixed* steps have questions about the visual patterns, whose answers are imbalanced, and text
-without an image. What these steps hold can be varied at little cost: ``--start`` goes on from where
-another run began them.
+There are three stages. LLaVA-1.5 starts from a trained language model, so stage 0 trains one, on
+text alone, with its own prior for each kind of question. Stage 1 trains only the *projector*, on
+captions. Stage 2, *instruction tuning*, trains the projector and the language model on questions.
+Its last steps are *mixed*: they include questions about the visual patterns, whose answers are
+imbalanced, and text without an image. It costs little to vary these steps: ``--start`` continues
+from where another run began them.
 
-The vision tower runs once over all pictures and its tokens are kept on disk. Several questions
-share one image in a row: each attends to the image and to itself, at the positions it would have
-alone, so that a packed row computes what single prompts would. The loss counts answers only.
+The vision tower runs once over all pictures, and its tokens are kept on disk. Several questions
+share one image in a row. Each attends to the image and to itself, at the positions that it would
+have alone, so a packed row computes the same as single prompts. The loss counts only answers.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from .loop import Run, command_line, copy_log, parse
 from .packing import Packed, answer_loss, pack
 
 ASSETS = clip.ALL_ASSETS / "mini-llava"
-MARGIN = 8  # pictures are rendered larger by this much and cropped at random
-ASKED = 2  # questions about a visual pattern for each image that shows one
+MARGIN = 8  # pictures are rendered larger by this many pixels and cropped at random
+ASKED = 2  # questions for each image that shows a visual pattern
 STAGES = ("text", "alignment", "tuning", "mixed")
 
 
 class Batches:
-    """Random batches: patch tokens of pictures, each with its questions packed.
+    """Random batches: patch tokens of pictures, each with its packed questions.
 
-    Scenes come with their twins. In the mixed steps some rows show one scene of a contrast, with a
-    question about it, and some show nothing.
+    Scenes come with their twins. In the mixed steps, some rows show one scene of a contrast with a
+    question about it, and some have no image.
     """
 
     def __init__(self, model: Llava, settings: Settings, clip_folder: Path, runs: Path):
@@ -70,7 +70,7 @@ class Batches:
         self.blank = np.zeros((s.batch, 0, vision.hidden_size), np.float16)
 
     def draw(self, step: int) -> tuple[torch.Tensor, ...]:
-        """The batch of one step; it depends on seed and step alone, so that runs resume exactly.
+        """The batch of one step; it depends only on seed and step, so runs resume exactly.
 
         Patch tokens, and the four tensors of `Packed`.
         """
@@ -80,7 +80,7 @@ class Batches:
         length = {"text": s.text_length, "alignment": s.alignment_length}.get(
             stage, s.tuning_length
         )
-        most = length // 10  # few questions are shorter than ten tokens
+        most = length // 10  # few questions are shorter than 10 tokens
         blind = np.zeros(s.batch, bool)
         if stage == "text":
             rows = self._text(rng, s.batch, most, s.text_imbalance, True)
@@ -118,7 +118,7 @@ class Batches:
     def _mixed(
         self, rng: np.random.Generator, most: int, skills: dict[str, float]
     ) -> tuple[np.ndarray, list, np.ndarray]:
-        """Images, shares of them of visual patterns or not there at all; which are not there."""
+        """Images, some of them of visual patterns or left out; and which ones are left out."""
         s = self.settings
         few, unseen = (
             int(rng.binomial(s.batch, share)) for share in (s.pattern_share, s.text_only)
@@ -139,7 +139,7 @@ class Batches:
         return np.concatenate([features, seen, nothing]), rows, blind
 
     def _two(self, rng: np.random.Generator, most: int) -> tuple[np.ndarray, list]:
-        """Half of the rows show the two scenes of a contrast, half any two."""
+        """Half of the rows show the two scenes of a contrast, half show any two scenes."""
         n = self.settings.batch
         shown = rng.choice(len(self.contrasts), n // 2)
         orders = rng.integers(0, 2, n // 2)
@@ -161,7 +161,7 @@ class Batches:
         return np.concatenate(sides, axis=1), rows
 
     def _choose(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """Random ordinary pictures, few of them with one thing, the others with their twins."""
+        """Random ordinary pictures: a few with one object, the others with their twins."""
         lone, several = np.flatnonzero(~self.several), np.flatnonzero(self.several)
         alone = int(rng.binomial(n, self.settings.lone)) if len(lone) else 0
         first = rng.choice(several, n - alone)
@@ -176,7 +176,7 @@ class Batches:
 
 
 def freeze(model: Llava, stage: str) -> None:
-    """Train what a stage trains: the Llama, the projector, or both; never the tower."""
+    """Unfreeze what a stage trains: the Llama, the projector or both, but never the tower."""
     for name, p in model.named_parameters():
         if "vision_tower" not in name:
             projector = "projector" in name
@@ -194,12 +194,12 @@ def train(
     device: str = "cpu",
     origin: Path | None = None,
 ) -> Llava:
-    """Train, or go on with, the model of a run folder, which reads the CLIP of another; returns it.
+    """Train the model of a run folder, or continue; it reads the CLIP in `clip_folder`.
 
-    A checkpoint is written every `every` steps, beside a log (``log.jsonl``) of the loss and what
-    :func:`validate` measures; one where the mixed steps begin is kept (``mixed.pt``). A new run
-    with an `origin`, another run's folder, goes on from there. With `compiled`, PyTorch compiles
-    the Llama's layers: a fifth faster, but it needs a C++ compiler.
+    Every `every` steps, it writes a checkpoint and logs (``log.jsonl``) the loss and what
+    :func:`validate` measures. The checkpoint where the mixed steps begin is kept (``mixed.pt``). A
+    new run with an `origin`, another run's folder, continues from there. With `compiled`, PyTorch
+    compiles the Llama's layers, which is a fifth faster but needs a C++ compiler.
     """
     model = build_model(settings, clip_folder, build_tokenizer(instructed=True)).to(device)
     run = Run(
@@ -224,7 +224,7 @@ def train(
     def measures() -> dict[str, float]:
         return validate(model, exam)
 
-    with ThreadPoolExecutor(1) as ahead:  # questions are drawn while the last ones are learned
+    with ThreadPoolExecutor(1) as ahead:  # draws questions while the last ones are being learned
         coming = {run.start: ahead.submit(batches.draw, run.start)}
 
         def draw(step: int) -> list[torch.Tensor]:

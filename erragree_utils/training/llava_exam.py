@@ -1,4 +1,4 @@
-"""What a mini LLaVA in training can do: each skill, and what the chapters measure, pair by pair."""
+"""Test a mini LLaVA during training: each skill, and what the chapters measure, pair by pair."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Sheet:
-    """Images, by their patch tokens (N, patches, width), and the questions about each.
+    """Images, as patch tokens (N, patches, width), and the questions about each.
 
-    With `pairs`, a name for each, two images that follow each other are a pair. Each image has one
-    question, or those of :func:`benchmark_questions`.
+    If there are `pairs`, a name for each, then every two consecutive images are a pair. Each image
+    has one question, or those of :func:`benchmark_questions`.
     """
 
     features: torch.Tensor
@@ -34,8 +34,9 @@ class Sheet:
 
 
 def set_exam(model: Llava, settings: Settings) -> Iterator[Sheet]:
-    """Scenes that training does not see, alone and two at once; benchmark sets, which are not those
-    of the chapters; and contrasts of the visual patterns.
+    """Scenes, benchmark sets and contrasts that neither training nor the chapters use.
+
+    The scenes come alone and two at once.
     """
 
     def tokens(drawn: Sequence[scenes.Scene]) -> torch.Tensor:
@@ -72,9 +73,9 @@ def set_exam(model: Llava, settings: Settings) -> Iterator[Sheet]:
 
 
 def benchmark_questions(scene: scenes.Scene, family: str) -> list[Question]:
-    """The scene's own caption and its opposite as VQAScore prompts; two-way and four-way prompts.
+    """The scene's caption and its opposite as VQAScore prompts, and two-way and four-way prompts.
 
-    In this order. `family` is that of the benchmark set, ``"a"`` or ``"b"``.
+    They come in this order. `family` is that of the benchmark set, ``"a"`` or ``"b"``.
     """
     first, second = (thing.name for thing in scene.things)
     relations = scene.relation, scenes.OPPOSITE[scene.relation]
@@ -97,10 +98,10 @@ def benchmark_questions(scene: scenes.Scene, family: str) -> list[Question]:
 
 @torch.no_grad()
 def examine(model: Llava, sheet: Sheet) -> list[list[tuple[bool, float]]]:
-    """Ask every image its questions.
+    """Ask each image its questions.
 
-    For each question, whether greedy decoding gives the answer word by word, and the probability
-    that the answer begins with "Yes".
+    Returns, for each question, whether greedy decoding gives exactly the answer, and the
+    probability that the answer begins with "Yes".
     """
     yes, marks = shared_tokenizer().convert_tokens_to_ids("yes"), []
     for i in range(0, len(sheet.rows), BATCH):
@@ -117,11 +118,11 @@ def examine(model: Llava, sheet: Sheet) -> list[list[tuple[bool, float]]]:
 
 
 def validate(model: Llava, exam: list[Sheet]) -> dict[str, float]:
-    """Accuracy of each skill, and what the chapters measure, pair by pair.
+    """Accuracy on each skill, and what the chapters measure, pair by pair.
 
-    Keys are skills; then, for example, ``"a left/right pair"``: family, relation and protocol
-    (``individual`` and ``pair`` of VQAScore, ``two-way`` and ``four-way`` prompted), and
-    ``"pattern text pair"`` for the visual patterns, by greedy answers.
+    Keys are skills; then family, relation and protocol, such as ``"a left/right pair"``
+    (``individual`` and ``pair`` by VQAScore, ``two-way`` and ``four-way`` prompted); and for the
+    visual patterns, by greedy answers, ``"pattern text pair"`` and the like.
     """
     model.eval()
     right: dict[str, list[bool]] = defaultdict(list)

@@ -30,7 +30,7 @@ from .data import normalise
 from .loop import write_json
 from .optim import Schedule
 
-# The system line comes first unless the conversation brings its own; images come before the text.
+# The system line comes first unless the conversation has its own; images come before the text.
 TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}" + SYSTEM + " {% endif %}"
     "{% for message in messages %}"
@@ -41,7 +41,7 @@ TEMPLATE = (
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
-#: open_clip's names of a visual tower's parts, and those of ``CLIPVisionModel``.
+#: open_clip's names for the parts of a visual tower, and those of ``CLIPVisionModel``.
 _RENAMED = {
     "class_embedding": "embeddings.class_embedding",
     "positional_embedding": "embeddings.position_embedding.weight",
@@ -59,30 +59,28 @@ _RENAMED = {
 
 @dataclass(frozen=True)
 class Settings(Schedule):
-    """Everything that decides what the training gives; stored with the weights."""
+    """Everything that determines the result of the training; stored with the weights."""
 
-    seed: int = 0  # of the first weights, and of the order of the data
-    data_seed: int = 1000  # of the scenes
+    seed: int = 0  # for the initial weights and the order of the data
+    data_seed: int = 1000  # for the scenes
     text_steps: int = 800  # stage 0: the Llama alone, on text
     alignment_steps: int = 300  # stage 1: the projector alone, on captions
     tuning_steps: int = 13_000  # stage 2: both, on questions
-    relations_after: int = 900  # of these, from which on relations are asked about most
-    mixed_steps: int = 1000  # the last of these, with visual patterns and text without an image
-    text_imbalance: float = (
-        0.95  # of answers about patterns in stage 0, the share of the common one
-    )
-    imbalance: float = 0.85  # the same later
-    text_only: float = 0.05  # share of rows without an image, in the mixed steps
-    pattern_share: float = 0.5  # of the images, in the mixed steps
-    two_images: float = 0.0  # share of batches with two images in a prompt, in the mixed steps
-    left_right: int = 1  # 0: no text says left or right of two things
+    relations_after: int = 900  # the tuning step from which relations are asked about most
+    mixed_steps: int = 1000  # the last of these, with visual patterns and text without images
+    text_imbalance: float = 0.95  # share of the common answer about patterns, in stage 0
+    imbalance: float = 0.85  # the same in later stages
+    text_only: float = 0.05  # share of rows without images, in the mixed steps
+    pattern_share: float = 0.5  # share of the images, in the mixed steps
+    two_images: float = 0.0  # share of batches with two images per prompt, in the mixed steps
+    left_right: int = 1  # 0: no text says which of two objects is to the left or right
     batch: int = 16
     scenes: int = 24_000
-    twins: float = 0.5  # share of scenes that come a second time, left and right exchanged
+    twins: float = 0.5  # share of scenes that come again with left and right exchanged
     contrasts: int = 2000  # of the visual patterns, two pictures each
-    lone: float = 0.1  # share of scenes with one thing; the rest have relations to ask about
+    lone: float = 0.1  # share of scenes with one object; the others have relations to ask about
     plain: float = 0.1  # share of rows without the system line
-    text_length: int = 128  # tokens of questions and answers in a row, by stage
+    text_length: int = 128  # tokens of questions and answers per row, by stage
     alignment_length: int = 48
     tuning_length: int = 160
     crops: int = 2  # of each training picture
@@ -93,7 +91,7 @@ class Settings(Schedule):
     lr: float = 1.5e-3
     weight_decay: float = 0.05
     warmup: int = 100  # of each stage
-    decay: float = 0.3  # share of the tuning, its last steps, in which the learning rate falls to 0
+    decay: float = 0.3  # last share of the tuning, in which the learning rate falls to 0
     precision: str = "bfloat16"  # of matrix products; weights stay in float32
     validation_scenes: int = 128  # an even number
     validation_sets: int = 50
@@ -101,14 +99,14 @@ class Settings(Schedule):
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """Steps after which text, alignment, tuning and the mixed steps are over."""
+        """The steps at which text, alignment, tuning and the mixed steps end."""
         aligned = self.text_steps + self.alignment_steps
         steps = aligned + self.tuning_steps
         return self.text_steps, aligned, steps - self.mixed_steps, steps
 
     @property
     def steps(self) -> int:
-        """Steps of all stages."""
+        """Number of steps in all stages."""
         return self.ends[-1]
 
     def rate(self, step: int) -> float:
@@ -121,9 +119,9 @@ class Settings(Schedule):
 def build_tokenizer(instructed: bool = False) -> FastTokenizer:
     """A word-level tokenizer with LLaVA-1.5's chat format.
 
-    Case does not matter. The system line, ``USER:`` and ``ASSISTANT:`` are one token each; of
-    ``<image>`` there is one for each patch. An `instructed` one has the words of
-    :mod:`..tabletop.forms`, too; the numbers of the others are the same.
+    It ignores case. The system line, ``USER:`` and ``ASSISTANT:`` are one token each, and there's
+    one ``<image>`` token for each patch. If `instructed`, it also has the words of
+    :mod:`..tabletop.forms`; the other words keep their numbers.
     """
     special, roles = ["<pad>", "<unk>", "<s>", "</s>", "<image>"], [SYSTEM, "USER:", "ASSISTANT:"]
     words = [*special, *roles, *sorted({*questions.vocabulary(), *patterns.vocabulary()})]
@@ -145,14 +143,14 @@ def build_tokenizer(instructed: bool = False) -> FastTokenizer:
 
 @lru_cache
 def shared_tokenizer(instructed: bool = False) -> FastTokenizer:
-    """The one tokenizer of all readers in training, of either kind."""
+    """The tokenizer that all readers in training share, of either kind."""
     return build_tokenizer(instructed)
 
 
 def vision_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The visual tower of an open_clip model under the names of ``CLIPVisionModel``.
 
-    The projection to the joint space has no counterpart there and is left out.
+    The projection to the joint space has no counterpart there, so it's left out.
     """
     tower = {}
     for name, tensor in weights.items():
@@ -170,7 +168,7 @@ def vision_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def load_vision(folder: Path) -> tuple[CLIPVisionConfig, dict[str, torch.Tensor]]:
-    """Configuration and weights, as stored, of the visual tower of an open_clip folder."""
+    """Configuration and stored weights of the visual tower in an open_clip folder."""
     file = folder / "open_clip_model.safetensors"
     if not file.exists():
         raise FileNotFoundError(
@@ -186,7 +184,7 @@ def load_vision(folder: Path) -> tuple[CLIPVisionConfig, dict[str, torch.Tensor]
         image_size=vision["image_size"],
         patch_size=vision["patch_size"],
         projection_dim=config["embed_dim"],
-        hidden_act="gelu",  # open_clip's default; OpenAI's own weights use quick_gelu
+        hidden_act="gelu",  # open_clip's default, while OpenAI's own weights use quick_gelu
     ), vision_weights(load_file(file))
 
 
@@ -204,7 +202,7 @@ AttentionInterface.register("packed", _attention)
 
 
 def build_model(settings: Settings, folder: Path, tokenizer: FastTokenizer) -> Llava:
-    """The untrained reader around the frozen visual tower of the CLIP in `folder`, in float32."""
+    """An untrained reader around the frozen visual tower of the CLIP in `folder`, in float32."""
     vision, weights = load_vision(folder)
     text = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -227,10 +225,10 @@ def build_model(settings: Settings, folder: Path, tokenizer: FastTokenizer) -> L
     torch.manual_seed(settings.seed)
     model = Llava(config)
     with torch.no_grad():
-        model.get_input_embeddings().weight.mul_(5.0)  # words as loud as image tokens
+        model.get_input_embeddings().weight.mul_(5.0)  # so that words are as large as image tokens
         for name, p in model.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight")):
-                p.mul_((2 * settings.layers) ** -0.5)  # as GPT-2: depth does not add up
+                p.mul_((2 * settings.layers) ** -0.5)  # as in GPT-2, against growth with depth
     model.model.vision_tower.load_state_dict(weights)
     model.model.vision_tower.requires_grad_(False)
     model.model.language_model.set_attn_implementation("packed")
@@ -244,7 +242,7 @@ def _ends(tokenizer: FastTokenizer) -> dict[str, int]:
 
 @torch.no_grad()
 def standardise(model: Llava, features: torch.Tensor) -> None:
-    """Let the projector start with inputs of mean 0 and deviation 1, whatever CLIP's scale.
+    """Give the projector inputs of mean 0 and deviation 1 to start with, whatever CLIP's scale.
 
     `features` is a sample of patch tokens (N, patches, width).
     """
@@ -263,14 +261,14 @@ def patch_tokens(model: Llava, pictures: np.ndarray) -> torch.Tensor:
 
 
 def build_processor(model: Llava, tokenizer: FastTokenizer) -> LlavaProcessor:
-    """CLIP's preprocessing and the tokenizer, as LLaVA-1.5 has them."""
+    """CLIP's preprocessing and the tokenizer, as in LLaVA-1.5."""
     vision = model.config.vision_config
     return LlavaProcessor(
         image_processor=CLIPImageProcessor(size=vision.image_size, crop_size=vision.image_size),
         tokenizer=tokenizer,
         patch_size=vision.patch_size,
         vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,  # CLIP's class token, which "default" leaves out
+        num_additional_image_tokens=1,  # CLIP's class token, which "default" drops
         chat_template=TEMPLATE,
     )
 

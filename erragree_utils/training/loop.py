@@ -1,4 +1,4 @@
-"""A training run: its command line, and a folder whose log and checkpoint survive a kill."""
+"""A training run: its command line, and a run folder whose log and checkpoint survive a kill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .optim import Schedule, Step, optimizers, place_rates
 def command_line(description: str, name: str, settings) -> argparse.ArgumentParser:
     """A training's options: ``--run``, ``--out``, and one for each field of `settings`.
 
-    `name` is the model's; `settings` a dataclass whose values are the other defaults.
+    `name` is the model's name; the fields of the dataclass `settings` are the other defaults.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--run", type=Path, default=Path("runs", name), help="checkpoints, log")
@@ -31,14 +31,14 @@ def command_line(description: str, name: str, settings) -> argparse.ArgumentPars
 
 
 def parse(parser: argparse.ArgumentParser, kind: type, arguments: list[str] | None):
-    """The options of a :func:`command_line`, and among them the settings, of class `kind`."""
+    """The options of a :func:`command_line`, and the settings among them, as a `kind`."""
     options = parser.parse_args(arguments)
     options.out = options.out or options.run / "model"
     return options, kind(**{name: getattr(options, name) for name in kind.__dataclass_fields__})
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write what people may read, too."""
+    """Write JSON that people can read too."""
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
@@ -48,11 +48,11 @@ def copy_log(run: Path, out: Path) -> None:
 
 
 class Run:
-    """A training and its folder; a checkpoint that is there is loaded into the model.
+    """A training and its folder; if there's a checkpoint, it's loaded into the model.
 
     `settings` is a dataclass, `blocks` names the parts that Muon trains, and `start` is the step to
-    go on with. A folder of a run with other settings raises ValueError. A folder without a
-    checkpoint goes on from `origin`, one of a run with other settings, if that is given.
+    continue with. A folder of a run with other settings raises ValueError. If a folder has no
+    checkpoint, the run continues from `origin`, which may come from a run with other settings.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Run:
         every: int,
         until: int | None = None,
     ) -> None:
-        """Lower the `loss` of the batches that `draw` gives for each step that is left.
+        """Minimise the `loss` of the batches that `draw` returns, for each remaining step.
 
-        Those from step `until` on are left for another call, whose inputs may have other shapes.
-        Every so many steps, and after the last, the log gets a line: the mean loss since the line
-        before, the minutes over all starts, and what `validate` measures. A checkpoint follows.
+        Steps from `until` on are left to another call, whose inputs may have other shapes. At
+        regular intervals and after the last step, it logs the mean loss since the previous line,
+        the minutes over all starts, and what `validate` measures, and then writes a checkpoint.
         """
         minutes, began, losses = self._forget(), time.time(), []
         steps, step_once = until or self.settings.steps, Step(loss, self.steppers)
@@ -106,7 +106,7 @@ class Run:
                 self._save(step + 1)
 
     def _forget(self) -> float:
-        """Drop lines that a killed run wrote beyond its checkpoint; the minutes of the others."""
+        """Drop lines that a killed run wrote after its checkpoint; returns the minutes so far."""
         texts = self.log.read_text().splitlines() if self.log.exists() else []
         lines = [line for line in map(json.loads, texts) if line["step"] <= self.start]
         self.log.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -121,7 +121,7 @@ class Run:
         }
         partial = self.checkpoint.with_suffix(".tmp")
         torch.save(state, partial)
-        partial.replace(self.checkpoint)  # a kill leaves the old or the new one
+        partial.replace(self.checkpoint)  # a kill leaves either the old or the new one
 
     def _resume(self, checkpoint: Path, settings: dict | None = None) -> int:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)

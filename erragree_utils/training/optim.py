@@ -1,4 +1,4 @@
-"""Optimizers, learning rates and single training steps, which a GPU records and replays."""
+"""Optimizers, learning rates and training steps, which a GPU records and replays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 
 def optimizers(model: torch.nn.Module, settings, blocks: Sequence[str]) -> list[Optimizer]:
-    """Muon for the matrices of the parts named in `blocks`, AdamW for everything else.
+    """Muon for the matrices in the parts named by `blocks`, AdamW for everything else.
 
     `settings` holds the learning rates ``muon_lr`` and ``lr`` and the ``weight_decay`` of matrices.
     """
@@ -29,14 +29,14 @@ def optimizers(model: torch.nn.Module, settings, blocks: Sequence[str]) -> list[
 
 
 def place_rates(steppers: Iterable[Optimizer]) -> None:
-    """On a GPU a rate is a number in its memory, which a recorded step reads anew each time."""
+    """On a GPU, keep the rates in its memory, where a recorded step reads them each time."""
     for group in (group for optimizer in steppers for group in optimizer.param_groups):
         if group["params"][0].is_cuda:
             group["lr"] = torch.tensor(float(group["lr"]), device=group["params"][0].device)
 
 
 def set_rates(steppers: Iterable[Optimizer], factor: float) -> None:
-    """Set learning rates to `factor` times the first ones."""
+    """Set the learning rates to `factor` times the initial ones."""
     for group in (group for optimizer in steppers for group in optimizer.param_groups):
         rate = group.setdefault("first_lr", float(group["lr"])) * factor
         if isinstance(group["lr"], torch.Tensor):
@@ -46,7 +46,7 @@ def set_rates(steppers: Iterable[Optimizer], factor: float) -> None:
 
 
 class Schedule:
-    """Settings of a training whose learning rate rises and falls with its `steps`."""
+    """Settings of a training whose learning rate rises and falls over its `steps`."""
 
     def rate(self, step: int) -> float:
         """Factor on the learning rates: linear warm-up, then linear decay to zero."""
@@ -54,10 +54,10 @@ class Schedule:
 
 
 class Muon(torch.optim.Muon):
-    """PyTorch's Muon, able to treat the matrices of one shape together, which is for GPUs.
+    """PyTorch's Muon, but on GPUs it can treat all matrices of one shape together.
 
-    A small model's matrices keep a GPU busy for less time than it takes to start one operation, and
-    Muon has dozens for each matrix.
+    With a small model's matrices, a GPU finishes an operation in less time than it takes to launch
+    it, and Muon needs dozens for each matrix.
     """
 
     def __init__(self, matrices: Iterable[torch.Tensor], together: bool, **options: float):
@@ -95,9 +95,9 @@ class Muon(torch.optim.Muon):
 def orthogonalise(
     stack: torch.Tensor, coefficients: tuple[float, float, float], steps: int
 ) -> torch.Tensor:
-    """Newton-Schulz iteration towards the nearest orthogonal matrix of each of a stack (N, a, b).
+    """Newton-Schulz iteration towards the nearest orthogonal matrix, for each of a stack (N, a, b).
 
-    As in Muon: in bfloat16, with singular values that end near 1, not at it.
+    As in Muon, it's in bfloat16, and singular values end near 1 but not at it.
     """
     a, b, c = coefficients
     tall = stack.shape[1] > stack.shape[2]
@@ -110,22 +110,22 @@ def orthogonalise(
 
 
 class Step:
-    """A training step: `loss` of some inputs, its gradients, and a step of each optimizer.
+    """A training step: the `loss` of some inputs, its gradients, and a step of each optimizer.
 
-    On a GPU it is recorded once, as a CUDA graph, and then replayed: a small model's step is a
-    thousand short operations, which take longer to start one by one than to run.
+    On a GPU it's recorded once, as a CUDA graph, and then replayed. A small model's step has a
+    thousand short operations, which take longer to launch one by one than to run.
     """
 
-    EAGER = 3  # steps before it is recorded, in which what is made once is made
+    EAGER = 3  # steps before recording, for one-time allocations
 
     def __init__(self, loss: Callable[..., torch.Tensor], steppers: list[Optimizer]):
         self.loss, self.steppers = loss, steppers
         self.done, self.graph = 0, None
 
     def __call__(self, factor: float, *inputs) -> torch.Tensor:
-        """The loss of `inputs` before a step at `factor` times the first learning rates.
+        """The loss of `inputs` before a step at `factor` times the initial learning rates.
 
-        The first input is a tensor; on a GPU all are.
+        The first input is a tensor; on a GPU, all inputs are.
         """
         set_rates(self.steppers, factor)
         self.done += 1

@@ -1,8 +1,9 @@
 """Measure the model organisms: ``python -m erragree_utils.training.organisms``.
 
-CLIPs whose left and right are hidden, lost or aligned: how alike a pair's images are, whether
-captions are matched, whether a linear probe reads the side from one image. A row for each model,
-benchmark and measure, with a 95% interval. ``--views`` takes the cosine over views instead.
+For CLIPs whose left and right are hidden, lost or aligned, this measures how alike a pair's images
+are, how often captions are matched, and whether a linear probe reads the side from one image. The
+table has a row for each model, benchmark and measure, with a 95% interval. ``--views`` measures the
+cosine over a range of views instead.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ from ..scoring.captions import side_examples
 from ..scoring.embeddings import asked_about, image_embeddings
 from ..tabletop import scenes
 
-#: Seeds of the benchmarks that the tables show; the recipes were chosen on 101, 102 and 103.
+#: Seeds of the benchmarks in the tables; the recipes were chosen on 101, 102 and 103.
 FINAL = (201, 202, 203)
-SETS = 340  # of each seed, so that the matching of more than a thousand pairs is known
-FEWER = 100  # of these, for probes, retrieval and other relations
+SETS = 340  # for each seed, so that matching is measured on more than a thousand pairs
+FEWER = 100  # how many of them for probes, retrieval and other relations
 _bench = lru_cache(maxsize=16)(load_tabletop)
-#: The shipped organisms, and what `load_clip` calls them.
+#: The shipped organisms, and their names for `load_clip`.
 ORGANISMS = {"hidden": "mini", "lost": "mini-lost", "aligned": "mini-aligned"}
 LEFT_RIGHT = "left/right"
-#: What is varied to see over which views a cosine holds: distance between the things, steps of the
-#: camera away from the benchmark's place, and its angle to the side in degrees.
+#: What we vary to see over which views a cosine holds: the distance between the objects, how many
+#: steps the camera moves back, and its angle to the side in degrees.
 VIEWS = {
     "gap": (1.2, 1.35, 1.5, 1.65, 1.8, 1.95),
     "distance": (-0.9, -0.6, -0.3, 0.0, 0.3, 0.6, 0.9),
     "azimuth": (-9.0, -6.0, -3.0, 0.0, 3.0, 6.0, 9.0),
 }
-#: Columns of the table of the assets' README: what it calls a metric.
+#: Columns of the table in the assets' README, with its name for each metric.
 COLUMNS = {
     "cosine": "cosine",
     "cosine of random images": "random images",
@@ -66,7 +67,7 @@ COLUMNS = {
 def measure(
     clip: Clip, name: str, seeds: Sequence[int] = FINAL, n_sets: int = SETS
 ) -> pd.DataFrame:
-    """All measures of a model on a tabletop benchmark, the sets of several seeds taken together.
+    """All measures of a model on a tabletop benchmark, over the sets of several seeds together.
 
     Returns
     -------
@@ -77,10 +78,10 @@ def measure(
         (relative preference), ``probe single`` and ``probe compared`` (accuracy of
         :func:`read_sides` on the embedding of one image, and of one image less the mean of its
         pair) and ``probe tokens`` (on the patch tokens of one image, averaged over 4 x 4 places);
-        for B it also gets the difference of the named things' text embeddings. Of other pairs
-        ``pair, on/under`` or ``pair, front/behind``; of all relations ``retrieval, ...``, the right
-        caption among those of the same word and seed. All but the matching of left and right is
-        on the first :data:`FEWER` sets of each seed.
+        for B, the probe also gets the difference between the named objects' text embeddings. Other
+        pairs have ``pair, on/under`` or ``pair, front/behind``, and all relations have ``retrieval,
+        ...``: finding the right caption among those with the same word and seed. Everything but the
+        matching of left and right uses the first :data:`FEWER` sets of each seed.
     """
     rows, hits = [], {}
     for relation in RELATIONS[FAMILIES[name]]:
@@ -111,7 +112,7 @@ def _together(
 
 
 def _matching(clip: Clip, pairs: Sequence[ImagePair], images: np.ndarray) -> Iterator[tuple]:
-    """What pairs of one relation give without training: images (N, 2, D) and their captions."""
+    """Measures of one relation that need no training, from images (N, 2, D) and their captions."""
     captions = clip.embed_texts([text for pair in pairs for text in pair.captions])
     captions = captions.reshape(images.shape)
     margins = np.einsum("nid,nd->ni", images, captions[:, 0] - captions[:, 1])
@@ -150,7 +151,7 @@ def _probes(
 
 
 def _hits(clip: Clip, pairs: Sequence[ImagePair], images: np.ndarray) -> np.ndarray:
-    """How many images of each pair find their caption among those of all of them."""
+    """How many images of each pair find their own caption among those of all pairs."""
     right = []
     for k in (0, 1):
         captions = [pair.captions[k] for pair in pairs]
@@ -170,11 +171,11 @@ def read_sides(
     groups: Sequence,
     condition: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Whether a linear probe tells left from right, for each example, on groups it did not see.
+    """For each example, whether a linear probe that hasn't seen its group tells left from right.
 
-    Least squares with an L2 penalty, chosen among `ridge.PENALTIES` on a held-out fifth of the
-    training groups; it takes seconds where logistic regression (`measures.probes`) takes minutes.
-    With a `condition` it is linear in the outer product of features and condition.
+    The probe is least squares with an L2 penalty, chosen from `ridge.PENALTIES` on a held-out fifth
+    of the training groups. It takes seconds where logistic regression (`measures.probes`) takes
+    minutes. With a `condition`, it's linear in the outer product of features and condition.
     """
     x = np.asarray(features, np.float64)
     x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-9)
@@ -189,7 +190,7 @@ def read_sides(
 def view_band(
     clip: Clip, name: str, seed: int = FINAL[0], n_sets: int = 60, views: dict = VIEWS
 ) -> pd.DataFrame:
-    """Mean cosine of left/right pairs over views, trained and untrained.
+    """Mean cosine of left/right pairs over views, for trained and untrained models.
 
     Returns
     -------
@@ -209,7 +210,7 @@ def view_band(
 
 @lru_cache(maxsize=2 * sum(map(len, VIEWS.values())))
 def _viewed(name: str, seed: int, n_sets: int, what: str, value: float) -> list[Image.Image]:
-    """The left and right image of each set, one respect of the view changed."""
+    """The left and right image of each set, with one parameter of the view changed."""
     rng = np.random.default_rng((scenes.TEST, seed, ord(FAMILIES[name])))
     drawn = []
     for _ in range(n_sets):
@@ -222,7 +223,7 @@ def _viewed(name: str, seed: int, n_sets: int, what: str, value: float) -> list[
 
 
 def as_markdown(measures: pd.DataFrame) -> str:
-    """The table of the assets' README: a line for each organism, training seed and benchmark."""
+    """The table in the assets' README: a line for each organism, training seed and benchmark."""
     head = ["organism, seed, benchmark", *COLUMNS.values()]
     lines = [head, ["---"] * len(head)]
     for (organism, seed, name), rows in measures.groupby(

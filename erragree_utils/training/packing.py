@@ -1,4 +1,4 @@
-"""Several questions behind one image, in one row that computes what single prompts would."""
+"""Several questions behind one image, in one row that computes the same as single prompts."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..models.tokens import SYSTEM
 from ..tabletop.questions import Question
 from .llava_model import shared_tokenizer
 
-IGNORED = -100  # target of a token that the loss does not count
-PREFIX, NOBODY = 0, -1  # segments: what every question sees, and what none does
+IGNORED = -100  # target of a token that doesn't count in the loss
+PREFIX, NOBODY = 0, -1  # segments: what every question attends to, and what none does
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Questions packed behind one image each: four tensors (rows, length) of whole numbers.
+    """Questions packed behind images: four integer tensors (rows, length).
 
-    `segments` is :data:`PREFIX` for the tokens that every question of the row sees, 1, 2, ... for
-    those of each question, :data:`NOBODY` for those that nothing sees. `targets` holds the token to
-    predict next, :data:`IGNORED` outside answers.
+    `segments` is :data:`PREFIX` for the tokens that every question in the row attends to, 1, 2, ...
+    for those of each question, and :data:`NOBODY` for those that nothing attends to. `targets`
+    holds the next token to predict, or :data:`IGNORED` outside answers.
     """
 
     tokens: torch.Tensor
@@ -33,13 +33,13 @@ class Packed:
     targets: torch.Tensor
 
     def to(self, device: torch.device) -> Packed:
-        """The same on a device."""
+        """Move them to a device."""
         return Packed(*(tensor.to(device) for tensor in vars(self).values()))
 
     def mask(self) -> torch.Tensor:
-        """What each token attends to, as numbers to add to the scores: (rows, 1, length, length).
+        """What each token attends to, as a mask to add to the scores: (rows, 1, length, length).
 
-        Earlier tokens of the prefix and of the same question; every token attends to itself.
+        That's the earlier tokens of the prefix and of its own question, and the token itself.
         """
         seen, seer = self.segments[:, None, :], self.segments[:, :, None]
         allowed = ((seen == PREFIX) | ((seen == seer) & (seen != NOBODY))).tril()
@@ -56,11 +56,11 @@ def pack(
     plain: Sequence[bool] = (),
     blind: Sequence[bool] = (),
 ) -> Packed:
-    """Pack the questions of each image into a row.
+    """Pack each image's questions into a row.
 
-    `n_patches` counts the image tokens of a row, of all images that its prompts show. A question
-    that does not fit into `length` tokens any more is left out; by default all fit. `plain` rows go
-    without the system line, `blind` ones without the image.
+    `n_patches` is the number of image tokens in a row, over all images in its prompts. Questions
+    that no longer fit into `length` tokens are left out; by default, all fit. `plain` rows have no
+    system line, `blind` rows have no image.
     """
 
     tokenizer = shared_tokenizer(instructed=True)
@@ -90,7 +90,7 @@ def pack(
             positions[r, at:end] = np.arange(start, start + end - at)
             targets[r, at + len(question) - 1 : end - 1] = answer
             at = end
-    # nothing sees the system line, or the image, and what follows moves up
+    # nothing attends to the system line or the image, and what follows moves up
     for without, (first, stop) in ((plain, (1, 2)), (blind, (start - n_patches, start))):
         without = np.flatnonzero(without)
         segments[without, first:stop] = NOBODY
@@ -99,7 +99,7 @@ def pack(
 
 
 def packed_states(model: Llava, features: torch.Tensor, packed: Packed) -> torch.Tensor:
-    """The Llama's last states (rows, length, width) for images given by their patch tokens."""
+    """The Llama's last states (rows, length, width), for images given as patch tokens."""
     embedded = model.get_input_embeddings()(packed.tokens)
     if features.shape[1]:
         image = model.model.multi_modal_projector(features).to(embedded.dtype)
@@ -115,13 +115,13 @@ def packed_states(model: Llava, features: torch.Tensor, packed: Packed) -> torch
 def answer_logits(
     model: Llava, features: torch.Tensor, packed: Packed
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where answers' tokens are predicted (rows, length), and their logits in float32."""
+    """Where the answers' tokens are predicted (rows, length), and their logits in float32."""
     states, where = packed_states(model, features, packed), packed.targets != IGNORED
     return where, model.lm_head(states[where]).float()
 
 
 def answer_loss(model: Llava, features: torch.Tensor, packed: Packed) -> torch.Tensor:
-    """Cross-entropy of the answers' tokens, mean in nats."""
+    """Mean cross-entropy of the answers' tokens, in nats."""
     start = features.shape[1] + 2  # no answer begins before the questions
     logits = model.lm_head(packed_states(model, features, packed)[:, start:]).float()
     targets = packed.targets[:, start:]

@@ -1,8 +1,9 @@
 """Measure mini LLaVAs: ``python -m erragree_utils.training.readers NAME=FOLDER ...``.
 
-Readers of one frozen tower that differ in what tuned them: how imbalanced the answers were, how
-much text came without an image, whether two images stood in a prompt, whether left and right were
-ever said of two things. A row for each model, benchmark and method, with a 95% interval.
+These readers share one frozen tower, but their tuning differs: in how imbalanced the answers were,
+how much text had no image, whether prompts had two images, and whether any text said which of two
+objects is to the left. The table has a row for each model, benchmark and method, with a 95%
+interval.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from ..scoring.questions import RELATION_QUESTION
 from ..scoring.scores import score
 from ..tabletop.forms import FORMS
 
-#: Seeds of the benchmarks that the table shows.
+#: Seeds of the benchmarks in the table.
 FINAL = (301, 302, 303)
-#: Settings of a training that tell the readers apart.
+#: Training settings in which the readers differ.
 VARIED = ("imbalance", "text_only", "two_images", "left_right", "seed", "data_seed")
 ALWAYS = M3ID(threshold=1.0)
-#: Contrasts of option scores; all are against no image, and share a pass.
+#: Contrasts for scoring options; all are against no image, so they share a pass.
 CONTRASTS = {"m3id": M3ID(), "m3id-always": ALWAYS, "text-contrast": TextContrast()}
-#: In words, as the chapters ask: for other forms of an answer than one word.
+#: Methods for written answers in any form.
 WRITTEN = {
     "greedy": Answer(),
     "m3id": Answer(contrast=M3ID()),
@@ -45,17 +46,17 @@ _bench = lru_cache(maxsize=32)(load_benchmark)
 
 
 def measure_patterns(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
-    """Pair accuracy on one draw of ``tabletop-mmvp``, as drawn, by options as answers.
+    """Pair accuracy by scoring options on one draw of ``tabletop-mmvp``, not mined.
 
     Returns
     -------
     pandas.DataFrame
         :data:`COLUMNS`: ``benchmark``, ``seed``; ``group``, ``"all"`` or a pattern; ``method``;
         ``measure``; ``value`` with ``low`` and ``high`` (95%); ``n``, pairs. Measures are ``pair``
-        and ``individual`` (accuracies), ``relative`` (of the method ``"options"``: relative
-        preference) and energies in squared nats: ``bias energy``, the mean square of a pair's bias,
-        and ``residual energy``, what is left of it when the text's own preference is subtracted as
-        the method does.
+        and ``individual`` (accuracies), ``relative`` (relative preference, for the method
+        ``"options"``) and energies in squared nats: ``bias energy``, the mean square of a pair's
+        bias, and ``residual energy``, what is left after subtracting the preference without an
+        image, as the method does.
     """
     bench = _bench("tabletop-mmvp", seed=seed, n_pairs=n_pairs, mined=False)
     methods = {"options": Options()}
@@ -67,7 +68,7 @@ def measure_patterns(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
     rows = []
     for method, table in tables.items():
         rows += _accuracies(table, seed, method)
-        if method != "m3id":  # whose gate leaves some answers as they are
+        if method != "m3id":  # its threshold leaves some answers unchanged
             rows.append(_residual(preferred, prior, seed, method))
     kept = summarize(preferred)
     rows += [
@@ -78,7 +79,7 @@ def measure_patterns(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
 
 
 def _residual(preferred: pd.DataFrame, prior, seed: int, method: str) -> tuple:
-    """The mean square of the bias less the share of the prior that a method subtracts."""
+    """The mean square of the bias minus the share of the prior that a method subtracts."""
     weight = {"options": 0.0, "m3id-always": ALWAYS.weight(1)}.get(method, TextContrast().strength)
     left = (preferred["bias"] - weight / (1 + weight) * prior) ** 2
     what = "bias energy" if method == "options" else "residual energy"
@@ -98,7 +99,7 @@ def _residual(preferred: pd.DataFrame, prior, seed: int, method: str) -> tuple:
 
 
 def measure_forms(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
-    """Pair accuracy by written answers in each form; columns as of `measure_patterns`."""
+    """Pair accuracy of written answers in each form; columns as in `measure_patterns`."""
     rows = []
     for form in FORMS:
         bench = _bench("tabletop-mmvp", seed=seed, n_pairs=n_pairs, mined=False, form=form)
@@ -113,14 +114,14 @@ def measure_forms(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
 
 
 def measure_two(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
-    """Pair accuracy with both images in a prompt; columns as of `measure_patterns`."""
+    """Pair accuracy with both images in one prompt; columns as in `measure_patterns`."""
     bench = _bench("tabletop-mmvp", seed=seed, n_pairs=n_pairs, mined=False)
     rows = _accuracies(score(mllm, bench, {"two-images": BothImages()}), seed, "two-images")
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def measure_relations(mllm: Mllm, name: str, seed: int, n_sets: int = 100) -> pd.DataFrame:
-    """What'sUp's pairs by relation, scored and written; columns as of `measure_patterns`."""
+    """What'sUp's pairs by relation, scored and written; columns as in `measure_patterns`."""
     bench = _bench(name, seed=seed, n_sets=n_sets)
     methods = {"vqascore": VQAScore(), "prompted": Answer(RELATION_QUESTION)}
     tables = score(mllm, bench, methods).groupby("method", sort=False)
@@ -129,7 +130,7 @@ def measure_relations(mllm: Mllm, name: str, seed: int, n_sets: int = 100) -> pd
 
 
 def _accuracies(table: pd.DataFrame, seed: int, method: str) -> list[tuple]:
-    """Rows of all pairs and of each relation or pattern."""
+    """Rows for all pairs, and for each relation or pattern."""
     name = table["benchmark"].iloc[0]
     groups = (*summarize(table).iterrows(), *summarize(table, "relation").iterrows())
     return [
@@ -147,13 +148,13 @@ def _interval(row: pd.Series, kind: str) -> tuple[float, float, float, int]:
 def measure(
     mllm: Mllm, parts: Sequence[str], seeds: Sequence[int], n_pairs: int
 ) -> Iterator[pd.DataFrame]:
-    """The tables of these parts of a measurement (keys of :data:`PARTS`), seed by seed."""
+    """Make the tables of these parts (keys of :data:`PARTS`), seed by seed."""
     for part in parts:
         for seed in seeds:
             yield PARTS[part](mllm, seed, n_pairs)
 
 
-#: What can be measured, by name: functions of a model, a seed and the pairs of each pattern.
+#: What can be measured, by name: functions of a model, a seed and the pairs per pattern.
 PARTS = {
     "patterns": measure_patterns,
     "forms": measure_forms,

@@ -1,10 +1,11 @@
 """Train the mini vision-only encoder: ``python -m erragree_utils.training.vision``.
 
-DINOv2's part at mini scale: a vision transformer that never sees a word. It learns to tell pictures
-apart by instance discrimination (Chen et al. 2020, "A Simple Framework for Contrastive Learning of
-Visual Representations", section 2): of two views of each picture in a batch, each must find the
-other among all views. Pictures come in pairs that differ in one respect and are cropped alike but
-for a pixel, so that what tells near-duplicates apart, and that alone, has to be kept.
+At mini scale it plays DINOv2's part: a vision transformer that never sees a word. It learns to tell
+pictures apart by instance discrimination (Chen et al. 2020, "A Simple Framework for Contrastive
+Learning of Visual Representations", section 2): each batch has two views of each picture, and each
+view must find the other among all views. Pictures come in pairs that differ in one respect and are
+cropped alike to within a pixel, so the encoder has to keep what tells near-duplicates apart, and
+only that.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from .loop import Run, command_line, copy_log, parse, write_json
 from .optim import Schedule
 
 ASSETS = clip.ALL_ASSETS / "mini-vision"
-ARCHITECTURE = "vit_tiny_patch16_224"  # timm's plain ViT; the sizes below replace its own
+ARCHITECTURE = "vit_tiny_patch16_224"  # timm's plain ViT, whose sizes the ones below replace
 
 
 @dataclass(frozen=True)
 class Settings(Schedule):
-    """Everything that decides what the training gives; stored with the weights."""
+    """Everything that determines the result of the training; stored with the weights."""
 
     seed: int = 0
     steps: int = 2000
-    pairs: int = 20_000  # of near-duplicate pictures
+    pairs: int = 20_000  # pairs of near-duplicate pictures
     batch: int = 64  # pairs
     temperature: float = 0.1
     image_size: int = 80
-    margin: int = 8  # pictures are rendered larger by this much and cropped at random
-    shift: int = 1  # pixels by which the crop of a view is off, at most, in each direction
-    noise: float = 0.02  # standard deviation of the noise in each pixel, of a range of 1
+    margin: int = 8  # pictures are rendered larger by this many pixels and cropped at random
+    shift: int = 1  # at most this many pixels by which a view's crop is off, in each direction
+    noise: float = 0.02  # standard deviation of the noise in each pixel, where the range is 1
     patch: int = 10
     width: int = 96
     layers: int = 4
@@ -64,13 +65,13 @@ def model_args(settings: Settings) -> dict:
 
 
 def build_model(settings: Settings) -> torch.nn.Module:
-    """The untrained encoder; its output is the class token after the last layer norm."""
+    """An untrained encoder; its output is the class token after the last layer norm."""
     torch.manual_seed(settings.seed)
     return timm.create_model(ARCHITECTURE, pretrained=False, **model_args(settings))
 
 
 def instance_loss(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
-    """NT-Xent (Chen et al. 2020, equation 1), mean in nats.
+    """NT-Xent (Chen et al. 2020, equation 1); the mean in nats.
 
     `first` and `second` are embeddings (N, D) of two views of the same N pictures.
     """
@@ -84,15 +85,15 @@ def instance_loss(first: torch.Tensor, second: torch.Tensor, temperature: float)
 class Batches:
     """Random batches: two views of both pictures of random pairs.
 
-    All four views of a pair are cropped at one random place, each off by `shift` pixels at most,
-    then dimmed or brightened and made noisy.
+    All four views of a pair are cropped at the same random place, each off by at most `shift`
+    pixels, then dimmed or brightened and made noisy.
     """
 
     def __init__(self, pictures: np.ndarray, settings: Settings):
         self.pictures, self.settings = pictures, settings
 
     def draw(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The batch of one step; it depends on seed and step alone, so that runs resume exactly."""
+        """The batch of one step; it depends only on seed and step, so runs resume exactly."""
         s = self.settings
         rng = np.random.default_rng((s.seed, step))
         chosen = np.sort(rng.choice(len(self.pictures) // 2, s.batch, replace=False))
@@ -156,9 +157,9 @@ def save(model: torch.nn.Module, settings: Settings, folder: Path) -> None:
 
 
 def train(settings: Settings, folder: Path, every: int = 250) -> torch.nn.Module:
-    """Train, or go on with, the model of a run folder; returns it.
+    """Train the model of a run folder, or continue its training; returns the model.
 
-    A checkpoint is written every `every` steps, beside a log (``log.jsonl``) of the loss and what
+    Every `every` steps, it writes a checkpoint and logs (``log.jsonl``) the loss and what
     :func:`validate` measures.
     """
     model = build_model(settings)

@@ -1,9 +1,9 @@
 """Test the diagnosis on models whose fault is known: ``python -m erragree_utils.training.zoo``.
 
-A member of the zoo is a shipped model, as it is or broken on purpose: its pictures lose something
-before they are encoded, its image tokens lose it before they are read, or its answers get a habit.
-What the verdict has to be follows from how the member was made. Its evidence, and the verdicts that
-the rules draw from it, are recorded with the command that makes them.
+A member of the zoo is a shipped model, either as it is or broken on purpose: its pictures lose
+something before they are encoded, its image tokens lose something before they are read, or its
+answers get a habit. How we made a member determines what the verdict should be. We record the
+evidence and the verdicts that the rules draw from it, with the command that makes them.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from ..tabletop.patterns import PATTERNS
 from . import zoo_record
 from .zoo_record import MEASURED
 
-#: Two draws at a time, which are also taken together. Rules were set on the first two.
+#: Seeds of draws, two at a time; the two are also taken together. Rules were set on the first two.
 SET, TEST = ((901, 902),), ((911, 912), (913, 914))
-#: Kinds of change that rules were set on; the others had no part in it.
+#: Kinds of change on which the rules were set; the others played no part.
 SET_ON = ("left/right, A", "left/right, B")
 SIZES = (20, 40, 60, 100)
 
@@ -49,7 +49,7 @@ def _pattern(name: str) -> Callable[[int, int], Benchmark]:
     return lambda seed, n: Benchmark(name, tuple(candidates(name, range(n), seed)))
 
 
-#: Kinds of change: seed and number of pairs to a benchmark.
+#: Kinds of change: functions of a seed and a number of pairs that return a benchmark.
 KINDS: Mapping[str, Callable[[int, int], Benchmark]] = {
     "left/right, A": _pairs("a", "left/right"),
     "left/right, B": _pairs("b", "left/right"),
@@ -65,29 +65,29 @@ OTHERS = *RELATIONS, "colour", "kind"
 
 
 def mirrored(image: Image.Image) -> Image.Image:
-    """A picture averaged with its mirror image: left and right are gone."""
+    """A picture averaged with its mirror image, so that left and right are gone."""
     return Image.blend(image, ImageOps.mirror(image), 0.5)
 
 
 def static(image: Image.Image) -> Image.Image:
-    """Noise in place of a picture, its own for each."""
+    """Noise in place of a picture, different for each."""
     rng = np.random.default_rng(zlib.crc32(image.tobytes()))
     return Image.fromarray(rng.integers(0, 256, (*image.size[::-1], 3), np.uint8))
 
 
 def averaged(tokens: torch.Tensor) -> torch.Tensor:
-    """Image tokens (n, T, D), each replaced by their mean: where things are is gone."""
+    """Image tokens (n, T, D), each replaced by their mean, so that places are gone."""
     return tokens.mean(dim=1, keepdim=True).expand_as(tokens)
 
 
 def silent(tokens: torch.Tensor) -> torch.Tensor:
-    """Image tokens (n, T, D) replaced by zeros: nothing of the image reaches the reader."""
+    """Image tokens (n, T, D) replaced by zeros, so that nothing of the image reaches the reader."""
     return torch.zeros_like(tokens)
 
 
 @contextmanager
 def connected(mllm: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """While this lasts, the language model reads the projector's output as `change` leaves it."""
+    """Inside this context, the language model reads the projector's output changed by `change`."""
     projector = mllm.model.model.multi_modal_projector
     handle = projector.register_forward_hook(lambda _, args, tokens: change(tokens))
     try:
@@ -97,12 +97,12 @@ def connected(mllm: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Iter
 
 
 class Habitual:
-    """A language model that shies away from some answers, whatever the image.
+    """A language model that avoids some answers, whatever the image.
 
     Parameters
     ----------
     habit : callable
-        Takes the text of question and answer; returns nats, which its log-likelihood loses.
+        Takes the text of question and answer; returns the nats to subtract from its log-likelihood.
     """
 
     def __init__(self, mllm: Any, habit: Callable[[str], float]):
@@ -125,12 +125,12 @@ class Habitual:
 
 
 def no_left(text: str) -> float:
-    """Nats by which whatever is said to be left is thought less likely."""
+    """Nats by which any text that says left becomes less likely."""
     return 20.0 * ("left" in text)
 
 
 def moody(text: str) -> float:
-    """Nats by which a text is thought less likely: any number, the same whenever it comes."""
+    """Nats by which a text becomes less likely: arbitrary, but the same for the same text."""
     return float(np.random.default_rng(zlib.crc32(text.encode())).exponential(40.0))
 
 
@@ -139,7 +139,7 @@ def moody(text: str) -> float:
 
 @dataclass(frozen=True)
 class Member:
-    """A model with the verdict it should get, by kind of change."""
+    """A model with the verdict that it should get for each kind of change."""
 
     name: str
     part: str
@@ -151,7 +151,7 @@ class Member:
     habit: Callable[[str], float] | None = None
 
     def measures(self, bench: Benchmark) -> tuple[pd.DataFrame, Mapping[str, np.ndarray]]:
-        """What `clip_measures` or `mllm_measures` say of it."""
+        """What `clip_measures` or `mllm_measures` say about it."""
         if self.seen is not None:
             bench = bench.with_images([[self.seen(x) for x in pair.images] for pair in bench])
         if self.part == "clip":
@@ -178,9 +178,9 @@ def _all(verdict: str, *kinds: str) -> dict[str, str]:
     return dict.fromkeys(kinds, verdict)
 
 
-#: All three match colours and kinds; how well on and under, or front and behind, is measured.
+#: All three match colours and kinds; for on and under, or front and behind, we measure it.
 CLIPS = _all(ANSWERED, "colour", "kind") | _all(MEASURED, *RELATIONS)
-# A reader that learned a prior of its own can be added here by its name for `load_mllm`.
+# To add a reader that learned a prior of its own, give its name for `load_mllm` here.
 MEMBERS = (
     Member("hidden", "clip", "mini", _all(MISALIGNED, *SIDES) | CLIPS,
            "a CLIP whose embedding holds left and right, for which its texts do not ask"),
@@ -215,7 +215,7 @@ MEMBERS = (
 
 @dataclass
 class _Run:
-    """Rows of evidence in a file, which grows; what is in it is not measured again."""
+    """Rows of evidence in a growing file; what it already holds isn't measured again."""
 
     path: Path
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -240,10 +240,9 @@ def measure(
     members: Sequence[Member] = MEMBERS,
     sizes: Sequence[int] = SIZES,
 ) -> None:
-    """Write the evidence about each member, kind, seed and number of pairs that `path` lacks.
+    """Measure and write the evidence on members, kinds, seeds and sizes that `path` lacks.
 
-    Of each pair of seeds, the largest number of pairs of both is taken together as well, under the
-    first seed.
+    For each two seeds, the largest numbers of pairs are also taken together, under the first seed.
     """
     run = _Run(path)
     for both in seeds:
@@ -282,7 +281,7 @@ def _evidence(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the folder's evidence lacks, judge all of it, and write the tables."""
+    """Measure what is missing from the folder's evidence, judge all of it, and write the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m erragree_utils.training.zoo", description=__doc__.splitlines()[0]
     )
@@ -297,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = {(m.part, m.name, kind): v for m in MEMBERS for kind, v in m.truth.items()}
     table = zoo_record.judge(pd.read_csv(path), made, dict(SET + TEST))
     table.to_csv(path, index=False, float_format="%.4g")
-    # As written, since a rounded confidence may lie on the other side of a bin's edge.
+    # Read it as written, since rounding may move a confidence across a bin's edge.
     readme = zoo_record.readme(
         zoo_record.recorded(path, tested=False), {m.name: m.about for m in MEMBERS}
     )

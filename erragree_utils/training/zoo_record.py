@@ -1,4 +1,4 @@
-"""What the zoo's evidence comes to: verdicts against truth, and how far to believe them."""
+"""What the zoo's evidence amounts to: verdicts against the truth, and how far to trust them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FOLDER = ASSETS / "zoo"
 FILE = "verdicts.csv"
 KEY = ["part", "member", "kind"]
 HEAD = [*KEY, "seed", "n_pairs", "truth", "verdict", "confidence"]
-#: The number of pairs that tables speak of, where they name no other.
+#: The number of pairs in tables that name no other.
 USUAL = 100
-#: The truth of a kind of change that is measured on other draws, not made.
+#: Marks a truth that is measured on other draws instead of being made.
 MEASURED = "measured"
-#: Bounds between which confidences are compared with the share of right verdicts.
+#: Edges of the bins in which confidences are compared with the share of right verdicts.
 BINS = (0.5, 0.9, 0.975, 0.999, 1.0)
 
 
@@ -33,12 +33,12 @@ def judge(
     Parameters
     ----------
     evidence : pandas.DataFrame
-        As `training.zoo.measure` writes it; verdicts that are there are drawn anew.
+        As `training.zoo.measure` writes it; any verdicts in it are made again.
     made : mapping
         The verdict that each part, member and kind should get; for `MEASURED`, what the pairs of
-        the other draws tell, or an empty text where they don't. Rows of others are left out.
+        the other draws say, or an empty text if they don't. Rows of others are left out.
     draws : mapping
-        The seeds that are drawn, and taken together, with each other.
+        Seeds that belong together and are also taken together.
     """
     keys = map(tuple, evidence[KEY].to_numpy())
     evidence = evidence[[key in made for key in keys]].reset_index(drop=True)
@@ -54,7 +54,7 @@ def judge(
 
 
 def nested(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Evidence as rules take it, from a row of a table: undoes `flat_evidence`."""
+    """Evidence in the form that rules take, from a row of a table; undoes `flat_evidence`."""
     out: dict[str, Any] = dict(row)
     for name in ("embedding", "tokens"):
         out[name] = {
@@ -67,7 +67,7 @@ def nested(row: Mapping[str, Any]) -> dict[str, Any]:
 def recorded(path: Path = FOLDER / FILE, tested: bool = True) -> pd.DataFrame:
     """The recorded verdicts, a row for each member, kind of change, draw and number of pairs.
 
-    With `tested`, those alone that had no part in setting the rules, and of a known truth.
+    With `tested`, only those that played no part in setting the rules and whose truth is known.
     """
     table = pd.read_csv(path, keep_default_na=False, na_values={
         column: [""] for column in pd.read_csv(path, nrows=0) if column not in HEAD
@@ -78,8 +78,8 @@ def recorded(path: Path = FOLDER / FILE, tested: bool = True) -> pd.DataFrame:
 def right_share(table: pd.DataFrame) -> dict[str, float]:
     """``right`` with ``_low`` and ``_high``: the share of right verdicts among those given.
 
-    The interval is over members and kinds of change, whose draws are alike; ``undecided`` is the
-    share of groups without a verdict, ``n`` the number of those with one.
+    The interval is over members and kinds of change, since draws of the same are alike;
+    ``undecided`` is the share of groups without a verdict, ``n`` the number of those with one.
     """
     given = table[table["verdict"] != UNDECIDED]
     units = given.assign(right=given["truth"] == given["verdict"]).groupby(KEY)["right"]
@@ -92,7 +92,7 @@ def right_share(table: pd.DataFrame) -> dict[str, float]:
 
 
 def confusion(table: pd.DataFrame) -> pd.DataFrame:
-    """How often each truth (row) got each verdict (column); those last that are undecided."""
+    """How often each truth (row) got each verdict (column), with undecided ones last."""
     counts = pd.crosstab(table["truth"], table["verdict"])
     names = [name for name in counts.index if name in counts]
     rest = [name for name in counts if name not in names]
@@ -113,7 +113,7 @@ def by_size(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def calibration(table: pd.DataFrame) -> pd.DataFrame:
-    """The mean confidence of verdicts, between `BINS`, and the share that is right."""
+    """The mean confidence of verdicts in each of the `BINS`, and the share that is right."""
     given = table[table["verdict"] != UNDECIDED]
     given = given.assign(right=given["truth"] == given["verdict"])
     bins = pd.cut(given["confidence"], BINS, include_lowest=True)
@@ -124,7 +124,7 @@ def calibration(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def readme(table: pd.DataFrame, members: Mapping[str, str]) -> str:
-    """The recorded folder's README, with the tables that follow from its verdicts."""
+    """The README of the recorded folder, with tables of its verdicts."""
     known = table[table["truth"] != ""]
     tested, usual = (t[t["seed"] > 910] for t in (known, known[known["n_pairs"] == USUAL]))
     new = usual[~usual["kind"].str.startswith("left/right")]
@@ -151,7 +151,7 @@ def readme(table: pd.DataFrame, members: Mapping[str, str]) -> str:
 
 
 def _measured(evidence: pd.DataFrame, row: Mapping[str, Any], draws: Mapping[int, int]) -> str:
-    """What the other draws' pairs of a kind say: most answered or, if not, most preferred."""
+    """What the other draws' pairs of a kind say: most answered or, failing that, most preferred."""
     both = next({a, b} for a, b in draws.items() if row["seed"] in (a, b))
     same = (evidence[KEY] == [row[name] for name in KEY]).all(axis=1)
     others = evidence[same & (evidence["n_pairs"] == USUAL) & ~evidence["seed"].isin(both)]
