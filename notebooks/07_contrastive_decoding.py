@@ -172,8 +172,9 @@ as_points(against).rename(columns={"only plain": "pairs lost", "only this": "pai
 # %% mystnb={"image": {"alt": "Pair accuracy against the strength of the text contrast, with a 95% band, beside the chance level of 25%. At mini scale the curve rises from strength 0 and then levels off."}}
 curve = summarize(swept, by="method").filter(like="pair_accuracy")
 curve.columns = [column.removeprefix("pair_") for column in curve]
-ax = plots.stage_curves({"text contrast": curve.loc[list(strengths)]}, "Pair accuracy", chance=0.25)
-ax.set_xlabel("Strength of the correction")
+swept_curve = {"text contrast": curve.loc[list(strengths)]}
+xlabel = "Strength of the correction"
+plots.stage_curves(swept_curve, "Pair accuracy", chance=0.25, xlabel=xlabel)
 plt.show()
 
 # %% [markdown]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from . import style
+from .phone import for_phones
 from .style import GUIDE, LOOKS, NEUTRAL
 
 #: Kinds of accuracy: their titles, and of what they are shares.
@@ -22,6 +23,7 @@ _KINDS = {
 }
 
 
+@for_phones
 def accuracy_bars(
     summary: pd.DataFrame,
     paper: Mapping[str, Mapping[str, float]] | None = None,
@@ -84,6 +86,7 @@ def _published(paper: Mapping[str, Mapping[str, float]], names: list[str]) -> pd
     return table.reindex(index=names, columns=columns)
 
 
+@for_phones
 def grouped_dots(
     summary: pd.DataFrame,
     column: str,

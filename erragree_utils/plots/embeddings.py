@@ -9,9 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from . import style
+from .phone import for_phones
 from .style import DASHED, GUIDE, INK, LOOKS, NEUTRAL
 
 
+@for_phones
 def cosine_scatter(
     groups: Mapping[str, pd.DataFrame], clip_above: float, vision_below: float
 ) -> Axes:
@@ -35,6 +37,7 @@ def cosine_scatter(
     return ax
 
 
+@for_phones
 def sphere_plane(cosine: float) -> Axes:
     """Two embeddings on the unit sphere, true to scale, and the plane that separates them."""
     if not -1 < cosine < 1:
@@ -45,7 +48,7 @@ def sphere_plane(cosine: float) -> Axes:
     ax.plot_wireframe(*sphere, color=NEUTRAL, lw=0.4, alpha=0.45)
     half = np.arccos(cosine) / 2
     wide, high = np.meshgrid([-1.15, 1.15], [-1.15, 1.15])
-    ax.plot_surface(np.zeros_like(wide), wide, high, color=NEUTRAL, alpha=0.22)
+    ax.plot_surface(np.zeros_like(wide), wide, high, color=NEUTRAL, alpha=0.3, shade=False)
     for side, name, image in ((-1, "left", "image 1"), (1, "right", "image 2")):
         colour, mark = LOOKS[image]
         x, y = side * np.sin(half), -np.cos(half)
@@ -60,6 +63,7 @@ def sphere_plane(cosine: float) -> Axes:
     return ax
 
 
+@for_phones
 def angle_arcs(angles: Mapping[str, np.ndarray]) -> Axes:
     """Angles between image differences and text differences, as directions on a half circle.
 
@@ -72,7 +76,7 @@ def angle_arcs(angles: Mapping[str, np.ndarray]) -> Axes:
     for label, values in angles.items():
         if len(values) == 0 or not np.all((values >= 0) & (values <= 180)):
             raise ValueError(f"{label!r} needs angles between 0 and 180 degrees")
-    ax = style.new_axes(7.0, 3.9)
+    ax = style.new_axes(7.0, 2.9 if style.on_phone() else 3.9)
     ring = np.radians(np.linspace(0, 180, 181))
     ax.plot(np.cos(ring), np.sin(ring), color=INK, lw=1)
     ax.annotate("", (1.12, 0), (0, 0), arrowprops={"arrowstyle": "->", "color": INK, "lw": 2})
