@@ -120,7 +120,8 @@ def question_pairs(
     notes = [pair.pattern for pair in pairs] if notes is None else notes
     if not pairs or len(notes) != len(pairs):
         raise ValueError(f"give pairs, and a note for each: {len(pairs)} pairs, {len(notes)} notes")
-    columns, size = (1, 1.75) if style.on_phone() else (min(3, len(pairs)), size)
+    columns = 1 if style.on_phone() else min(3, len(pairs))
+    size = 1.75 if style.on_phone() else min(size, (style.WIDE / columns - 0.25) / 2)
     rows = -(-len(pairs) // columns)
     inches = columns * (2 * size + 0.25), rows * (size + 0.85)
     figure = plt.figure(figsize=inches, layout="constrained")
@@ -152,7 +153,7 @@ def saliency_maps(
     if not len(listed(images, "images")) == len(maps) == len(titles) > 0:
         count = f"{len(images)} images, {len(maps)} maps, {len(titles)} titles"
         raise ValueError(f"give a map and a title for each image: {count}")
-    side = 2.4
+    side = 2.4 if style.on_phone() else min(2.4, (style.WIDE - 0.9) / len(images))
     figure, axes = style.panels(1, len(images), side * len(images) + 0.9, side + 0.7)
     colours = _signed_colours()
     for ax, image, values, text in zip(axes[0], images, maps, titles, strict=True):

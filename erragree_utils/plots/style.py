@@ -84,8 +84,9 @@ _ALSO = {
 _MARKS = "osD^vPX*<>"
 _LINES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
-#: Inches of a figure on a phone, at the size of its text.
-PHONE = 3.7
+#: Inches of a figure at most, on a wide page and on a phone: a wider one is shown smaller, and its
+#: text, too.
+WIDE, PHONE = 8.0, 3.7
 _on_phone: ContextVar[bool] = ContextVar("on_phone", default=False)
 
 DASHED = (0, (4, 2))
@@ -148,15 +149,16 @@ def panels(
 
     On a phone panels of one row stand below each other, unless they do not `stack`.
     """
-    if on_phone():
-        width = min(width, PHONE)
-        if stack and rows == 1 and columns > 1:
-            figure, axes = panels(columns, 1, width, max(2.3, 0.85 * height) * columns, **options)
-            return figure, axes.T
+    width = min(width, PHONE if on_phone() else WIDE)
+    if stack and on_phone() and rows == 1 and columns > 1:
+        figure, axes = panels(columns, 1, width, max(2.3, 0.85 * height) * columns, **options)
+        return figure, axes.T
     figure, axes = plt.subplots(
         rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **options
     )
     figure.patch.set_facecolor(PAGE)
+    if columns > 1:  # so that 100% and the next panel's 0% do not touch
+        figure.get_layout_engine().set(w_pad=0.1)
     for ax in axes.flat:
         ax.patch.set_alpha(0)
         ax.tick_params(colors=INK)
