@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,9 +18,9 @@ _hidden = ContextVar("hidden", default=False)
 
 def bar(total: int | None, label: str) -> tqdm:
     """A bar that appears after `DELAY_S` and goes with the work. ``TQDM_DISABLE=1`` hides it."""
-    # Given as an argument, `disable` would overrule the environment.
-    more = {"disable": True} if _hidden.get() else {}
-    return tqdm(total=total, desc=label, delay=DELAY_S, leave=False, **more)
+    # In a notebook tqdm itself does not look at the variable.
+    disable = _hidden.get() or bool(os.environ.get("TQDM_DISABLE"))
+    return tqdm(total=total, desc=label, delay=DELAY_S, leave=False, disable=disable)
 
 
 @contextmanager

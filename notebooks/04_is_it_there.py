@@ -349,8 +349,9 @@ by_length.assign(**{"mean cosine": power["cosine"].map("{:.4f}".format)})
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of a linear probe of one image against the length of the planted side, in units of the mean difference between the two images: near 100% from one half on, falling through about 90% at a quarter to the chance line at zero."}}
 strengths = [name for name in planted if "," not in name][::-1]
-plots.stage_curves({"one image, side planted": power.loc[strengths]}, "Accuracy", chance=0.5)
-plt.xlabel("Length of the planted side / difference of the two images")
+drawn = {"one image, side planted": power.loc[strengths]}
+xlabel = "Length of the planted side / difference of the two images"
+plots.stage_curves(drawn, "Accuracy", chance=0.5, xlabel=xlabel)
 plt.show()
 
 # %% [markdown]
@@ -399,8 +400,8 @@ for k in dict.fromkeys(benchmark for benchmark, *_ in recorded):
     shown = {f"{n}, {p}": t for (b, n, p), t in recorded.items() if b == k and p == "one image"}
     if mini:
         shown["lost, two compared"] = recorded[k, "lost", "two compared"]
-    plots.stage_curves(shown, f"{k}: accuracy, unseen object pairs", chance=0.5)
-    plt.xlabel("Pairs to learn from")
+    ylabel = f"{k}: accuracy, unseen object pairs"
+    plots.stage_curves(shown, ylabel, chance=0.5, xlabel="Pairs to learn from")
     plt.show()
 
 # %% [markdown]

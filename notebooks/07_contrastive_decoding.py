@@ -186,8 +186,9 @@ from erragree_utils import plots
 
 curve = summarize(swept, by="method").filter(like="pair_accuracy")
 curve.columns = [column.removeprefix("pair_") for column in curve]
-ax = plots.stage_curves({"text contrast": curve.loc[list(strengths)]}, "Pair accuracy", chance=0.25)
-ax.set_xlabel("Strength of the correction")
+swept_curve = {"text contrast": curve.loc[list(strengths)]}
+xlabel = "Strength of the correction"
+plots.stage_curves(swept_curve, "Pair accuracy", chance=0.25, xlabel=xlabel)
 plt.show()
 
 # %% [markdown]

@@ -74,7 +74,7 @@ def test_the_table_has_a_row_for_each_chapter_with_or_without_an_answer(matching
 
 def test_the_first_picture_sets_two_readers_side_by_side(matching):
     reads = finding("LLaVA reads", (0.99, 0.95, 1.0), above=0.85, question=QUESTION, chance=0.25)
-    html = answers.two_readers(matching, reads, ["one.webp", "two.webp"], ["left", "right"])
+    html = answers.two_readers(matching, reads, ["one.webp", "two.webp"], ["left", "right"], 0.998)
     figure = BeautifulSoup(html, "html.parser")
     assert [image["alt"] for image in figure.select("img")] == ["left", "right"]
     assert "3.0% [1.0, 8.0], the paper 1.9%" in figure.select_one(".reader-clip").get_text()

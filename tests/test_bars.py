@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tqdm.notebook import tqdm as notebook_bar
 
 from erragree_utils import bars
 
@@ -62,6 +63,13 @@ def test_the_environment_can_hide_all(tmp_path):
         assert done.returncode == 0, done.stderr
         shown[value] = done.stderr
     assert "20/20" in shown[""] and shown["1"] == ""
+
+
+def test_the_environment_hides_those_of_a_notebook_too(monkeypatch):
+    monkeypatch.setattr(bars, "tqdm", notebook_bar)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    with bars.bar(20, "images") as shown:
+        assert shown.disable
 
 
 def test_items_that_are_drawn_one_by_one_may_tell_their_number():

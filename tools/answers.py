@@ -77,11 +77,12 @@ def table(
 
 
 def two_readers(
-    clip: Finding, llava: Finding, images: Sequence[str], captions: Sequence[str]
+    clip: Finding, llava: Finding, images: Sequence[str], captions: Sequence[str], cosine: float
 ) -> str:
     """A pair of images, and how often each reader gets both images of such a pair right.
 
-    `images` are addresses; the two findings are those of chapters 2 and 3.
+    `images` are addresses, `cosine` is CLIP's of the two; the findings are those of chapters 2 and
+    3.
     """
     shown = "".join(
         f'<div><img src="{source}" alt="{escape(caption)}"><p>{escape(caption)}</p></div>'
@@ -99,7 +100,9 @@ def two_readers(
             f'<div class="reader-bar"><i style="width: {100 * f.value:.1f}%"></i></div></div>'
         )
     return (
-        f'<figure class="two-readers"><div class="two-images">{shown}</div>'
+        f'<figure class="two-readers"><div class="two-images">{shown}'
+        f'<p class="two-alike">CLIP gives the two nearly the same vector: cosine '
+        f"<b>{cosine:.3f}</b>.</p></div>"
         f'<div class="readers" style="--chance: {100 * clip.chance:g}%">'
         f"<p><b>Which caption fits? Right for both images of a pair:</b></p>{''.join(bars)}"
         f'<p class="answer-note">The line is guessing, {chance(clip)}. Our numbers, with 95% '

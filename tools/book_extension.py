@@ -12,6 +12,7 @@ from argument import CHAPTERS, show_map
 from docutils import nodes
 from docutils.statemachine import StringList
 from execution import chapters, current_cache, executed, title
+from figure_variants import FigureVariants
 from finishing import drop_unfitting_labels, keep_used_icons, use_fewer_scripts
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
@@ -151,4 +152,5 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_directive("who-reads-what", WhoReadsWhat)
     app.add_transform(LocalBadge)
     app.add_transform(AnswerCard)
+    app.add_post_transform(FigureVariants)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

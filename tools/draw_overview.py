@@ -1,10 +1,12 @@
-"""Draw book/_static/overview.png, the picture that opens the README and the book.
+"""Draw the picture that opens the README, and stands where the book is shared.
 
 Its numbers are measured when it is drawn: ``python tools/draw_overview.py`` after new weights.
 """
 
 from __future__ import annotations
 
+import io
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -13,74 +15,78 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
-from erragree_utils import evaluate, load_benchmark, load_clip, summarize
-from erragree_utils.plots.style import INK, LOOKS, NEUTRAL, PAGE
+from erragree_utils import evaluate, load_benchmark, load_clip, load_mllm, summarize
+from erragree_utils.benchmarks.base import Benchmark
+from erragree_utils.paper import CLIP, LLAVA, published
+from erragree_utils.plots import style
+from erragree_utils.plots.phone import dark
+from erragree_utils.plots.style import GUIDE, LOOKS
 from erragree_utils.scoring.embeddings import pair_cosines
-from erragree_utils.scoring.retrieval import evaluate_retrieval
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGET = ROOT / "book" / "_static" / "overview.png"
-BENCH = "tabletop-a"
+FOLDER = ROOT / "book" / "_static"
+READERS = {"CLIP": "CLIP's matching score", "LLaVA": "LLaVA, reading the\nsame frozen encoder"}
 
 
-def measure() -> tuple[float, pd.DataFrame]:
-    """Mean left/right cosine, and three accuracies with intervals and chance levels."""
-    clip, bench = load_clip("mini"), load_benchmark(BENCH)
-    cosines = pair_cosines(clip, bench).query("relation == 'left/right'")["cosine"]
-    matching = summarize(evaluate(clip, bench), by="relation").loc["left/right"]
-    finding = summarize(evaluate_retrieval(clip, bench)).loc["all"]
-    rows = {
-        "which objects?\n(1 caption of 100)": (finding, "individual"),
-        "left or right?\neach image": (matching, "individual"),
-        "left or right?\nboth images": (matching, "pair"),
-    }
-    table = pd.DataFrame({
-        name: [row[f"{kind}_accuracy{end}"] for end in ("", "_low", "_high")]
-        + [row[f"{kind}_chance"]]
-        for name, (row, kind) in rows.items()
-    }, index=["value", "low", "high", "chance"]).T  # fmt: skip
-    return float(cosines.mean()), table
+def left_right(**options: int) -> Benchmark:
+    return load_benchmark("tabletop-a", **options).select("left/right")
 
 
-def draw(cosine: float, table: pd.DataFrame) -> plt.Figure:
-    """Two images and their cosine on the left, accuracies on the right."""
-    pair = load_benchmark(BENCH, n_sets=1, size=400, supersample=4)[0]
-    figure = plt.figure(figsize=(10.5, 3.3))
-    figure.patch.set_facecolor(PAGE)
-    for i, (image, caption) in enumerate(zip(pair.images, pair.captions, strict=True)):
-        ax = figure.add_axes((0.005 + 0.275 * i, 0.14, 0.262, 0.84))
+def measure() -> tuple[float, pd.DataFrame, dict[str, float]]:
+    """Mean left/right cosine; pair accuracies with intervals; the paper's, on What'sUp A."""
+    clip, mllm, bench = load_clip("mini"), load_mllm("mini"), left_right()
+    both = [evaluate(clip, bench), evaluate(mllm, bench, "vqascore")]
+    table = summarize(pd.concat(both), by="method")
+    table.index = list(READERS)  # matching, vqascore
+    asked = {"benchmark": "whatsup-a", "relation": "left/right", "kind": "pair", "version": "v3"}
+    asked = {"CLIP": asked | {"reader": CLIP, "version": "v1"}, "LLaVA": asked | {"reader": LLAVA}}
+    theirs = {name: published(**wanted).value for name, wanted in asked.items()}
+    return float(pair_cosines(clip, bench)["cosine"].mean()), table, theirs
+
+
+def draw(cosine: float, table: pd.DataFrame, theirs: dict[str, float]) -> Figure:
+    """Two images and their cosine on the left, who tells such pairs apart on the right."""
+    pair = left_right(n_sets=1, size=400, supersample=4)[0]
+    figure, axes = style.panels(1, 3, 10.5, 3.4, width_ratios=[1, 1, 1.25])
+    shown = zip(axes[0], pair.images, pair.captions, strict=False)
+    for k, (ax, image, caption) in enumerate(shown, 1):
         ax.imshow(image)
-        ax.set_axis_off()
-        ax.text(0.5, -0.05, caption, transform=ax.transAxes, ha="center", va="top", color=INK)
-    figure.text(
-        0.273, 0.56, f"mean cosine\n{cosine:.3f}", ha="center", va="center", color="white",
-        fontsize=11, fontweight="bold",
-        bbox={"boxstyle": "round,pad=0.45", "facecolor": LOOKS["clip"][0], "edgecolor": "none"},
-    )  # fmt: skip
-    ax = figure.add_axes((0.70, 0.25, 0.285, 0.62))
-    ax.patch.set_alpha(0)
-    for place, (name, row) in enumerate(table.iterrows()):
-        colour = LOOKS["clip"][0]
-        ax.plot([row["low"], row["high"]], [place, place], color=colour, lw=2.2)
-        ax.plot(row["value"], place, "o", color=colour, ms=8)
-        ax.plot([row["chance"]] * 2, [place - 0.36, place + 0.36], color=NEUTRAL, ls="--", lw=1.3)
-        ax.text(-0.05, place, name, ha="right", va="center", color=INK, fontsize=9.5)
-    ax.set(xlim=(-0.02, 1.02), ylim=(2.5, -0.5), yticks=[])
-    ax.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25", "50", "75", "100%"])
-    ax.tick_params(colors=INK)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.spines["bottom"].set_color(INK)
-    ax.set_xlabel("right (95% interval; dashed: chance)", color=INK)
-    ax.set_title("What CLIP's matching score gets right", color=INK, fontsize=11)
+        ax.set(xticks=[], yticks=[], xlabel=textwrap.fill(caption, 24))
+        ax.spines[:].set(visible=True, color=LOOKS[f"image {k}"][0], linewidth=2.5)
+    style.title(
+        axes[0, 0], f"To CLIP such pairs look the same: mean cosine {cosine:.3f}", 11, loc="left"
+    )
+    ax, (colour, mark) = axes[0, 2], LOOKS["paper"]
+    ax.axvline(0.25, label="chance", **GUIDE)
+    value, error = style.estimates(table, "pair_accuracy")
+    for row, name in enumerate(READERS):
+        look = {"color": style.colour_of(name), "marker": LOOKS[name.lower()][1]}
+        ax.errorbar(value[row], row, xerr=error[:, [row]], capsize=3, ms=9, lw=2.2, **look)
+        label = None if row else "the paper, on photographs"
+        ring = {"mfc": "none", "mec": colour, "mew": 1.6, "ms": 9, "ls": "none"}
+        ax.plot(theirs[name], row, mark, label=label, **ring)
+        style.title(ax, "Which caption fits? Right for both images", 11)
+    style.label_rows(ax, list(READERS.values()))
+    for text, name in zip(ax.get_yticklabels(), READERS, strict=True):
+        text.set(color=style.colour_of(name), fontsize=11)
+    ax.set(xlim=(-0.03, 1.03), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="Share of pairs")
+    style.share_axis(ax, "x")
+    style.figure_legend(figure, ax, "lower right", 2)
     return figure
 
 
 def main() -> None:
-    """Measure, draw, write."""
+    """Measure, draw, write: SVG for a light and a dark page, PNG where an SVG is not shown."""
     figure = draw(*measure())
-    figure.savefig(TARGET, dpi=144)
-    print(f"Wrote {TARGET.relative_to(ROOT)}")
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    (FOLDER / "overview.svg").write_text(drawn.getvalue(), "utf-8")
+    (FOLDER / "overview-dark.svg").write_text(dark(drawn.getvalue()), "utf-8")
+    figure.savefig(FOLDER / "overview.png", dpi=144)
+    print(f"Wrote overview.svg, overview-dark.svg and overview.png in {FOLDER.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

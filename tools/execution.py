@@ -164,8 +164,8 @@ def run_nbmake(path: Path, environment: Mapping[str, str]) -> subprocess.Complet
     command = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "-p", "no:cacheprovider"]
     command += [f"--nbmake-timeout={SECONDS_PER_CELL}", "-c", os.devnull]
     command += [f"--rootdir={path.parent}"]
-    # No bars in the book: they tell how long is left, to nobody.
-    environment = {**environment, "PYTEST_ADDOPTS": "", "TQDM_DISABLE": "1"}
+    # No bars in the book: they tell how long is left, to nobody. Figures are drawn for phones, too.
+    environment = {**environment, "PYTEST_ADDOPTS": "", "TQDM_DISABLE": "1", "ERRAGREE_NARROW": "1"}
     return subprocess.run(
         [*command, str(path)], cwd=path.parent, env=environment, capture_output=True, text=True
     )

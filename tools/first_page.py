@@ -65,11 +65,13 @@ def figure(folder: Path, npm: Path) -> Live:
     return drag(shown, round_it.places, readings(read), mover, caption, live)
 
 
-def pair() -> tuple[list[str], list[str]]:
-    """Where the way begins and ends: two images, as addresses, and their captions."""
+def pair() -> tuple[list[str], list[str], float]:
+    """Where the way begins and ends: two images, as addresses; their captions, CLIP's cosine."""
     round_it = way(SET, n_frames=2)
-    seen = round_it.images(SHOWN_SIZE, 4)
-    return [address(image, 85) for image in seen], list(round_it.captions)
+    shown = round_it.images(SHOWN_SIZE, 4)
+    first, second = load_clip(MINI.clip).embed_images(round_it.images())
+    alike = float(first @ second)  # of unit length
+    return [address(image, 85) for image in shown], list(round_it.captions), alike
 
 
 def kept_figure(cache: Path, npm: Path) -> tuple[str, Path]:

@@ -5,6 +5,7 @@ from .agreement import accuracy_against_cosine, change_ladder, cone_and_gap, vie
 from .charts import causal_diagram, memory_bars, token_bars
 from .embeddings import angle_arcs, cosine_scatter, sphere_plane
 from .outcomes import joint_outcomes, predicted_gains, signal_against_cosine, signal_and_bias
+from .phone import draw_for_the_page
 from .pictures import (
     question_pairs,
     saliency_maps,
@@ -15,7 +16,6 @@ from .pictures import (
 )
 from .probes import layer_map, probe_bars, repair_curves, stage_curves, three_states
 from .readers import who_reads_what
-from .style import draw_sharply
 
 __all__ = [
     "accuracy_against_cosine",
@@ -48,4 +48,4 @@ __all__ = [
     "who_reads_what",
 ]
 
-draw_sharply()
+draw_for_the_page()

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from . import style
+from .phone import for_phones
 from .style import GUIDE, LOOKS, NEUTRAL
 
 #: Kinds of accuracy: their titles, and what they are shares of.
@@ -22,6 +23,7 @@ _KINDS = {
 }
 
 
+@for_phones
 def accuracy_bars(
     summary: pd.DataFrame,
     paper: Mapping[str, Mapping[str, float]] | None = None,
@@ -51,6 +53,7 @@ def accuracy_bars(
     measured = {"color": NEUTRAL, "marker": "o", "ms": 6.5, "lw": 1.8}
     published = {"marker": mark, "mfc": "none", "mec": colour, "mew": 1.6, "ms": 8, "ls": "none"}
     places = np.arange(len(names))
+    ticks = [0, 0.25, 0.5, 0.75, 1.0] if len(kinds) < 3 else [0, 0.5, 1.0]
     for kind, ax in zip(kinds, axes[0], strict=True):
         column, (text, units) = f"{kind}_accuracy", _KINDS[kind]
         ax.vlines(summary[f"{kind}_chance"], places - 0.5, places + 0.5, label="chance", **GUIDE)
@@ -62,7 +65,7 @@ def accuracy_bars(
         ax.plot(theirs[column], places, zorder=4, **published)
         style.label_rows(ax, names)
         style.title(ax, text, 12)
-        ax.set(xlim=(-0.03, 1.03), xlabel=f"Share of {units}", xticks=[0, 0.25, 0.5, 0.75, 1.0])
+        ax.set(xlim=(-0.03, 1.03), xlabel=f"Share of {units}", xticks=ticks)
         style.share_axis(ax, "x")
     entries = {"measured here, 95% interval": measured, paper_label: published, "chance": GUIDE}
     if not paper:
@@ -85,6 +88,7 @@ def _published(paper: Mapping[str, Mapping[str, float]], names: list[str]) -> pd
     return table.reindex(index=names, columns=columns)
 
 
+@for_phones
 def grouped_dots(
     summary: pd.DataFrame,
     column: str,

@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from . import style
+from .phone import for_phones
 from .style import DASHED, GUIDE, INK, NEUTRAL
 
 
+@for_phones
 def cone_and_gap(images: np.ndarray, texts: np.ndarray) -> Axes:
     """A section through two cones, true to scale: where images and texts point and how they spread.
 
@@ -26,7 +28,7 @@ def cone_and_gap(images: np.ndarray, texts: np.ndarray) -> Axes:
     clouds = {"images": np.asarray(images, float), "captions": np.asarray(texts, float)}
     means = [x.mean(axis=0) / np.linalg.norm(x.mean(axis=0)) for x in clouds.values()]
     gap = np.arccos(np.clip(means[0] @ means[1], -1, 1))
-    ax = style.new_axes(6.2, 4.0)
+    ax = style.new_axes(6.2, 2.7 if style.on_phone() else 4.0)
     ring = np.radians(np.linspace(0, 180, 181))
     ax.plot(np.cos(ring), np.sin(ring), color=NEUTRAL, lw=1)
     for k, ((label, x), mean) in enumerate(zip(clouds.items(), means, strict=True)):
@@ -45,6 +47,7 @@ def cone_and_gap(images: np.ndarray, texts: np.ndarray) -> Axes:
     return ax
 
 
+@for_phones
 def change_ladder(table: pd.DataFrame) -> Figure:
     """Cosine and normalised agreement: a row for each kind of pair, a mark for each benchmark.
 
@@ -73,6 +76,7 @@ def change_ladder(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@for_phones
 def accuracy_against_cosine(tables: pd.DataFrame) -> Axes:
     """Pair accuracy against mean cosine: a colour for each model, a marker for each kind of change.
 
@@ -105,6 +109,7 @@ def accuracy_against_cosine(tables: pd.DataFrame) -> Axes:
     return ax
 
 
+@for_phones
 def view_bands(views: pd.DataFrame, names: dict[str, str]) -> Figure:
     """Cosine of left/right pairs over views: a panel for each parameter, a mark for each benchmark.
 
@@ -129,6 +134,6 @@ def view_bands(views: pd.DataFrame, names: dict[str, str]) -> Figure:
                 ax.plot(rows["by"], rows["cosine"], label=f"{benchmark}, {model}", **look)
         ax.axhline(0.99, **GUIDE)
         ax.set_xlabel(text)
-    axes[0, 0].set_ylabel("Cosine of left/right pairs")
+    style.label_y(axes[0], "Cosine of left/right pairs")
     style.figure_legend(figure, axes[0, 0], "upper center", 4)
     return figure

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from . import style
+from .phone import for_phones
 from .style import INK, NEUTRAL, colour_of
 
 _BOXES = {
@@ -24,6 +25,7 @@ _SHADES = ("#333333", "#6b6b6b", "#9a9a9a", "#c4c4c4")
 _HATCHES = ("", "///", "...", "xxx")
 
 
+@for_phones
 def token_bars(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Probabilities of the next token, a panel for each strength of the contrast.
 
@@ -49,6 +51,7 @@ def token_bars(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+@for_phones
 def memory_bars(needs: pd.DataFrame, limits: Mapping[str, float]) -> Axes:
     """Memory by part, as stacked bars, beside the memory of GPUs.
 

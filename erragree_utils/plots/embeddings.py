@@ -9,9 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from . import style
+from .phone import for_phones
 from .style import DASHED, GUIDE, INK, LOOKS, NEUTRAL
 
 
+@for_phones
 def cosine_scatter(
     groups: Mapping[str, pd.DataFrame], clip_above: float, vision_below: float
 ) -> Axes:
@@ -35,6 +37,7 @@ def cosine_scatter(
     return ax
 
 
+@for_phones
 def sphere_plane(cosine: float) -> Axes:
     """Two embeddings on the unit sphere, true to scale, and the plane that separates them."""
     if not -1 < cosine < 1:
@@ -45,7 +48,7 @@ def sphere_plane(cosine: float) -> Axes:
     ax.plot_wireframe(*sphere, color=NEUTRAL, lw=0.4, alpha=0.45)
     half = np.arccos(cosine) / 2
     wide, high = np.meshgrid([-1.15, 1.15], [-1.15, 1.15])
-    ax.plot_surface(np.zeros_like(wide), wide, high, color=NEUTRAL, alpha=0.22)
+    ax.plot_surface(np.zeros_like(wide), wide, high, color=NEUTRAL, alpha=0.3, shade=False)
     for side, name, image in ((-1, "left", "image 1"), (1, "right", "image 2")):
         colour, mark = LOOKS[image]
         x, y = side * np.sin(half), -np.cos(half)
@@ -60,6 +63,7 @@ def sphere_plane(cosine: float) -> Axes:
     return ax
 
 
+@for_phones
 def angle_arcs(angles: Mapping[str, np.ndarray]) -> Axes:
     """Angles between image differences and text differences, drawn in a half circle.
 
@@ -72,17 +76,18 @@ def angle_arcs(angles: Mapping[str, np.ndarray]) -> Axes:
     for label, values in angles.items():
         if len(values) == 0 or not np.all((values >= 0) & (values <= 180)):
             raise ValueError(f"{label!r} needs angles between 0 and 180 degrees")
-    ax = style.new_axes(7.0, 3.9)
+    ax = style.new_axes(7.0, 2.9 if style.on_phone() else 3.9)
     ring = np.radians(np.linspace(0, 180, 181))
     ax.plot(np.cos(ring), np.sin(ring), color=INK, lw=1)
     ax.annotate("", (1.12, 0), (0, 0), arrowprops={"arrowstyle": "->", "color": INK, "lw": 2})
-    ax.text(1.14, 0, "image\ndifference", color=INK, va="center", fontsize=9.5)
+    ax.text(1.12, -0.05, "image difference", color=INK, ha="right", va="top", fontsize=9.5)
     ax.plot([0, 0], [0, 1], color=INK, lw=1, ls=DASHED)
     for (label, values), look in zip(angles.items(), style.looks(angles), strict=True):
         colour, theta = look["color"], np.radians(np.asarray(values, float))
         ends = np.array([np.cos(theta), np.sin(theta)])
-        for end in ends.T:
-            ax.plot(*np.outer(end, [0.9, 1]), color=colour, lw=0.8, alpha=0.5)
+        # One line with gaps: a thousand lines would be most of the page's weight.
+        ticks = (np.outer(axis, [0.9, 1, np.nan]).ravel() for axis in ends)
+        ax.plot(*ticks, color=colour, lw=0.8, alpha=0.5)
         middle = theta.mean()
         text = f"{label}: mean {np.degrees(middle):.0f}°"
         ax.plot(
@@ -97,7 +102,7 @@ def angle_arcs(angles: Mapping[str, np.ndarray]) -> Axes:
         x, y = 1.08 * np.cos(np.radians(degrees)), 1.08 * np.sin(np.radians(degrees))
         y += 0.06 if degrees in (0, 180) else 0
         ax.text(x, y, f"{degrees}°", color=INK, ha="center", va="center", fontsize=9)
-    ax.set(xlim=(-1.25, 1.5), ylim=(-0.05, 1.2), aspect="equal")
+    ax.set(xlim=(-1.25, 1.25), ylim=(-0.2, 1.2), aspect="equal")
     ax.set_axis_off()
-    style.legend(ax, loc="lower center", bbox_to_anchor=(0.5, -0.32), ncols=2)
+    style.legend(ax, loc="lower center", bbox_to_anchor=(0.5, -0.22), ncols=2)
     return ax

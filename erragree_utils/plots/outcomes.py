@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from . import style
+from .phone import for_phones
 from .style import INK, NEUTRAL, RIGHT, WRONG
 
 
+@for_phones
 def joint_outcomes(pred: pd.DataFrame) -> Axes:
     """How often both, one or neither image of a pair is matched, and what independence would give.
 
@@ -46,6 +48,7 @@ def joint_outcomes(pred: pd.DataFrame) -> Axes:
     return ax
 
 
+@for_phones
 def signal_and_bias(tables: Mapping[str, pd.DataFrame], unit: str = "in nats") -> Figure:
     """Each pair's signal against its bias.
 
@@ -65,14 +68,17 @@ def signal_and_bias(tables: Mapping[str, pd.DataFrame], unit: str = "in nats") -
         x, y = table["signal"].clip(-across, across), table["bias"].clip(-up, up)
         right = table["signal"] > table["bias"].abs()
         for mask, look in ((right, RIGHT), (~right, WRONG)):
+            if not mask.any():
+                continue  # an empty line that is not clipped leaves the layout no room
             ax.plot(x[mask], y[mask], ls="none", ms=4, alpha=0.7, clip_on=False, **look)
         ax.set(xlim=(-across, across), ylim=(-up, up), xlabel=f"Signal {unit}")
         ax.locator_params(nbins=4)
         style.title(ax, text, 10.5)
-    axes[0, 0].set_ylabel(f"Bias {unit}")
+    style.label_y(axes[0], f"Bias {unit}")
     return figure
 
 
+@for_phones
 def signal_against_cosine(pairs: pd.DataFrame) -> Figure:
     """Signal against cosine: the mean of each relation, and the pairs of the three that vary most.
 
@@ -90,10 +96,11 @@ def signal_against_cosine(pairs: pd.DataFrame) -> Figure:
         ax.set_xlabel("Cosine under CLIP")
         ax.locator_params(nbins=4)
         style.title(ax, name, 10.5)
-    axes[0, 0].set_ylabel("Signal in nats")
+    style.label_y(axes[0], "Signal in nats")
     return figure
 
 
+@for_phones
 def predicted_gains(gains: pd.DataFrame) -> Axes:
     """Measured against predicted gain, a point for each model and a mark for each method.
 

@@ -18,6 +18,7 @@ from PIL import Image
 from ..checks import listed
 from ..images import as_rgb
 from . import style
+from .phone import for_phones
 from .style import INK
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ FOR, AGAINST = "#0072b2", "#b4500f"
 _SIDE = 2.6  # side of an image in inches
 
 
+@for_phones
 def show_image(image: Image.Image, caption: str = "") -> Figure:
     """One image above a line of text."""
     return _image_row([image], [caption], _SIDE)
 
 
+@for_phones
 def show_pair(pair: ImagePair, scores: pd.DataFrame | None = None) -> Figure:
     """The images of a pair with their own captions and, if `evaluate` gave any, their scores."""
     images = pair.images
@@ -43,14 +46,17 @@ def show_pair(pair: ImagePair, scores: pd.DataFrame | None = None) -> Figure:
     rows = _rows_of(pair, scores, "scores")
     for ax, row in zip(figure.axes, rows.itertuples(), strict=True):
         lines = 1 + ax.get_xlabel().count("\n")
-        text = f"own {row.score_own:.4f}   other {row.score_other:.4f}\n{_verdict(row.correct)}"
+        both = f"own {row.score_own:.4f}", f"other {row.score_other:.4f}"
+        between = "\n" if style.on_phone() else "   "
+        text = f"{between.join(both)}\n{_verdict(row.correct)}"
         place = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center"}
         below = (0.5, 0.0), (0, -8 - 15 * lines)
         ax.annotate(text, *below, **place, va="top", color=INK, fontsize=9.5)
-    figure.set_figheight(figure.get_figheight() + 0.45)
+    figure.set_figheight(figure.get_figheight() + 0.45 + 0.2 * style.on_phone())
     return figure
 
 
+@for_phones
 def show_set(pairs: Iterable[ImagePair]) -> Figure:
     """All images of a set in a row, each with its own caption."""
     pairs = list(pairs)
@@ -61,6 +67,7 @@ def show_set(pairs: Iterable[ImagePair]) -> Figure:
     return _image_row(*zip(*cells, strict=True), 2.2)
 
 
+@for_phones
 def show_readers(pair: ImagePair, readers: Mapping[str, pd.DataFrame]) -> Figure:
     """A pair's images and, below each, how several readers score the pair's captions for it.
 
@@ -71,9 +78,15 @@ def show_readers(pair: ImagePair, readers: Mapping[str, pd.DataFrame]) -> Figure
     if not readers:
         raise ValueError("give at least one reader with its predictions")
     values = {name: _caption_scores(pair, table, name) for name, table in readers.items()}
-    side, heights = 3.0, [3.0] + [0.95] * len(values)
-    shape, width = (len(heights), len(pair.sources)), side * len(pair.sources) + 1.4
-    figure, axes = style.panels(*shape, width, sum(heights), height_ratios=heights)
+    count, heights = len(pair.sources), [3.0] + [0.95] * len(values)
+    side, each = 3.0, count
+    if style.on_phone():  # the second image, with its bars, below the first
+        side, each, heights = 2.4, 1, [2.6] + [0.95] * len(values)
+    ratios = heights * (count // each)
+    figure, axes = style.panels(
+        len(ratios), each, side * each + 1.4, sum(ratios), height_ratios=ratios
+    )
+    axes = axes if each == count else axes.reshape(count, -1).T
     for ax, image, text in zip(axes[0], pair.images, pair.captions, strict=False):
         _show(ax, image)
         style.title(ax, textwrap.fill(text, int(side * 11)))
@@ -92,10 +105,11 @@ def show_readers(pair: ImagePair, readers: Mapping[str, pd.DataFrame]) -> Figure
             ax.set(xlim=(min(0.0, scores.min()), limit), ylim=(1.5, -0.5), xticks=[])
             style.title(ax, f"{name}: {verdict}", color=colour, loc="left")
             ax.tick_params(length=0)
-            ax.set_yticks([0, 1], captions, fontsize=8) if k == 0 else ax.set_yticks([])
+            ax.set_yticks([0, 1], captions, fontsize=9) if k < count // each else ax.set_yticks([])
     return figure
 
 
+@for_phones
 def question_pairs(
     pairs: Sequence[QuestionPair], notes: Sequence[str] | None = None, size: float = 1.35
 ) -> Figure:
@@ -106,7 +120,8 @@ def question_pairs(
     notes = [pair.pattern for pair in pairs] if notes is None else notes
     if not pairs or len(notes) != len(pairs):
         raise ValueError(f"give pairs, and a note for each: {len(pairs)} pairs, {len(notes)} notes")
-    columns = min(3, len(pairs))
+    columns = 1 if style.on_phone() else min(3, len(pairs))
+    size = 1.75 if style.on_phone() else min(size, (style.WIDE / columns - 0.25) / 2)
     rows = -(-len(pairs) // columns)
     inches = columns * (2 * size + 0.25), rows * (size + 0.85)
     figure = plt.figure(figsize=inches, layout="constrained")
@@ -121,6 +136,7 @@ def question_pairs(
     return figure
 
 
+@for_phones
 def saliency_maps(
     images: Sequence[Image.Image | None], maps: Sequence[np.ndarray], titles: Sequence[str]
 ) -> Figure:
@@ -137,7 +153,7 @@ def saliency_maps(
     if not len(listed(images, "images")) == len(maps) == len(titles) > 0:
         count = f"{len(images)} images, {len(maps)} maps, {len(titles)} titles"
         raise ValueError(f"give a map and a title for each image: {count}")
-    side = 2.4
+    side = 2.4 if style.on_phone() else min(2.4, (style.WIDE - 0.9) / len(images))
     figure, axes = style.panels(1, len(images), side * len(images) + 0.9, side + 0.7)
     colours = _signed_colours()
     for ax, image, values, text in zip(axes[0], images, maps, titles, strict=True):
@@ -150,7 +166,8 @@ def saliency_maps(
         ax.spines[:].set(color=INK, visible=image is None)
         style.title(ax, textwrap.fill(text, int(side * 11)))
     scale = ScalarMappable(Normalize(-1, 1), colours)
-    bar = figure.colorbar(scale, ax=list(axes[0]), shrink=0.8, ticks=[-1, 0, 1])
+    place = "bottom" if style.on_phone() else "right"
+    bar = figure.colorbar(scale, ax=list(axes[0]), location=place, shrink=0.8, ticks=[-1, 0, 1])
     bar.set_label("Gradient × input (share of the largest)", color=INK)
     bar.ax.patch.set_alpha(0)
     bar.ax.tick_params(colors=INK)
@@ -159,11 +176,17 @@ def saliency_maps(
 
 
 def _image_row(images: Sequence[Image.Image], captions: Sequence[str], side: float) -> Figure:
+    columns = len(images)
+    if style.on_phone() and columns > 1:
+        columns, side = 2, style.PHONE / 2
     width = max(16, int(side * 10.5))  # characters that fit below an image
     wrapped = [textwrap.fill(text, width) for text in captions]
-    lines = 1 + max(text.count("\n") for text in wrapped)
-    figure, axes = style.panels(1, len(images), side * len(images), side + 0.24 * lines)
-    for ax, image, text in zip(axes[0], images, wrapped, strict=True):
+    lines, rows = 1 + max(text.count("\n") for text in wrapped), -(-len(images) // columns)
+    height = (side + 0.24 * lines) * rows
+    figure, axes = style.panels(rows, columns, side * columns, height, stack=False)
+    for ax in axes.flat[len(images) :]:
+        ax.remove()
+    for ax, image, text in zip(axes.flat, images, wrapped, strict=False):
         _show(ax, image)
         ax.set_xlabel(text, color=INK, fontsize=10)
     return figure

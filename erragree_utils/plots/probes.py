@@ -12,14 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from . import style
-from .style import GUIDE, INK, LOOKS, NEUTRAL, PAGE
+from .phone import for_phones
+from .style import BLACK, GUIDE, INK, LOOKS, NEUTRAL, PAGE
 
 _POINT = ("model", "benchmark", "cosine", "probe", "pair")
 _ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
 
 
+@for_phones
 def stage_curves(
-    tables: Mapping[str, pd.DataFrame], ylabel: str, chance: float | None = None
+    tables: Mapping[str, pd.DataFrame], ylabel: str, chance: float | None = None, xlabel: str = ""
 ) -> Axes:
     """Accuracies with their intervals along named stages, such as a model's layers.
 
@@ -27,11 +29,10 @@ def stage_curves(
     ----------
     tables : mapping of str to pandas.DataFrame
         Label of a line to rows with ``accuracy``, ``accuracy_low``, ``accuracy_high``, such as
-        those of `probe_table`; the index names the stages. Stages are in the order in which they
-        first occur, and equal names share a place. If ``one_class`` says that the probe gave one
-        answer to all examples in every fold, its accuracy measures nothing, and a hollow dot
-        without a band shows that.
-    ylabel : str
+        those of `probe_table`; the index names the stages. Stages stand in the order in which they
+        first occur, and equal names share a place. Where ``one_class`` says that all folds gave
+        one answer to all, a hollow dot without a band stands for an accuracy that measures nothing.
+    ylabel, xlabel : str
     chance : float, optional
         Drawn as a dashed line.
     """
@@ -51,12 +52,13 @@ def stage_curves(
     if chance is not None:
         ax.axhline(chance, label="chance", **GUIDE)
     ax.set_xticks(range(len(stages)), stages, rotation=30, ha="right")
-    ax.set_ylabel(ylabel)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
     style.share_axis(ax, "y")
     style.legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
 
 
+@for_phones
 def probe_bars(table: pd.DataFrame) -> Axes:
     """Accuracy of probes with intervals, each beside its control with shuffled labels and chance.
 
@@ -93,6 +95,7 @@ def probe_bars(table: pd.DataFrame) -> Axes:
     return ax
 
 
+@for_phones
 def layer_map(shares: pd.DataFrame, label: str) -> Axes:
     """Shares as a heat map, such as how much of an answer the states of a layer and place move.
 
@@ -108,21 +111,23 @@ def layer_map(shares: pd.DataFrame, label: str) -> Axes:
         raise ValueError("give a table of numbers, with a row and a column at least")
     ax = style.new_axes(2.6 + 0.62 * shares.shape[1], 1.3 + 0.42 * len(shares))
     strength = np.linspace(0, 1, 256)
-    colours = ListedColormap([(*to_rgb(INK), 0.9 * x) for x in strength], name="ink")
-    ax.imshow(shares.to_numpy(float), colours, Normalize(0, 1), aspect="auto")
+    colours = ListedColormap([(*to_rgb(INK), 0.5 * x) for x in strength], name="ink")
+    edges = (np.arange(n + 1) - 0.5 for n in shares.shape[::-1])
+    ax.pcolormesh(*edges, shares.to_numpy(float), cmap=colours, norm=Normalize(0, 1))
     for (row, column), value in np.ndenumerate(shares.to_numpy(float)):
-        shade = "white" if value > 0.5 else "black"
-        # No minus sign for what rounds to 0.
+        # Without a minus for what rounds to nothing.
         text = f"{100 * value:.0f}".replace("-0", "0")
-        ax.text(column, row, text, ha="center", va="center", color=shade, fontsize=9.5)
+        ax.text(column, row, text, ha="center", va="center", color=BLACK, fontsize=9.5)
     style.label_rows(ax, style.row_names(shares.index))
-    ax.set_xticks(range(shares.shape[1]), style.row_names(shares.columns))
+    slanted = {"rotation": 30, "ha": "right"} if style.on_phone() else {}
+    ax.set_xticks(range(shares.shape[1]), style.row_names(shares.columns), **slanted)
     ax.tick_params(axis="x", length=0)
     ax.spines[:].set_visible(False)
     style.title(ax, f"{label} (%)")
     return ax
 
 
+@for_phones
 def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """What repairs recover against the retrieval that they cost, a line for each set of pairs.
 
@@ -152,6 +157,7 @@ def repair_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+@for_phones
 def three_states(
     points: pd.DataFrame, published: Mapping[str, tuple[float, float]] | None = None
 ) -> Figure:
@@ -184,7 +190,8 @@ def three_states(
         axes[0, 1].axhline(pair, color=INK, lw=1.2, ls=":")
         place = {"transform": axes[0, 1].get_yaxis_transform(), "ha": "center", "va": "top"}
         axes[0, 1].text(0.5, pair - 0.01, f"{name}: not known", color=INK, fontsize=9, **place)
-    axes[0, 0].set(xlabel="Mean cosine of left and right", ylabel="Pair accuracy of matching")
+    axes[0, 0].set(xlabel="Mean cosine of left and right")
+    style.label_y(axes[0], "Pair accuracy of matching")
     axes[0, 0].set(ylim=(-0.08, 1.04))
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(5))
     axes[0, 1].set(xlabel="A probe of one image, unseen object pairs", xlim=(0.45, 1.03))

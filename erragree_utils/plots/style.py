@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,10 +19,10 @@ from matplotlib.ticker import PercentFormatter
 
 # Okabe and Ito's hues, but darker, so that each is legible as text on white (4.5:1 or more). Purple
 # and olive are darkest, since only that lets a colour-blind eye tell them from green and red.
-# Figures are white on dark pages too: no single colour reaches 4.5:1 on both.
 PAGE = "#ffffff"
 INK = "#333333"  # text and axes
-NEUTRAL = "#6b6b6b"  # for whatever has no colour of its own, and for the background
+BLACK = "#010101"  # text on a shade; an SVG would leave true black out, and nothing to recolour
+NEUTRAL = "#6b6b6b"  # whatever has no colour of its own, and what stays in the background
 _BLUE, _VERMILLION, _GREEN = "#0072b2", "#b4500f", "#00795a"
 _PURPLE, _INDIGO, _OLIVE = "#6a1b54", "#5b4fb5", "#4d4300"
 
@@ -40,7 +43,22 @@ LOOKS = {
     "lost": (_PURPLE, "v"),
     "aligned": (_GREEN, "D"),
 }
-#: Other words for them in labels; if several fit, the first one counts.
+#: The same on a dark page, `#121212`: lighter tones, each 4.5:1 and more.
+DARK = {
+    PAGE: "#121212",
+    BLACK: "#ffffff",
+    INK: "#d6d6d6",
+    NEUTRAL: "#a3a3a3",
+    _BLUE: "#74b5f2",
+    _VERMILLION: "#f29a5c",
+    _GREEN: "#5cc9a7",
+    _PURPLE: "#e08fc8",
+    _INDIGO: "#b3a9f5",
+    _OLIVE: "#d9c74a",
+    "#9a9a9a": "#707070",  # parts of a whole
+    "#c4c4c4": "#484848",
+}
+#: Other words for them in labels; of several that fit, the first.
 _ALSO = {
     "aligned": "aligned",
     "lost": "lost",
@@ -64,6 +82,11 @@ _ALSO = {
 }
 _MARKS = "osD^vPX*<>"
 _LINES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+
+#: Inches of a figure at most, on a wide page and on a phone: a wider one is shown smaller, and its
+#: text, too.
+WIDE, PHONE = 8.0, 3.7
+_on_phone: ContextVar[bool] = ContextVar("on_phone", default=False)
 
 DASHED = (0, (4, 2))
 #: The look of reference lines, such as chance.
@@ -98,22 +121,43 @@ def looks(labels: Iterable[Any]) -> list[dict[str, Any]]:
     return shown
 
 
-def draw_sharply() -> None:
-    """In a notebook, show figures as SVG, which is sharp at any size."""
-    from IPython import get_ipython
+@contextmanager
+def phone() -> Iterator[None]:
+    """Figures begun in here fit a phone: panels below each other, long names on several lines."""
+    token = _on_phone.set(True)
+    try:
+        yield
+    finally:
+        _on_phone.reset(token)
 
-    if get_ipython() is not None:
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("svg")
+def on_phone() -> bool:
+    return _on_phone.get()
 
 
-def panels(rows: int, columns: int, width: float, height: float, **options: Any):
-    """A white figure of this size in inches, and its axes (rows, columns)."""
+def fill(text: str, width: int, phone: int) -> str:
+    """A text in lines of so many characters, fewer on a phone; lines that it has stay."""
+    width = phone if on_phone() else width
+    return "\n".join(textwrap.fill(line, width) for line in text.split("\n"))
+
+
+def panels(
+    rows: int, columns: int, width: float, height: float, stack: bool = True, **options: Any
+):
+    """A white figure of that size in inches, and its axes (rows, columns).
+
+    On a phone panels of one row stand below each other, unless they do not `stack`.
+    """
+    width = min(width, PHONE if on_phone() else WIDE)
+    if stack and on_phone() and rows == 1 and columns > 1:
+        figure, axes = panels(columns, 1, width, max(2.3, 0.85 * height) * columns, **options)
+        return figure, axes.T
     figure, axes = plt.subplots(
         rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **options
     )
     figure.patch.set_facecolor(PAGE)
+    if columns > 1:  # so that 100% and the next panel's 0% do not touch
+        figure.get_layout_engine().set(w_pad=0.1)
     for ax in axes.flat:
         ax.patch.set_alpha(0)
         ax.tick_params(colors=INK)
@@ -130,17 +174,31 @@ def new_axes(width: float, height: float, **options: Any) -> Axes:
 
 
 def figure_legend(figure: Figure, ax: Axes, loc: str, ncols: int) -> None:
-    """A legend for the lines and bars of one panel, outside all panels."""
-    handles, labels = ax.get_legend_handles_labels()
-    legend(figure, handles=handles, labels=labels, loc=f"outside {loc}", ncols=ncols)
+    """What the lines and bars of one panel stand for, outside all panels."""
+    legend(figure, handles=ax.get_legend_handles_labels()[0], loc=f"outside {loc}", ncols=ncols)
 
 
 def legend(where: Axes | Figure, **options: Any) -> None:
+    """A legend; on a phone one that stands beside an axes is above the whole figure."""
+    if on_phone() and ("bbox_to_anchor" in options or isinstance(where, Figure)):
+        handles = options.get("handles") or where.get_legend_handles_labels()[0]
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        columns = max(1, 48 // (longest + 7))
+        loc = options["loc"] if isinstance(where, Figure) else "outside upper center"
+        options = {"handles": handles, "loc": loc, "ncols": columns}
+        where = where.figure
+        where.set_figheight(where.get_figheight() + 0.21 * -(-len(handles) // columns))
     where.legend(frameon=False, labelcolor=INK, **options)
 
 
 def title(ax: Axes, text: str, fontsize: float = 10, **options: Any) -> None:
-    ax.set_title(text, fontsize=fontsize, **{"color": INK} | options)
+    ax.set_title(fill(text, 200, 40), fontsize=fontsize, **{"color": INK} | options)
+
+
+def label_y(axes: Iterable[Axes], text: str) -> None:
+    """Name what a row of panels shares: at the first, on a phone at each."""
+    for ax in axes if on_phone() else [next(iter(axes))]:
+        ax.set_ylabel(text)
 
 
 def percent(axis: Axis, symbol: str = "%") -> None:
@@ -162,7 +220,10 @@ def row_names(index: Iterable[Any]) -> list[str]:
 def label_rows(ax: Axes, names: Sequence[str]) -> None:
     """Label a row for each name, the first on top."""
     ax.set_ylim(len(names) - 0.5, -0.5)
+    names = [fill(name, 200, 18) for name in names]
     ax.set_yticks(range(len(names)), names)
+    if on_phone() and (lines := max(name.count("\n") for name in names)) > 1:
+        ax.figure.set_figheight(ax.figure.get_figheight() + 0.17 * (lines - 1) * len(names))
     ax.tick_params(axis="y", length=0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from ..decoding import Contrast
 from ..decoding.processor import pair_seeds
 from ..decoding.streams import option_streams
 from .charts import token_bars
+from .phone import drawings
 from .pictures import show_image, show_readers
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ STRENGTHS = (0, 0.25, 0.5, 1, 1.5, 2, 3, 5)
 class Explorer(ipywidgets.VBox):
     """Controls above pictures. If widgets can't run, a notebook shows the stored `still`."""
 
-    def still(self) -> bytes:
-        """A PNG that needs neither a kernel nor a network."""
+    def still(self) -> Figure:
+        """What needs neither a kernel nor a network."""
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -41,8 +41,7 @@ class Explorer(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**options) or {}
-        image = base64.b64encode(self.still()).decode("ascii")
-        return bundle | {"text/plain": str(self), "image/png": image}
+        return bundle | {"text/plain": str(self)} | drawings(self.still())
 
 
 class PairExplorer(Explorer):
@@ -79,14 +78,14 @@ class PairExplorer(Explorer):
         self.choice.options = self._choices()  # chooses the first of them and so draws it
 
     def _draw(self, change: Any = None) -> None:
-        self.picture.value = _png(show_readers(self._bench[self.choice.value], self._readers))
+        self.picture.value = _png(self.still())
 
     def __str__(self) -> str:
         pair = _name(self._bench[self.choice.value])
         return f"<PairExplorer of {len(self._bench)} pairs: {pair}>"
 
-    def still(self) -> bytes:
-        return self.picture.value
+    def still(self) -> Figure:
+        return show_readers(self._bench[self.choice.value], self._readers)
 
 
 class DecodingExplorer(Explorer):
@@ -144,8 +143,8 @@ class DecodingExplorer(Explorer):
         index = [word.strip() or repr(word) for word in words]
         return pd.DataFrame(np.array(shares)[:, tokens].T, index, columns)
 
-    def _panels(self, strengths: Sequence[float]) -> bytes:
-        return _png(token_bars({f"strength {s:g}": self.table(s) for s in strengths}))
+    def _panels(self, strengths: Sequence[float]) -> Figure:
+        return token_bars({f"strength {s:g}": self.table(s) for s in strengths})
 
     def _show(self, change: Any = None) -> None:
         pair, index = self._questions[self.choice.value]
@@ -153,9 +152,9 @@ class DecodingExplorer(Explorer):
         self._draw()
 
     def _draw(self, change: Any = None) -> None:
-        self.bars.value = self._panels([self.strength.value])
+        self.bars.value = _png(self._panels([self.strength.value]))
 
-    def still(self) -> bytes:
+    def still(self) -> Figure:
         return self._panels(_ends_and_middle(STRENGTHS))
 
 

@@ -26,11 +26,19 @@ def test_the_map_shows_every_chapter_and_lights_this_one(visit, width):
 
 
 def test_a_key_takes_the_reader_to_another_chapter(visit):
-    page = visit("book/index", 390).page
+    page = visit("notebooks/01_cosine_agreement", 390).page
     page.locator("nav.argument a").nth(1).focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.wait_for_url("**/03_same_encoder_new_reader.html")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_the_first_screen_shows_the_pair_and_what_both_readers_make_of_it(visit, width, height):
+    page = visit("book/index", width).page
+    bars = page.locator("figure.two-readers .reader-bar")
+    boxes = [bars.nth(k).bounding_box() for k in range(bars.count())]
+    assert len(boxes) == 2 and all(box["y"] < height for box in boxes)
 
 
 def test_the_answer_stands_between_title_and_text_and_on_the_first_page(visit):
