@@ -14,47 +14,60 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
-from transformers import AutoTokenizer
-from transformers import LlavaForConditionalGeneration as Llava
+from tqdm.auto import tqdm
 
 from ..benchmarks.base import ImagePair
 from ..benchmarks.tabletop import FAMILIES, load_tabletop
-from ..models import ASSETS, Clip, load_clip
+from ..models import ASSETS, load_clip
+from ..models.clip import Clip
 from ..models.clip_weights import SHIPPED
+from ..models.mllm import Mllm, load_mllm
+from ..models.states import mllm_states
 from ..scoring.captions import side_examples
 from ..scoring.embeddings import asked_about
-from ..tabletop.captions import Wording
-from . import llava
+from ..tabletop.captions import Wording, from_across
+from ..tabletop.questions import DESCRIBE
 from .clip_model import Settings
 from .data import TrainingScenes
-from .features import cache_features, tower_mark
-from .ladder_heads import RUNGS, Heads, chosen, contrastive_loss, scores
+from .features import tower_mark
+from .ladder_heads import RUNGS, Captioner, Heads, Reading, chosen, scores
+from .llava_model import shared_tokenizer
 from .organisms import LEFT_RIGHT, read_sides
 
 #: The frozen models: what the ladder calls them, and what `load_clip` does.
 MODELS = {"hidden": "mini", "lost": "mini-lost"}
-#: Whose captions the heads are trained on: those of the frozen model itself, in which left and
-#: right are as often meant from across the table, or the aligned model's, which mean the viewer's.
-CAPTIONS = ("own", "aligned")
+#: Whose captions the heads are trained on: the aligned model's, in which left and right are mostly
+#: the viewer's, or those of the frozen model itself, in which they are as often meant from across
+#: the table.
+CAPTIONS = ("aligned", "own")
 AS_IT_IS = "CLIP as it is"
-#: Pictures of the mini LLaVA's training, so that both share the patch tokens.
-STREAM, CROPS = TrainingScenes(1000, 12_000, twins=0.5), 2
-SEEDS = 5  # each has a share of the scenes to itself
+READ_BY_LLAVA = "hidden"
+SEEDS = 5
+SCENES, CAPTIONS_EACH = 4000, 4
 BENCH_SEEDS, SETS = (601, 602, 603), 100  # no recipe and no chapter uses these draws
+AMONG = 25  # images of which a caption has to find its own
 QUARTERS = 4  # text vectors of the rung with several: the means of the quarters of a caption
-LANGUAGE_MODEL = llava.ASSETS
-BATCH, STEPS, RATE = 128, 250, 1e-3
+#: Batch, steps and first learning rate, which falls to zero, of what compares and what writes.
+MATCHING, CAPTIONING = (128, 1000, 3e-3), (32, 1500, 2e-3)
 COLUMNS = ["model", "captions", "rung", "seed", "benchmark", "metric", "value", "n", "per_pair"]
 COLUMNS += ["steps", "seconds", "hardware"]
 
 
 # --- what the frozen models give -----------------------------------------------------------------
+
+
+def stream_of(seed: int, scenes: int = SCENES) -> TrainingScenes:
+    """The scenes of a seed, which no other seed and no other recipe has."""
+    return TrainingScenes(2000 + seed, scenes, twins=0.5)
 
 
 def pooled(tokens: np.ndarray) -> torch.Tensor:
@@ -66,16 +79,39 @@ def pooled(tokens: np.ndarray) -> torch.Tensor:
     return F.avg_pool2d(grid, 2).flatten(2).mT
 
 
-def training_tokens(model: str, runs: Path, index: np.ndarray) -> torch.Tensor:
-    """Patch tokens (N * CROPS, PATCHES, D) of random crops of the training scenes `index`."""
-    folder = ASSETS / SHIPPED[MODELS[model]]
-    reader = llava.build_model(llava.Settings(), folder, llava.build_tokenizer(instructed=True))
-    pictures = STREAM.pictures(
-        runs / "pictures", reader.config.vision_config.image_size + llava.MARGIN
-    )
-    name = f"{Path(pictures.filename).stem}-{tower_mark(folder)}-{CROPS}.npy"
-    cached = cache_features(reader, pictures, CROPS, STREAM.seed, runs / "features" / name)
-    return pooled(cached[index].reshape(-1, *cached.shape[2:]))
+def image_vectors(model: str, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
+    """What heads may read of images, by `Reading.image`: (N, 1 or PATCHES, D)."""
+    clip = clip_of(model)
+    return {
+        "vector": torch.from_numpy(clip.embed_images(images))[:, None],
+        "patches": pooled(clip.patch_tokens(images)),
+        **({"llava": _llava_states(images)} if model == READ_BY_LLAVA else {}),
+    }
+
+
+@lru_cache
+def _mllm() -> Mllm:
+    return load_mllm("mini", device="cpu")
+
+
+def _llava_states(images: Sequence[Image.Image]) -> torch.Tensor:
+    """The last state (N, 1, width) of the mini LLaVA, asked to describe each image."""
+    name = f"layer {_mllm().model.config.text_config.num_hidden_layers} last"
+    return torch.from_numpy(mllm_states(_mllm(), images, DESCRIBE, only=name)[name])[:, None]
+
+
+def training_vectors(model: str, scenes: TrainingScenes, runs: Path) -> dict[str, torch.Tensor]:
+    """`image_vectors` of a stream's pictures, computed once and kept in a file."""
+    pictures = scenes.pictures(runs / "pictures", clip_of(model).image_size)
+    mark = tower_mark(ASSETS / SHIPPED[MODELS[model]])
+    path = runs / "features" / f"{Path(pictures.filename).stem}-{mark}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = image_vectors(model, list(map(Image.fromarray, pictures)))
+        half = {name: vectors.half().contiguous() for name, vectors in found.items()}
+        save_file(half, path.with_suffix(".part"))
+        path.with_suffix(".part").rename(path)
+    return {name: vectors.float() for name, vectors in load_file(path).items()}
 
 
 @lru_cache
@@ -86,7 +122,7 @@ def clip_of(model: str) -> Clip:
 
 @torch.inference_mode()
 def text_vectors(clip: Clip, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-    """What the rungs may read of texts: (N, 1 or QUARTERS, width) by `Reading.text`."""
+    """What heads may read of texts, by `Reading.text`: (N, 1 or QUARTERS, width), words (N, L)."""
     model, tokens = clip.model, clip.tokenizer(list(texts))
     ends = tokens.argmax(dim=1)  # the end token has the highest number
     length = int(ends.max()) + 1
@@ -99,22 +135,27 @@ def text_vectors(clip: Clip, texts: Sequence[str]) -> dict[str, torch.Tensor]:
             for states, end in zip(x, ends.tolist(), strict=True)
         ]
     )
-    return {"vector": F.normalize(last, dim=-1)[:, None], "quarters": quarters,
-            "language model": _language_states(texts)}  # fmt: skip
-
-
-@lru_cache
-def _language_model():
-    model = Llava.from_pretrained(LANGUAGE_MODEL, dtype=torch.float32)
-    return model.model.language_model, AutoTokenizer.from_pretrained(LANGUAGE_MODEL)
+    words = shared_tokenizer()(
+        [f"{text}{shared_tokenizer().eos_token}" for text in texts],
+        padding=True, padding_side="right", return_tensors="pt",
+    )  # fmt: skip
+    return {
+        "vector": F.normalize(last, dim=-1)[:, None],
+        "quarters": quarters,
+        "language model": _language_states(texts),
+        "words": words["input_ids"],
+    }
 
 
 def _language_states(texts: Sequence[str]) -> torch.Tensor:
-    """The language model's last state of the last word of each text: (N, 1, width)."""
-    model, tokenizer = _language_model()
-    read = tokenizer(list(texts), padding=True, padding_side="right", return_tensors="pt")
-    states = model(input_ids=read["input_ids"], attention_mask=read["attention_mask"])[0]
-    return states[torch.arange(len(states)), read["attention_mask"].sum(1) - 1][:, None]
+    """The mini LLaVA's last state of the last word of each text: (N, 1, width)."""
+    read = shared_tokenizer(instructed=True)(
+        list(texts), padding=True, padding_side="right", return_tensors="pt"
+    )
+    mask = read["attention_mask"]
+    model = _mllm().model.model.language_model
+    states = model(input_ids=read["input_ids"], attention_mask=mask, use_cache=False)[0]
+    return states[torch.arange(len(states)), mask.sum(1) - 1][:, None]
 
 
 def wording(model: str, captions: str) -> Wording:
@@ -122,11 +163,6 @@ def wording(model: str, captions: str) -> Wording:
     folder = SHIPPED[MODELS[model] if captions == "own" else "mini-aligned"]
     settings = json.loads((ASSETS / folder / "training.json").read_text())
     return Settings(**settings).wording
-
-
-def share_of(seed: int) -> np.ndarray:
-    """The scenes of a seed, which no other has; twins stay together."""
-    return np.arange(STREAM.n).reshape(SEEDS, -1)[seed]
 
 
 # --- the exam ------------------------------------------------------------------------------------
@@ -143,14 +179,12 @@ def exam_pairs(name: str, sets: int) -> list[list[ImagePair]]:
 
 @lru_cache
 def exam(model: str, name: str, sets: int) -> dict:
-    """What a model gives of the pairs: tokens and embeddings of images, vectors of captions."""
+    """What a model gives of the pairs: vectors of images and of captions, and the sides."""
     clip, pairs = clip_of(model), [pair for part in exam_pairs(name, sets) for pair in part]
     texts = [text for pair in pairs for text in pair.captions]
-    images = [image for pair in pairs for image in pair.images]
     examples = side_examples(texts)
     return {
-        "tokens": pooled(clip.patch_tokens(images)),
-        "embeddings": torch.from_numpy(clip.embed_images(images))[:, None],
+        "images": image_vectors(model, [image for pair in pairs for image in pair.images]),
         "texts": text_vectors(clip, texts),
         "side": (examples["side"] == "left").to_numpy(),
         "group": np.unique(examples["group"], return_inverse=True)[1],
@@ -158,45 +192,42 @@ def exam(model: str, name: str, sets: int) -> dict:
     }
 
 
-@torch.inference_mode()
-def measure(model: str, name: str, sets: int, heads: Heads | None = None) -> Iterator[tuple]:
-    """Measures on a benchmark, of heads or of CLIP as it is: metric, value, n, digit a pair.
+class AsItIs:
+    """CLIP without heads."""
 
-    ``individual``, ``pair``, ``relative`` (relative preference), ``retrieval`` (own caption first
-    among those of the same word and draw), and ``probe``: a linear probe of the side on the image's
-    vector, which the first caption of the pair selects where there are several.
+    reading = Reading("vector")
+    scores = staticmethod(scores)
+    vectors = staticmethod(chosen)
+
+
+@torch.inference_mode()
+def measure(model: str, name: str, sets: int, heads: Heads | Captioner | AsItIs) -> Iterator[tuple]:
+    """Measures of a benchmark: metric, value, n, a digit a pair.
+
+    ``individual``, ``pair``, ``relative`` (relative preference), ``retrieval`` (own image first
+    among `AMONG` of the same word and draw), and ``probe``: a linear probe of the side on the
+    image's vector, which the first caption of the pair selects where there are several.
     """
     asked = exam(model, name, sets)
-    if heads is None:
-        images, texts = asked["embeddings"], asked["texts"]["vector"]
-    else:
-        heads.eval()
-        images, texts = (
-            heads.images(asked["tokens"]),
-            heads.texts(asked["texts"][heads.reading.text]),
-        )
+    images, texts = asked["images"][heads.reading.image], asked["texts"][heads.reading.text]
     n = len(images) // 2
-    own, other = (
-        torch.cat(
-            [scores(images[i : i + 1], texts[j : j + 1])[0] for i, j in zip(a, b, strict=True)]
-        )
-        .reshape(n, 2)
-        .numpy()
-        for a, b in ((range(2 * n), range(2 * n)), (range(2 * n), np.arange(2 * n) ^ 1))
-    )
+    itself = np.arange(2 * n)
+    both = np.stack([itself, itself ^ 1], 1)
+    told = [heads.scores(images[[i]], texts[row])[0] for i, row in enumerate(both)]
+    own, other = torch.stack(told).T.reshape(2, n, 2).numpy()
     matched, preferred = (own > other).sum(1), (own.sum(1) > other.sum(1)).astype(int)
     ranked = np.zeros(n, int)
-    for start in range(0, n, sets):
+    for start in range(0, n, AMONG):
         for k in (0, 1):
-            rows = slice(2 * start + k, 2 * (start + sets), 2)
-            table = scores(images[rows], texts[rows])
-            ranked[start : start + sets] += (table >= table.diagonal()[:, None]).sum(1).numpy() == 1
+            rows = slice(2 * start + k, 2 * (start + AMONG), 2)
+            table = heads.scores(images[rows], texts[rows])
+            ranked[start : start + AMONG] += (table >= table.diagonal()).sum(0).numpy() == 1
     for metric, right, of in (
         ("individual", matched, 2), ("pair", (matched == 2).astype(int), 1),
         ("relative", preferred, 1), ("retrieval", ranked, 2),
     ):  # fmt: skip
         yield metric, right.mean() / of, n, "".join(map(str, right))
-    seen = chosen(images, texts[np.arange(2 * n) // 2 * 2]).numpy()
+    seen = heads.vectors(images, texts[itself // 2 * 2]).numpy()
     right = read_sides(seen, asked["side"], asked["group"], asked["asked"]).reshape(n, 2).sum(1)
     yield "probe", right.mean() / 2, n, "".join(map(str, right))
 
@@ -205,20 +236,39 @@ def measure(model: str, name: str, sets: int, heads: Heads | None = None) -> Ite
 
 
 def train(
-    tokens: torch.Tensor, texts: torch.Tensor, rung: str, seed: int, steps: int = STEPS
-) -> Heads:
-    """Heads of a rung, trained on patch tokens (N * CROPS, P, D) and texts (N, T, width)."""
+    images: torch.Tensor,
+    texts: torch.Tensor,
+    rung: str,
+    seed: int,
+    steps: int | None = None,
+    opposites: torch.Tensor | None = None,
+) -> Heads | Captioner:
+    """Heads of a rung, trained on images (N, P, D) and their captions (N, captions, ...).
+
+    A rung with negatives needs the `opposites` of the captions; one without sides has itself.
+    """
     torch.manual_seed(seed)
-    heads, rng = Heads(RUNGS[rung], texts.shape[-1]), np.random.default_rng(seed)
-    adam = torch.optim.Adam(heads.parameters(), RATE)
-    for _ in range(steps):
-        index = rng.choice(len(texts), min(BATCH, len(texts)), replace=False)
-        crops = CROPS * index + rng.integers(CROPS, size=len(index))
-        loss = contrastive_loss(heads.images(tokens[crops]), heads.texts(texts[index]))
+    reading, rng = RUNGS[rung], np.random.default_rng(seed)
+    writes = reading.text == "words"
+    batch, usual, rate = CAPTIONING if writes else MATCHING
+    heads = Captioner(len(shared_tokenizer())) if writes else Heads(reading, texts.shape[-1])
+    heads.reading, steps = reading, steps or usual
+    adam = torch.optim.Adam(heads.parameters(), rate)
+    falling = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, steps)
+    for _ in tqdm(range(steps), desc=rung, leave=False):
+        index = rng.choice(len(texts), min(batch, len(texts)), replace=False)
+        which = rng.integers(texts.shape[1], size=len(index))
+        given = [images[index], texts[index, which]]
+        if reading.negatives:
+            wrong = opposites[index, which]
+            given.append(wrong[(wrong - given[1]).abs().flatten(1).amax(1) > 1e-4])
+        loss = heads.loss(*given)
         adam.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
         adam.step()
-    return heads
+        falling.step()
+    return heads.eval()
 
 
 def record(path: Path, rows: list[tuple]) -> pd.DataFrame:
@@ -238,9 +288,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--captions", nargs="+", choices=CAPTIONS, default=list(CAPTIONS))
     parser.add_argument("--rungs", nargs="+", choices=RUNGS, default=list(RUNGS))
     parser.add_argument("--seeds", type=int, nargs="+", choices=range(SEEDS), default=range(SEEDS))
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, help="other than the usual")
     parser.add_argument("--sets", type=int, default=SETS, help="of each benchmark seed")
-    parser.add_argument("--scenes", type=int, help="of a seed's share, the first; default all")
+    parser.add_argument("--scenes", type=int, default=SCENES, help="of each seed")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="pictures, patch tokens")
     parser.add_argument("--out", type=Path, default=ASSETS / "ladder", help="folder of the table")
     options = parser.parse_args(arguments)
@@ -249,7 +299,7 @@ def main(arguments: list[str] | None = None) -> None:
         kept = pd.read_csv(path)
         done = set(kept[["model", "captions", "rung", "seed"]].itertuples(index=False, name=None))
 
-    def add(key: tuple, heads: Heads | None, steps: int, seconds: float) -> None:
+    def add(key: tuple, heads: Heads | Captioner | AsItIs, steps: int, seconds: float) -> None:
         ends = (steps, round(seconds, 1), platform.machine())
         rows = [
             (*key, name, *row, *ends)
@@ -261,20 +311,35 @@ def main(arguments: list[str] | None = None) -> None:
     for model in options.models:
         key = (model, "none", AS_IT_IS, 0)
         if key not in done:
-            add(key, None, 0, 0.0)
-    for seed, model in [(s, m) for s in options.seeds for m in options.models]:
-        index, tokens = share_of(seed)[: options.scenes], None
-        for captions in options.captions:
-            todo = [r for r in options.rungs if (model, captions, r, seed) not in done]
-            if not todo:
-                continue
-            tokens = training_tokens(model, options.runs, index) if tokens is None else tokens
-            said = [STREAM.captions(i, 1, wording(model, captions))[0] for i in index.tolist()]
-            texts = text_vectors(clip_of(model), said)
-            for rung in todo:
-                began = time.time()
-                heads = train(tokens, texts[RUNGS[rung].text].clone(), rung, seed, options.steps)
-                add((model, captions, rung, seed), heads, options.steps, time.time() - began)
+            add(key, AsItIs(), 0, 0.0)
+    for captions, seed, model in product(options.captions, options.seeds, options.models):
+        todo = [
+            rung for rung in options.rungs
+            if (model, captions, rung, seed) not in done
+            and (RUNGS[rung].image != "llava" or model == READ_BY_LLAVA)
+        ]  # fmt: skip
+        if not todo:
+            continue
+        scenes = stream_of(seed, options.scenes)
+        images = training_vectors(model, scenes, options.runs)
+        said = [
+            text
+            for i in range(scenes.n)
+            for text in scenes.captions(i, CAPTIONS_EACH, wording(model, captions))
+        ]
+        texts, opposites = (
+            {
+                kind: found.clone().unflatten(0, (-1, CAPTIONS_EACH))
+                for kind, found in text_vectors(clip_of(model), of).items()
+            }
+            for of in (said, [from_across(text) for text in said])
+        )
+        for rung in todo:
+            began, reading = time.time(), RUNGS[rung]
+            read, wrong = texts[reading.text], opposites[reading.text]
+            heads = train(images[reading.image], read, rung, seed, options.steps, wrong)
+            steps = options.steps or (CAPTIONING if reading.text == "words" else MATCHING)[1]
+            add((model, captions, rung, seed), heads, steps, time.time() - began)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,69 @@
-"""Heads on frozen tokens: what of an image and of a text is compared, and how."""
+"""Heads on frozen image vectors: what of an image and of a text is compared, and how."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM
 
 PATCHES = 25  # a picture's patch tokens, averaged over 2 x 2 places
 WIDTH = 128
-SHARPNESS, TEMPERATURE = 10.0, 0.1
+SHARPNESS = 10.0
+PAD = 0  # of word numbers
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a rung reads: patch tokens, with which positions, and which text.
+    """What a head reads, and what it is trained to do.
 
-    `text` is ``"vector"``, ``"quarters"`` (several vectors) or ``"language model"``.
+    `image` is CLIP's final embedding (``"vector"``), its ``"patches"``, or the last state of the
+    LLaVA that has read these (``"llava"``); `positions` are rotary ones, of the flattened patches
+    (1) or of row and column (2). `text` is ``"vector"``, ``"quarters"`` (several vectors),
+    ``"language model"``, or ``"words"``, which are written rather than compared. With `negatives`,
+    each caption of left or right comes with the opposite one as a wrong answer.
     """
 
-    positions: int = 0  # rotary positions: of the flattened patches (1), of row and column (2)
-    text: str = "vector"
+    image: Literal["vector", "patches", "llava"] = "patches"
+    positions: int = 0
+    text: Literal["vector", "quarters", "language model", "words"] = "vector"
+    temperature: float = 0.1  # the authors'; its inverse is the logit scale
+    negatives: bool = False
 
 
-#: Rungs in the order of the ladder. Those after the second each change that one alone.
-RUNGS = {
+#: The authors' ladder; those after the second each change that one alone.
+LADDER = {
     "patch tokens": Reading(),
-    "rotary positions": Reading(1),
-    "several text tokens": Reading(1, "quarters"),
-    "language model as text encoder": Reading(1, "language model"),
-    "rotary positions in 2-D": Reading(2),
+    "rotary positions": Reading(positions=1),
+    "several text tokens": Reading(positions=1, text="quarters"),
+    "language model as text encoder": Reading(positions=1, text="language model"),
+    "rotary positions in 2-D": Reading(positions=2),
 }
+#: Objective by what is read of the image: all four cells.
+CROSSED = {
+    "matching, one vector": Reading("vector"),
+    "matching, patch tokens": LADDER["patch tokens"],
+    "captioning, one vector": Reading("vector", text="words"),
+    "captioning, patch tokens": Reading(text="words"),
+}
+#: Changes of what is matched in CLIP's way, one at a time.
+CONTROLS = {
+    "one vector, logit scale 100": Reading("vector", temperature=0.01),
+    "patch tokens, logit scale 100": Reading(temperature=0.01),
+    "one vector, hard negatives": Reading("vector", negatives=True),
+    "patch tokens, hard negatives": Reading(negatives=True),
+}
+#: LLaVA turned into an encoder whose vectors are matched; it reads the hidden model alone.
+CONVERTED = {
+    "LLaVA's last state": Reading("llava", text="language model"),
+    "LLaVA's last state, hard negatives": Reading("llava", text="language model", negatives=True),
+}
+RUNGS = {**LADDER, **CROSSED, **CONTROLS, **CONVERTED}
+del RUNGS["matching, patch tokens"]  # the ladder's first
 
 
 def rotate(tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -45,7 +76,7 @@ def rotate(tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
 
 class Heads(nn.Module):
-    """Trained projections of an image's tokens and of a text's vectors, after the authors.
+    """Trained projections of an image's vectors and of a text's, after the authors.
 
     Vision: layer norm, dropout, and the sum of a linear map and one with a hidden layer; text:
     layer norm, dropout, linear. Rotary positions come before the projection.
@@ -62,7 +93,7 @@ class Heads(nn.Module):
         )
 
     def images(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Image vectors (N, P, D) of unit length of patch tokens (N, P, D)."""
+        """Image vectors (N, P, D) of unit length of what is read (N, P, D)."""
         x = tokens
         if self.reading.positions == 1:
             x = rotate(x, torch.arange(PATCHES))
@@ -77,6 +108,61 @@ class Heads(nn.Module):
         """Text vectors (M, T, D) of unit length."""
         return F.normalize(self.text(vectors), dim=-1)
 
+    def loss(
+        self, tokens: torch.Tensor, vectors: torch.Tensor, wrong: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """CLIP's symmetric loss of a batch, image i with text i; `wrong` are texts of no image."""
+        texts = vectors if wrong is None else torch.cat([vectors, wrong])
+        logits = self.scores(tokens, texts) / self.reading.temperature
+        target = torch.arange(len(logits))
+        back = logits.T[: len(logits)]
+        return (F.cross_entropy(logits, target) + F.cross_entropy(back, target)) / 2
+
+    def scores(self, tokens: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """Scores (N, M) of images (N, P, D) and texts (M, T, width)."""
+        return scores(self.images(tokens), self.texts(vectors))
+
+    def vectors(self, tokens: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+        """What each text selects of its own image: (N, D)."""
+        return chosen(self.images(tokens), self.texts(texts))
+
+
+class Captioner(nn.Module):
+    """A projector and a small language model, both new, that write the caption of an image."""
+
+    def __init__(self, words: int):
+        super().__init__()
+        self.projector = nn.Sequential(
+            nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH)
+        )
+        config = LlamaConfig(
+            vocab_size=words, hidden_size=WIDTH, intermediate_size=3 * WIDTH, num_hidden_layers=2,
+            num_attention_heads=4, max_position_embeddings=128, pad_token_id=PAD,
+        )  # fmt: skip
+        self.llama = LlamaForCausalLM(config)
+
+    def log_likelihoods(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """Log-likelihood (N,), in nats, of each text (N, L) for its image (N, P, D)."""
+        before = self.projector(tokens)
+        rows = torch.cat([before, self.llama.get_input_embeddings()(words[:, :-1])], dim=1)
+        logits = self.llama(inputs_embeds=rows, use_cache=False).logits[:, before.shape[1] :]
+        target = words[:, 1:]
+        nats = F.cross_entropy(logits.mT, target, reduction="none", ignore_index=PAD)
+        return -nats.sum(1)
+
+    def loss(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """Mean over the words of a batch."""
+        return -self.log_likelihoods(tokens, words).sum() / (words[:, 1:] != PAD).sum()
+
+    def scores(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """Log-likelihoods (N, M) of texts (M, L) for images (N, P, D)."""
+        each = [image.expand(len(words), -1, -1) for image in tokens]
+        return torch.stack([self.log_likelihoods(image, words) for image in each])
+
+    def vectors(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """Mean of what the language model is given of each image: (N, D)."""
+        return F.normalize(self.projector(tokens).mean(1), dim=-1)
+
 
 def weights(images: torch.Tensor, texts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosines (N, P, M) of image vectors (N, P, D) and text vectors (M, D), and their weights."""
@@ -88,7 +174,8 @@ def scores(images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
     """Scores (N, M) of image vectors (N, P, D) and text vectors (M, T, D).
 
     Each text vector weights the image's vectors by sigmoid(10 cos) and is compared with their sum
-    by cosine (PACL); the cosines of a text's vectors are averaged.
+    by cosine (PACL); the cosines of a text's vectors are averaged. Of single vectors it's the
+    cosine.
     """
     flat = texts.flatten(0, 1)
     cosines, weight = weights(images, flat)
@@ -104,10 +191,3 @@ def chosen(images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
     cosines = torch.einsum("npd,ntd->npt", images, texts)
     summed = torch.einsum("npt,npd->ntd", torch.sigmoid(SHARPNESS * cosines), images)
     return F.normalize(F.normalize(summed, dim=-1).mean(1), dim=-1)
-
-
-def contrastive_loss(images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-    """CLIP's symmetric loss of a batch, image i with text i."""
-    logits = scores(images, texts) / TEMPERATURE
-    target = torch.arange(len(logits))
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
