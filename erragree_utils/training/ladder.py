@@ -12,7 +12,7 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -40,6 +40,7 @@ from .clip_model import Settings
 from .data import TrainingScenes
 from .features import tower_mark
 from .ladder_heads import RUNGS, Captioner, Heads, Reading, chosen, scores
+from .ladder_tables import AS_IT_IS, KEY, TABLES, read_table
 from .llava_model import shared_tokenizer
 from .organisms import LEFT_RIGHT, read_sides
 
@@ -49,17 +50,18 @@ MODELS = {"hidden": "mini", "lost": "mini-lost"}
 #: the viewer's, or those of the frozen model itself, in which they are as often meant from across
 #: the table.
 CAPTIONS = ("aligned", "own")
-AS_IT_IS = "CLIP as it is"
 READ_BY_LLAVA = "hidden"
 SEEDS = 5
 SCENES, CAPTIONS_EACH = 4000, 4
 BENCH_SEEDS, SETS = (601, 602, 603), 100  # no recipe and no chapter uses these draws
 AMONG = 25  # images of which a caption has to find its own
 QUARTERS = 4  # text vectors of the rung with several: the means of the quarters of a caption
-#: Batch, steps and first learning rate, which falls to zero, of what compares and what writes.
-MATCHING, CAPTIONING = (128, 1000, 3e-3), (32, 1500, 2e-3)
-COLUMNS = ["model", "captions", "rung", "seed", "benchmark", "metric", "value", "n", "per_pair"]
-COLUMNS += ["steps", "seconds", "hardware"]
+#: Batch, steps and first learning rate of heads on frozen texts, of those that learn to read
+#: words, and of those that learn to write them.
+MATCHING, READING, CAPTIONING = (128, 1000, 3e-3), (64, 1500, 2e-3), (32, 1500, 2e-3)
+#: Trained in seconds, to see that recorded runs come out again.
+SHORT = {"scenes": 400, "steps": 200, "sets": 25}
+COLUMNS = [*KEY, "benchmark", "metric", "value", "n", "per_pair", "steps", "seconds", "hardware"]
 
 
 # --- what the frozen models give -----------------------------------------------------------------
@@ -129,9 +131,10 @@ def text_vectors(clip: Clip, texts: Sequence[str]) -> dict[str, torch.Tensor]:
     x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
     last = x[torch.arange(len(x)), ends] @ model.text_projection
+    # A caption shorter than its quarters counts some words twice.
     quarters = torch.stack(
         [
-            torch.stack([part.mean(0) for part in states[: end + 1].tensor_split(QUARTERS)])
+            F.adaptive_avg_pool1d(states[: end + 1].T, QUARTERS).T
             for states, end in zip(x, ends.tolist(), strict=True)
         ]
     )
@@ -148,14 +151,14 @@ def text_vectors(clip: Clip, texts: Sequence[str]) -> dict[str, torch.Tensor]:
 
 
 def _language_states(texts: Sequence[str]) -> torch.Tensor:
-    """The mini LLaVA's last state of the last word of each text: (N, 1, width)."""
+    """The mini LLaVA's last states of each text, averaged over its words: (N, 1, width)."""
     read = shared_tokenizer(instructed=True)(
         list(texts), padding=True, padding_side="right", return_tensors="pt"
     )
     mask = read["attention_mask"]
     model = _mllm().model.model.language_model
     states = model(input_ids=read["input_ids"], attention_mask=mask, use_cache=False)[0]
-    return states[torch.arange(len(states)), mask.sum(1) - 1][:, None]
+    return (states * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]
 
 
 def wording(model: str, captions: str) -> Wording:
@@ -235,6 +238,12 @@ def measure(model: str, name: str, sets: int, heads: Heads | Captioner | AsItIs)
 # --- runs ----------------------------------------------------------------------------------------
 
 
+def recipe(rung: str) -> tuple[int, int, float]:
+    """Batch, steps and first learning rate, which falls to zero."""
+    reading = RUNGS[rung]
+    return CAPTIONING if reading.writes else READING if reading.text == "words" else MATCHING
+
+
 def train(
     images: torch.Tensor,
     texts: torch.Tensor,
@@ -249,10 +258,10 @@ def train(
     """
     torch.manual_seed(seed)
     reading, rng = RUNGS[rung], np.random.default_rng(seed)
-    writes = reading.text == "words"
-    batch, usual, rate = CAPTIONING if writes else MATCHING
-    heads = Captioner(len(shared_tokenizer())) if writes else Heads(reading, texts.shape[-1])
-    heads.reading, steps = reading, steps or usual
+    batch, usual, rate = recipe(rung)
+    size = len(shared_tokenizer()) if reading.text == "words" else texts.shape[-1]
+    heads = Captioner(reading, size) if reading.writes else Heads(reading, size)
+    steps = steps or usual
     adam = torch.optim.Adam(heads.parameters(), rate)
     falling = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, steps)
     for _ in tqdm(range(steps), desc=rung, leave=False):
@@ -261,7 +270,7 @@ def train(
         given = [images[index], texts[index, which]]
         if reading.negatives:
             wrong = opposites[index, which]
-            given.append(wrong[(wrong - given[1]).abs().flatten(1).amax(1) > 1e-4])
+            given.append(wrong[(wrong != given[1]).any(1)])
         loss = heads.loss(*given)
         adam.zero_grad()
         loss.backward()
@@ -271,75 +280,85 @@ def train(
     return heads.eval()
 
 
-def record(path: Path, rows: list[tuple]) -> pd.DataFrame:
-    """Add a run's rows to the table in a file."""
-    new = pd.DataFrame(rows, columns=COLUMNS).astype({"per_pair": str})
-    old = [pd.read_csv(path, dtype={"per_pair": str})] if path.exists() else []
-    table = pd.concat([*old, new], ignore_index=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False, float_format="%.4f")
-    return table
+def training_data(
+    model: str, captions: str, seed: int, runs: Path, scenes: int = SCENES
+) -> tuple[dict, dict, dict]:
+    """What a seed's heads are trained on, by what they read: images, captions, opposite captions.
+
+    Images (N, P, D), captions (N, CAPTIONS_EACH, ...).
+    """
+    stream = stream_of(seed, scenes)
+    said = [
+        text
+        for i in range(scenes)
+        for text in stream.captions(i, CAPTIONS_EACH, wording(model, captions))
+    ]
+    texts, opposites = (
+        {
+            kind: found.clone().unflatten(0, (-1, CAPTIONS_EACH))
+            for kind, found in text_vectors(clip_of(model), of).items()
+        }
+        for of in (said, list(map(from_across, said)))
+    )
+    return training_vectors(model, stream, runs), texts, opposites
+
+
+def run(
+    model: str, captions: str, seed: int, rungs: Iterable[str], runs: Path,
+    scenes: int = SCENES, steps: int | None = None, sets: int = SETS,
+) -> Iterator[pd.DataFrame]:  # fmt: skip
+    """Train the heads of each rung and measure them: rows of the columns `COLUMNS`."""
+    images, texts, opposites = training_data(model, captions, seed, runs, scenes)
+    for rung in rungs:
+        began, reading = time.time(), RUNGS[rung]
+        given = images[reading.image], texts[reading.text]
+        heads = train(*given, rung, seed, steps, opposites[reading.text])
+        ends = (steps or recipe(rung)[1], round(time.time() - began, 1), platform.machine())
+        yield _rows((model, captions, rung, seed), heads, sets, ends)
+
+
+def _rows(key: tuple, heads: Heads | Captioner | AsItIs, sets: int, ends: tuple) -> pd.DataFrame:
+    rows = [
+        (*key, name, *row, *ends) for name in FAMILIES for row in measure(key[0], name, sets, heads)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"per_pair": str})
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line: train what is missing, and write the table."""
     parser = argparse.ArgumentParser(description="The ladder of heads on a frozen mini CLIP.")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--captions", nargs="+", choices=CAPTIONS, default=list(CAPTIONS))
+    parser.add_argument("--captions", nargs="+", choices=CAPTIONS, default=["aligned"])
     parser.add_argument("--rungs", nargs="+", choices=RUNGS, default=list(RUNGS))
     parser.add_argument("--seeds", type=int, nargs="+", choices=range(SEEDS), default=range(SEEDS))
     parser.add_argument("--steps", type=int, help="other than the usual")
     parser.add_argument("--sets", type=int, default=SETS, help="of each benchmark seed")
     parser.add_argument("--scenes", type=int, default=SCENES, help="of each seed")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="pictures, patch tokens")
-    parser.add_argument("--out", type=Path, default=ASSETS / "ladder", help="folder of the table")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="pictures, image vectors")
+    parser.add_argument("--out", type=Path, default=TABLES, help="folder of the table")
     options = parser.parse_args(arguments)
-    path, done = options.out / "measures.csv", set()
-    if path.exists():
-        kept = pd.read_csv(path)
-        done = set(kept[["model", "captions", "rung", "seed"]].itertuples(index=False, name=None))
+    path = options.out / "measures.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tables = [read_table(path)] if path.exists() else []
+    done = {key for t in tables for key in t[KEY].itertuples(index=False, name=None)}
 
-    def add(key: tuple, heads: Heads | Captioner | AsItIs, steps: int, seconds: float) -> None:
-        ends = (steps, round(seconds, 1), platform.machine())
-        rows = [
-            (*key, name, *row, *ends)
-            for name in FAMILIES
-            for row in measure(key[0], name, options.sets, heads)
-        ]
-        record(path, rows)
+    def add(rows: pd.DataFrame) -> None:
+        tables.append(rows)
+        pd.concat(tables).to_csv(path, index=False, float_format="%.4f")
 
     for model in options.models:
-        key = (model, "none", AS_IT_IS, 0)
-        if key not in done:
-            add(key, AsItIs(), 0, 0.0)
+        if (key := (model, "none", AS_IT_IS, 0)) not in done:
+            add(_rows(key, AsItIs(), options.sets, (0, 0.0, platform.machine())))
     for captions, seed, model in product(options.captions, options.seeds, options.models):
         todo = [
             rung for rung in options.rungs
             if (model, captions, rung, seed) not in done
             and (RUNGS[rung].image != "llava" or model == READ_BY_LLAVA)
         ]  # fmt: skip
-        if not todo:
-            continue
-        scenes = stream_of(seed, options.scenes)
-        images = training_vectors(model, scenes, options.runs)
-        said = [
-            text
-            for i in range(scenes.n)
-            for text in scenes.captions(i, CAPTIONS_EACH, wording(model, captions))
-        ]
-        texts, opposites = (
-            {
-                kind: found.clone().unflatten(0, (-1, CAPTIONS_EACH))
-                for kind, found in text_vectors(clip_of(model), of).items()
-            }
-            for of in (said, [from_across(text) for text in said])
-        )
-        for rung in todo:
-            began, reading = time.time(), RUNGS[rung]
-            read, wrong = texts[reading.text], opposites[reading.text]
-            heads = train(images[reading.image], read, rung, seed, options.steps, wrong)
-            steps = options.steps or (CAPTIONING if reading.text == "words" else MATCHING)[1]
-            add((model, captions, rung, seed), heads, steps, time.time() - began)
+        if todo:
+            how = (options.runs, options.scenes, options.steps, options.sets)
+            for rows in run(model, captions, seed, todo, *how):
+                add(rows)
 
 
 if __name__ == "__main__":

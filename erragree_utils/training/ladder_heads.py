@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
 PATCHES = 25  # a picture's patch tokens, averaged over 2 x 2 places
 WIDTH = 128
@@ -23,14 +23,16 @@ class Reading:
 
     `image` is CLIP's final embedding (``"vector"``), its ``"patches"``, or the last state of the
     LLaVA that has read these (``"llava"``); `positions` are rotary ones, of the flattened patches
-    (1) or of row and column (2). `text` is ``"vector"``, ``"quarters"`` (several vectors),
-    ``"language model"``, or ``"words"``, which are written rather than compared. With `negatives`,
-    each caption of left or right comes with the opposite one as a wrong answer.
+    (1) or of row and column (2). `text` is what the frozen models give, ``"vector"``,
+    ``"quarters"`` (several vectors) or ``"language model"``, or it's the ``"words"``, which a small
+    transformer learns to read or, if the head `writes`, to predict. With `negatives`, each caption
+    of left or right comes with the opposite one as a wrong answer.
     """
 
     image: Literal["vector", "patches", "llava"] = "patches"
     positions: int = 0
     text: Literal["vector", "quarters", "language model", "words"] = "vector"
+    writes: bool = False
     temperature: float = 0.1  # the authors'; its inverse is the logit scale
     negatives: bool = False
 
@@ -43,27 +45,23 @@ LADDER = {
     "language model as text encoder": Reading(positions=1, text="language model"),
     "rotary positions in 2-D": Reading(positions=2),
 }
-#: Objective by what is read of the image: all four cells.
+#: Objective by what is read of the image, with one text transformer: all four cells.
 CROSSED = {
-    "matching, one vector": Reading("vector"),
-    "matching, patch tokens": LADDER["patch tokens"],
-    "captioning, one vector": Reading("vector", text="words"),
-    "captioning, patch tokens": Reading(text="words"),
+    "matching, one vector": Reading("vector", text="words"),
+    "matching, patch tokens": Reading(text="words"),
+    "captioning, one vector": Reading("vector", text="words", writes=True),
+    "captioning, patch tokens": Reading(text="words", writes=True),
 }
-#: Changes of what is matched in CLIP's way, one at a time.
+#: Changes of what is matched, one at a time: CLIP's own logit scale, and with it wrong answers.
 CONTROLS = {
-    "one vector, logit scale 100": Reading("vector", temperature=0.01),
-    "patch tokens, logit scale 100": Reading(temperature=0.01),
-    "one vector, hard negatives": Reading("vector", negatives=True),
-    "patch tokens, hard negatives": Reading(negatives=True),
+    "one vector, logit scale 100": Reading("vector", text="words", temperature=0.01),
+    "patch tokens, logit scale 100": Reading(text="words", temperature=0.01),
+    "one vector, hard negatives": Reading("vector", 0, "words", False, 0.01, negatives=True),
+    "patch tokens, hard negatives": Reading("patches", 0, "words", False, 0.01, negatives=True),
 }
 #: LLaVA turned into an encoder whose vectors are matched; it reads the hidden model alone.
-CONVERTED = {
-    "LLaVA's last state": Reading("llava", text="language model"),
-    "LLaVA's last state, hard negatives": Reading("llava", text="language model", negatives=True),
-}
+CONVERTED = {"LLaVA's last state": Reading("llava", text="words")}
 RUNGS = {**LADDER, **CROSSED, **CONTROLS, **CONVERTED}
-del RUNGS["matching, patch tokens"]  # the ladder's first
 
 
 def rotate(tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -75,22 +73,47 @@ def rotate(tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], dim=-1)
 
 
+def small_llama(words: int) -> LlamaConfig:
+    """The text transformer of heads that read or write words."""
+    return LlamaConfig(
+        vocab_size=words, hidden_size=WIDTH, intermediate_size=3 * WIDTH, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=128, pad_token_id=PAD,
+    )  # fmt: skip
+
+
+class TextEncoder(nn.Module):
+    """The state (N, 1, WIDTH) of the last of words (N, L)."""
+
+    def __init__(self, words: int):
+        super().__init__()
+        self.llama = LlamaModel(small_llama(words))
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        states = self.llama(words, use_cache=False)[0]  # causal: padding behind is not seen
+        last = (words != PAD).sum(1) - 1
+        return states[torch.arange(len(words)), last][:, None]
+
+
 class Heads(nn.Module):
     """Trained projections of an image's vectors and of a text's, after the authors.
 
     Vision: layer norm, dropout, and the sum of a linear map and one with a hidden layer; text:
-    layer norm, dropout, linear. Rotary positions come before the projection.
+    layer norm, dropout, linear. Rotary positions come before the projection. `text_size` is the
+    width of text vectors, or the number of words there are.
     """
 
-    def __init__(self, reading: Reading, text_width: int):
+    def __init__(self, reading: Reading, text_size: int):
         super().__init__()
         self.reading = reading
         self.image_norm = nn.Sequential(nn.LayerNorm(WIDTH), nn.Dropout(0.1))
         self.linear = nn.Linear(WIDTH, WIDTH)
         self.deep = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
+        reads_words = reading.text == "words"
+        width = WIDTH if reads_words else text_size
         self.text = nn.Sequential(
-            nn.LayerNorm(text_width), nn.Dropout(0.1), nn.Linear(text_width, WIDTH)
-        )
+            TextEncoder(text_size) if reads_words else nn.Identity(),
+            nn.LayerNorm(width), nn.Dropout(0.1), nn.Linear(width, WIDTH),
+        )  # fmt: skip
 
     def images(self, tokens: torch.Tensor) -> torch.Tensor:
         """Image vectors (N, P, D) of unit length of what is read (N, P, D)."""
@@ -105,7 +128,7 @@ class Heads(nn.Module):
         return F.normalize(self.linear(x) + self.deep(x), dim=-1)
 
     def texts(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Text vectors (M, T, D) of unit length."""
+        """Text vectors (M, T, D) of unit length, of vectors (M, T, width) or words (M, L)."""
         return F.normalize(self.text(vectors), dim=-1)
 
     def loss(
@@ -119,7 +142,7 @@ class Heads(nn.Module):
         return (F.cross_entropy(logits, target) + F.cross_entropy(back, target)) / 2
 
     def scores(self, tokens: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """Scores (N, M) of images (N, P, D) and texts (M, T, width)."""
+        """Scores (N, M) of images (N, P, D) and texts."""
         return scores(self.images(tokens), self.texts(vectors))
 
     def vectors(self, tokens: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
@@ -130,16 +153,13 @@ class Heads(nn.Module):
 class Captioner(nn.Module):
     """A projector and a small language model, both new, that write the caption of an image."""
 
-    def __init__(self, words: int):
+    def __init__(self, reading: Reading, words: int):
         super().__init__()
+        self.reading = reading
         self.projector = nn.Sequential(
             nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH)
         )
-        config = LlamaConfig(
-            vocab_size=words, hidden_size=WIDTH, intermediate_size=3 * WIDTH, num_hidden_layers=2,
-            num_attention_heads=4, max_position_embeddings=128, pad_token_id=PAD,
-        )  # fmt: skip
-        self.llama = LlamaForCausalLM(config)
+        self.llama = LlamaForCausalLM(small_llama(words))
 
     def log_likelihoods(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         """Log-likelihood (N,), in nats, of each text (N, L) for its image (N, P, D)."""

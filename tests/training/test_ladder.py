@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
+from erragree_utils.measures.intervals import wilson
 from erragree_utils.training import ladder
 from erragree_utils.training.ladder_heads import PATCHES, RUNGS, WIDTH
+from erragree_utils.training.ladder_tables import AS_IT_IS, TABLES, read_table
 
 
 def test_pooling_averages_patches_of_two_by_two_places():
@@ -31,49 +33,98 @@ def test_a_text_reads_the_same_alone_and_beside_a_longer_one():
     clip = ladder.clip_of("hidden")
     alone = ladder.text_vectors(clip, ["a lamp"])
     beside = ladder.text_vectors(clip, ["a lamp", "a red mug to the left of a blue table"])
+    words = alone.pop("words")[0]
+    assert beside["words"][0, : len(words)].equal(words)
     for name, vector in alone.items():
         assert torch.allclose(vector[0], beside[name][0], atol=1e-4), name
 
 
-def test_seeds_share_no_scene_and_twins_stay_together():
-    shares = [set(ladder.share_of(seed).tolist()) for seed in range(ladder.SEEDS)]
-    assert sum(map(len, shares)) == len(set.union(*shares)) == ladder.STREAM.n
-    assert all(number ^ 1 in share for share in shares for number in list(share)[:50])
+def test_each_seed_has_scenes_of_its_own():
+    seen = [[ladder.stream_of(seed).scene(i) for i in range(20)] for seed in range(ladder.SEEDS)]
+    assert all(scene not in seen[0] for other in seen[1:] for scene in other)
 
 
 def test_own_captions_leave_open_whose_left_is_meant_and_aligned_ones_seldom():
-    own, aligned = (ladder.wording("hidden", name) for name in ladder.CAPTIONS)
+    own, aligned = (ladder.wording("hidden", name) for name in ("own", "aligned"))
     assert own.elsewhere == 0.5 and aligned.elsewhere < 0.2
+
+
+def test_images_are_read_as_one_vector_as_patches_and_by_the_llava(tmp_path):
+    scenes = ladder.stream_of(0, 4)
+    found = ladder.training_vectors("hidden", scenes, tmp_path)
+    shapes = {name: tuple(vectors.shape[:2]) for name, vectors in found.items()}
+    assert shapes == {"vector": (4, 1), "patches": (4, PATCHES), "llava": (4, 1)}
+    kept = ladder.training_vectors("hidden", scenes, tmp_path)
+    assert all(torch.equal(found[name], kept[name]) for name in found)
+    assert "llava" not in ladder.training_vectors("lost", scenes, tmp_path)
+
+
+def sided(n=64):
+    """Tokens of images with one thing left or right, and which."""
+    torch.manual_seed(0)
+    side = torch.arange(n) % 2
+    thing, other = torch.randn(2, WIDTH)
+    tokens = torch.zeros(n, PATCHES, WIDTH) + other
+    tokens[torch.arange(n), torch.where(side == 0, 1, 3)] = thing
+    return tokens, side
 
 
 @pytest.mark.parametrize("rung", ["patch tokens", "rotary positions"])
 def test_heads_learn_a_side_that_texts_tell_if_they_know_positions(rung):
-    torch.manual_seed(0)
-    side = torch.arange(64) % 2
-    thing, other = torch.randn(2, WIDTH)
-    tokens = torch.zeros(64 * ladder.CROPS, PATCHES, WIDTH) + other
-    where = torch.where(side == 0, 1, 3).repeat_interleave(ladder.CROPS)
-    tokens[torch.arange(len(tokens)), where] = thing
+    tokens, side = sided()
     words = torch.randn(2, 1, WIDTH)
-    heads = ladder.train(tokens, words[side], rung, seed=0, steps=60).eval()
+    heads = ladder.train(tokens, words[side][:, None], rung, seed=0, steps=80)
     with torch.inference_mode():
-        found = ladder.scores(heads.images(tokens[:4:2]), heads.texts(words))
+        found = heads.scores(tokens[:2], words)
     right = bool((found.argmax(1) == torch.arange(2)).all())
     assert right == (RUNGS[rung].positions > 0)
 
 
-def test_a_command_that_was_stopped_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        ladder, "training_tokens", lambda *_: torch.randn(8 * ladder.CROPS, PATCHES, WIDTH)
-    )
+def test_hard_negatives_teach_a_side_that_other_texts_do_not_ask_for():
+    torch.manual_seed(0)
+    kind, side = torch.arange(128) // 2, torch.arange(128) % 2
+    kinds, sides = torch.randn(64, WIDTH), 0.05 * torch.randn(2, WIDTH)
+    images = (kinds[kind] + sides[side])[:, None]
+    said, wrong = ((kinds[kind] + sides[which])[:, None, None] for which in (side, 1 - side))
+    won = []
+    for rung in ("matching, one vector", "one vector, hard negatives"):
+        heads = ladder.train(images, said, rung, seed=0, steps=150, opposites=wrong)
+        with torch.inference_mode():
+            own, other = (heads.scores(images, text[:, 0]).diagonal() for text in (said, wrong))
+        won.append(float((own > other).float().mean()))
+    assert won[1] > 0.9 and won[1] >= won[0]
+
+
+def test_a_captioner_writes_of_what_it_reads():
+    tokens, side = sided()
+    words = torch.tensor([[2, 10, 3], [2, 11, 3]])[side][:, None]
+    heads = ladder.train(tokens, words, "captioning, patch tokens", seed=0, steps=60)
+    with torch.inference_mode():
+        found = heads.scores(tokens[:2], words[:2, 0])
+    assert bool((found.argmax(1) == torch.arange(2)).all())
+
+
+def test_a_command_that_was_stopped_goes_on(tmp_path):
     command = ["--models", "hidden", "--captions", "own", "--seeds", "0", "--scenes", "8"]
-    command += ["--steps", "2", "--sets", "8", "--out", str(tmp_path), "--rungs"]
+    command += ["--steps", "2", "--sets", "25", "--runs", str(tmp_path / "runs")]
+    command += ["--out", str(tmp_path), "--rungs"]
     ladder.main([*command, "patch tokens"])
-    first = pd.read_csv(tmp_path / "measures.csv", dtype={"per_pair": str})
+    first = read_table(tmp_path / "measures.csv")
     ladder.main([*command, "patch tokens", "several text tokens"])
-    both = pd.read_csv(tmp_path / "measures.csv", dtype={"per_pair": str})
+    both = read_table(tmp_path / "measures.csv")
     pd.testing.assert_frame_equal(both[: len(first)], first)
-    assert set(both["rung"]) == {ladder.AS_IT_IS, "patch tokens", "several text tokens"}
+    assert set(both["rung"]) == {AS_IT_IS, "patch tokens", "several text tokens"}
     relative = both[both["metric"] == "relative"]
     counted = [np.mean([int(d) for d in digits]) for digits in relative["per_pair"]]
     assert relative["value"].to_numpy() == pytest.approx(counted, abs=1e-4)
+
+
+def test_the_short_runs_come_out_again_within_their_intervals(tmp_path):
+    recorded = read_table(TABLES / "short" / "measures.csv")
+    rungs = [rung for rung in recorded["rung"].unique() if rung != AS_IT_IS]
+    again = pd.concat(ladder.run("hidden", "aligned", 0, rungs, tmp_path, **ladder.SHORT))
+    key = ["rung", "benchmark", "metric"]
+    both = again.merge(recorded, on=key, suffixes=("", "_then"))
+    assert len(both) == len(again) > 0
+    low, high = wilson(both["value_then"], 2 * both["n"])
+    assert both["value"].between(low - 0.05, high + 0.05).all()

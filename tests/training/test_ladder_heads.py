@@ -5,16 +5,25 @@ import torch
 from torch.nn import functional as F
 
 from erragree_utils.training.ladder_heads import (
+    CROSSED,
+    PAD,
     PATCHES,
     RUNGS,
     SHARPNESS,
     WIDTH,
+    Captioner,
     Heads,
+    Reading,
     chosen,
-    contrastive_loss,
     rotate,
     scores,
 )
+
+MATCHED = [
+    name
+    for name, reading in RUNGS.items()
+    if reading.image == "patches" and reading.text != "words"
+]
 
 
 @pytest.fixture
@@ -56,15 +65,47 @@ def test_rotary_positions_keep_lengths_and_leave_the_first_place_alone():
     assert not torch.allclose(turned[:, 1], tokens[:, 1], atol=1e-2)
 
 
-@pytest.mark.parametrize("rung", RUNGS)
-def test_only_with_positions_does_the_order_of_patches_change_a_score(rung):
+@pytest.mark.parametrize("rung", MATCHED)
+def test_only_with_positions_does_the_order_of_patches_change_a_match(rung):
     torch.manual_seed(0)
     heads = Heads(RUNGS[rung], WIDTH).eval()
-    tokens, texts = torch.randn(2, PATCHES, WIDTH), heads.texts(torch.randn(2, 1, WIDTH))
-    straight, mirrored = (scores(heads.images(x), texts) for x in (tokens, tokens.flip(1)))
+    tokens, texts = torch.randn(2, PATCHES, WIDTH), torch.randn(2, 1, WIDTH)
+    straight, mirrored = heads.scores(tokens, texts), heads.scores(tokens.flip(1), texts)
     assert torch.allclose(straight, mirrored, atol=1e-5) == (RUNGS[rung].positions == 0)
 
 
-def test_the_loss_is_least_where_each_image_has_its_own_text():
-    own = torch.eye(4)[:, None]
-    assert contrastive_loss(own, own) < 0.01 < contrastive_loss(own, own.roll(1, 0))
+def test_the_loss_is_less_for_images_with_their_own_texts_and_more_with_wrong_ones():
+    torch.manual_seed(0)
+    heads = Heads(RUNGS["matching, one vector"], WIDTH).eval()
+    images = torch.randn(4, 1, WIDTH)
+    texts = torch.randn(4, 1, WIDTH)
+    own = heads.loss(images, texts)
+    again = heads.loss(images.flip(0), texts.flip(0))
+    assert own.item() == pytest.approx(again.item(), abs=1e-5)
+    assert heads.loss(images, texts, torch.randn(3, 1, WIDTH)) > own
+
+
+def test_a_lower_temperature_is_a_sharper_loss():
+    torch.manual_seed(0)
+    soft, sharp = (Heads(Reading("vector", temperature=t), WIDTH).eval() for t in (0.1, 0.01))
+    sharp.load_state_dict(soft.state_dict())
+    images, texts = torch.randn(2, 8, 1, WIDTH)
+    assert sharp.loss(images, texts) > soft.loss(images, texts)
+
+
+def test_a_captioner_scores_each_text_by_its_own_words_alone():
+    torch.manual_seed(0)
+    captioner = Captioner(20).eval()
+    tokens = torch.randn(2, PATCHES, WIDTH)
+    short = torch.tensor([[2, 5, 3]])
+    padded = torch.tensor([[2, 5, 3, PAD, PAD], [2, 6, 7, 8, 3]])
+    found = captioner.scores(tokens, padded)
+    assert torch.allclose(found[:, :1], captioner.scores(tokens, short), atol=1e-5)
+    each = captioner.log_likelihoods(tokens, padded)
+    assert torch.allclose(each, found.diagonal(), atol=1e-5)
+    assert (found < 0).all()
+
+
+def test_objective_and_what_is_read_are_crossed_in_all_four_cells():
+    cells = {(r.image, r.text == "words") for r in CROSSED.values()}
+    assert len(cells) == len(CROSSED) == 4
