@@ -109,7 +109,7 @@ def ranking(table: pd.DataFrame, metric: str = "relative") -> pd.DataFrame:
     rows, p = [], []
     for name, (factor, rung, base) in CHANGES.items():
         for model in table["model"].unique():
-            if rung not in set(table.loc[table["model"] == model, "rung"]):
+            if not {rung, base} <= set(table.loc[table["model"] == model, "rung"]):
                 continue
             change = matrix(table, rung, metric, model) - matrix(table, base, metric, model)
             draws = crossed_means(change)

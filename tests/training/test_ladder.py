@@ -83,16 +83,20 @@ def test_heads_learn_a_side_that_texts_tell_if_they_know_positions(rung):
 def test_hard_negatives_teach_a_side_that_other_texts_do_not_ask_for():
     torch.manual_seed(0)
     kind, side = torch.arange(128) // 2, torch.arange(128) % 2
-    kinds, sides = torch.randn(64, WIDTH), 0.05 * torch.randn(2, WIDTH)
+    kinds, sides = torch.randn(64, WIDTH), 0.1 * torch.randn(2, WIDTH)
     images = (kinds[kind] + sides[side])[:, None]
-    said, wrong = ((kinds[kind] + sides[which])[:, None, None] for which in (side, 1 - side))
+    start, end = torch.full((2, 128), 2)
+    said, wrong = (
+        torch.stack([start, 20 + kind, 10 + which, end], dim=1)[:, None]
+        for which in (side, 1 - side)
+    )
     won = []
-    for rung in ("matching, one vector", "one vector, hard negatives"):
-        heads = ladder.train(images, said, rung, seed=0, steps=150, opposites=wrong)
+    for rung in ("one vector, logit scale 100", "one vector, hard negatives"):
+        heads = ladder.train(images, said, rung, seed=0, steps=60, opposites=wrong)
         with torch.inference_mode():
             own, other = (heads.scores(images, text[:, 0]).diagonal() for text in (said, wrong))
-        won.append(float((own > other).float().mean()))
-    assert won[1] > 0.9 and won[1] >= won[0]
+        won.append(float((own - other).mean()))
+    assert won[1] > won[0] and won[1] > 0
 
 
 def test_a_captioner_writes_of_what_it_reads():
@@ -124,7 +128,8 @@ def test_the_short_runs_come_out_again_within_their_intervals(tmp_path):
     rungs = [rung for rung in recorded["rung"].unique() if rung != AS_IT_IS]
     again = pd.concat(ladder.run("hidden", "aligned", 0, rungs, tmp_path, **ladder.SHORT))
     key = ["rung", "benchmark", "metric"]
-    both = again.merge(recorded, on=key, suffixes=("", "_then"))
+    both = again.merge(recorded[[*key, "value"]], on=key, suffixes=("", "_then"))
     assert len(both) == len(again) > 0
-    low, high = wilson(both["value_then"], 2 * both["n"])
-    assert both["value"].between(low - 0.05, high + 0.05).all()
+    for row in both.itertuples():
+        low, high = wilson(row.value_then, row.n)
+        assert low - 0.02 <= row.value <= high + 0.02, row

@@ -76,7 +76,7 @@ def test_only_with_positions_does_the_order_of_patches_change_a_match(rung):
 
 def test_the_loss_is_less_for_images_with_their_own_texts_and_more_with_wrong_ones():
     torch.manual_seed(0)
-    heads = Heads(RUNGS["matching, one vector"], WIDTH).eval()
+    heads = Heads(Reading("vector"), WIDTH).eval()
     images = torch.randn(4, 1, WIDTH)
     texts = torch.randn(4, 1, WIDTH)
     own = heads.loss(images, texts)
@@ -95,7 +95,7 @@ def test_a_lower_temperature_is_a_sharper_loss():
 
 def test_a_captioner_scores_each_text_by_its_own_words_alone():
     torch.manual_seed(0)
-    captioner = Captioner(20).eval()
+    captioner = Captioner(CROSSED["captioning, patch tokens"], 20).eval()
     tokens = torch.randn(2, PATCHES, WIDTH)
     short = torch.tensor([[2, 5, 3]])
     padded = torch.tensor([[2, 5, 3, PAD, PAD], [2, 6, 7, 8, 3]])
@@ -107,5 +107,5 @@ def test_a_captioner_scores_each_text_by_its_own_words_alone():
 
 
 def test_objective_and_what_is_read_are_crossed_in_all_four_cells():
-    cells = {(r.image, r.text == "words") for r in CROSSED.values()}
+    cells = {(reading.image, reading.writes) for reading in CROSSED.values()}
     assert len(cells) == len(CROSSED) == 4
