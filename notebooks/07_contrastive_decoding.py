@@ -264,16 +264,9 @@ print(f"{gains['model'].nunique()} readers: correlation {agreement:.2f}, mean er
 
 # %% tags=["hide-input"]
 from erragree_utils.measures.accuracy import in_percent
-from erragree_utils.measures.intervals import bootstrap_crossed
+from erragree_utils.measures.gains import pooled_gains
 
-siblings = measures[measures["model"].isin(["mini", "seed1", "seed2"])]
-siblings = siblings.query("benchmark == 'tabletop-mmvp' and group == 'all' and measure == 'pair'")
-by_draw = siblings.pivot_table("value", ["method", "model"], "seed")
-added = {
-    name: bootstrap_crossed(by_draw.loc[way].to_numpy() - by_draw.loc["options"].to_numpy())
-    for way, name in {"m3id-always": "M3ID, always", "text-contrast": "text contrast"}.items()
-}
-added = pd.DataFrame(added, ["gain", "gain_low", "gain_high"]).T
+added = pooled_gains(measures, ["mini", "seed1", "seed2"])
 in_percent(added, {"gain": "gain in pair accuracy"})
 
 # %% [markdown]
@@ -287,7 +280,7 @@ dose.insert(0, "plain scoring", rows.groupby(tuning)["plain"].first())
 dose = dose.rename("{:.0%}".format, level="imbalance").rename("{:.0%}".format, level="text_only")
 named = {
     "mini": "as shipped", "seed1": "another seed", "seed2": "a third seed",
-    "seed1-imb95-t20": "another seed", "two-images": "some prompts with two images",
+    "seed1-imb95-t20": "another seed", "mixed-two-images": "some prompts with two images",
 }  # fmt: skip
 dose = dose.rename(lambda name: named.get(name, "other last steps"), level="model")
 dose = (100 * dose).round(1).rename_axis(["common answer", "text without images", "reader"])

@@ -196,9 +196,9 @@ boxes = {
     "frozen CLIP": (0.12, 0.12, "fixed"),
     "text side": (0.42, 0.88, "varied"),
     "what is read of the image": (0.42, 0.12, "varied"),
-    "score of an image\nand a caption": (0.68, 0.5, "measured"),
-    "side:\nrelative preference": (0.9, 0.88, "measured"),
-    "objects:\nretrieval": (0.9, 0.12, "measured"),
+    "score of an image\nand a caption": (0.66, 0.5, "measured"),
+    "side:\nrelative preference": (0.87, 0.88, "measured"),
+    "objects:\nretrieval": (0.87, 0.12, "measured"),
 }
 captions, objective, frozen, text, read, score, side, objects = boxes
 arrows = [

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from .intervals import bootstrap_crossed
 
 #: Methods of the recorded table that subtract what the text alone says, with names for people.
 METHODS = {"m3id-always": "M3ID, always", "text-contrast": "text contrast"}
@@ -52,3 +56,23 @@ def recorded_gains(measures: pd.DataFrame) -> pd.DataFrame:
                 "gain": gain.mean(), "gain_low": gain.min(), "gain_high": gain.max(), "n": pairs,
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def pooled_gains(measures: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
+    """Mean gain of each method over plain scoring, with 95% over models and the benchmark's draws.
+
+    `measures` as of `recorded_gains`; the models were asked about the same draws.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each method: ``gain``, ``gain_low``, ``gain_high``.
+    """
+    kept = measures[(measures["benchmark"] == "tabletop-mmvp") & (measures["group"] == "all")]
+    kept = kept[(kept["measure"] == "pair") & kept["model"].isin(list(models))]
+    draws = kept.pivot_table("value", ["method", "model"], "seed")
+    rows = {
+        name: bootstrap_crossed(draws.loc[method].to_numpy() - draws.loc["options"].to_numpy())
+        for method, name in METHODS.items()
+    }
+    return pd.DataFrame(rows, ["gain", "gain_low", "gain_high"]).T

@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from erragree_utils.measures.gains import METHODS, predicted_accuracy, recorded_gains
+from erragree_utils.measures.gains import (
+    METHODS,
+    pooled_gains,
+    predicted_accuracy,
+    recorded_gains,
+)
 from erragree_utils.models import ASSETS
 
 
@@ -30,3 +35,15 @@ def test_every_model_on_record_has_a_row_for_each_method():
     assert (found["gain_low"] <= found["gain"]).all() and (
         found["gain"] <= found["gain_high"]
     ).all()
+
+
+def test_a_pooled_gain_is_the_mean_over_models_and_draws():
+    rows = [
+        {"benchmark": "tabletop-mmvp", "group": "all", "measure": "pair", "model": model,
+         "method": method, "seed": seed, "value": value + 0.01 * seed}
+        for model in ("one", "two") for seed in (1, 2)
+        for method, value in (("options", 0.2), ("m3id-always", 0.3), ("text-contrast", 0.5))
+    ]  # fmt: skip
+    found = pooled_gains(pd.DataFrame(rows), ["one", "two"])
+    assert found.loc["M3ID, always", "gain"] == pytest.approx(0.1)
+    assert found.loc["text contrast"].to_numpy() == pytest.approx([0.3] * 3)
