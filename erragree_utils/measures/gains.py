@@ -40,7 +40,7 @@ def recorded_gains(measures: pd.DataFrame) -> pd.DataFrame:
         (pair accuracy), ``predicted``, ``gain`` with ``gain_low`` and ``gain_high`` (least and most
         of the benchmark's draws), ``n`` pairs.
     """
-    kept = measures[(measures["benchmark"] == "tabletop-mmvp") & (measures["group"] == "all")]
+    kept = _of_all_pairs(measures)
     rows = []
     for (model, text_only), table in kept.groupby(["model", "text_only"], sort=False):
         draws = table.pivot_table(index="seed", columns=["method", "measure"], values="value")
@@ -68,7 +68,7 @@ def pooled_gains(measures: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
     pandas.DataFrame
         A row for each method: ``gain``, ``gain_low``, ``gain_high``.
     """
-    kept = measures[(measures["benchmark"] == "tabletop-mmvp") & (measures["group"] == "all")]
+    kept = _of_all_pairs(measures)
     kept = kept[(kept["measure"] == "pair") & kept["model"].isin(list(models))]
     draws = kept.pivot_table("value", ["method", "model"], "seed")
     rows = {
@@ -76,3 +76,8 @@ def pooled_gains(measures: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
         for method, name in METHODS.items()
     }
     return pd.DataFrame(rows, ["gain", "gain_low", "gain_high"]).T
+
+
+def _of_all_pairs(measures: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all pairs of the benchmark of visual patterns."""
+    return measures[(measures["benchmark"] == "tabletop-mmvp") & (measures["group"] == "all")]

@@ -43,5 +43,9 @@ def cache_features(
 
 def tower_mark(clip_folder: Path) -> str:
     """A short hash of the weights that made the patch tokens."""
-    weights = (clip_folder / "open_clip_model.safetensors").read_bytes()
-    return hashlib.sha256(weights).hexdigest()[:8]
+    return weights_mark(clip_folder / "open_clip_model.safetensors")
+
+
+def weights_mark(path: Path) -> str:
+    """A short hash of a file of weights, by which to name what was computed with them."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]

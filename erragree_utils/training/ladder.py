@@ -38,7 +38,7 @@ from ..tabletop.captions import Wording, from_across
 from ..tabletop.questions import DESCRIBE
 from .clip_model import Settings
 from .data import TrainingScenes
-from .features import tower_mark
+from .features import tower_mark, weights_mark
 from .ladder_heads import RUNGS, Captioner, Heads, Reading, chosen, scores
 from .ladder_tables import AS_IT_IS, KEY, TABLES, read_table
 from .llava_model import shared_tokenizer
@@ -106,6 +106,8 @@ def training_vectors(model: str, scenes: TrainingScenes, runs: Path) -> dict[str
     """`image_vectors` of a stream's pictures, computed once and kept in a file."""
     pictures = scenes.pictures(runs / "pictures", clip_of(model).image_size)
     mark = tower_mark(ASSETS / SHIPPED[MODELS[model]])
+    if model == READ_BY_LLAVA:
+        mark += f"-{weights_mark(ASSETS / 'mini-llava' / 'model.safetensors')}"
     path = runs / "features" / f"{Path(pictures.filename).stem}-{mark}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,16 +140,19 @@ def text_vectors(clip: Clip, texts: Sequence[str]) -> dict[str, torch.Tensor]:
             for states, end in zip(x, ends.tolist(), strict=True)
         ]
     )
-    words = shared_tokenizer()(
-        [f"{text}{shared_tokenizer().eos_token}" for text in texts],
-        padding=True, padding_side="right", return_tensors="pt",
-    )  # fmt: skip
     return {
         "vector": F.normalize(last, dim=-1)[:, None],
         "quarters": quarters,
         "language model": _language_states(texts),
-        "words": words["input_ids"],
+        "words": word_numbers(texts),
     }
+
+
+def word_numbers(texts: Sequence[str]) -> torch.Tensor:
+    """The words of texts (N, L) with an end each, padded behind."""
+    tokenizer = shared_tokenizer()
+    ended = [f"{text}{tokenizer.eos_token}" for text in texts]
+    return tokenizer(ended, padding=True, padding_side="right", return_tensors="pt")["input_ids"]
 
 
 def _language_states(texts: Sequence[str]) -> torch.Tensor:
@@ -282,24 +287,18 @@ def train(
 
 def training_data(
     model: str, captions: str, seed: int, runs: Path, scenes: int = SCENES
-) -> tuple[dict, dict, dict]:
-    """What a seed's heads are trained on, by what they read: images, captions, opposite captions.
+) -> tuple[dict, dict, torch.Tensor]:
+    """What a seed's heads are trained on: images and captions by what is read, and wrong captions.
 
-    Images (N, P, D), captions (N, CAPTIONS_EACH, ...).
+    Images (N, P, D), captions (N, CAPTIONS_EACH, ...), words of the opposite ones.
     """
-    stream = stream_of(seed, scenes)
-    said = [
-        text
-        for i in range(scenes)
-        for text in stream.captions(i, CAPTIONS_EACH, wording(model, captions))
-    ]
-    texts, opposites = (
-        {
-            kind: found.clone().unflatten(0, (-1, CAPTIONS_EACH))
-            for kind, found in text_vectors(clip_of(model), of).items()
-        }
-        for of in (said, list(map(from_across, said)))
-    )
+    stream, how = stream_of(seed, scenes), wording(model, captions)
+    said = [text for i in range(scenes) for text in stream.captions(i, CAPTIONS_EACH, how)]
+    texts = {
+        kind: found.clone().unflatten(0, (-1, CAPTIONS_EACH))
+        for kind, found in text_vectors(clip_of(model), said).items()
+    }
+    opposites = word_numbers(list(map(from_across, said))).unflatten(0, (-1, CAPTIONS_EACH))
     return training_vectors(model, stream, runs), texts, opposites
 
 
@@ -312,7 +311,7 @@ def run(
     for rung in rungs:
         began, reading = time.time(), RUNGS[rung]
         given = images[reading.image], texts[reading.text]
-        heads = train(*given, rung, seed, steps, opposites[reading.text])
+        heads = train(*given, rung, seed, steps, opposites)
         ends = (steps or recipe(rung)[1], round(time.time() - began, 1), platform.machine())
         yield _rows((model, captions, rung, seed), heads, sets, ends)
 
