@@ -14,6 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -214,13 +215,19 @@ def as_one_line(findings: Sequence[Finding]) -> str:
 
 def as_html(findings: Sequence[Finding], margins: bool = False) -> str:
     """A table with a line for each finding; optionally with its margin in standard errors."""
-    names = ["", "Finding", "Measured", "Bound", *(["Margin"] if margins else []), "Paper"]
-    head = "".join(f"<th>{name}</th>" for name in names)
+    names = ["Finding", "Measured", "Bound", *(["Margin"] if margins else []), "Paper"]
+    rows = [{name: _texts(f)[name] for name in names} for f in findings]
+    return html_table(rows, ["holds" if f.holds else "fails" for f in findings])
+
+
+def html_table(rows: Sequence[Mapping[str, str]], classes: Sequence[str] = ()) -> str:
+    """Texts by column as a table that stacks on a phone; `classes` are of its rows."""
+    head = "".join(f"<th>{name}</th>" for name in rows[0])
     body = "".join(
-        f'<tr class="{"holds" if f.holds else "fails"}">'
-        + "".join(f'<td data-name="{n}">{html.escape(_texts(f)[n])}</td>' for n in names)
+        f'<tr class="{name}">'
+        + "".join(f'<td data-name="{n}">{html.escape(text)}</td>' for n, text in row.items())
         + "</tr>"
-        for f in findings
+        for row, name in zip_longest(rows, classes, fillvalue="")
     )
     return f'<table class="findings"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
@@ -228,8 +235,7 @@ def as_html(findings: Sequence[Finding], margins: bool = False) -> str:
 def _texts(f: Finding) -> dict[str, str]:
     """What each column says."""
     return {
-        "": "✓ holds" if f.holds else "✗ does not hold here",
-        "Finding": f.claim,
+        "Finding": f"✓ {f.claim}" if f.holds else f"✗ Does not hold here: {f.claim}",
         "Measured": f"{f.measured} {f.unit}".strip(),
         "Bound": f.bound,
         "Margin": "no sampling" if math.isinf(f.margin) else f"{f.margin:.1f}\u00a0s.e.",

@@ -36,7 +36,7 @@ if "google.colab" in sys.modules:
         )
 
 # %% [markdown]
-# **You will** measure how alike CLIP's embeddings are for two images in which the same things have changed sides, and hold the number against everything that gives it a meaning.
+# **You will** measure how alike CLIP's embeddings are for two images in which the same things have changed sides, and compare the number with those that tell you whether it's high.
 #
 # **You will learn** what an *erroneous agreement* is, why a raw cosine has to be compared with something, and why it does not decide, even then, whether captions can be matched.
 #
@@ -114,7 +114,7 @@ beside.rename_axis("left/right pairs")
 #
 # ## Images of different pairs are much less alike
 #
-# First, how far do embeddings spread at all? The picture shows a section through the sphere of all directions, true to scale. Each thin line is an image or a caption, at its own angle to the mean of its kind.
+# First, how far do embeddings spread at all? The picture shows a section through the sphere of all directions, true to scale. Each thin line is one image or one caption, drawn at its angle to the average image or the average caption.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A half circle with two fans of lines from its centre, images and captions. The images keep close to the direction of their mean, the captions spread wider, and the two means are far apart."}}
 import numpy as np
@@ -129,7 +129,7 @@ plt.show()
 # We can take that part out. The {term}`normalised agreement <Normalised agreement>` is (cosine − random) / (1 − random), where "random" is the mean cosine of images from *different* pairs: 0 is what any two images reach, and 1 means equal.
 
 # %% [markdown]
-# In the book, you can choose any two of these images and see where their cosine lies, compared with all left/right pairs and with 2000 pairs of images from different sets:
+# Choose any two of these images, and see where their cosine lies, compared with all left/right pairs and with 2000 pairs of images from different sets:
 
 # %% tags=["hide-input"]
 from erragree_utils.plots import live
@@ -138,6 +138,7 @@ from erragree_utils.scoring.embeddings import random_pair_cosines
 few = list(benches["A"])[:8]
 chosen = clip.embed_images([image for pair in few for image in pair.images])
 others = random_pair_cosines(clip, benches["A"], n=2000, embeddings=embedded["A"])["cosine"]
+print(f"Images from different sets have a mean cosine of {others.mean():.3f}")
 live.pick(
     chosen.reshape(len(few), 2, -1), few, {"left/right": sides["A"], "different sets": others}
 )
@@ -169,13 +170,13 @@ plots.change_ladder(rungs)
 plt.show()
 
 # %% [markdown]
-# At mini scale, left and right are *within the noise*: exchanging the two sides changes the embedding less than turning off the light does, and hardly more than nudging everything aside. That's an erroneous agreement in the strict sense: the images differ in what a caption would say, but the embeddings hardly differ at all.
+# At mini scale, left and right are *within the noise*: exchanging the two sides changes the embedding less than turning off the light does, if more than nudging everything aside. That's an erroneous agreement in the strict sense: the images differ in what a caption would say, but the embeddings hardly differ at all.
 #
 # ## The cosine doesn't decide whether captions match
 #
 # So surely this CLIP can't match captions about left and right? Let's ask it: does each image of a pair have a higher cosine with its own caption than with the other image's? A pair counts if both do, so guessing gives a quarter. (The next chapter takes its time over this measure.)
 #
-# At mini scale, we ask two more CLIPs of the same architecture, trained on the same scenes: `mini-lost` and `mini-aligned`. They differ only in how their training captions talked about places. If the cosine decides, all points should fall on one curve: the more alike the images, the fewer are matched. Where do you expect the left/right pairs of the other two?
+# At mini scale, we ask two more CLIPs of the same architecture, trained on the same scenes: `mini-lost` and `mini-aligned`. They differ in how their training captions talked about places, and in a step after training that [What could be wrong](#what-could-be-wrong) describes. If the cosine decides, all points should fall on one curve: the more alike the images, the fewer are matched. Where do you expect the left/right pairs of the other two?
 
 # %% tags=["hide-input"]
 models = {clip.name: rungs}
@@ -194,11 +195,11 @@ plots.accuracy_against_cosine(models)
 plt.show()
 
 # %% [markdown]
-# Within one model the points do fall: colour and kind are almost always matched, left and right almost never. It's tempting to stop here and call the cosine the cause. But look at the top right. The left/right pairs of `mini-aligned` are above 0.99 as well, more alike than the on/under pairs that `mini` gets wrong half of the time, and it still matches most of them.
+# Within one model the points do fall: colour and kind are almost always matched, left and right least of all. It's tempting to stop here and call the cosine the cause. But look at the top right. The left/right pairs of `mini-aligned` are above 0.99 as well, more alike than the on/under pairs that `mini` gets wrong half of the time, and it still matches most of them.
 #
 # Two CLIPs, both above 0.99: one matches, the other doesn't.
 #
-# The cosine doesn't decide within a model either. Let's take only those pairs of A whose cosine lies between 0.985 and 0.995, whatever they differ in, and match again:
+# The cosine doesn't decide within a model either. Let's take only those pairs of A whose cosine lies between 0.985 and 0.995, and that differ in the kind of object or in where it is. Then we match again:
 
 # %% tags=["hide-input"]
 from IPython.display import display
@@ -236,7 +237,7 @@ if scale.name == "mini":
     plt.show()
 
 # %% [markdown]
-# At mini scale, the cosine stays above 0.99 in every view we tried. And the random tower, which has learned nothing and hidden nothing, agrees *more*. So training doesn't cause the high cosine of left and right. That's where a network starts, and training pulls apart what the captions ask for.
+# At mini scale, the cosine stays above 0.99 in every view we tried. And the random tower, which has learned nothing and hidden nothing, agrees *more*. So a high cosine of left and right isn't something that training has to bring about. That's where a network of this kind starts, and training pulls apart what the captions ask for. (We then pushed `mini`'s cosine up again, see below.)
 #
 # ## What we found
 
@@ -307,7 +308,7 @@ findings.show(found)
 # %% [markdown]
 # ## What it means
 #
-# The agreement is real. To this CLIP, exchanging left and right is no bigger a change than noise. But we have to keep two claims apart:
+# The agreement is real. To this CLIP, exchanging left and right is a smaller change than another light. But we have to keep two claims apart:
 #
 # - *the cosine is above 0.99*: that's what we measured;
 # - *the information is lost*: that's a conclusion, and the cosine alone doesn't support it.
@@ -361,6 +362,6 @@ findings.show(found)
 #
 # - Under CLIP, left/right pairs have a mean cosine above 0.99, in the paper and at mini scale alike.
 # - To interpret a cosine, compare it with others: those of different pairs, of mere noise, of other changes. Even then, left and right agree strikingly.
-# - The cosine doesn't decide whether captions are matched. Of two CLIPs with the same high cosine, one matches and one doesn't.
+# - The cosine doesn't decide whether captions are matched. Of two CLIPs with cosines above 0.99, one matches and one doesn't.
 #
 # **Sources**: {cite:t}`li2024erroneous`, {cite:t}`kamath2023whatsup`, {cite:t}`liang2022gap`, {cite:t}`radford2021clip`; full entries under [References](../book/references.md).

@@ -36,7 +36,7 @@ if "google.colab" in sys.modules:
         )
 
 # %% [markdown]
-# **You will** look for left and right inside three CLIPs that fail in the same way, or don't: in the final embedding, in the class token, in the patch tokens, with ever more examples.
+# **You will** look for left and right inside three CLIPs, two of which fail in the same way: in the final embedding, in the class token, in the patch tokens, with ever more examples.
 #
 # **You will learn** what a linear probe shows and what it doesn't, which controls it needs, and how to tell a side that is *hidden* in an embedding from one that is *lost* from it.
 #
@@ -48,13 +48,13 @@ if "google.colab" in sys.modules:
 #
 # Left and right images have nearly the same embedding (chapter 1), and matching fails (chapter 2). The paper argues that the encoder isn't blind, since LLaVA reads the same encoder and succeeds {cite:p}`li2024erroneous`. But LLaVA reads patch tokens, while CLIP's score uses the single vector at the end. Is the difference in *that* vector? The paper doesn't measure it; its reviewers asked.
 #
-# There are three ways to fail with the same symptom. The side may be **hidden**: the vector has it, but the text doesn't ask for it. It may be **lost** on the way to the vector, though the patch tokens still have it. Or it may be nowhere at all. To learn to tell these apart, we need models whose state we know because we made it. So at mini scale this page has three CLIPs of the same architecture, trained on the same pictures with the same loss. They differ in what their captions say about left and right, and in what we did after training:
+# There are three ways to fail with the same symptom. The side may be **hidden**: the vector has it, but the text doesn't ask for it. It may be **lost** on the way to the vector, though the patch tokens still have it. Or it may be nowhere at all. To learn to tell these apart, we need models whose state we know because we made it. So at mini scale this page has three CLIPs of the same architecture, trained on the same pictures with the same loss. They differ in what their captions say about left and right:
 #
-# - *hidden*, the book's default (`mini`): captions place things "by the window" or "by the door", which are at the sides; half the time, the words *left* and *right* are meant from across the table.
-# - *lost* (`mini-lost`): the same, but without window and door. No caption gives away the side.
+# - *hidden*, the book's default (`mini`): captions place things "by the window" or "by the door", which are at the sides. When a caption says *left* or *right*, half the time it takes the view of somebody who sits across the table.
+# - *lost* (`mini-lost`): the same, but nothing is placed by the window or the door. No caption gives away the side.
 # - *aligned* (`mini-aligned`): *left* and *right* mean what the viewer sees. This is the positive control.
 #
-# [The record](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/organisms/README.md) says how we made them, and adds other training seeds. At paper scale there's one model, and the question is which state it's in.
+# After training we also turned down the left/right difference of *hidden* and *aligned*, by an invertible linear map: it raises the cosine, and keeps whatever can be read linearly. [The record](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/organisms/README.md) says how we made them, and adds other training seeds. At paper scale there's one model, and the question is which state it's in.
 
 # %%
 import matplotlib.pyplot as plt
@@ -95,7 +95,7 @@ for k, bench in benches.items():
 # %% [markdown]
 # ## One symptom: alike in cosine, alike in failing
 #
-# First, let's repeat the findings of chapters 1 and 2 on these very images. In per cent, guessing would give 50 for images and 25 for pairs:
+# First, let's repeat the findings of chapters 1 and 2. (At mini scale we take more pairs than they did, so the numbers differ a little.) In per cent, guessing would give 50 for images and 25 for pairs:
 
 # %% tags=["hide-input"]
 from erragree_utils.measures.accuracy import as_percent, in_percent
@@ -113,9 +113,9 @@ shown = as_percent(before)[["individual accuracy", "pair accuracy"]]
 shown.assign(**{"mean cosine": alike["mean"].map("{:.4f}".format)})
 
 # %% [markdown]
-# At mini scale you can't tell *hidden* and *lost* apart by this table: a cosine above 0.99, and a pair accuracy far below the 25% of guessing. *Aligned* matches most pairs, at a cosine that's hardly lower.
+# At mini scale, *hidden* and *lost* show the same symptom: a cosine above 0.99, and a pair accuracy far below the 25% of guessing. Nothing in these two numbers says which of them still holds the side. *Aligned* matches most pairs, at a cosine that's hardly lower.
 #
-# A cosine of 0.99 is an angle of about 8°, and a plane can separate any two different points. What matters is whether a *single* plane separates left images from right ones, for objects it has never seen.
+# A cosine of 0.99 is an angle of about 8°, and a plane can separate any two different points. What matters is whether a *single* plane separates left images from right ones, for pairs of objects it has never seen.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A wire sphere with two dots close to each other, left and right, at the angle that the mean cosine of benchmark A gives, and a plane through the centre that passes between them."}}
 plots.sphere_plane(alike["mean"].iloc[0])
@@ -124,7 +124,7 @@ plt.show()
 # %% [markdown]
 # ```{admonition} Predict before you go on
 # :class: predict
-# We train a linear probe on the final embedding of one image, and test it on objects that it wasn't trained on. What accuracy do you expect for *hidden*, *lost* and *aligned*? For their patch tokens? For plain pixels, and for an encoder that has learned nothing?
+# We train a linear probe on the final embedding of one image, and test it on pairs of objects that it wasn't trained on. What accuracy do you expect for *hidden*, *lost* and *aligned*? For their patch tokens? For plain pixels, and for an encoder that has learned nothing?
 # ```
 #
 # ## A probe reads the side in *hidden*, and hardly in *lost*
@@ -132,8 +132,8 @@ plt.show()
 # A {term}`linear probe <Linear probe>` is logistic regression on a frozen representation {cite:p}`alain2017probes`. Three rules make it honest:
 #
 # - **Unseen object pairs.** All images of the same two kinds of objects are in the same fold.
-# - **A penalty that isn't chosen by counting.** Inside the training folds, we choose the strongest penalty whose log loss on held-out kinds is within one standard error of the best, and we run every fit until it converges.
-# - **A label that the probe's input determines.** In A the label is the side of the small object; the other one is furniture. In B the caption may name either object, so we tell the probe which: it's linear in the products of the image's features and the *difference of the two objects' text embeddings*, with one rule for all objects.
+# - **A penalty chosen by log loss**, not by the number of right answers. Inside the training folds, we take the strongest penalty whose log loss on held-out kinds is within one standard error of the best, and we run every fit until it converges.
+# - **A label that the probe's input determines.** In A the label is the side of the small object; the other one is furniture. In B the caption may name either object, so we tell the probe which: we multiply the image's features by the *difference of the two objects' text embeddings*, so that one rule serves all objects.
 #
 # "Two compared" subtracts from each embedding the mean of its pair's two images. That removes what the pair has in common, so it's an easier question: *which of these two is the left one?* In the table, compare the rows "one image" of the models, and then the column of shuffled labels, where a probe has nothing to learn:
 
@@ -173,7 +173,7 @@ plt.show()
 # %% [markdown]
 # At mini scale, one symptom has two causes. **The embedding of *hidden* holds the side of nearly every single image in A, and of most images in B; that of *lost* doesn't.** A trace remains in *lost*, and it shows when you compare the two images of a pair; in a single image, it drowns in everything else that varies. The patch tokens have the side in every model.
 #
-# The controls have something to say, too. With shuffled labels, the probe is at chance. The patch tokens of an encoder that has learned nothing do nearly as well as trained ones, and so do pixels: at the bottom, the place of a thing is trivially there, and nobody has to learn it. What has to be learned is to carry it to the top.
+# The controls have something to say, too. With shuffled labels, the probe stays near chance. The patch tokens of an encoder that has learned nothing do nearly as well as trained ones, and so do pixels: at the bottom, the place of a thing is trivially there, and nobody has to learn it. What has to be learned is to carry it to the top.
 #
 # Is a probe at chance just a bad probe? Does the side get lost early or late? Were there too few examples? [Going deeper](#going-deeper), at the end of the page, has the answers.
 
@@ -205,7 +205,7 @@ plots.three_states(points, {"ViT-L/14-336, A": tuple(number.value for number in 
 plt.show()
 
 # %% [markdown]
-# On the left, by the cosine, *hidden* and *lost* lie in one heap, with the published CLIP next to it. On the right, by the probe, the heap falls apart. That's the point of this chapter in one picture. **A cosine near 1 with failing matching is a symptom of at least two states, and it takes another measurement to tell which.** (Two of the *aligned* seeds match few pairs of B; [the record](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/organisms/README.md) says what we did to the shipped one.)
+# On the left, by the cosine, *hidden* and *lost* lie in one heap, with the published CLIP next to it. On the right, by the probe, the heap falls apart. That's the point of this chapter in one picture. **A cosine near 1 with failing matching is a symptom of at least two states, and it takes another measurement to tell which.** (How well *aligned* matches B depends on its training's seed: the shipped one does it best of three, as [the record](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/organisms/README.md) says.)
 #
 # ## The findings
 
@@ -262,13 +262,13 @@ findings.show(shown)
 #
 # An erroneous agreement could have three explanations. At mini scale:
 #
-# - **The encoder is blind**: no, not in any of the three models. A linear probe can nearly always read the side of unseen objects from the patch tokens.
-# - **The side is in the embedding, but the text doesn't ask**: this is *hidden*. Its cosine and matching look exactly like the next case.
-# - **The side is lost from the embedding**: this is *lost*. What remains is a trace, too weak to read in a single image.
+# - **The encoder is blind**: no, not in any of the three models. A linear probe can nearly always read the side from the patch tokens, for pairs of objects it hasn't seen.
+# - **The side is in the embedding, and matching misses it**: this is *hidden*. Its cosine and its matching show the same symptom as the next case.
+# - **The side is lost from the embedding**: this is *lost*. What remains is a trace that can hardly be read in a single image.
 #
 # So the paper's argument by elimination, that LLaVA succeeds with the same encoder, rules out the first explanation. It can't tell the other two apart, because LLaVA doesn't read that vector. Is OpenAI's CLIP more like *hidden* or like *lost*? Mini models can't tell; this page measures it at paper scale. What they do show is that either state could be behind CLIP's numbers, and that the contrastive loss rules out neither: the captions made the difference.
 #
-# Is the side in *hidden* hidden from the text, then? So far we've only seen that it's there and that matching misses it. [Chapter 5](05_does_the_text_ask.ipynb) looks at the text's part in this.
+# Why does matching miss it in *hidden*? [Chapter 5](05_does_the_text_ask.ipynb) looks at the text's part in this.
 #
 # ## What could be wrong
 #
@@ -314,7 +314,7 @@ findings.show(shown)
 # ## In this chapter you learned
 #
 # - With a cosine near 1 and failing matching, the side may be perfectly readable, or it may be gone.
-# - In *hidden*, a linear probe reads the side of unseen objects from one final embedding; in *lost* it can't, though the patch tokens have it.
+# - In *hidden*, a linear probe reads the side of unseen object pairs from one final embedding; in *lost* it hardly does, though the patch tokens have it.
 # - A probe at chance means something only if you know its power: how strong a side would it have found?
 # - For the published CLIP we know two of three numbers. Nobody has reported the third.
 #
@@ -357,7 +357,7 @@ plt.show()
 # %% [markdown]
 # So we can say how lost "lost" is. A common side about a quarter as long as the images' own difference would have shown in a single image, at a cosine that's the same to the third digit. A side in a different direction for each kind of object wouldn't have.
 #
-# ### The class token of *lost* takes the side up in no layer
+# ### The class token of *lost* hardly takes the side up in any layer
 #
 # Here's the same probe for A after each block, on each model's class token and on the patch tokens in their places. For a deep encoder we take about eight layers, counted from the top, and always the second to last, which LLaVA reads. To save time, we use at most 150 pairs.
 
@@ -376,7 +376,7 @@ plots.stage_curves(stages, "Accuracy on unseen object pairs", chance=0.5)
 plt.show()
 
 # %% [markdown]
-# At mini scale, the class tokens of *hidden* and *aligned* pick up the side as they rise through the layers. That of *lost* doesn't in any layer, though the patch tokens that it attends to have it all the way. [Chapter 3](03_same_encoder_new_reader.ipynb) uses the same probe to follow the patch tokens further, into LLaVA's projector and language model.
+# At mini scale, the class tokens of *hidden* and *aligned* pick up the side as they rise through the layers. That of *lost* hardly does in any layer, though the patch tokens that it attends to have it all the way. [Chapter 3](03_same_encoder_new_reader.ipynb) uses the same probe to follow the patch tokens further, into LLaVA's projector and language model.
 #
 # ### Many more examples hardly help
 #

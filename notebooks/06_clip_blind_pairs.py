@@ -154,7 +154,7 @@ plt.show()
 
 # %%
 from erragree_utils import evaluate, summarize
-from erragree_utils.measures.accuracy import as_percent, in_percent
+from erragree_utils.measures.accuracy import as_percent, in_digits, in_percent
 
 tables = {
     "CLIP": evaluate({"CLIP": clip}, pairs, "matching"),
@@ -268,7 +268,9 @@ relations = pd.concat({
 })  # fmt: skip
 print(f"{len(each)} pairs")
 in_words = {"between": "between patterns", "within": "within a pattern"}
-relations.rename(in_words).round(2).astype({"units": int})
+ends = {"low": "correlation_low", "high": "correlation_high"}
+shown = in_digits(relations.rename(columns=ends), {"correlation": "correlation"}, 2)
+shown.assign(units=relations["units"].astype(int)).rename(in_words)
 
 # %% mystnb={"image": {"alt": "A panel for each of three visual patterns and one for the means of all: the pair's signal against its cosine under CLIP. At mini scale the signal falls as the cosine rises, also within patterns that have a signal at all."}}
 plots.signal_against_cosine(each)

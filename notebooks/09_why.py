@@ -260,7 +260,10 @@ in_percent(both.rename(lambda name: name[-1].upper(), level=1))
 from erragree_utils import findings
 from erragree_utils.findings import finding
 
-asked = "In how many left/right pairs of A do a new head's scores move the right way?"
+asked = (
+    "We train new heads on the frozen encoder. "
+    "For how many left/right pairs of A do their scores shift the right way?"
+)
 on_a = {"benchmark": "tabletop-a"}
 findings.show([
     finding(

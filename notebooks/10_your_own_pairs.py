@@ -241,7 +241,7 @@ found_here = [
         "Of the verdicts about models whose fault is known, more than four of five are right at a "
         "hundred pairs",
         estimate(overall, "right"), above=0.8,
-        question="How many verdicts are right about models whose fault is known?",
+        question="We build models with a known fault. How often does the diagnosis name it?",
     ),
     finding(
         "Of the verdicts about kinds of change that set no threshold, more than four of five are "

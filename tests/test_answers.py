@@ -77,7 +77,7 @@ def test_the_first_picture_sets_two_readers_side_by_side(matching):
     html = answers.two_readers(matching, reads, ["one.webp", "two.webp"], ["left", "right"], 0.998)
     figure = BeautifulSoup(html, "html.parser")
     assert [image["alt"] for image in figure.select("img")] == ["left", "right"]
-    assert "3.0% [1.0, 8.0], the paper 1.9%" in figure.select_one(".reader-clip").get_text()
+    assert "3.0% [1.0, 8.0] (published: 1.9%)" in figure.select_one(".reader-clip").get_text()
     widths = [bar["style"] for bar in figure.select(".reader-bar i")]
     assert widths == ["width: 3.0%", "width: 99.0%"]
     assert "--chance: 25%" in html

@@ -91,11 +91,23 @@ class TestPages:
             links = [tag["href"] for tag in soup(html, page).find_all("a", href=True)]
             assert [x for x in links if "colab" in x and x.endswith(f"/blob/main/{page}.ipynb")]
 
+    @each_page
+    def test_no_table_has_more_than_five_columns(self, html, page):
+        rows = soup(html, page).select("article table tr")
+        wide = [row.get_text(" ", strip=True) for row in rows if len(row(["td", "th"])) > 5]
+        assert wide == []
+
+    def test_the_margins_of_every_chapter_are_on_record(self, html):
+        titles = [soup(html, page).find("h1").get_text() for page in PAGES if "notebooks" in page]
+        recorded = soup(html, "book/findings").find(id=lambda name: name and "other-draws" in name)
+        links = [tag.get_text() for tag in recorded.find_all("a")]
+        assert [title for title in titles if not any(link in title for link in links)] == []
+
     def test_the_findings_of_every_chapter_are_on_their_page(self, html):
         tables = soup(html, "book/findings").select("table.findings")
         rows = [row.get_text() for table in tables for row in table.select("tbody tr")]
         shown = [
-            row.select("td")[1].get_text()
+            row.select("td")[0].get_text()
             for page in PAGES
             for row in soup(html, page).select(".cell_output table.findings tbody tr")
         ]
@@ -188,7 +200,7 @@ class TestAFindingThatDoesNotHold:
         for page in ("notebooks/a", "book/findings"):
             rows = soup(html, page).select("table.findings tr.fails")
             assert len(rows) == 1 and "Half of them are right" in rows[0].get_text()
-            assert "does not hold here" in rows[0].get_text()
+            assert "Does not hold here" in rows[0].get_text()
         titles = [tag.get_text() for tag in soup(html, "book/findings").select("article a")]
         assert "Chapter A" in titles
         card = soup(html, "notebooks/a").select_one("section.answer").get_text(" ", strip=True)

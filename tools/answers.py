@@ -94,7 +94,7 @@ def two_readers(
     }
     bars = []
     for kind, (name, f) in readers.items():
-        paper = f", the paper {papers(f)[0]}" if f.paper else ""
+        paper = f" (published: {papers(f)[0]})" if f.paper else ""
         bars.append(
             f'<div class="reader-{kind}"><p>{name}: {ours(f)}{paper}</p>'
             f'<div class="reader-bar"><i style="width: {100 * f.value:.1f}%"></i></div></div>'
@@ -102,12 +102,13 @@ def two_readers(
     return (
         f'<figure class="two-readers"><div class="two-images">{shown}'
         f'<p class="two-alike">CLIP gives the two nearly the same vector: cosine '
-        f"<b>{cosine:.3f}</b>.</p></div>"
+        f"<b>{cosine:.3f}</b>, where 1 is equal.</p></div>"
         f'<div class="readers" style="--chance: {100 * clip.chance:g}%">'
         f"<p><b>Which caption fits? Right for both images of a pair:</b></p>{''.join(bars)}"
-        f'<p class="answer-note">The line is guessing, {chance(clip)}. Our numbers, with 95% '
-        "intervals, are of left/right pairs of rendered scenes; the paper's of photographs, with "
-        "models hundreds of times as large.</p></div></figure>"
+        f'<p class="answer-note">The line is guessing, {chance(clip)}; one answer '
+        "for both images gets no pair right. Our numbers, with 95% intervals, are of left/right "
+        "pairs of rendered scenes; the paper's of photographs, with models hundreds of times as "
+        "large.</p></div></figure>"
     )
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 #: The steps of the argument, and the chapters of each with a few words for what it finds.
 ARGUMENT = {
-    "One vector, two readers": {
+    "One encoder, two readers": {
         "01_cosine_agreement": "nearly equal",
         "02_clip_matching": "CLIP can't",
         "03_same_encoder_new_reader": "LLaVA can",
     },
     "Hidden or lost": {
         "04_is_it_there": "one symptom",
-        "05_does_the_text_ask": "who asks",
+        "05_does_the_text_ask": "text's part",
     },
     "Where LLaVA fails": {
         "06_clip_blind_pairs": "blind pairs",

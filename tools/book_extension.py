@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import answers
+import pandas as pd
 from argument import CHAPTERS, show_map
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -28,25 +29,60 @@ def use_package_cache(app: Any, config: Any) -> None:
     config.nb_execution_cache_path = str(current_cache(Path(app.srcdir)))
 
 
-class FindingsDirective(SphinxDirective):
-    """``{findings}``: what each executed notebook found, a table per chapter."""
+class ByChapter(SphinxDirective):
+    """A table for each chapter, with a link to it above."""
+
+    def table(self, path: Path, rows: str) -> list[nodes.Node]:
+        """Link to a notebook, and HTML."""
+        here = Path(self.env.doc2path(self.env.docname)).parent
+        link = Path(os.path.relpath(path, here)).as_posix()
+        paragraph = nodes.paragraph()
+        self.state.nested_parse(StringList([f"**[]({link})**"]), 0, paragraph)
+        return [*paragraph.children, nodes.raw("", rows, format="html")]
+
+
+class FindingsDirective(ByChapter):
+    """``{findings}``: what each executed notebook found."""
 
     def run(self) -> list[nodes.Node]:
         source, cache = Path(self.env.srcdir), Path(self.config.nb_execution_cache_path)
-        here = Path(self.env.doc2path(self.env.docname)).parent
         tables: list[nodes.Node] = []
         for path in chapters(source):
             notebook = executed(path, cache)
             page = findings.read(notebook) if notebook is not None else []
             if page:
-                tables += self._title(os.path.relpath(path, here))
-                tables.append(nodes.raw("", findings.as_html(page, margins=True), format="html"))
+                tables += self.table(path, findings.as_html(page, margins=True))
         return tables or [nodes.paragraph(text="No notebook has been executed yet: `make book`.")]
 
-    def _title(self, link: str) -> list[nodes.Node]:
-        paragraph = nodes.paragraph()
-        self.state.nested_parse(StringList([f"**[]({Path(link).as_posix()})**"]), 0, paragraph)
-        return paragraph.children
+
+class MarginsDirective(ByChapter):
+    """``{margins}``: what `make robust` recorded of each chapter."""
+
+    def run(self) -> list[nodes.Node]:
+        source = Path(self.env.srcdir)
+        path = source / "book" / "margins.csv"
+        self.env.note_dependency(str(path))
+        recorded = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = {
+            chapter: [compact(row) for row in part.to_dict("records")]
+            for chapter, part in recorded.groupby("Chapter")
+        }
+        shown = [(notebook, rows.get(title(notebook))) for notebook in chapters(source)]
+        return sum((self.table(p, findings.html_table(r)) for p, r in shown if r), [])
+
+
+def compact(row: dict[str, str]) -> dict[str, str]:
+    """A row of the margins' table in five columns."""
+    mean, ends = row["Mean (sd) over seeds"], row["Range"]
+    changes = {"other paths": row["Other paths"], "noise": row["Noise"]}
+    same = row["Margin"].startswith("same")
+    return {
+        "Finding": row["Finding"],
+        "Bound": row["Bound"],
+        "Over seeds": mean if same else f"{mean}; {ends}",
+        "Margin": row["Margin"] if same else f"{row['Margin']} sd, {row['Least s.e.']} s.e.",
+        "Changes": "; ".join(f"{name} {value}" for name, value in changes.items() if value),
+    }
 
 
 def answers_of(app: Any, name: str) -> list[findings.Finding]:
@@ -146,6 +182,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("html-page-context", show_map)
     app.connect("build-finished", finish_static_files)
     app.add_directive("findings", FindingsDirective)
+    app.add_directive("margins", MarginsDirective)
     app.add_directive("first-page-figure", FirstPageFigure)
     app.add_directive("answers", AnswersDirective)
     app.add_directive("two-readers", TwoReaders)

@@ -42,8 +42,8 @@ def figure(folder: Path, npm: Path) -> Live:
         f"CLIP's scores of “{captions[0]}” and “… to the right of …” stay within "
         f"{gap:.3f} of each other, and the cosine to the start above "
         f"{math.floor(1000 * read['cosine'].min()) / 1000:.3f}. LLaVA reads the "
-        f"patch tokens of the same encoder. Asked whether it shows “{captions[0]}”, it says Yes "
-        f"with {yes[0]:.0%} at the start, {yes[FRAMES // 2]:.0%} halfway and "
+        f"patch tokens of the same encoder. Asked whether it shows “{captions[0]}”, its "
+        f"probability of Yes is {yes[0]:.0%} at the start, {yes[FRAMES // 2]:.0%} halfway and "
         f"{yes[-1]:.0%} at the end. One scene, picked because it is clear, "
         "and two small models; the chapters count over whole benchmarks."
     )

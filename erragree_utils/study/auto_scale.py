@@ -6,6 +6,8 @@ import os
 import sys
 from dataclasses import dataclass
 
+import pandas as pd
+
 from ..models.device import GIB
 from ..models.memory import BATCH, memory_need, model_size
 from ..scale import SCALES, VARIABLE, Scale, get_scale
@@ -16,11 +18,12 @@ from .kept import results_folder
 
 
 def start(name: str = "auto") -> Scale:
-    """Start a chapter: find out its scale.
+    """Start a chapter: find out its scale, and show the texts of tables in full.
 
     By default, Colab gets the scale that suits its GPU, and any other machine gets that of
     `get_scale`. A scale named here applies everywhere, and is also set in ``ERRAGREE_SCALE``.
     """
+    pd.set_option("display.max_colwidth", None)
     if name == "auto" and "google.colab" not in sys.modules:
         return get_scale()
     if name not in ("auto", *SCALES):

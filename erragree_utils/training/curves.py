@@ -23,7 +23,7 @@ from .organisms import LEFT_RIGHT, ORGANISMS
 #: Seed of the first draw; the others follow. No chapter and no recipe uses them.
 FIRST_SEED = 301
 #: Pairs that probes are trained on, at most four fifths of those that are drawn.
-PAIRS = (100, 300, 1000, 3000, 8000)
+PAIRS = (100, 300, 1000, 3000, 10_000)
 SETS = 1000
 #: Leading directions of what B's questions are about: enough to tell kinds apart, but few enough
 #: that 20,000 examples of their products with 128 numbers fit in memory.
