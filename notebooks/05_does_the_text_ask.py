@@ -270,24 +270,27 @@ findings.show(shown)
 
 
 # %% tags=["finding", "hide-input"]
-def top(k, name, column, side="images"):
-    """The row of a curve whose interval reaches highest: hindsight can only flatter it."""
-    table = repaired[k, name].loc[side]
+def top(k, name, column, *sides):
+    """The map whose interval reaches highest: hindsight can only flatter it."""
+    curves = [repaired[k, name].loc[side] for side in sides or ("texts", "images")]
+    table = pd.concat(curves, ignore_index=True)
     return estimate(table.loc[table[f"{column}_high"].idxmax()], column)
 
 
 shown = []
-question = "How many left/right pairs does a linear map of the images bring back?"
+question = (
+    "For how many left/right pairs of A can a linear map make CLIP's scores move the right way?"
+)
 if mini:
     for name in ("hidden", "side planted"):
         table = repaired["A", name].loc["texts"]
         row = table[table["cost_high"] < 0.2].iloc[-1]  # the weakest penalty at so low a price
         shown += [
             claim(f"In the {name} case a repair brings relative preference above 80% for less "
-                  "than 20 points of retrieval, on A", estimate(row, "relative"), above=0.8),
+                  "than 20 points of retrieval, on A", estimate(row, "relative"), above=0.8,
+                  question=question if name == "hidden" else "", who="hidden", chance=0.5),
             claim(f"In the {name} case some map of the images brings most pairs back, on A",
-                  estimate(repaired["A", name].loc["images"].iloc[-1], "pair"), above=0.5,
-                  question=question if name == "hidden" else "", who="hidden", chance=0.25),
+                  estimate(repaired["A", name].loc["images"].iloc[-1], "pair"), above=0.5),
         ]  # fmt: skip
     for k in benchmarks:
         for side in ("texts", "images"):
@@ -297,9 +300,6 @@ if mini:
                     f"guessing, on {k}",
                     top(k, "lost", "pair", side),
                     below=0.25,
-                    question=question if (k, side) == ("A", "images") else "",
-                    who="lost",
-                    chance=0.25,
                 )
             )
         shown.append(
@@ -307,6 +307,9 @@ if mini:
                 f"In the lost model no map brings relative preference to 85%, on {k}",
                 top(k, "lost", "relative"),
                 below=0.85,
+                question=question if k == "A" else "",
+                who="lost",
+                chance=0.5,
             )
         )
     shown += [

@@ -39,6 +39,17 @@ def plant_side(
     return unit_rows(images + np.array([0.5, -0.5])[:, None] * length * axes[number][:, None])
 
 
+def turn_down(images: np.ndarray, strength: float) -> np.ndarray:
+    """An invertible linear map (D, D) that shrinks the directions in which pairs (N, 2, D) differ.
+
+    A direction with `r` times the mean square difference is divided by sqrt(1 + strength * r). It
+    raises the pairs' cosine, and what can be read linearly before can be read linearly after.
+    """
+    differences = np.asarray(images[:, 0] - images[:, 1], np.float64)
+    energy, axes = np.linalg.eigh(differences.T @ differences / len(differences))
+    return axes / np.sqrt(1 + strength * energy / energy.mean()) @ axes.T
+
+
 def fit_maps(
     images: np.ndarray, texts: np.ndarray, penalties: Sequence[float] = PENALTIES
 ) -> np.ndarray:

@@ -7,8 +7,9 @@ import pytest
 
 from erragree_utils.measures import repair
 from erragree_utils.measures.accuracy import summarize
+from erragree_utils.measures.agreement import cosine
 from erragree_utils.measures.matching import matching_table
-from erragree_utils.measures.repair import fit_maps, plant_side, repair_curve
+from erragree_utils.measures.repair import fit_maps, plant_side, repair_curve, turn_down
 from tests.measures.by_hand import GROUPS, D, N, pairs, unit
 
 
@@ -161,3 +162,15 @@ class TestRepairCurve:
             repair_curve(images, texts, np.arange(N) % 2)
         with pytest.raises(ValueError, match="each of 120 examples"):
             repair_curve(images, texts, [1, 2])
+
+
+def test_turning_down_what_differs_raises_the_cosine_and_can_be_undone():
+    rng = np.random.default_rng(0)
+    side = rng.normal(size=D)
+    pairs = rng.normal(size=(50, 1, D)) + np.array([[0.5], [-0.5]]) * side
+    map_ = turn_down(pairs, 10)
+    np.testing.assert_allclose(map_, map_.T, atol=1e-12)
+    np.testing.assert_allclose(pairs @ map_ @ np.linalg.inv(map_), pairs, atol=1e-9)
+    before, after = (cosine(x[:, 0], x[:, 1]).mean() for x in (pairs, pairs @ map_))
+    assert after > before
+    np.testing.assert_allclose(turn_down(pairs, 0), np.eye(D), atol=1e-12)
