@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # What lets a reader see more
+# # To see left and right, the text side has to ask
 #
 # **On a frozen encoder that holds the side, a text side that knows left and right is what counts: writing captions from patch tokens gets there, and so does a matching score whose texts come from LLaVA's language model. CLIP's own text vectors don't.**
 #
@@ -49,7 +49,7 @@ if "google.colab" in sys.modules:
 # The later version of the paper does this for CLIP ViT-L/14-336: it keeps CLIP frozen, trains small heads on it, and changes one thing after another {cite:p}`li2025exploring`. We do the same with our two mini CLIPs: *hidden* (`mini`), whose embedding holds the side although its texts don't ask for it, and *lost*, whose embedding has lost it.
 #
 # ```{admonition} Predict before you go on
-# :class: tip
+# :class: predict
 # Take the frozen *hidden* CLIP. You may change one thing: match on patch tokens instead of one vector, tell the heads where each patch is, put the opposite of each left/right caption into the batch as a wrong answer, take the texts' vectors from LLaVA's language model, or train a head to *write* the caption. Which of these will tell left from right? And which will still work if the encoder has *lost* the side?
 # ```
 
@@ -70,14 +70,14 @@ from erragree_utils.training import ladder_tables as tables
 # %% [markdown]
 # ## One thing changes at a time
 #
-# Each run trains a head on 4000 scenes that no other seed has, each with four captions. In these captions left and right are nearly always the viewer's, as in those of the *aligned* CLIP. The runs are recorded, and each can be made again with `python -m erragree_utils.training.ladder`:
+# Each run trains a head on 4000 scenes that no other seed has, each with four captions. In these captions left and right are nearly always the viewer's, as in those of the *aligned* CLIP; some runs have captions as *hidden*'s `own`, see below. The runs are recorded, and each can be made again with `python -m erragree_utils.training.ladder`:
 
 # %%
 runs = tables.read_table()
 trained = runs[runs["rung"] != tables.AS_IT_IS].drop_duplicates(tables.KEY)
 hours = trained["seconds"].sum() / 3600
 print(f"{len(trained)} runs, {hours:.1f} hours of training on a CPU core")
-trained.groupby("model").agg(heads=("rung", "nunique"), seeds=("seed", "nunique"))
+trained.groupby(["model", "captions"]).agg(heads=("rung", "nunique"), runs=("rung", "size"))
 
 # %% [markdown]
 # We ask about 300 left/right pairs of each benchmark, with objects that training didn't show:
@@ -88,29 +88,29 @@ trained.groupby("model").agg(heads=("rung", "nunique"), seeds=("seed", "nunique"
 #
 # Scores are cosines, or a captioner's log-likelihoods. Intervals are over seeds and pairs.
 #
-# ## Matching or writing, one vector or patch tokens
+# ## Writing from patch tokens tells left from right
 #
 # The first comparison crosses two factors. The *objective*: tell the captions of a batch apart, as CLIP does, or write the caption, as has been done at scale {cite:p}`tschannen2023captioners`. And what is *read*: CLIP's final embedding, or its patch tokens. Both objectives use the same small text transformer, trained from scratch. (When it matches, patch tokens are weighted by the text and summed, as in PACL {cite:p}`mukhoti2023pacl`. When it writes, it attends to them.)
 
 
 # %% tags=["hide-input"]
-def table_of(rungs, model="hidden", name="head"):
+def table_of(rungs, model="hidden", third="pair", runs=runs, captions="aligned"):
     """Shares of some heads in per cent, with their intervals."""
-    measured = {"relative A": "relative", "relative B": "relative", "pair A": "pair",
+    measured = {"relative A": "relative", "relative B": "relative", f"{third} A": third,
                 "objects A": "retrieval"}  # fmt: skip
-    rows = {}
+    name, rows = f"head on {model}", {}
     for rung in rungs:
         row = rows.setdefault(rung, {})
         for column, metric in measured.items():
             where = {"model": model, "benchmark": f"tabletop-{column[-1].lower()}"}
-            found = tables.estimate(runs, rung, metric, **where)
+            found = tables.estimate(runs, rung, metric, captions=captions, **where)
             row |= dict(zip([column, f"{column}_low", f"{column}_high"], found, strict=True))
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis(name)
     return in_percent(frame, {column: column for column in measured})
 
 
 FOUR = [tables.ONE, tables.MATCHES_PATCHES, tables.WRITES, tables.WRITES_PATCHES]
-table_of(FOUR, name="head on hidden")
+table_of(FOUR)
 
 # %%
 table_of(FOUR, "lost", name="head on lost")
@@ -123,17 +123,46 @@ by_seed = {
     rung: tables.matrix(runs, rung, "relative", benchmark="tabletop-a").mean(axis=1)
     for rung in FOUR
 }
-seeds = pd.DataFrame.from_dict(by_seed, orient="index").rename_axis("relative A (%), by seed")
-(100 * seeds).round().astype("Int64")
+(100 * pd.DataFrame(by_seed).rename_axis("relative A (%), seed")).round().astype(int)
 
 # %% [markdown]
-# On *lost*, the same head that writes from patch tokens is above chance too, but it's far from done: the tokens still hold the side, though not in a way that's easy to read. No head that matches finds it there. Neither objective nor interface explains everything. It takes both, and an encoder that makes the side plain.
+# On *lost*, the same head that writes from patch tokens is above chance too, but it's far from done: the tokens still hold the side, though not in a way that's easy to read. No head that matches finds it there. So reading patch tokens isn't enough, and writing isn't either; together they are, if the encoder makes the side plain. (Does writing beat matching from the *same* tokens? In most seeds it does, but the seeds differ so much that the ranking below can't be sure.)
 #
-# **On B, none of the four gets anywhere.** There, captions name either object first, so that the head has to bind a side to a name. Within these steps no seed reached that, and a captioner that was trained for three times as long only began to know its 4000 scenes by heart. The mini LLaVA learned it, from far more questions. So what follows about A is no plateau for B.
+# **On B, none of the four gets anywhere.** There, captions name either object first, so that the head has to bind a side to a name. Within these steps no seed reached that. The mini LLaVA learned it, from far more questions.
 #
-# ## The authors' ladder
+# ### Is that a plateau?
 #
-# The later version of the paper trains all its heads to match, and climbs a ladder: patch tokens, then rotary positions {cite:p}`su2021roformer`, and from there either several text tokens or the texts' vectors from a language model. Here are the same steps on *hidden*. The texts' vectors are CLIP's own, but for the last step, where they come from the mini LLaVA's language model:
+# Let's call it one if twice as many steps move relative preference by less than 5 points. Here are the two heads on patch tokens after twice the steps, for the seeds that were trained for so long, and how far that moved them:
+
+# %%
+longer = tables.read_table(tables.TABLES / "longer" / "measures.csv")
+moved = {}
+for rung in (tables.MATCHES_PATCHES, tables.WRITES_PATCHES):
+    for name in "AB":
+        where = {"benchmark": f"tabletop-{name.lower()}"}
+        twice, once = (tables.matrix(t, rung, "relative", **where) for t in (longer, runs))
+        ends = (twice - once).dropna().mean(axis=1)
+        moved[rung, name] = {"twice the steps": twice.mean(axis=1).mean(), "change": ends.mean(),
+                             "least": ends.min(), "most": ends.max()}  # fmt: skip
+(100 * pd.DataFrame(moved).T).round(1).rename_axis(["head", "relative"])
+
+# %% [markdown]
+# LONGER
+#
+# ### LLaVA's stages
+#
+# LLaVA isn't trained all at once. Its language model knows words before it sees an image, then the projector alone is trained, then both. Does the vector do better if we go about it like that? Here are the two captioners again, trained in these three stages:
+
+# %%
+STAGED = [tables.STAGED_ONE, tables.STAGED_PATCHES]
+table_of(STAGED)
+
+# %% [markdown]
+# STAGED
+#
+# ## On the authors' ladder, a language model's texts make the difference
+#
+# The later version of the paper trains all its heads to match, and climbs a ladder: patch tokens, then rotary positions {cite:p}`su2021roformer`, and from there either several text tokens or the texts' vectors from a language model. Here are the same steps on *hidden*, at our size: the authors train with batches of 4096 for ten epochs at a learning rate of 1e-4, we with batches of 128 for a thousand steps from 3e-3 down; the heads, the weights of patches and the temperature are theirs. The texts' vectors are CLIP's own, but for the last step, where they come from the mini LLaVA's language model:
 
 # %% tags=["hide-input"]
 rows = {}
@@ -151,23 +180,32 @@ columns = [f"{who}, {name}" for name in "AB" for who in ("paper", "ours")]
 in_percent(beside, {column: column for column in columns})
 
 # %% [markdown]
-# (The paper's numbers are of What'sUp, from second-hand notes that quote that version.) The first steps agree: with patch tokens and positions, matching stays below the 25% of guessing. The last one doesn't. With a language model as the text encoder, our pair accuracy on A rises far above guessing, and theirs falls.
+# (The paper's numbers are of What'sUp, from second-hand notes that quote that version.) Until the last step, both stay below the 25% of guessing. Below it they part already: rotary positions double the paper's share and don't move ours, and several text tokens take theirs to zero and not ours. The last step is where it matters. With a language model as the text encoder, our pair accuracy on A rises far above guessing, and theirs falls.
 #
-# Which of us is right? Perhaps both. Their language model had never been asked about images. Ours is the mini LLaVA's, which has been tuned on questions about left and right in this world. So our step says that the *image side* isn't what was missing: the same frozen tokens, under the same head, are enough once the texts' vectors tell left from right. Relative preference and objects, for the same steps:
+# Which of us is right? Perhaps both. Their language model had never been asked about images. Ours is the mini LLaVA's, which has been tuned on questions about left and right in this world. So our step says that the *image side* isn't what was missing: the same frozen tokens, under the same head, are enough once the texts' vectors tell left from right. Relative preference, objects, and a probe of the side on what the head makes of the image:
 
 # %%
-table_of([*tables.PUBLISHED, "rotary positions in 2-D"], name="head on hidden")
+LADDER = [*tables.PUBLISHED, "rotary positions in 2-D"]
+table_of(LADDER, third="probe")
 
 # %% [markdown]
-# Objects pay for it: the language model's vectors find the right one of 25 images less often than CLIP's. And we don't see a gain from positions. The tokens of *hidden* say where they are already ([chapter 3](03_same_encoder_new_reader.ipynb)).
+# Objects pay for it: the language model's vectors find the right one of 25 images less often than CLIP's. And we don't see a gain from positions. The tokens of *hidden* say where they are already ([chapter 3](03_same_encoder_new_reader.ipynb)). The probe adds the moral of [chapter 4](04_is_it_there.ipynb): the side is in every head's image vector, whether its score asks for it or not.
 #
-# ## Sharper losses, wrong answers, and LLaVA as an encoder
+# The same ladder on *lost*:
+
+# %%
+table_of(LADDER, "lost", third="probe")
+
+# %% [markdown]
+# LOSTLADDER
+#
+# ## LLaVA's last state can be matched; sharper losses and hard negatives help some seeds
 #
 # The authors' loss uses a temperature of a tenth. CLIP's own logit scale of a hundred is sharper, and presses harder on what is nearly alike. With it, we also add {term}`hard negatives <Hard negative>`: each caption of left or right comes with its opposite as a wrong answer {cite:p}`yuksekgonul2023bow`. And the other way round, LLaVA itself can be turned into an encoder {cite:p}`jiang2024vlm2vec`: we match the last state of the mini LLaVA, after “Describe the image.”, and train nothing but the head.
 
 # %%
 controls = [name for name in tables.CHANGED if "logit" in name or "negatives" in name]
-table_of([*controls, tables.LLAVA], name="head on hidden")
+table_of([*controls, tables.LLAVA])
 
 # %% [markdown]
 # A sharper loss and hard negatives move some seeds, and others not. The ranking below says which changes are more than luck. LLaVA's last state tells most pairs apart, on B as well, but not in every seed:
@@ -177,15 +215,15 @@ of_llava = {
     name: tables.matrix(runs, tables.LLAVA, "relative", benchmark=f"tabletop-{name.lower()}")
     for name in "AB"
 }
-by_seed = pd.DataFrame({name: shares.mean(axis=1) for name, shares in of_llava.items()}).T
-(100 * by_seed.rename_axis("relative (%), by seed")).round().astype(int)
+by_seed = pd.DataFrame({name: shares.mean(axis=1) for name, shares in of_llava.items()})
+(100 * by_seed.rename_axis("relative (%), seed")).round().astype(int)
 
 # %% [markdown]
 # It *has* read the patch tokens, and what it read survives as one vector that a contrastive head can use. So a single vector isn't the obstacle by itself either.
 #
-# ## All changes, ranked
+# ## Of all changes, few stand out
 #
-# Each change against the head that it's compared with, on the same pairs and seeds, by its mean effect on A and B. All recorded changes are here. With so many, a few would leave zero by chance, so *p* is corrected for their number by Holm's method. Choose a box to see only what acts through it:
+# Each change against the head that it's compared with, on the same pairs and seeds, by its mean effect on A and B. All recorded changes are here. With so many, a few would leave zero by chance, so *p* is corrected for their number by Holm's method (and since it comes from 4000 resamples, it can't fall below about .01 after that). Choose a box to see only what acts through it:
 
 # %% tags=["hide-input"]
 from erragree_utils.plots import live
@@ -219,9 +257,17 @@ shown.assign(model=sure["model"], p=sure["p"].round(3))
 # %% [markdown]
 # These are the changes that are left after the correction.
 #
-# ## What captions say
+# ## Captions that mean the viewer's left matter, too
 #
-# All heads above read captions in which left and right are the viewer's. What if they aren't? That experiment needs whole CLIPs, and we have them: *hidden* and *aligned* ([chapter 4](04_is_it_there.ipynb)) have the same architecture, steps and pictures. But *hidden*'s captions say left and right seldom, and half of the time as seen from across the table, and *aligned*'s say it often and as the viewer sees it. Here they are beside each other, means over three training seeds:
+# All heads above read captions in which left and right are the viewer's. What if they aren't? *Hidden*'s own captions say left and right seldom, and half of the time as seen from across the table. Here are the four heads of the first table again, trained on such captions:
+
+# %%
+table_of(FOUR, captions="own")
+
+# %% [markdown]
+# OWN
+#
+# The same holds for whole CLIPs. *Hidden* and *aligned* ([chapter 4](04_is_it_there.ipynb)) have the same architecture and the same pictures, and differ in these captions (*aligned* also had a second stage for its texts). Here they are beside each other, means over three training seeds:
 
 # %%
 organisms = pd.read_csv(ASSETS / "organisms" / "measures.csv")
@@ -232,9 +278,9 @@ means = organisms.assign(measure=names).pivot_table("value", "organism", "measur
 in_percent(means.rename_axis(None, axis=1))
 
 # %% [markdown]
-# So captions matter a great deal. Web captions are more like *hidden*'s.
+# So captions matter a great deal.
 #
-# ## A run of your own
+# ## In a run of your own, the text side decides within seconds
 #
 # The shortest runs, made again here: 200 steps on 400 scenes, with CLIP's own text vectors and with those of LLaVA's language model. The recorded rows stand beside them:
 
@@ -252,7 +298,7 @@ in_percent(both.rename(lambda name: name[-1].upper(), level=1))
 # %% [markdown]
 # It takes seconds, and the text side makes the difference already.
 #
-# ## The finding
+# ## What we found
 #
 # From the recorded runs, on draws of the benchmarks that nothing else uses.
 
@@ -286,6 +332,12 @@ findings.show([
         "Patch tokens matched with a language model's texts have a relative preference above 90% on A",
         tables.estimate(runs, tables.LANGUAGE_MODEL, "relative", **on_a), above=0.9, seed=0,
         question=asked, who="matching a language model's texts", chance=0.5,
+    ),
+    finding(
+        "On the same tokens, a language model's texts give over 10 points more relative preference "
+        "on A than CLIP's",
+        tables.estimate(runs, tables.LANGUAGE_MODEL, "relative", minus=tables.ROTARY, **on_a),
+        above=0.1, unit="points", seed=0,
     ),
     finding(
         "With CLIP's own texts, matching on patch tokens stays below 80% relative preference on A",
@@ -325,7 +377,7 @@ findings.show([
 # - **No plateau on B.** “Doesn't tell left from right on B” means “not within these steps and scenes”.
 # - **The language model was taught.** Its texts know this world's left and right from LLaVA's tuning. That's the point of the comparison, but it's no independent language model.
 # - **One encoder of each kind.** Seeds differ in scenes, captions, first weights and order, but all read the same two frozen CLIPs.
-# - **Few seeds.** The table above says how many. With so few, intervals over seeds come out rather too narrow.
+# - **Few seeds.** Most heads have five, those with captions of their own and in LLaVA's stages three. With so few, intervals over seeds come out rather too narrow.
 # - **Some heads know fewer objects.** Where the objects column is low, read the sides with care.
 #
 # ## Exercises

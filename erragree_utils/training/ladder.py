@@ -266,22 +266,22 @@ def train(
     batch, usual, rate = recipe(rung)
     size = len(shared_tokenizer()) if reading.text == "words" else texts.shape[-1]
     heads = Captioner(reading, size) if reading.writes else Heads(reading, size)
-    steps = steps or usual
-    adam = torch.optim.Adam(heads.parameters(), rate)
-    falling = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, steps)
-    for _ in tqdm(range(steps), desc=rung, leave=False):
-        index = rng.choice(len(texts), min(batch, len(texts)), replace=False)
-        which = rng.integers(texts.shape[1], size=len(index))
-        given = [images[index], texts[index, which]]
-        if reading.negatives:
-            wrong = opposites[index, which]
-            given.append(wrong[(wrong != given[1]).any(1)])
-        loss = heads.loss(*given)
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
-        adam.step()
-        falling.step()
+    for part, n, sees in heads.stages(steps or usual):
+        # Each stage has its own optimiser, and only what it trains moves.
+        adam = torch.optim.Adam(part.parameters(), rate)
+        falling = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, n)
+        for _ in tqdm(range(n), desc=rung, leave=False):
+            index = rng.choice(len(texts), min(batch, len(texts)), replace=False)
+            which = rng.integers(texts.shape[1], size=len(index))
+            given = [images[index] if sees else images[index, :0], texts[index, which]]
+            if reading.negatives:
+                wrong = opposites[index, which]
+                given.append(wrong[(wrong != given[1]).any(1)])
+            heads.zero_grad()
+            heads.loss(*given).backward()
+            torch.nn.utils.clip_grad_norm_(part.parameters(), 1.0)
+            adam.step()
+            falling.step()
     return heads.eval()
 
 

@@ -26,7 +26,8 @@ class Reading:
     (1) or of row and column (2). `text` is what the frozen models give, ``"vector"``,
     ``"quarters"`` (several vectors) or ``"language model"``, or it's the ``"words"``, which a small
     transformer learns to read or, if the head `writes`, to predict. With `negatives`, each caption
-    of left or right comes with the opposite one as a wrong answer.
+    of left or right comes with the opposite one as a wrong answer. In `stages`, as LLaVA, a head
+    that writes learns words without images first, then the projector alone, then both.
     """
 
     image: Literal["vector", "patches", "llava"] = "patches"
@@ -35,6 +36,7 @@ class Reading:
     writes: bool = False
     temperature: float = 0.1  # the authors'; its inverse is the logit scale
     negatives: bool = False
+    stages: bool = False
 
 
 #: The authors' ladder; those after the second each change that one alone.
@@ -52,6 +54,11 @@ CROSSED = {
     "captioning, one vector": Reading("vector", text="words", writes=True),
     "captioning, patch tokens": Reading(text="words", writes=True),
 }
+#: The captioners again, trained in LLaVA's stages.
+STAGED = {
+    "LLaVA's stages, one vector": Reading("vector", text="words", writes=True, stages=True),
+    "LLaVA's stages, patch tokens": Reading(text="words", writes=True, stages=True),
+}
 #: Changes of what is matched, one at a time: CLIP's own logit scale, and with it wrong answers.
 CONTROLS = {
     "one vector, logit scale 100": Reading("vector", text="words", temperature=0.01),
@@ -61,7 +68,7 @@ CONTROLS = {
 }
 #: LLaVA turned into an encoder whose vectors are matched; it reads the hidden model alone.
 CONVERTED = {"LLaVA's last state": Reading("llava", text="words")}
-RUNGS = {**LADDER, **CROSSED, **CONTROLS, **CONVERTED}
+RUNGS = {**LADDER, **CROSSED, **STAGED, **CONTROLS, **CONVERTED}
 
 
 def rotate(tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -115,6 +122,10 @@ class Heads(nn.Module):
             nn.LayerNorm(width), nn.Dropout(0.1), nn.Linear(width, WIDTH),
         )  # fmt: skip
 
+    def stages(self, steps: int) -> list[tuple[nn.Module, int, bool]]:
+        """All is trained at once: itself, for so many steps, seeing images."""
+        return [(self, steps, True)]
+
     def images(self, tokens: torch.Tensor) -> torch.Tensor:
         """Image vectors (N, P, D) of unit length of what is read (N, P, D)."""
         x = tokens
@@ -161,8 +172,19 @@ class Captioner(nn.Module):
         )
         self.llama = LlamaForCausalLM(small_llama(words))
 
+    def stages(self, steps: int) -> list[tuple[nn.Module, int, bool]]:
+        """What is trained after what: the part, its steps, and whether it sees images.
+
+        Reading them takes the given steps; the language model alone half as many, the projector
+        alone a quarter.
+        """
+        whole = (self, steps, True)
+        if not self.reading.stages:
+            return [whole]
+        return [(self.llama, steps // 2, False), (self.projector, steps // 4, True), whole]
+
     def log_likelihoods(self, tokens: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """Log-likelihood (N,), in nats, of each text (N, L) for its image (N, P, D)."""
+        """Log-likelihood (N,), in nats, of each text (N, L) for its image (N, P, D), P may be 0."""
         before = self.projector(tokens)
         rows = torch.cat([before, self.llama.get_input_embeddings()(words[:, :-1])], dim=1)
         logits = self.llama(inputs_embeds=rows, use_cache=False).logits[:, before.shape[1] :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,22 +36,43 @@ CHANGED = {
     "one vector, hard negatives": "one vector, logit scale 100",
     "patch tokens, hard negatives": "patch tokens, logit scale 100",
 }
+#: The captioners again, trained in LLaVA's stages.
+STAGED_ONE, STAGED_PATCHES = "LLaVA's stages, one vector", "LLaVA's stages, patch tokens"
 READ, TEXT, OBJECTIVE = "what is read of the image", "text side", "objective"
-#: What changes from one rung to another: the factor, the rung, and the one it is compared with.
+SAID = "what captions say"
+
+
+class Change(NamedTuple):
+    """What sets a rung apart from the one it is compared with, and whose captions that one has."""
+
+    factor: str
+    rung: str
+    base: str
+    captions: str = "aligned"
+
+
+#: All changes, of one thing at a time.
 CHANGES = {
-    "read patch tokens, to match": (READ, MATCHES_PATCHES, ONE),
-    "read patch tokens, to write": (READ, WRITES_PATCHES, WRITES),
-    "rotary positions": (READ, ROTARY, PATCHES),
-    "rotary positions in 2-D": (READ, "rotary positions in 2-D", PATCHES),
-    "match LLaVA's last state": (READ, LLAVA, ONE),
-    "several text tokens": (TEXT, "several text tokens", ROTARY),
-    LANGUAGE_MODEL: (TEXT, LANGUAGE_MODEL, ROTARY),
-    "train the text side": (TEXT, MATCHES_PATCHES, PATCHES),
-    "write, from one vector": (OBJECTIVE, WRITES, ONE),
-    "write, from patch tokens": (OBJECTIVE, WRITES_PATCHES, MATCHES_PATCHES),
+    "read patch tokens, to match": Change(READ, MATCHES_PATCHES, ONE),
+    "read patch tokens, to write": Change(READ, WRITES_PATCHES, WRITES),
+    "read patch tokens, in LLaVA's stages": Change(READ, STAGED_PATCHES, STAGED_ONE),
+    "rotary positions": Change(READ, ROTARY, PATCHES),
+    "rotary positions in 2-D": Change(READ, "rotary positions in 2-D", PATCHES),
+    "match LLaVA's last state": Change(READ, LLAVA, ONE),
+    "several text tokens": Change(TEXT, "several text tokens", ROTARY),
+    LANGUAGE_MODEL: Change(TEXT, LANGUAGE_MODEL, ROTARY),
+    "train the text side": Change(TEXT, MATCHES_PATCHES, PATCHES),
+    "write, from one vector": Change(OBJECTIVE, WRITES, ONE),
+    "write, from patch tokens": Change(OBJECTIVE, WRITES_PATCHES, MATCHES_PATCHES),
+    STAGED_ONE: Change(OBJECTIVE, STAGED_ONE, WRITES),
+    STAGED_PATCHES: Change(OBJECTIVE, STAGED_PATCHES, WRITES_PATCHES),
     **{
-        name: ("what captions say" if "negatives" in name else OBJECTIVE, name, base)
+        name: Change(SAID if "negatives" in name else OBJECTIVE, name, base)
         for name, base in CHANGED.items()
+    },
+    **{
+        f"the viewer's left: {rung}": Change(SAID, rung, rung, "own")
+        for rung in (ONE, MATCHES_PATCHES, WRITES, WRITES_PATCHES)
     },
 }
 
@@ -68,8 +90,8 @@ def read_table(path: Path = TABLES / "measures.csv") -> pd.DataFrame:
 def matrix(
     table: pd.DataFrame, rung: str, metric: str, model: str = "hidden", captions: str = "aligned",
     benchmark: str | None = None,
-) -> np.ndarray:  # fmt: skip
-    """Shares (seeds, pairs) of a rung, of both benchmarks side by side unless one is named."""
+) -> pd.DataFrame:  # fmt: skip
+    """Shares by seed and pair of a rung, of both benchmarks side by side unless one is named."""
     if rung == AS_IT_IS:
         captions = "none"
     rows = table[
@@ -81,12 +103,11 @@ def matrix(
     if rows.empty:
         raise ValueError(f"no runs of {rung!r} on {model!r} with {captions!r} captions")
     of = 1 if metric in ("pair", "relative") else 2  # of these, one decision a pair
-    return np.stack(
-        [
-            np.concatenate([np.array(list(digits), float) for digits in seed["per_pair"]]) / of
-            for _, seed in rows.sort_values("benchmark").groupby("seed")
-        ]
-    )
+    shares = {
+        seed: np.concatenate([np.array(list(digits), float) for digits in part["per_pair"]]) / of
+        for seed, part in rows.sort_values("benchmark").groupby("seed")
+    }
+    return pd.DataFrame.from_dict(shares, orient="index").rename_axis("seed")
 
 
 def estimate(
@@ -94,7 +115,9 @@ def estimate(
 ) -> tuple[float, float, float]:
     """Mean of a measure, or its difference from another rung's, over seeds and pairs: 95%."""
     values = matrix(table, rung, metric, **where)
-    return bootstrap_crossed(values - matrix(table, minus, metric, **where) if minus else values)
+    if minus:
+        values = (values - matrix(table, minus, metric, **where)).dropna()  # seeds of both
+    return bootstrap_crossed(values.to_numpy())
 
 
 def ranking(table: pd.DataFrame, metric: str = "relative") -> pd.DataFrame:
@@ -107,11 +130,13 @@ def ranking(table: pd.DataFrame, metric: str = "relative") -> pd.DataFrame:
         pairs), and ``p``, two-sided, from the same resamples and corrected for all changes.
     """
     rows, p = [], []
-    for name, (factor, rung, base) in CHANGES.items():
+    runs = set(table[["model", "captions", "rung"]].itertuples(index=False, name=None))
+    for name, (factor, rung, base, captions) in CHANGES.items():
         for model in table["model"].unique():
-            if not {rung, base} <= set(table.loc[table["model"] == model, "rung"]):
+            if not {(model, "aligned", rung), (model, captions, base)} <= runs:
                 continue
-            change = matrix(table, rung, metric, model) - matrix(table, base, metric, model)
+            before = matrix(table, base, metric, model, captions)
+            change = (matrix(table, rung, metric, model) - before).dropna().to_numpy()
             draws = crossed_means(change)
             tail = min((draws <= 0).sum(), (draws >= 0).sum())
             p.append(min(1.0, 2 * (tail + 1) / (len(draws) + 1)))

@@ -109,3 +109,18 @@ def test_a_captioner_scores_each_text_by_its_own_words_alone():
 def test_objective_and_what_is_read_are_crossed_in_all_four_cells():
     cells = {(reading.image, reading.writes) for reading in CROSSED.values()}
     assert len(cells) == len(CROSSED) == 4
+
+
+def test_in_llavas_stages_words_come_first_then_the_projector_then_both():
+    staged = Captioner(RUNGS["LLaVA's stages, one vector"], 20)
+    parts = [(part, sees) for part, _, sees in staged.stages(8)]
+    assert parts == [(staged.llama, False), (staged.projector, True), (staged, True)]
+    assert [steps for _, steps, _ in staged.stages(8)] == [4, 2, 8]
+    at_once = Captioner(CROSSED["captioning, one vector"], 20)
+    assert at_once.stages(8) == [(at_once, 8, True)]
+
+
+def test_words_have_a_likelihood_without_an_image():
+    captioner = Captioner(CROSSED["captioning, patch tokens"], 20).eval()
+    words = torch.tensor([[2, 5, 3]])
+    assert captioner.log_likelihoods(torch.randn(1, 0, WIDTH), words) < 0
