@@ -49,7 +49,7 @@ if "google.colab" in sys.modules:
 # The later version of the paper does this for CLIP ViT-L/14-336: it keeps CLIP frozen, trains small heads on it, and changes one thing after another {cite:p}`li2025exploring`. We do the same with our two mini CLIPs: *hidden* (`mini`), whose embedding holds the side although its texts don't ask for it, and *lost*, whose embedding has lost it.
 #
 # ```{admonition} Predict before you go on
-# :class: tip
+# :class: predict
 # Take the frozen *hidden* CLIP. You may change one thing: match on patch tokens instead of one vector, tell the heads where each patch is, put the opposite of each left/right caption into the batch as a wrong answer, take the texts' vectors from LLaVA's language model, or train a head to *write* the caption. Which of these will tell left from right? And which will still work if the encoder has *lost* the side?
 # ```
 
@@ -187,7 +187,7 @@ by_seed = pd.DataFrame({name: shares.mean(axis=1) for name, shares in of_llava.i
 #
 # Each change against the head that it's compared with, on the same pairs and seeds, by its mean effect on A and B. All recorded changes are here. With so many, a few would leave zero by chance, so *p* is corrected for their number by Holm's method. Choose a box to see only what acts through it:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What moves the score most is the text side: with a language model's texts, the same frozen tokens tell left from right."}}
 from erragree_utils.plots import live
 
 boxes = {
@@ -252,7 +252,7 @@ in_percent(both.rename(lambda name: name[-1].upper(), level=1))
 # %% [markdown]
 # It takes seconds, and the text side makes the difference already.
 #
-# ## The finding
+# ## What we found
 #
 # From the recorded runs, on draws of the benchmarks that nothing else uses.
 
@@ -310,7 +310,12 @@ findings.show([
 # - **The encoder still counts.** Where the side is lost from the embedding, the patch tokens hold it in a form that only the head that writes began to use.
 # - **One vector is no obstacle in principle.** LLaVA's last state is one vector, and in most seeds it can be matched.
 #
-# It fits the earlier chapters. The information is there, and what CLIP's score lacks is a text side that asks for it.
+# It fits the earlier chapters:
+#
+# ```{admonition} Key idea
+# :class: key-idea
+# The information is there, and what CLIP's score lacks is a text side that asks for it.
+# ```
 #
 # ```{admonition} What a mini world can say, and what not
 # :class: note
