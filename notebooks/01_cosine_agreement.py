@@ -61,14 +61,14 @@ print(*benches.values(), sep="\n")
 # %% [markdown]
 # The images come in sets of four. Within a set, the relation changes and the objects stay the same; in rendered scenes, so do the place, the light and the camera. Here's one set of A, then one of B:
 
-# %% mystnb={"image": {"alt": "Four images of one set of benchmark A: a small object to the left of, to the right of, on and under the same piece of furniture."}}
+# %% mystnb={"image": {"alt": "Four images of one set of benchmark A: a small object to the left of, to the right of, on and under the same piece of furniture."}, "figure": {"caption": "Four images, two things: within a set of A, only where they stand changes."}}
 import matplotlib.pyplot as plt
 
 large = load_benchmark(scale.whatsup_a, **scale.draw, **scale.pictures)
 plots.show_set([pair for pair in large if pair.set_id == large[0].set_id])
 plt.show()
 
-# %% mystnb={"image": {"alt": "Four images of one set of benchmark B: one small object to the left of, to the right of, in front of and behind another."}}
+# %% mystnb={"image": {"alt": "Four images of one set of benchmark B: one small object to the left of, to the right of, in front of and behind another."}, "figure": {"caption": "One set of B: now both things are small, and again only where they stand changes."}}
 large = load_benchmark(scale.whatsup_b, **scale.draw, **scale.pictures)
 plots.show_set([pair for pair in large if pair.set_id == large[0].set_id])
 plt.show()
@@ -116,7 +116,7 @@ beside.rename_axis("left/right pairs")
 #
 # First, how far do embeddings spread at all? The picture shows a section through the sphere of all directions, true to scale. Each thin line is one image or one caption, drawn at its angle to the average image or the average caption.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A half circle with two fans of lines from its centre, images and captions. The images keep close to the direction of their mean, the captions spread wider, and the two means are far apart."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A half circle with two fans of lines from its centre, images and captions. The images keep close to the direction of their mean, the captions spread wider, and the two means are far apart."}, "figure": {"caption": "Images keep to a narrow cone, and captions lie elsewhere: part of any cosine comes from the model and says nothing about the two images."}}
 import numpy as np
 
 captions = sorted({text for pair in benches["A"] for text in pair.captions})
@@ -131,7 +131,7 @@ plt.show()
 # %% [markdown]
 # Choose any two of these images, and see where their cosine lies, compared with all left/right pairs and with 2000 pairs of images from different sets:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The two images of a left/right pair have a cosine near 1; images from different sets lie clearly lower."}}
 from erragree_utils.plots import live
 from erragree_utils.scoring.embeddings import random_pair_cosines
 
@@ -165,7 +165,7 @@ counted = rungs[["n_pairs"]].set_axis(["pairs"], axis=1)
 counted = counted.join(in_digits(rungs[["cosine"]], {"cosine": "mean cosine"}, digits=4))
 counted.join(in_digits(rungs, {"agreement": "normalised agreement"}))
 
-# %% mystnb={"image": {"alt": "Two panels with a row for each kind of change and a dot with an interval for each benchmark. Left, the raw cosine: all changes lie near 1, and images of different pairs lie not far below. Right, the normalised agreement, which spreads them out: at mini scale camera and shift on top, then left/right, then light, on/under, front/behind, kind and colour."}}
+# %% mystnb={"image": {"alt": "Two panels with a row for each kind of change and a dot with an interval for each benchmark. Left, the raw cosine: all changes lie near 1, and images of different pairs lie not far below. Right, the normalised agreement, which spreads them out: at mini scale camera and shift on top, then left/right, then light, on/under, front/behind, kind and colour."}, "figure": {"caption": "At mini scale, changing sides moves the embedding less than turning off the light does, and the normalised agreement on the right is what makes that visible."}}
 plots.change_ladder(rungs)
 plt.show()
 
@@ -190,14 +190,17 @@ left_right = models.xs("left/right", level="change")
 told = {"cosine": "mean cosine", "agreement": "normalised agreement"}
 in_digits(left_right, told).join(in_percent(left_right, {"pair_accuracy": "pair accuracy"}))
 
-# %% mystnb={"image": {"alt": "Pair accuracy against mean cosine, a point for each kind of change, a colour for each model. At mini scale colour and kind lie at the top left, on/under and front/behind below them, and the left/right pairs of mini and mini-lost at the bottom right, below chance; but the left/right pairs of mini-aligned lie at the top right."}}
+# %% mystnb={"image": {"alt": "Pair accuracy against mean cosine, a point for each kind of change, a colour for each model. At mini scale colour and kind lie at the top left, on/under and front/behind below them, and the left/right pairs of mini and mini-lost at the bottom right, below chance; but the left/right pairs of mini-aligned lie at the top right."}, "figure": {"caption": "At mini scale, accuracy falls with the cosine within one model, but it doesn't depend on the cosine alone: *mini-aligned* matches left/right pairs above 0.99 that *mini* and *mini-lost* can't."}}
 plots.accuracy_against_cosine(models)
 plt.show()
 
 # %% [markdown]
 # Within one model the points do fall: colour and kind are almost always matched, left and right least of all. It's tempting to stop here and call the cosine the cause. But look at the top right. The left/right pairs of `mini-aligned` are above 0.99 as well, more alike than the on/under pairs that `mini` gets wrong half of the time, and it still matches most of them.
 #
-# Two CLIPs, both above 0.99: one matches, the other doesn't.
+# ```{admonition} Key idea
+# :class: key-idea
+# Two CLIPs, both above 0.99: one matches, the other doesn't. A cosine near 1 doesn't settle what a reader can tell apart.
+# ```
 #
 # The cosine doesn't decide within a model either. Let's take only those pairs of A whose cosine lies between 0.985 and 0.995, and that differ in the kind of object or in where it is. Then we match again:
 
@@ -222,7 +225,7 @@ else:
 #
 # One more comparison. Perhaps we got 0.99 by luck, from the right distance and camera angle. Here's the left/right cosine of `mini` over a range of views, beside that of a tower *with random weights*, as recorded by `python -m erragree_utils.training.organisms`.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels: the left/right cosine against the distance of the things, the steps of the camera and its angle. At all views the trained model stays above 0.99; the one with random weights lies above it, near 1."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels: the left/right cosine against the distance of the things, the steps of the camera and its angle. At all views the trained model stays above 0.99; the one with random weights lies above it, near 1."}, "figure": {"caption": "The left/right cosine stays above 0.99 in every view we tried, and a tower that has learned nothing agrees even more."}}
 from erragree_utils.models import ASSETS
 
 views = pd.read_csv(ASSETS / "organisms" / "views.csv").query("organism == 'hidden'")

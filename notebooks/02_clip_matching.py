@@ -73,7 +73,7 @@ first["image"] = first["image_index"].map({0: "first", 1: "second"})
 first = first.set_index("relation").rename_axis("pair")
 first[["image", *readable.values()]].replace({True: "✓", False: "✗"})
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "The left and the right image of one pair of benchmark A. Below each are the scores of its own caption and of the other caption, which hardly differ."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The left and the right image of one pair of benchmark A. Below each are the scores of its own caption and of the other caption, which hardly differ."}, "figure": {"caption": "For CLIP, an image's own caption and the other one score nearly the same."}}
 import matplotlib.pyplot as plt
 
 large = load_benchmark(scale.whatsup_a, **scale.draw, **scale.pictures)
@@ -100,7 +100,7 @@ summary = summarize(predictions, by=["benchmark", "relation"])
 accuracy = ["individual accuracy", "pair accuracy"]
 as_percent(summary)[["pairs", *accuracy]]
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Individual and pair accuracy with 95% intervals for each relation of benchmarks A and B beside the chance level. For left/right the individual accuracy lies on the 50% line and the pair accuracy far below the 25% line. Open diamonds show the paper's numbers for What'sUp."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Individual and pair accuracy with 95% intervals for each relation of benchmarks A and B beside the chance level. For left/right the individual accuracy lies on the 50% line and the pair accuracy far below the 25% line. Open diamonds show the paper's numbers for What'sUp."}, "figure": {"caption": "Left and right: CLIP is right for half of the images, as a coin would be, and for far fewer pairs than a coin."}}
 from erragree_utils.paper import CLIP, published
 
 reported = {
@@ -122,7 +122,7 @@ plt.show()
 #
 # If CLIP tossed a coin for each image, a quarter of the pairs would come out right. But it doesn't toss coins: it prefers **the same caption for both images**, so exactly one of them is right.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two by two table of outcomes for left/right pairs of benchmark A: both matched, only the left image, only the right image, neither; each with the share that independence would give. Nearly all pairs have exactly one image matched."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two by two table of outcomes for left/right pairs of benchmark A: both matched, only the left image, only the right image, neither; each with the share that independence would give. Nearly all pairs have exactly one image matched."}, "figure": {"caption": "For most left/right pairs exactly one image is right, because both images prefer the same caption."}}
 left_right = predictions[predictions["relation"] == "left/right"]
 plots.joint_outcomes(left_right[left_right["benchmark"] == "A"])
 plt.show()
@@ -133,9 +133,16 @@ plt.show()
 # - the **bias** is their mean: what both images prefer, because of the captions and whatever the images share;
 # - the **signal** is half of their difference: what the change in the image adds.
 #
-# The margins are then *bias + signal* and *bias − signal*. Both images are right if, and only if, the signal is larger than the bias, whichever way the bias leans. That's the wedge in the picture.
+# The margins are then *bias + signal* and *bias − signal*.
+#
+# ```{admonition} Key idea
+# :class: key-idea
+# Both images of a pair are right if, and only if, the signal is larger than the bias, whichever way the bias leans.
+# ```
+#
+# That's the wedge in the picture.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, left/right pairs of A and of B, a dot for each pair: signal across, bias up. At mini scale the dots stand in a narrow upright column: biases of either sign, signals near zero, and hardly a dot in the shaded wedge where both images are right."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, left/right pairs of A and of B, a dot for each pair: signal across, bias up. At mini scale the dots stand in a narrow upright column: biases of either sign, signals near zero, and hardly a dot in the shaded wedge where both images are right."}, "figure": {"caption": "A pair is right only inside the wedge, where the signal outweighs the bias, and few left/right pairs get there."}}
 from erragree_utils.measures.decisions import prefer
 
 preferences = prefer(two_way)
@@ -147,7 +154,7 @@ plt.show()
 # %% [markdown]
 # Here are the pairs of A once more. In the book, click a dot or choose a pair from the list to see its images, and how far each image's own caption is ahead:
 
-# %%
+# %% mystnb={"figure": {"caption": "Choose any pair: as a rule, both of its images are closer to the same caption, and one of them has to be wrong."}}
 from erragree_utils.plots import live
 
 live.signal_and_bias({0: panels["A, left/right"]}, benches["A"])
@@ -202,7 +209,7 @@ as_percent(preferred)[["pairs", "relative accuracy"]]
 # %% [markdown]
 # With a hundred pairs or so, you can hardly tell 50 from 45 or 55. So at mini scale we recorded a thousand pairs for three training runs each of `mini` (called *hidden*), `mini-lost` and `mini-aligned`; the README in `assets/organisms` gives the command:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Relative preference on left/right pairs with 95% intervals, a row for each of nine models, a mark for each benchmark. Those of hidden and lost lie around 50%, with single models clearly off it, above or below; those of aligned lie above."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Relative preference on left/right pairs with 95% intervals, a row for each of nine models, a mark for each benchmark. Those of hidden and lost lie around 50%, with single models clearly off it, above or below; those of aligned lie above."}, "figure": {"caption": "*Hidden* and *lost* lie around the 50% of guessing, single training runs well off it to either side, and only *aligned* is clearly above."}}
 from erragree_utils.models import ASSETS
 
 measures = pd.read_csv(ASSETS / "organisms" / "measures.csv").query("metric == 'relative'")
@@ -341,6 +348,9 @@ from erragree_utils.paper import published_table
 
 in_paper = published_table(reader=CLIP, relation="left/right", kind=("individual", "pair"))
 in_paper.set_index("benchmark").rename_axis(CLIP)
+
+# %% [markdown]
+# ## What we found
 
 # %% tags=["finding", "hide-input"]
 from functools import partial

@@ -60,7 +60,7 @@ names = {"A": scale.whatsup_a, "B": scale.whatsup_b}
 benches = {name: load_benchmark(bench, **scale.draw) for name, bench in names.items()}
 print(clip, mllm, sep="\n")
 
-# %%
+# %% mystnb={"figure": {"caption": "One encoder, two readers: CLIP pools what its encoder saw into one vector and compares it with a caption's, while LLaVA reads the patch tokens, each still in its place."}}
 plots.who_reads_what()
 
 # %% [markdown]
@@ -113,7 +113,7 @@ for name, table in of_both.items():
 #
 # Between those two images lies a whole way: carry the small thing round the furniture, in front of it, and let both readers look at each step. This scene isn't picked for its effect, it's simply the first of the benchmark. Before you touch it: which of the five bars will move? (Scenes are rendered at every scale; on the [first page](../book/index.md), where another one goes round, both models can run in your browser.)
 
-# %%
+# %% mystnb={"figure": {"caption": "At mini scale, CLIP's numbers hardly notice where the thing stands, while LLaVA's answer turns round."}}
 from erragree_utils.benchmarks.way import way
 from erragree_utils.plots import live
 from erragree_utils.scoring.frames import read_frames
@@ -152,7 +152,7 @@ summary = summarize(pd.concat(by_reader.values()), by=["benchmark", "relation", 
 accuracy = ["individual accuracy", "pair accuracy"]
 as_percent(summary)[accuracy]
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "The two images of the first left/right pair of benchmark A. Below each, bars for the scores of both captions, by CLIP and by LLaVA. CLIP's two bars are almost equally long, and the same caption is ahead for both images. LLaVA's bars show which caption it prefers for each image."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The two images of the first left/right pair of benchmark A. Below each, bars for the scores of both captions, by CLIP and by LLaVA. CLIP's two bars are almost equally long, and the same caption is ahead for both images. LLaVA's bars show which caption it prefers for each image."}, "figure": {"caption": "CLIP's two bars are almost equally long for either image; LLaVA's aren't."}}
 import matplotlib.pyplot as plt
 
 large = load_benchmark(scale.whatsup_a, **scale.draw, **scale.pictures).select("left/right")
@@ -164,7 +164,7 @@ plt.show()
 # %% [markdown]
 # The captions are in the same order below both images, and the coloured bar is the image's own caption. Now for all left/right pairs. The paper measured LLaVA by two other protocols, so its numbers get rows of their own: the first version prompted for an answer (`prompted-v1`), and the third used VQAScore with the end token (`vqascore-authors`).
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Individual and pair accuracy for left/right pairs of benchmarks A and B with 95% intervals beside the chance level: a row for CLIP and one for LLaVA by VQAScore, and on A one for each of the two protocols by which the paper measured LLaVA. Open diamonds show the paper's numbers for What'sUp."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Individual and pair accuracy for left/right pairs of benchmarks A and B with 95% intervals beside the chance level: a row for CLIP and one for LLaVA by VQAScore, and on A one for each of the two protocols by which the paper measured LLaVA. Open diamonds show the paper's numbers for What'sUp."}, "figure": {"caption": "LLaVA gets the left/right pairs right that CLIP's score, on the same encoder, can't match."}}
 left_right = summary.xs("left/right", level="relation").sort_index()
 from erragree_utils.paper import CLIP, LLAVA, published, published_table
 
@@ -218,7 +218,12 @@ untaught = untaught.unstack().round(1).rename_axis(["benchmark", "pairs"])
 untaught[["vqascore", "prompted"]].set_axis(["VQAScore", "written answers"], axis=1)
 
 # %% [markdown]
-# It tells *on* from *under* and *in front* from *behind*, but not left from right. It reads the very same tokens, and it knows the words. What it lacks is the question. So take this chapter's result for what it is: the tokens hold the side *for a reader that has been taught to look*, and a reader that hasn't can be as blind as CLIP's score.
+# It tells *on* from *under* and *in front* from *behind*, but not left from right. It reads the very same tokens, and it knows the words. What it lacks is the question. So take this chapter's result for what it is:
+#
+# ```{admonition} Key idea
+# :class: key-idea
+# The tokens hold the side *for a reader that has been taught to look*. A reader that hasn't can be as blind as CLIP's score.
+# ```
 #
 # Under [Going deeper](#going-deeper), at the end of the page, you'll find the same with written answers, and a control with the wrong images.
 #
@@ -275,7 +280,7 @@ in_paper.drop(columns="measure")
 # %% [markdown]
 # We haven't found the first version's prompt; `prompted-v1` words its question as the authors' later code does. And the mini LLaVA is more even than the real one. It reads on/under and front/behind as well as left and right; LLaVA-1.5-7B, by VQAScore in the later version, doesn't.
 #
-# ## What this page found
+# ## What we found
 
 # %% tags=["finding", "hide-input"]
 from functools import partial
@@ -402,7 +407,7 @@ came_along, difference = patched - own[:, None, None], other - own
 of_pairs = (x.reshape(len(some), 2, *x.shape[1:]).sum(axis=1) for x in (came_along, difference))
 share, low, high = bootstrap_ratio(*of_pairs)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Heat map with a row for each place whose states are exchanged (left half of the image, right half, the whole image, the question, the last token) and a column for each layer of the language model. Each cell has the share of the difference between the two images' answers that comes along."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Heat map with a row for each place whose states are exchanged (left half of the image, right half, the whole image, the question, the last token) and a column for each layer of the language model. Each cell has the share of the difference between the two images' answers that comes along."}, "figure": {"caption": "At mini scale, the answer leaves the image's tokens early, travels through those of the question, and reaches the last token only at the end."}}
 plots.layer_map(
     pd.DataFrame(share.T, PLACES, [f"layer {k}" for k in layers]), "Difference that comes along"
 )
@@ -462,7 +467,7 @@ for model, states in {"trained": trained, "random weights": drawn}.items():
     last = {name: states[f"{name} last"] for name in stages[1:]}
     curves[f"is the caption true, last token ({model})"] = probe_table(last, true, groups)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of linear probes after each layer of the language model, with 95% intervals beside the chance level of 50%: which side, from the mean of the image's tokens, and whether the caption is true, from the last token; each for the trained language model and for one with random weights."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of linear probes after each layer of the language model, with 95% intervals beside the chance level of 50%: which side, from the mean of the image's tokens, and whether the caption is true, from the last token; each for the trained language model and for one with random weights."}, "figure": {"caption": "At mini scale, any layers keep the side in the image's tokens, but only trained ones bring it to the last token, where it decides whether the caption is true."}}
 plots.stage_curves(curves, "Accuracy on unseen pairs of kinds", chance=0.5)
 plt.show()
 
@@ -561,7 +566,7 @@ in_percent(means, {"correct": "right", "score_own": "mean P(Yes)"})
 #
 # *Gradient × input* {cite:p}`shrikumar2016blackbox` gives a cheaper picture of what an answer depends on: to first order, how much does each image token move the answer towards "Yes"? Here it is for the first pair, and on average.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four maps of patches. First the left and the right image of one pair in grey with coloured patches over them, blue where a patch speaks for the answer Yes and orange where it speaks for No. Then the mean maps of left images and of right images, without a picture behind them."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four maps of patches. First the left and the right image of one pair in grey with coloured patches over them, blue where a patch speaks for the answer Yes and orange where it speaks for No. Then the mean maps of left images and of right images, without a picture behind them."}, "figure": {"caption": "At mini scale, the maps mostly show where things stand on that side of the table, and little about the single image."}}
 from erragree_utils.models.saliency import answer_saliency, cover, largest
 
 maps = answer_saliency(mllm, images, questions[: len(images)])
@@ -624,7 +629,7 @@ findings.show(found)
 #
 # With a running kernel, you can pick a pair by its outcome and its caption; the static page shows one of them.
 
-# %% mystnb={"image": {"alt": "One left/right pair of benchmark A with the scores of both captions for each image, by CLIP and by LLaVA, as bars; each reader's verdict stands above its bars."}}
+# %% mystnb={"image": {"alt": "One left/right pair of benchmark A with the scores of both captions for each image, by CLIP and by LLaVA, as bars; each reader's verdict stands above its bars."}, "figure": {"caption": "Pair by pair, you can look up which caption each reader prefers for which image."}}
 from erragree_utils.plots.widgets import PairExplorer
 
 PairExplorer(sides, on_a, start=5)

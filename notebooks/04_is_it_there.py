@@ -118,7 +118,7 @@ shown.assign(**{"mean cosine": alike["mean"].map("{:.4f}".format)})
 #
 # A cosine of 0.99 is an angle of about 8°, and a plane can separate any two different points. What matters is whether a *single* plane separates left images from right ones, for pairs of objects it has never seen.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A wire sphere with two dots close to each other, left and right, at the angle that the mean cosine of benchmark A gives, and a plane through the centre that passes between them."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A wire sphere with two dots close to each other, left and right, at the angle that the mean cosine of benchmark A gives, and a plane through the centre that passes between them."}, "figure": {"caption": "However close two points are, a plane can pass between them: a cosine near 1 doesn't keep a linear reader from telling left from right."}}
 plots.sphere_plane(alike["mean"].iloc[0])
 plt.show()
 
@@ -167,7 +167,7 @@ for (k, name), x in pairs.items():
 linear = pd.concat(found, names=["benchmark", "model", "probe reads"])
 in_percent(linear, {"accuracy": "accuracy", "shuffled": "shuffled labels"})
 
-# %% mystnb={"image": {"alt": "Accuracy of linear probes with 95% intervals. On benchmark A one final embedding of hidden and of aligned is read nearly always and that of lost little better than by chance; comparing two images, lost lies between. On B the order is the same, with hidden and aligned between 80 and 95%. Patch tokens are near 100% everywhere, also untrained, and pixels nearly so. Crosses for shuffled labels lie near 50%."}}
+# %% mystnb={"image": {"alt": "Accuracy of linear probes with 95% intervals. On benchmark A one final embedding of hidden and of aligned is read nearly always and that of lost little better than by chance; comparing two images, lost lies between. On B the order is the same, with hidden and aligned between 80 and 95%. Patch tokens are near 100% everywhere, also untrained, and pixels nearly so. Crosses for shuffled labels lie near 50%."}, "figure": {"caption": "At mini scale, a probe reads the side from one embedding of *hidden* and hardly from one of *lost*, though the patch tokens of both have it."}}
 plots.probe_bars(linear)
 plt.show()
 
@@ -199,14 +199,14 @@ if not mini:
     ours["probe"] = linear.xs("one image", level=2)["accuracy"]
     points = pd.concat([points, ours.rename_axis(["benchmark", "model"]).reset_index()])
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels with pair accuracy upwards. Left, against the cosine: all models lie above 0.98, hidden and lost in one cluster far below chance, with the empty marker of the published CLIP beside them. Right, against the probe of one image: lost at the left, hidden at the right, both at the bottom; aligned at the right and mostly at the top; a dotted line across marks the published CLIP, whose probe is not known."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels with pair accuracy upwards. Left, against the cosine: all models lie above 0.98, hidden and lost in one cluster far below chance, with the empty marker of the published CLIP beside them. Right, against the probe of one image: lost at the left, hidden at the right, both at the bottom; aligned at the right and mostly at the top; a dotted line across marks the published CLIP, whose probe is not known."}, "figure": {"caption": "By the cosine, *hidden* and *lost* are one heap; by the probe they're two. The same symptom has at least two causes."}}
 paper = {"reader": "CLIP ViT-L/14-336", "relation": "left/right", "benchmark": "whatsup-a"}
 known = published(kind="cosine", **paper), published(kind="pair", **paper)
 plots.three_states(points, {"ViT-L/14-336, A": tuple(number.value for number in known)})
 plt.show()
 
 # %% [markdown]
-# On the left, by the cosine, *hidden* and *lost* lie close together, far from where most pairs are matched, and the published CLIP lies next to them. On the right, by the probe, they fall apart. That's the point of this chapter in one picture. **A cosine near 1 with failing matching is a symptom of at least two states, and it takes another measurement to tell which.**
+# On the left, by the cosine, *hidden* and *lost* lie close together, far from where most pairs are matched, and the published CLIP lies next to them. On the right, by the probe, they fall apart. That's the point of this chapter in one picture.
 #
 # But doesn't the cosine tell them apart after all? In the left panel, those of *lost* are a little higher throughout. That's chance, or rather our choice: an invertible linear map moves a cosine wherever we like, and leaves what a probe can read. Let's turn down the directions in which left and right differ in *hidden*, as we find them in B, more and more, and look at A:
 
@@ -232,9 +232,14 @@ if mini:
 # %% [markdown]
 # At mini scale, the most strongly changed *hidden* is more alike between left and right than *lost* is. It matches as few pairs as before, and a probe reads the side from one image, if anything better. So no value of the cosine says that a difference is gone.
 #
+# ```{admonition} Key idea
+# :class: key-idea
+# A cosine near 1 with failing matching is a symptom of at least two states, and it takes another measurement to tell which.
+# ```
+#
 # (How well *aligned* matches B depends on its training's seed: the shipped one does it best of three, as [the record](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/organisms/README.md) says.)
 #
-# ## The findings
+# ## What we found
 
 # %% tags=["finding", "hide-input"]
 from functools import partial
@@ -383,7 +388,7 @@ power.insert(0, "cosine", pd.Series(apart))
 by_length = in_percent(power, {"accuracy": "accuracy"}).rename_axis("length of the planted side")
 by_length.assign(**{"mean cosine": power["cosine"].map("{:.4f}".format)})
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of a linear probe of one image against the length of the planted side, in units of the mean difference between the two images: near 100% from one half on, falling through about 90% at a quarter to the chance line at zero."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of a linear probe of one image against the length of the planted side, in units of the mean difference between the two images: near 100% at full length and above 90% at half of it, about three quarters at a quarter, and at the chance line at zero."}, "figure": {"caption": "At mini scale, the probe would have noticed a side a quarter as long as the images' own difference, so what *lost* keeps of the side in common is shorter than that."}}
 strengths = [name for name in planted if "," not in name][::-1]
 drawn = {"one image, side planted": power.loc[strengths]}
 xlabel = "Length of the planted side / difference of the two images"
@@ -397,7 +402,7 @@ plt.show()
 #
 # Here's the same probe for A after each block, on each model's class token and on the patch tokens in their places. For a deep encoder we take about eight layers, counted from the top, and always the second to last, which LLaVA reads. To save time, we use at most 150 pairs.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of linear probes on benchmark A for each layer: the class tokens of hidden and aligned rise to nearly 100% in the upper layers, that of lost stays near chance in all of them, and its patch tokens in places are near 100% throughout."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of linear probes on benchmark A for each layer: the class tokens of hidden and aligned rise to nearly 100% in the upper layers, that of lost stays near chance in all of them, and its patch tokens in places are near 100% throughout."}, "figure": {"caption": "At mini scale, the class tokens of *hidden* and *aligned* pick up the side on their way up; that of *lost* hardly does in any layer, though its patch tokens have it throughout."}}
 steps = sorted({*range(last, 0, -max(1, last // 8)), last - 1})
 few = min(300, len(images["A"]))
 side, group = (column[:few] for column in labels["A"])
@@ -431,7 +436,7 @@ else:
     curve = learning_curve(states[key]["embedding"], *labels["A"], units, sizes)
     recorded = {("A", key[1], "one image"): curve.set_index((curve.index / 2).astype(int))}
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy on unseen object pairs of benchmark A against the number of training pairs: one image of hidden and aligned near 100% from the start, one image of lost near 55%, two images of lost compared between."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy on unseen object pairs of benchmark A against the number of training pairs: one image of hidden and aligned near 100% from the start, one image of lost near 55%, two images of lost compared between."}, "figure": {"caption": "At mini scale, more examples don't make up for what's missing: one image of *lost* stays far below *hidden* and *aligned*, however many pairs the probe learns from."}}
 for k in dict.fromkeys(benchmark for benchmark, *_ in recorded):
     shown = {f"{n}, {p}": t for (b, n, p), t in recorded.items() if b == k and p == "one image"}
     if mini:

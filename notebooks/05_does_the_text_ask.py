@@ -110,7 +110,7 @@ shown = shown.join(in_digits(lengths, columns)).reset_index(["benchmark", "pairs
 shown.insert(0, "pairs", shown.pop("benchmark") + ", " + shown.pop("pairs"))
 shown
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A half circle with the image difference pointing right. The text differences of left/right pairs of hidden and of lost lie around 90 degrees from it, those of aligned around 50, those of on/under pairs of hidden around 74."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A half circle with the image difference pointing right. The text differences of left/right pairs of hidden and of lost lie around 90 degrees from it, those of aligned around 50, those of on/under pairs of hidden around 74."}, "figure": {"caption": "At mini scale, the left/right captions of *hidden* and *lost* ask at nearly a right angle to what changes in the images; those of *aligned* don't."}}
 arcs = {name: angles["A", "left/right", name]["angle"] for name in clips}
 default = next(iter(clips))
 arcs[f"{default}, on/under"] = angles["A", "on/under", default]["angle"]
@@ -141,7 +141,7 @@ shown.join(in_percent(means, {"share": "reached"}))
 #
 # See for yourself. In the book, the slider turns a direction from the mean text difference (0°) to the part of the mean image difference that's at a right angle to it (90°). The direction comes from one half of the kinds. You see the pairs of the other half along it, with each pair's mean at 0. At 0° you see what matching sees. The list chooses the model.
 
-# %%
+# %% mystnb={"figure": {"caption": "At mini scale, turning away from what the text asks parts *hidden*'s left and right images altogether, and *lost*'s only in part."}}
 from erragree_utils.measures.alignment import turned_scores
 from erragree_utils.plots import live
 
@@ -175,15 +175,15 @@ control = plant_side(*planned[into][:2], lengths.loc[into, "image_difference"])
 planned["A", "left/right", "side planted"] = control, *planned[into][1:]
 repaired = {(k, name): repair_curve(*parts) for (k, _, name), parts in planned.items()}
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels against the share of retrieval lost, with 95% intervals, lines for hidden, lost, aligned and the planted side on benchmark A, texts mapped. Hidden and the planted side rise steeply to nearly 100% while little retrieval is lost; lost stays low in pair accuracy whatever it pays; aligned is at the top from the start."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels against the share of retrieval lost, with 95% intervals, lines for hidden, lost, aligned and the planted side on benchmark A, texts mapped. Hidden and the planted side rise steeply to nearly 100% while little retrieval is lost; lost stays low in pair accuracy whatever it pays; aligned is at the top from the start."}, "figure": {"caption": "At mini scale, a map of the texts brings *hidden*'s relative preference back for little retrieval, as it does a side that we planted; it never brings *lost*'s pairs up to guessing."}}
 plots.repair_curves({n: t.loc["texts"] for (k, n), t in repaired.items() if k == "A"})
 plt.show()
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "The same for benchmark B: hidden gains some, lost nothing, aligned starts high."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The same for benchmark B: hidden gains some, lost nothing, aligned starts high."}, "figure": {"caption": "At mini scale, no map of the texts brings the pairs of *hidden* or *lost* up to guessing on B; *aligned* needs none."}}
 plots.repair_curves({n: t.loc["texts"] for (k, n), t in repaired.items() if k == "B"})
 plt.show()
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "The same for hidden alone on A and B, with the texts mapped and with the images mapped; on the left they coincide, on the right the one with mapped images lies higher on A."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The same for hidden alone on A and B, with the texts mapped and with the images mapped; on the left they coincide, on the right the one with mapped images lies higher on A."}, "figure": {"caption": "At mini scale, mapping the images instead of the texts leaves relative preference as it is, and wins more pairs of A."}}
 sides = {
     f"{k}, {side} mapped": repaired[k, first[2]].loc[side]
     for k in benchmarks
@@ -226,14 +226,14 @@ for k, table in examples.items():
 said = pd.DataFrame(read).T.rename_axis(["benchmark", "model", "probe reads"])
 in_percent(said, {"accuracy": "accuracy", "shuffled": "shuffled labels"})
 
-# %% mystnb={"image": {"alt": "Accuracy with which a probe reads the side from captions. From one caption's embedding, aligned gives it nearly always; hidden and lost lie near 60% on A and at chance on B. Comparing the two captions of a pair it is higher in all models."}}
+# %% mystnb={"image": {"alt": "Accuracy with which a probe reads the side from captions. From one caption's embedding, aligned gives it nearly always; hidden and lost lie near 60% on A and at chance on B. Comparing the two captions of a pair it is higher in all models."}, "figure": {"caption": "At mini scale, one caption of *aligned* gives away the side, and one of *hidden* or *lost* hardly does: texts can agree erroneously, too."}}
 plots.probe_bars(said)
 plt.show()
 
 # %% [markdown]
 # At mini scale, a single caption of *aligned* gives away the side, in A and in B. The captions of *hidden* and *lost* hold far less of it. In A, the probe can tell a pair's two captions apart on unseen objects if it compares them, and that's what a map can use. In B, a single caption is at chance, and comparing two shows only a trace, like the one in *lost*'s images: too little for our maps. So on B, the images of *hidden* hold the side, but its *texts* hardly hold the question.
 #
-# ## The findings
+# ## What we found
 
 # %% tags=["finding", "hide-input"]
 from functools import partial
@@ -333,7 +333,10 @@ findings.show(shown) if shown else None
 # - ***lost***: pair accuracy doesn't come back at any price, though with the same procedure a planted side of the same length does. You can't align what isn't there.
 # - ***hidden*, on B**: the side is in the image's vector, but the *text's* vector hardly holds the question. None of our linear maps helps, and no probe of the images would have told us why. You'd need a text tower that binds sides to objects, like *aligned*'s.
 #
-# So an erroneous agreement can have at least three causes that look alike in cosine and in pair accuracy: the image has lost the difference, the text isn't aligned with it, or the text doesn't say it. Only the first is the image encoder's fault.
+# ```{admonition} Key idea
+# :class: key-idea
+# An erroneous agreement can have at least three causes that look alike in cosine and in pair accuracy: the image has lost the difference, the text isn't aligned with it, or the text doesn't say it. Only the first is the image encoder's fault.
+# ```
 #
 # For the published CLIP, we know what the paper reports: the symptom, and that LLaVA finds the side in the patch tokens. Which of the causes is behind it? The mini models can't tell; this page measures it at paper scale.
 #

@@ -111,7 +111,7 @@ cosines = pd.DataFrame({
     "vision_cosine": cosine(of_vision[:, 0], of_vision[:, 1]),
 }, index=[pair.pair_id for pair in patterned])  # fmt: skip
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Nine pairs of images, one for each visual pattern, each pair side by side with its two cosines above and its two answers below. Within a pair the images look alike but for one detail."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Nine pairs of images, one for each visual pattern, each pair side by side with its two cosines above and its two answers below. Within a pair the images look alike but for one detail."}, "figure": {"caption": "To CLIP, the two images of each of these pairs are nearly equal, and yet what's true of one isn't true of the other."}}
 import matplotlib.pyplot as plt
 
 from erragree_utils import plots
@@ -131,7 +131,7 @@ plt.show()
 # %% [markdown]
 # And here are all of them, beside images that don't belong together. A CLIP-blind pair lies to the right of one line and below the other:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot: cosine under CLIP against cosine under the vision-only encoder. The pairs of the benchmark, coloured by visual pattern, lie at the right edge, above a CLIP cosine of 0.95, and below the threshold of the vision-only encoder. Random pairs of images lie to the lower left."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot: cosine under CLIP against cosine under the vision-only encoder. The pairs of the benchmark, coloured by visual pattern, lie at the right edge, above a CLIP cosine of 0.95, and below the threshold of the vision-only encoder. Random pairs of images lie to the lower left."}, "figure": {"caption": "CLIP-blind pairs lie at the lower right: nearly equal to CLIP, far apart to an encoder that was trained without texts."}}
 random = pd.DataFrame(
     {
         "clip_cosine": (rows["clip"][::2] * rows["clip"][1::2]).sum(axis=1),
@@ -166,7 +166,7 @@ as_percent(summarize(found, by="model"))[["individual accuracy", "pair accuracy"
 # %% [markdown]
 # How well do *you* do? Each card asks which of two pictures fits an answer, and then shows what the two models make of the pair. (At mini scale, they see much smaller pictures than you do.)
 
-# %%
+# %% mystnb={"figure": {"caption": "You see these differences at a glance; the models often don't."}}
 from erragree_utils.plots import live
 
 live.quiz(firsts if scale.name == "mini" else pairs, tables)
@@ -202,7 +202,10 @@ else:
 answered
 
 # %% [markdown]
-# That's why accuracy on single images misleads. The common answer is always right for one image of a pair, whatever the images show, but it never wins the pair.
+# ```{admonition} Key idea
+# :class: key-idea
+# Accuracy on single images misleads: the common answer is always right for one image of a pair, whatever the images show, but it never wins the pair.
+# ```
 #
 # ## Some patterns are easy, others hopeless
 #
@@ -221,7 +224,7 @@ mean_cosine = cosines.groupby("relation")["clip_cosine"].mean().round(3)
 shown.insert(0, "mean cosine", mean_cosine)
 shown.rename_axis("pattern").rename_axis(None, axis=1).sort_values("mean cosine")
 
-# %% mystnb={"image": {"alt": "Pair accuracy with 95% intervals for each of the nine visual patterns, one mark for CLIP and one for LLaVA, beside the chance level of 25%. At mini scale LLaVA's marks reach from 0 to nearly 100%."}}
+# %% mystnb={"image": {"alt": "Pair accuracy with 95% intervals for each of the nine visual patterns, one mark for CLIP and one for LLaVA, beside the chance level of 25%. At mini scale LLaVA's marks reach from 0 to nearly 100%."}, "figure": {"caption": "At mini scale, LLaVA reads the same encoder throughout, and yet it gets most pairs that differ in colour right and hardly any of most other patterns."}}
 plots.grouped_dots(by_pattern, "pair_accuracy", "Pair accuracy", chance=0.25)
 plt.show()
 
@@ -272,7 +275,7 @@ ends = {"low": "correlation_low", "high": "correlation_high"}
 shown = in_digits(relations.rename(columns=ends), {"correlation": "correlation"}, 2)
 shown.assign(units=relations["units"].astype(int)).rename(in_words)
 
-# %% mystnb={"image": {"alt": "A panel for each of three visual patterns and one for the means of all: the pair's signal against its cosine under CLIP. At mini scale the signal falls as the cosine rises, also within patterns that have a signal at all."}}
+# %% mystnb={"image": {"alt": "A panel for each of three visual patterns and one for the means of all: the pair's signal against its cosine under CLIP. At mini scale the signal falls as the cosine rises, also within patterns that have a signal at all."}, "figure": {"caption": "At mini scale, the closer the cosine is to 1, the less of the difference reaches LLaVA's answer."}}
 plots.signal_against_cosine(each)
 plt.show()
 
@@ -304,7 +307,7 @@ as_points(gap.to_frame("LLaVA against CLIP").T).rename(
 # %% [markdown]
 # At mini scale it isn't, and it needn't be. Our CLIP's training captions had words for all nine patterns. Captions from the web seldom mention the kind of difference that MMVP asks about. Once again, a high cosine doesn't stop a CLIP from matching if its captions taught it what to look for.
 #
-# ## What this page found
+# ## What we found
 
 # %% tags=["finding", "hide-input"]
 from functools import partial

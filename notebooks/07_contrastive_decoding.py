@@ -180,7 +180,7 @@ against = compare_each(decided["plain"], {name: decided[name] for name in names[
 print(f"{len(many)} pairs, against plain scoring of the options")
 as_points(against).rename(columns={"only plain": "pairs lost", "only this": "pairs won"})
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Pair accuracy against the strength of the text contrast, with a 95% band, beside the chance level of 25%. At mini scale the curve rises from strength 0 and then levels off."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Pair accuracy against the strength of the text contrast, with a 95% band, beside the chance level of 25%. At mini scale the curve rises from strength 0 and then levels off."}, "figure": {"caption": "At mini scale, a stronger contrast wins more pairs, and still leaves most failures where they were."}}
 import matplotlib.pyplot as plt
 
 from erragree_utils import plots
@@ -197,7 +197,14 @@ plt.show()
 #
 # ## The contrast removes part of the bias
 #
-# In [chapter 2](02_clip_matching.ipynb) we split what a model says about a pair into signal and bias, and found that a pair is right if its signal exceeds its bias. Without an image, the model still prefers one of the options. That's its **prior**: a margin $m'$ which is the same for both images. A contrast of strength $s$ subtracts $\frac{s}{1+s}\,m'$ from the *bias* and leaves the signal as it is (after we divide by $1 + s$, which changes no answer). So it helps as far as the prior *is* the bias. Is it?
+# In [chapter 2](02_clip_matching.ipynb) we split what a model says about a pair into signal and bias, and found that a pair is right if its signal exceeds its bias. Without an image, the model still prefers one of the options. That's its **prior**: a margin $m'$ which is the same for both images. A contrast of strength $s$ subtracts $\frac{s}{1+s}\,m'$ from the *bias* and leaves the signal as it is (after we divide by $1 + s$, which changes no answer).
+#
+# ```{admonition} Key idea
+# :class: key-idea
+# Contrastive decoding takes away bias and leaves the signal as it is. So it helps as far as the language prior *is* the bias.
+# ```
+#
+# Is it?
 
 # %% tags=["hide-input"]
 from erragree_utils.measures.decisions import prefer
@@ -225,7 +232,7 @@ left = {
 for name, (value, low, high) in left.items():
     print(f"{name}: {value:.0%} [{low:.0%}, {high:.0%}] of the bias's energy is left")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, a dot for each pair: signal across, bias up, each with a scale of its own, and a shaded wedge where both images are answered correctly. At mini scale, most dots have a positive signal and lie above the wedge, since biases are larger than signals. M3ID and text contrast move them down towards it."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, a dot for each pair: signal across, bias up, each with a scale of its own, and a shaded wedge where both images are answered correctly. At mini scale, most dots have a positive signal and lie above the wedge, since biases are larger than signals. M3ID and text contrast move them down towards it."}, "figure": {"caption": "Contrast takes away part of the bias and leaves the signal alone; at mini scale that brings some pairs down into the wedge, and many stay above it."}}
 asked_of = {"M3ID, always": "M3ID, always", "text contrast": "1"}
 panels = {"plain": plain} | {
     name: prefer(of[asked_of[name]])[["signal", "bias"]] / (1 + s) for name, s in shares.items()
@@ -237,7 +244,7 @@ print(f"signal in the right direction: {(plain['signal'] > 0).mean():.0%} of the
 # %% [markdown]
 # To the right of the vertical line, the images move the answer in the right direction. Inside the wedge, they move it far enough. (Mind the scales: the vertical axis may span several times as much as the other.) The slider below takes the pairs through the strengths, and a click shows you a pair.
 
-# %%
+# %% mystnb={"figure": {"caption": "Take the pairs through the strengths: the contrast moves them up or down, hardly sideways, and only inside the wedge are both images right."}}
 from erragree_utils.plots import live
 
 live.signal_and_bias({float(s): prefer(of[s]) for s in strengths}, many)
@@ -249,7 +256,7 @@ live.signal_and_bias({float(s): prefer(of[s]) for s in strengths}, many)
 #
 # We try this on the [recorded readers](https://github.com/erroneous-agreements/erroneous-agreements/blob/main/erragree_utils/assets/readers/README.md): mini LLaVAs that differ in their tuning data or in its seed, each measured on fresh pairs that we hadn't used to choose anything.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Measured against predicted gain in points of pair accuracy, a dot for each recorded reader and one kind of mark for each method, beside a dashed line on which both are equal. M3ID's dots lie at a few points, those of text contrast further up; half of the dots lie above the line, half below it, by up to eight points."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Measured against predicted gain in points of pair accuracy, a dot for each recorded reader and one kind of mark for each method, beside a dashed line on which both are equal. M3ID's dots lie at a few points, those of text contrast further up; half of the dots lie above the line, half below it, by up to eight points."}, "figure": {"caption": "The bias that's left predicts the gain roughly: readers and methods come out in about the right order, but single ones lie points off the line."}}
 from erragree_utils.measures.gains import recorded_gains
 from erragree_utils.models import ASSETS
 
@@ -315,7 +322,7 @@ exact.set_index("lost")
 # %% [markdown]
 # So the gain is significant only if M3ID lost four pairs at most. At mini scale it loses few, so that may well be the case, but from the published numbers alone we can't know.
 #
-# ## What this page found
+# ## What we found
 
 # %% tags=["finding", "hide-input"]
 from functools import partial
@@ -418,7 +425,7 @@ in_percent(forms.rename_axis("answer"), {methods[n]: n for n in methods if n != 
 #
 # Here are the probabilities of an answer's first token, for an image that text contrast gets right and greedy decoding gets wrong (if there is one). At strength 0, the combined distribution is simply the one with the image. With a running kernel, you can pick another image and move the slider; the page shows three strengths.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels of bars for the strengths 0, 1.5 and 5. For each candidate token of the answer, bars show its probability with the image, without it, and combined. At strength 0 the combined bar is that with the image."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels of bars for the strengths 0, 1.5 and 5. For each candidate token of the answer, bars show its probability with the image, without it, and combined. At strength 0 the combined bar is that with the image."}, "figure": {"caption": "A contrast takes probability from words that are just as likely without the image, and gives it to those that need the image."}}
 import numpy as np
 
 from erragree_utils.decoding import TextContrast

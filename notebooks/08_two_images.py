@@ -83,7 +83,7 @@ in_paper[["measure", "published", "protocol"]]
 #
 # Let's take a single pair, with its question:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two images of a pair with its question below them, and the answer that each image has."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two images of a pair with its question below them, and the answer that each image has."}, "figure": {"caption": "One pair, one question, two answers: whoever answers both images alike has the pair wrong."}}
 import matplotlib.pyplot as plt
 
 from erragree_utils import plots
@@ -148,16 +148,21 @@ failed = ~single["LLaVA"].groupby("pair_id")["correct"].all()
 rescued = summarize(relative["LLaVA"][lambda t: t["pair_id"].map(failed)])
 as_percent(rescued)
 
-# %% mystnb={"image": {"alt": "One dot for each pair: signal across, bias up, each with a scale of its own. In a shaded wedge, both images are answered correctly. The dots have mostly positive signals, but many lie above the wedge, where the bias is larger."}}
+# %% mystnb={"image": {"alt": "One dot for each pair: signal across, bias up, each with a scale of its own. In a shaded wedge, both images are answered correctly. The dots have mostly positive signals, but many lie above the wedge, where the bias is larger."}, "figure": {"caption": "Right of the upright line, the images move the answer in the right direction; only inside the wedge do they move it far enough."}}
 plots.signal_and_bias({"LLaVA": relative["LLaVA"]})
 plt.show()
 
 # %% [markdown]
+# ```{admonition} Key idea
+# :class: key-idea
+# A wrong answer isn't blindness. The images may move the answer in the right direction, just not far enough to outweigh a bias that both share.
+# ```
+#
 # Every pair to the right of the vertical line is right by relative preference. Only those inside the wedge are also answered correctly. (Mind the scales: the bias may be several times the signal.) Between the line and the wedge are the pairs whose images *did* move LLaVA's answer in the right direction, just not far enough.
 #
 # ## For some patterns, comparing doesn't help
 
-# %% mystnb={"image": {"alt": "Relative preference with 95% intervals for each visual pattern, a mark for CLIP and one for LLaVA, beside the chance level of 50%. At mini scale LLaVA's is at or near 100% for some patterns and near 50% for others."}}
+# %% mystnb={"image": {"alt": "Relative preference with 95% intervals for each visual pattern, a mark for CLIP and one for LLaVA, beside the chance level of 50%. At mini scale LLaVA's is at or near 100% for some patterns and near 50% for others."}, "figure": {"caption": "At mini scale, comparing the two images tells nearly all pairs of most patterns apart, but not of every pattern."}}
 each = summarize(preferences, by=["relation", "model"])
 plots.grouped_dots(each, "relative_accuracy", "Pairs with the right preference", chance=0.5)
 plt.show()
@@ -233,7 +238,7 @@ as_points(tested.to_frame("two-image prompt against one image").T).rename(
 # %% [markdown]
 # That's what a model does that doesn't notice which image the question is about: wherever an image stands, it gives the same answer, and hardly any pair comes out right. We'd expect that from a model that was trained on single images. And it's why we don't think that the paper's number comes from a prompt like this.
 #
-# ## What this page found
+# ## What we found
 #
 # How much further do preferences get on the scale from chance (0) to perfect (100) than answers do?
 

@@ -225,7 +225,7 @@ by_seed = pd.DataFrame({name: shares.mean(axis=1) for name, shares in of_llava.i
 #
 # Each change against the head that it's compared with, on the same pairs and seeds, by its mean effect on A and B. All recorded changes are here. With so many, a few would leave zero by chance, so *p* is corrected for their number by Holm's method (and since it comes from 4000 resamples, it can't fall below about .01 after that). Choose a box to see only what acts through it:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "What moves the score most is the text side: with a language model's texts, the same frozen tokens tell left from right."}}
 from erragree_utils.plots import live
 
 boxes = {
@@ -362,7 +362,12 @@ findings.show([
 # - **The encoder still counts.** Where the side is lost from the embedding, the patch tokens hold it in a form that only the head that writes began to use.
 # - **One vector is no obstacle in principle.** LLaVA's last state is one vector, and in most seeds it can be matched.
 #
-# It fits the earlier chapters. The information is there, and what CLIP's score lacks is a text side that asks for it.
+# It fits the earlier chapters:
+#
+# ```{admonition} Key idea
+# :class: key-idea
+# The information is there, and what CLIP's score lacks is a text side that asks for it.
+# ```
 #
 # ```{admonition} What a mini world can say, and what not
 # :class: note

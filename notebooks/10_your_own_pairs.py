@@ -116,7 +116,7 @@ if "google.colab" in sys.modules:
         for name, content in uploaded.items():
             (folder / name).write_bytes(content)
 
-# %% mystnb={"image": {"alt": "Three pairs of pictures from the table, with the question about each below them and the answer that each picture has."}}
+# %% mystnb={"image": {"alt": "Three pairs of pictures from the table, with the question about each below them and the answer that each picture has."}, "figure": {"caption": "What a folder of yours holds: two images that differ in one thing, and for each an answer that's true of it alone."}}
 pairs = load_benchmark("folder", folder=folder)
 if hasattr(pairs[0], "question"):
     plots.question_pairs(pairs[:3], size=1.7)
@@ -172,7 +172,7 @@ shown.join(in_percent(groups, shares))
 # %% [markdown]
 # Look at the cosine first: it's about the same for all three CLIPs, so it can't be the evidence. This is:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three rows with a mark and a 95% interval for each model: pair accuracy of the answers, what a linear reader tells from one embedding, and what it tells from one image's patch tokens. The hidden CLIP has a low pair accuracy and a high reading of both; the lost one a reading of the embedding at chance and a high one of the tokens; the aligned one and LLaVA are high throughout."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three rows with a mark and a 95% interval for each model: pair accuracy of the answers, what a linear reader tells from one embedding, and what it tells from one image's patch tokens. The hidden CLIP has a low pair accuracy and a high reading of both; the lost one a reading of the embedding at chance and a high one of the tokens; the aligned one and LLaVA are high throughout."}, "figure": {"caption": "At mini scale, *hidden* and *lost* fail alike, and what a linear reader finds in the embedding tells them apart: the verdict is the first stage that fails."}}
 rows = {
     "both images answered": "pair",
     "told by the embedding": "embedding_single",
@@ -188,7 +188,12 @@ plt.show()
 # %% [markdown]
 # (The line at 50% is chance for the two probes; for the answers to pairs, chance is 25%.)
 #
-# Read it from the bottom up. Do the patch tokens tell the images apart? If not, the encoder is blind and nothing above it can help. Does the embedding? If not, pooling has lost the difference. Are the answers right? If not, nobody asked for it. The verdict is the first stage that fails.
+# Read it from the bottom up. Do the patch tokens tell the images apart? If not, the encoder is blind and nothing above it can help. Does the embedding? If not, pooling has lost the difference. Are the answers right? If not, nobody asked for it.
+#
+# ```{admonition} Key idea
+# :class: key-idea
+# All these failures look alike from outside. The verdict is the first stage, from the pixels up, that no longer tells the two images apart.
+# ```
 #
 # Each verdict comes with something to try, and with the chapter that explains it:
 
@@ -226,6 +231,8 @@ shown.assign(verdicts=sizes["n"].astype(int))
 
 # %% [markdown]
 # With few pairs you get fewer verdicts rather than more mistakes; that's what the intervals are for. [Going deeper](#going-deeper), at the end of the page, looks at the mistakes one by one.
+#
+# ## What we found
 
 # %% tags=["finding", "hide-input"]
 from functools import partial

@@ -47,7 +47,7 @@ if "google.colab" in sys.modules:
 # We measured speed and memory on one H100, with LLaVA-1.5-7B's *architecture* and random weights, on stand-ins as large as the published benchmarks. Memory and time on this page are *computed*, by formulas that you can see and that we corrected by that one GPU; nobody has checked them for the others. We haven't run the published weights, so the tables of paper scale hold results only if you've made some. Cells without results say "not run".
 # ```
 #
-# ## What takes memory
+# ## The weights decide whether it fits
 #
 # First of all: does it fit? Four things take up a GPU's memory. There are the *weights*. There's the *cache*: the keys and values of every token of every image in the batch, which we keep so that several captions can share one image. There are the *activations*, the intermediate results of a forward pass. And there's a *fixed* part for CUDA and its libraries.
 #
@@ -93,7 +93,7 @@ needs = {
 needs = pd.DataFrame(needs).T.rename_axis("precision, images")
 needs.drop(columns="fixed").round(1)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Stacked bars of estimated memory in GiB for float16 and for 4 bits with 1, 8 and 32 images at a time: weights, cache, activations and a fixed part. Dashed lines show the memory of a T4, an L4 and an A100. In float16 the weights alone nearly fill the T4, at 4 bits they take a third of it, and with 32 images the cache is the largest part at 4 bits."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Stacked bars of estimated memory in GiB for float16 and for 4 bits with 1, 8 and 32 images at a time: weights, cache, activations and a fixed part. Dashed lines show the memory of a T4, an L4 and an A100. In float16 the weights alone nearly fill the T4, at 4 bits they take a third of it, and with 32 images the cache is the largest part at 4 bits."}, "figure": {"caption": "In float16 the weights alone nearly fill a T4; in 4 bits they leave room for a batch of images."}}
 import matplotlib.pyplot as plt
 
 from erragree_utils import plots
@@ -105,7 +105,7 @@ plt.show()
 # %% [markdown]
 # In float16 the weights alone nearly fill a T4. According to the formula, one or two images might still squeeze in, but that leaves no room for CLIP. At 4 bits there's room for sixteen.
 #
-# ## What takes time
+# ## Nearly all the time goes into reading
 #
 # Reading the prompt takes arithmetic: each parameter of a linear layer costs one multiplication and one addition per token, and attention adds four operations for each pair of tokens and each dimension of the width. Writing a token takes memory traffic: the GPU reads all weights from memory once, for the whole batch. Almost all of this study is reading. Here's how much of it each benchmark takes. (An image that contrastive decoding reads in two streams takes two passes, and so does one that's shown in two places of a prompt.)
 
@@ -146,7 +146,7 @@ hardware.readable(table).drop(columns=["memory, GiB", "fits"])
 # %% [markdown]
 # And every other combination: choose in how many bits the language model's weights are held and how many images are read at a time. A bar is the GPU's own memory, and what's in it.
 
-# %%
+# %% mystnb={"figure": {"caption": "By the formula, the bits of a weight decide whether LLaVA-1.5-7B fits; a larger batch takes memory and saves little time."}}
 from erragree_utils.plots import live
 
 live.calculator(hardware.choices(config))
@@ -227,7 +227,7 @@ for part in study.TABLES:
 # %% [markdown]
 # If there are results, here are the pictures, the comparisons of two models on the same images, and how long they took on which hardware:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "If there are results at paper scale: for each table of the paper, accuracies with 95% intervals beside the chance level, and open diamonds for the paper's numbers."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "If there are results at paper scale: for each table of the paper, accuracies with 95% intervals beside the chance level, and open diamonds for the paper's numbers."}, "figure": {"caption": "The paper's tables as this code measures them, with the paper's own numbers as open diamonds."}}
 _ = pages.figures(cells)
 plt.show()
 if found.items:
@@ -389,7 +389,7 @@ rows = report.cells(results, "mini")
 two_way = rows[rows["table"] == "two-way"]
 pages.shown(two_way.head(9).assign(settings="")).set_index("benchmark")  # all of twelve sets
 
-# %% mystnb={"image": {"alt": "Individual, pair and set accuracy of CLIP's matching and LLaVA's VQAScore on twelve sets of tabletop A, by relation and for all, with 95% intervals beside the chance level; open diamonds show the paper's numbers for What'sUp A."}}
+# %% mystnb={"image": {"alt": "Individual, pair and set accuracy of CLIP's matching and LLaVA's VQAScore on twelve sets of tabletop A, by relation and for all, with 95% intervals beside the chance level; open diamonds show the paper's numbers for What'sUp A."}, "figure": {"caption": "A run of twelve sets shows the chapters' finding already: LLaVA gets the left/right pairs right that CLIP's matching doesn't."}}
 _ = pages.figures(two_way)
 plt.show()
 

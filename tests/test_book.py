@@ -80,6 +80,18 @@ class TestPages:
         ]
         assert not missing, 'describe it: `# %% mystnb={"image": {"alt": "..."}}`'
 
+    @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("notebooks/")])
+    def test_every_picture_of_a_chapter_has_a_caption_with_its_number(self, html, page):
+        article = soup(html, page).find("article")
+        chapter = article.select_one("h1 .section-number").get_text().rstrip(". ")
+        captions = article.select(".cell_output figure.align-default > figcaption")
+        numbers = [tag.select_one(".caption-number").get_text().strip() for tag in captions]
+        assert numbers == [f"Figure {chapter}.{k + 1}" for k in range(len(numbers))]
+        assert all(len(tag.get_text()) > 30 for tag in captions)
+        pictures = article.select(".cell_output :is(picture, img, figure.live, figure.reads)")
+        bare = [tag for tag in pictures if not tag.find_parent("figure", class_="align-default")]
+        assert not bare, 'tell the takeaway: `# %% mystnb={..., "figure": {"caption": "..."}}`'
+
     @each_page
     def test_no_output_shows_an_error(self, html, page):
         outputs = soup(html, page).select(".cell_output")

@@ -52,6 +52,15 @@ def test_the_title_is_followed_by_a_sentence_that_answers(name):
     assert title.startswith("# ") and answer.startswith("**") and answer.endswith("**")
 
 
+@each_chapter
+def test_the_chapter_has_one_key_idea_and_asks_for_a_prediction_first(name):
+    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert text.count("```{admonition} Key idea\n:class: key-idea\n") == 1
+    predictions = text.count("```{admonition} Predict before you go on\n")
+    assert predictions and text.count(":class: predict\n") == predictions
+
+
 @each_notebook
 def test_the_notebook_is_committed_without_outputs(notebook):
     cells = nbformat.read(notebook, as_version=4).cells

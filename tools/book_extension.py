@@ -135,12 +135,14 @@ class TwoReaders(SphinxDirective):
 
 
 class WhoReadsWhat(SphinxDirective):
-    """``{who-reads-what}``: CLIP and LLaVA as a diagram."""
+    """``{who-reads-what}``: CLIP and LLaVA as a diagram, over a caption."""
+
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
         from erragree_utils.plots import who_reads_what  # loads matplotlib
 
-        return [nodes.raw("", who_reads_what().html, format="html")]
+        return [nodes.raw("", who_reads_what(" ".join(self.content)).html, format="html")]
 
 
 class FirstPageFigure(SphinxDirective):

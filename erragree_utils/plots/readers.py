@@ -38,14 +38,16 @@ _DESCRIPTION = (
 )
 
 
-def who_reads_what() -> Live:
-    """CLIP and LLaVA side by side, from the same image and frozen encoder to what each returns."""
+def who_reads_what(caption: str = "") -> Live:
+    """CLIP and LLaVA side by side, from the same image and frozen encoder to what each returns.
+
+    The caption is plain text; a notebook gives one in its cell's metadata instead.
+    """
+    told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return Live(
         f'<figure class="reads"><style>{_STYLE}</style>'
         f"{_svg('reads-wide', 720, 300, _wide())}{_svg('reads-narrow', 340, 560, _narrow())}"
-        "<figcaption><b>One encoder, two readers.</b> CLIP pools what its encoder saw into one "
-        "vector and compares it with a caption's. LLaVA reads the patch tokens, each still in its "
-        "place.</figcaption></figure>",
+        f"{told}</figure>",
         "CLIP compares two vectors, LLaVA reads every patch token",
     )
 

@@ -25,6 +25,15 @@ def test_the_map_shows_every_chapter_and_lights_this_one(visit, width):
     assert page.evaluate(SMALLEST, "nav.argument :is(span, b)") >= 11
 
 
+def test_the_first_page_of_a_phone_has_room_for_the_numbers(visit):
+    nodes = visit("book/index", 390).page.locator("nav.argument a")
+    boxes = [nodes.nth(k).bounding_box() for k in range(nodes.count())]
+    assert len({box["y"] for box in boxes}) == 1
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+    assert all(box["width"] >= 24 and box["height"] >= 24 for box in boxes)
+    assert nodes.first.get_by_text("nearly equal").count() == 1
+
+
 def test_a_key_takes_the_reader_to_another_chapter(visit):
     page = visit("notebooks/01_cosine_agreement", 390).page
     page.locator("nav.argument a").nth(1).focus()

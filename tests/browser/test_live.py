@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from erragree_utils.plots import live
-from tests.building import ROOT, pages
+from tests.building import pages
 
 FIRST, CHAPTERS = pages()[0], pages()
 
@@ -169,6 +166,15 @@ class TestTheHistograms:
         visited.page.keyboard.press("ArrowDown")
         assert summary.inner_text().startswith("lost, 90°")
 
+    def test_turn_with_a_click_and_a_drag(self, visit):
+        visited = visit(chapter("does_the_text_ask"))
+        shown = figure(visited, "clouds")
+        slider, summary = shown.locator(".live-slider"), shown.locator(".live-summary output")
+        slider.click()  # in its middle
+        assert summary.inner_text().startswith("hidden, 45°")
+        drag(visited, slider, (0.5, 0.5), (0.99, 0.5))
+        assert summary.inner_text().startswith("hidden, 90°")
+
     def test_show_three_angles_of_each_model_without_scripts(self, visit):
         shown = figure(visit(chapter("does_the_text_ask"), scripts=False), "clouds")
         assert shown.locator("svg").count() == 9
@@ -225,40 +231,36 @@ class TestTheCalculator:
 
 
 @pytest.fixture
-def effects(browser):
-    """A page of effects alone, with the book's script and looks."""
-    table = pd.DataFrame({
-        "name": ["more relations", "patch tokens"], "factor": ["captions", "tokens"],
-        "estimate": [2.0, 10.0], "low": [-1.0, 8.0], "high": [5.0, 12.0], "paper": [np.nan, 7.8],
-    })  # fmt: skip
-    boxes = {
-        "captions": (0.15, 0.9, "varied"), "tokens": (0.15, 0.1, "varied"),
-        "encoder": (0.5, 0.5, "fixed"), "score": (0.85, 0.5, "measured"),
-    }  # fmt: skip
-    arrows = [("captions", "encoder"), ("encoder", "score"), ("tokens", "score")]
-    static = ROOT / "book" / "_static"
-    page = browser.new_page()
-    page.set_content(live.effects(table, boxes, arrows).html)
-    page.add_style_tag(path=static / "live.css")
-    page.add_script_tag(path=static / "live.js")
-    yield page
-    page.close()
+def effects(visit):
+    """The effects of the chapter on causes."""
+    return figure(visit(chapter("why")), "effects")
+
+
+def in_sight(effects) -> list[str]:
+    """What the visible rows say they act through."""
+    rows = [row for row in effects.locator("tbody tr").all() if row.is_visible()]
+    return [row.locator(".live-factor").inner_text() for row in rows]
 
 
 class TestEffects:
     def test_a_click_on_a_box_leaves_what_acts_through_it(self, effects):
-        rows = effects.locator("tbody tr")
-        effects.locator("button", has_text="encoder").click()
-        assert [row.is_visible() for row in rows.all()] == [True, False]
-        assert effects.locator("output").inner_text().startswith("1 of 2 effects")
+        every = in_sight(effects)
+        box = effects.locator("button[data-effects]", has_text="text side")
+        box.click()
+        left = in_sight(effects)
+        assert "text side" in left and len(left) == int(box.get_attribute("data-effects"))
+        assert len(left) < len(every) and "what is read of the image" not in left
+        said = effects.locator("output").inner_text()
+        assert said.startswith(f"{len(left)} of {len(every)} effects")
         effects.locator("button", has_text="Show all").click()
-        assert [row.is_visible() for row in rows.all()] == [True, True]
+        assert in_sight(effects) == every
 
     def test_keys_do_the_same(self, effects):
-        box = effects.locator("button", has_text="tokens")
+        every = in_sight(effects)
+        box = effects.locator("button[data-effects]", has_text="what captions say")
         box.focus()
-        effects.keyboard.press("Enter")
+        box.press("Enter")
         assert box.get_attribute("aria-pressed") == "true"
-        assert not effects.locator("tbody tr").first.is_visible()
-        effects.keyboard.press("Space")
-        assert effects.locator("tbody tr").first.is_visible()
+        assert set(in_sight(effects)) == {"what captions say"}
+        box.press("Space")
+        assert in_sight(effects) == every

@@ -23,6 +23,13 @@ def test_the_page_loads_whole_and_fits(visit, page, theme, width):
 
 
 @each_page
+def test_on_a_wide_screen_no_code_is_cut(visit, page):
+    found = visit(page)
+    found.unfold()
+    assert found.cut("pre") == []
+
+
+@each_page
 def test_nothing_is_cut_or_folded_away_in_print(visit, page):
     found = visit(page)
     found.print()
@@ -43,8 +50,9 @@ def axe(tmp_path_factory) -> str:
 
 @each_page
 @each_theme
-def test_axe_finds_nothing_serious(visit, axe, page, theme):
-    assert visit(page, theme=theme).violations(axe) == []
+@each_width
+def test_axe_finds_nothing_serious(visit, axe, page, theme, width):
+    assert visit(page, width, theme).violations(axe) == []
 
 
 def test_the_first_page_is_light(visit):

@@ -67,6 +67,10 @@ class Visit:
         """The beginnings of tables, or of what else a selector names, that are cut off."""
         return self.page.evaluate(CUT, what)
 
+    def unfold(self) -> None:
+        """Open everything that is folded away."""
+        self.page.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
+
     def print(self) -> None:
         """Lay the page out as on A4 with margins of a centimetre; no script hears of it."""
         self.page.evaluate(

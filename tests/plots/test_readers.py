@@ -49,6 +49,11 @@ class TestEachShape:
             assert float(tag["x"]) >= left and right <= width and float(tag["y"]) < height
 
 
+def test_has_a_caption_where_one_is_given(figure):
+    told = BeautifulSoup(plots.who_reads_what("a < b").html, "html.parser")
+    assert told.figcaption.get_text() == "a < b" and figure.figcaption is None
+
+
 def test_at_phone_width_no_letter_is_smaller_than_eleven_pixels(figure):
     style = figure.style.string
     sizes = [float(size) for size in re.findall(r"font-size: (\d+)px", style)]
