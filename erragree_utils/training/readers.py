@@ -3,7 +3,7 @@
 These readers share one frozen tower, but their tuning differs: in how imbalanced the answers were,
 how much text had no image, whether prompts had two images, and whether any text said which of two
 objects is to the left. The table has a row for each model, benchmark and method, with a 95%
-interval.
+interval. A second table holds, for each pair of one draw, what a contrast acts on.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ WRITTEN = {
     "text-contrast": Answer(contrast=TextContrast()),
 }
 COLUMNS = ["benchmark", "seed", "group", "method", "measure", "value", "low", "high", "n"]
+#: Of the second table: a pair's place in its draw, its pattern, and three numbers in nats.
+PAIR_COLUMNS = ["seed", "pair_id", "relation", "signal", "bias", "prior"]
 _bench = lru_cache(maxsize=32)(load_benchmark)
 
 
@@ -76,6 +78,21 @@ def measure_patterns(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
         for group, row in (*kept.iterrows(), *summarize(preferred, "relation").iterrows())
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def measure_pairs(mllm: Mllm, seed: int, n_pairs: int = 40) -> pd.DataFrame:
+    """Signal, bias and prior of each pair of one draw of ``tabletop-mmvp``, not mined.
+
+    Returns
+    -------
+    pandas.DataFrame
+        :data:`PAIR_COLUMNS`; ``prior`` is the preference without an image. All in nats.
+    """
+    bench = _bench("tabletop-mmvp", seed=seed, n_pairs=n_pairs, mined=False)
+    scores = score(mllm, bench, {"options": Options(), "blind": Options(blind=True)})
+    tables = {name: prefer(table) for name, table in scores.groupby("method")}
+    prior = tables["blind"].set_index("pair_id")["bias"].rename("prior")
+    return tables["options"].join(prior, on="pair_id").assign(seed=seed)[PAIR_COLUMNS]
 
 
 def _residual(preferred: pd.DataFrame, prior, seed: int, method: str) -> tuple:
@@ -157,6 +174,7 @@ def measure(
 #: What can be measured, by name: functions of a model, a seed and the pairs per pattern.
 PARTS = {
     "patterns": measure_patterns,
+    "pairs": measure_pairs,
     "forms": measure_forms,
     "two": measure_two,
     "a": lambda mllm, seed, _: measure_relations(mllm, "tabletop-a", seed),
@@ -174,17 +192,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=["patterns", "a", "b"])
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "measures.csv"
-    tables = [pd.read_csv(path)] if path.exists() else []
     for label, folder in (text.split("=", 1) for text in options.models):
         mllm = load_mllm(folder)
         settings = json.loads(Path(folder, "training.json").read_text())
         head = {"model": label, **{name: settings[name] for name in VARIED}}
         head["training_seed"] = head.pop("seed")
         for rows in measure(mllm, options.parts, options.seeds, options.pairs):
-            tables.append(rows.assign(**head)[[*head, *COLUMNS]])
-            table = pd.concat(tables).drop_duplicates(["model", *COLUMNS[:5]], keep="last")
-            table.to_csv(path, index=False, float_format="%.4f")
+            if "pair_id" in rows:
+                rows.insert(0, "model", label)
+                _add(rows, options.out / "pairs.csv", ["model", "seed", "pair_id"])
+            else:
+                rows = rows.assign(**head)[[*head, *COLUMNS]]
+                _add(rows, options.out / "measures.csv", ["model", *COLUMNS[:5]])
+
+
+def _add(rows: pd.DataFrame, path: Path, keys: list[str]) -> None:
+    """Add rows to a table on disk, in place of those with the same keys."""
+    tables = [pd.read_csv(path)] if path.exists() else []
+    table = pd.concat([*tables, rows]).drop_duplicates(keys, keep="last")
+    table.to_csv(path, index=False, float_format="%.4f")
 
 
 if __name__ == "__main__":

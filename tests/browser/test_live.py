@@ -94,7 +94,10 @@ class TestTheFirstPage:
         assert visited.errors == [] and visited.outside == []
 
 
-@pytest.mark.parametrize("page", [chapter("clip_matching"), chapter("contrastive_decoding")])
+DOTS = [chapter(words) for words in ("clip_matching", "contrastive_decoding", "two_images")]
+
+
+@pytest.mark.parametrize("page", DOTS)
 class TestDots:
     def test_show_the_pair_that_is_clicked_or_dragged_to(self, visit, page):
         visited = visit(page)

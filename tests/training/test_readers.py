@@ -45,6 +45,16 @@ def test_energies_are_mean_squares(patterns):
     assert min(whole, *left) > 0 and len({whole, *left}) == 3
 
 
+def test_pairs_hold_what_the_energies_are_made_of(mllm, patterns):
+    pairs = readers.measure_pairs(mllm, seed=5, n_pairs=2)
+    assert list(pairs.columns) == readers.PAIR_COLUMNS and len(pairs) == 18
+    assert pairs["relation"].value_counts().eq(2).all()
+    whole = value(patterns, group="all", method="options", measure="bias energy")
+    left = value(patterns, group="all", method="text-contrast", measure="residual energy")
+    assert (pairs["bias"] ** 2).mean() == pytest.approx(whole)
+    assert ((pairs["bias"] - pairs["prior"] / 2) ** 2).mean() == pytest.approx(left)
+
+
 def test_a_form_is_measured_by_what_is_written(mllm):
     table = readers.measure_forms(mllm, seed=5, n_pairs=1)
     assert set(table["group"]) == {"word", "sentence", "letter"}
@@ -67,3 +77,12 @@ def test_the_command_adds_rows_and_replaces_those_that_are_there(
     assert np.allclose(first["imbalance"], settings["imbalance"])
     readers.main(arguments)
     pd.testing.assert_frame_equal(first, pd.read_csv(tmp_path / "measures.csv"))
+
+
+def test_pairs_have_a_table_of_their_own(saved_llava, tmp_path):
+    arguments = [f"tiny={saved_llava}", "--out", str(tmp_path), "--seeds", "5", "--pairs", "1"]
+    for _ in range(2):
+        readers.main([*arguments, "--parts", "pairs"])
+    table = pd.read_csv(tmp_path / "pairs.csv")
+    assert list(table.columns) == ["model", *readers.PAIR_COLUMNS] and len(table) == 9
+    assert not (tmp_path / "measures.csv").exists()
