@@ -257,6 +257,7 @@ fresh = recorded.set_index(["model", "method"])[["value", "low", "high"]]
 fresh = fresh.rename(columns={"low": "value_low", "high": "value_high"})
 shown = in_percent(fresh, {"value": "pair"})
 shown = shown["pair (%)"].unstack().loc[list(trained)].rename(trained)
+shown = shown.rename_axis("two images in training")
 shown.set_axis(["each image alone (%)", "both in one prompt (%)"], axis=1)
 
 # %% [markdown]
