@@ -273,11 +273,11 @@ plt.show()
 # %% tags=["hide-input"]
 most = predicted.loc[predicted["gain"].idxmax(), "model"]
 rest = recorded_gains(measures[measures["model"] != most], one_draw, shares)
-judged = {"": agreement(predicted), ", without the one": agreement(rest)}
+judged = {"": agreement(predicted), f", without {most}": agreement(rest)}
 judged = pd.concat([of_each.rename(lambda m, w=w: m + w) for w, of_each in judged.items()])
 judged = judged.sort_index()
-off = ["predicted", "constant", "counted"]
-shown = (100 * judged[off]).round(1).rename(columns=lambda name: f"{name}: off by")
+off = {"predicted": "prediction, off by", "constant": "constant", "counted": "counting"}
+shown = (100 * judged[list(off)]).round(1).rename(columns=off)
 shown.insert(0, "correlation", judged["correlation"].round(2))
 print(f"{predicted['model'].nunique()} readers; the one that gains most is {most}")
 shown
@@ -285,7 +285,7 @@ shown
 # %% [markdown]
 # For text contrast, the prediction works: it tells readers apart, with or without the one that gains most, and it's off by about a point. That's far better than a constant, and no worse than running the method on the same pairs.
 #
-# For M3ID, it's right about the one reader that gains far more, and about the size of all the others' gains. But it can't put those others in order, and a constant does as well for them. There's little to put in order: their gains differ about as much as those of a single reader on two draws.
+# For M3ID, it's right about the one reader that gains far more, and about the size of all the others' gains. But it puts those others only loosely in order, and a constant does at least as well for them. There's little to put in order: their gains differ about as much as those of a single reader on two draws.
 #
 # Three of these readers differ in the training's seed alone. Pooled, on three draws of 360 pairs each, this is how many points each method adds to plain scoring, with an interval over training seeds and draws:
 

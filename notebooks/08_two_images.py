@@ -150,7 +150,7 @@ rescued = summarize(relative["LLaVA"][lambda t: t["pair_id"].map(failed)])
 as_percent(rescued)
 
 # %% [markdown]
-# Here are signal and bias, with a dot for each pair. A click shows you the pair, and how much each of its images prefers its own answer.
+# Here are signal and bias, with a dot for each pair (or for 200 of them, if there are more). A click shows you the pair, and how much each of its images prefers its own answer.
 
 # %%
 from erragree_utils.plots import live
@@ -262,6 +262,7 @@ fresh = recorded.set_index(["model", "method"])[["value", "low", "high"]]
 fresh = fresh.rename(columns={"low": "value_low", "high": "value_high"})
 shown = in_percent(fresh, {"value": "pair"})
 shown = shown["pair (%)"].unstack().loc[list(trained)].rename(trained)
+shown = shown.rename_axis("two images in training")
 shown.set_axis(["each image alone (%)", "both in one prompt (%)"], axis=1)
 
 # %% [markdown]
