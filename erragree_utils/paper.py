@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -211,7 +210,7 @@ def published(**wanted: str | tuple[str, ...]) -> Published:
     LookupError
         If none or several fit; they are listed.
     """
-    matches = _fitting(wanted)
+    matches = published_numbers(**wanted)
     if len(matches) != 1:
         listed = "; ".join(map(str, matches)) or "none"
         raise LookupError(f"{wanted} names not one published number but: {listed}")
@@ -220,7 +219,7 @@ def published(**wanted: str | tuple[str, ...]) -> Published:
 
 def published_table(**wanted: str | tuple[str, ...]) -> pd.DataFrame:
     """All numbers that `published` would find, for people; accuracies are in per cent."""
-    matches = _fitting(wanted)
+    matches = published_numbers(**wanted)
     if not matches:
         raise LookupError(f"{wanted} names no published number")
     return pd.DataFrame(
@@ -236,7 +235,8 @@ def published_table(**wanted: str | tuple[str, ...]) -> pd.DataFrame:
     ).set_index("reader")
 
 
-def _fitting(wanted: dict[str, Any]) -> list[Published]:
+def published_numbers(**wanted: str | tuple[str, ...]) -> list[Published]:
+    """All numbers that `published` would choose from."""
     return [n for n in PUBLISHED if all(_fits(getattr(n, name), v) for name, v in wanted.items())]
 
 

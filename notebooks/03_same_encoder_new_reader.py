@@ -42,7 +42,7 @@ if "google.colab" in sys.modules:
 #
 # **You need** [chapter 2](02_clip_matching.ipynb). To run the page at {term}`mini scale <Mini scale, paper scale>`: two CPU cores and about a minute. At paper scale: a GPU of 15 GB (4-bit weights) or 24 GB (half precision), a network for the weights and What'sUp's photographs, and minutes to hours depending on the GPU ([Paper scale](11_paper_scale.ipynb) estimates them).
 #
-# **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 1.3 to 1.6 h; L4: 19 GiB, 43 to 53 min; A100 40 GB: 19 GiB, 18 to 22 min; H100 80 GB: 19 GiB, 6 to 7 min.
+# **At paper scale**, computed ([how](11_paper_scale.ipynb)), downloads and loading aside: T4: 10 GiB, 1.4 to 1.8 h; L4: 19 GiB, 47 to 59 min; A100 40 GB: 19 GiB, 19 to 24 min; H100 80 GB: 19 GiB, 6 to 8 min.
 #
 # ## The question
 #
@@ -135,7 +135,7 @@ live.drag(
 #
 # ## LLaVA tells apart what CLIP's score can't
 #
-# CLIP matches and LLaVA answers, for the same images and captions. Here's both their accuracy in per cent; guessing would give 50 and 25:
+# CLIP matches and LLaVA answers, for the same images and captions. Here's both their accuracy in per cent; guessing would give 50 and 25. LLaVA's score is P("Yes"), which our package calls `vqascore`:
 
 # %%
 import numpy as np
@@ -150,7 +150,8 @@ by_reader = {
 }
 summary = summarize(pd.concat(by_reader.values()), by=["benchmark", "relation", "model"])
 accuracy = ["individual accuracy", "pair accuracy"]
-as_percent(summary)[accuracy]
+methods = {"CLIP": "CLIP, matching", "LLaVA": "LLaVA, vqascore"}
+as_percent(summary)[accuracy].rename(methods, level="model")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The two images of the first left/right pair of benchmark A. Below each, bars for the scores of both captions, by CLIP and by LLaVA. CLIP's two bars are almost equally long, and the same caption is ahead for both images. LLaVA's bars show which caption it prefers for each image."}, "figure": {"caption": "CLIP's two bars are almost equally long for either image; LLaVA's aren't."}}
 import matplotlib.pyplot as plt
@@ -162,29 +163,40 @@ plots.show_readers(large[0], on_a)
 plt.show()
 
 # %% [markdown]
-# The captions are in the same order below both images, and the coloured bar is the image's own caption. Now for all left/right pairs. The paper measured LLaVA by two other protocols, so its numbers get rows of their own: the first version prompted for an answer (`prompted-v1`), and the third used VQAScore with the end token (`vqascore-authors`).
+# The captions are in the same order below both images, and the coloured bar is the image's own caption. Now for all left/right pairs. The paper measured LLaVA by two other protocols, so its numbers get rows of their own: the first version prompted for an answer (`prompted-v1`), and the third used VQAScore with the end token (`vqascore-authors`: the geometric mean of the probabilities of "Yes" and of ending there).
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Individual and pair accuracy for left/right pairs of benchmarks A and B with 95% intervals beside the chance level: a row for CLIP and one for LLaVA by VQAScore, and on A one for each of the two protocols by which the paper measured LLaVA. Open diamonds show the paper's numbers for What'sUp."}, "figure": {"caption": "LLaVA gets the left/right pairs right that CLIP's score, on the same encoder, can't match."}}
 left_right = summary.xs("left/right", level="relation").sort_index()
-from erragree_utils.paper import CLIP, LLAVA, published, published_table
+from erragree_utils.paper import CLIP, LLAVA, published, published_numbers
 
-on_sides = {"benchmark": "whatsup-a", "relation": "left/right", "version": "v1"}
+in_whatsup = {"benchmark": ("whatsup-a", "whatsup-b"), "kind": "pair"}
+# LLaVA on the pairs, and by the protocols, of which the paper gives numbers.
+as_there, protocols = {}, ("vqascore-authors", "prompted-v1")
+for number in published_numbers(reader=LLAVA, methods=protocols, **in_whatsup):
+    name, (method,) = number.benchmark[-1].upper(), number.methods
+    pairs = {name: benches[name].select(number.relation)}
+    table = summarize(evaluate(mllm, pairs, method), by=["benchmark", "relation"])
+    as_there[f"{name}, {number.relation}", f"LLaVA, {method}"] = table.iloc[0]
+
+sides_of_a = {"benchmark": "whatsup-a", "relation": "left/right"}
 reported = {
-    (reader, kind): published(reader=model, kind=kind, **on_sides)
+    (reader, kind): published(reader=model, kind=kind, version="v1", **sides_of_a)
     for reader, model in {"CLIP": CLIP, "LLaVA": LLAVA}.items()
     for kind in ("individual", "pair")
 }
-protocols = {f"LLaVA, {method}": method for method in ("vqascore-authors", "prompted-v1")}
-as_there = evaluate(mllm, {"A": benches["A"].select("left/right")}, protocols)
-rows = pd.concat([left_right, summarize(as_there, by=["benchmark", "method"])]).sort_index()
-paper = {f"A, {name}": {} for name in ("CLIP", *protocols)}
-for (reader, kind), number in reported.items():
-    row = "CLIP" if reader == "CLIP" else f"LLaVA, {number.methods[0]}"
-    paper[f"A, {row}"][f"{kind}_accuracy"] = number.value
-by_score = published(reader=LLAVA, **on_sides | {"version": "v3"})
-paper[f"A, LLaVA, {by_score.methods[0]}"]["pair_accuracy"] = by_score.value
+by_score = published(reader=LLAVA, version="v3", **sides_of_a)
 pair_b = published(reader=CLIP, benchmark="whatsup-b", relation="left/right", kind="pair")
-paper["B, CLIP"] = {"pair_accuracy": pair_b.value}
+paper = {
+    "A, CLIP": {f"{k}_accuracy": reported["CLIP", k].value for k in ("individual", "pair")},
+    "A, LLaVA, prompted-v1": {
+        f"{k}_accuracy": reported["LLaVA", k].value for k in ("individual", "pair")
+    },
+    "A, LLaVA, vqascore-authors": {"pair_accuracy": by_score.value},
+    "B, CLIP": {"pair_accuracy": pair_b.value},
+}
+theirs = {("A", how): row for (pairs, how), row in as_there.items() if pairs == "A, left/right"}
+own = left_right.rename({"LLaVA": "LLaVA, vqascore"}, level="model")
+rows = pd.concat([own, pd.DataFrame(theirs).T.rename_axis(own.index.names)]).sort_index()
 plots.accuracy_bars(rows, paper=paper, paper_label="paper, on What'sUp")
 plt.show()
 
@@ -215,7 +227,7 @@ shares = untaught["value"] * untaught["n"]
 by = [untaught[name].rename(name) for name in ("benchmark", "group", "method")]
 untaught = 100 * shares.groupby(by).sum() / untaught["n"].groupby(by).sum()
 untaught = untaught.unstack().round(1).rename_axis(["benchmark", "pairs"])
-untaught[["vqascore", "prompted"]].set_axis(["VQAScore", "written answers"], axis=1)
+untaught[["vqascore", "prompted"]].set_axis(["vqascore", "written answers"], axis=1)
 
 # %% [markdown]
 # It tells *on* from *under* and *in front* from *behind*, but not left from right. It reads the very same tokens, and it knows the words. What it lacks is the question. So take this chapter's result for what it is:
@@ -225,7 +237,7 @@ untaught[["vqascore", "prompted"]].set_axis(["VQAScore", "written answers"], axi
 # The tokens hold the side *for a reader that has been taught to look*. A reader that hasn't can be as blind as CLIP's score.
 # ```
 #
-# Under [Going deeper](#going-deeper), at the end of the page, you'll find the same with written answers, and a control with the wrong images.
+# Under [Going deeper](#going-deeper), at the end of the page, you'll find the same with written answers, a control with the wrong images, and what is left of a photograph that isn't square.
 #
 # ## Mirror the tokens, not the picture, and the answer stays
 #
@@ -271,14 +283,25 @@ as_percent(by_change)[accuracy].join(in_percent(yes.to_frame()))
 # %% [markdown]
 # ## Beside the paper
 #
-# Here is the paper's pair accuracy, according to second-hand notes that quote {cite:t}`li2024erroneous`; two independent guesses would give 25. (What it says of individual accuracy are the diamonds in the picture above.)
+# Here is our pair accuracy beside the paper's in per cent, each row by one protocol; two independent guesses would give 25. (What the paper says of individual accuracy are the diamonds in the picture above.)
 
-# %%
-in_paper = published_table(kind="pair", reader=(CLIP, LLAVA), benchmark=("whatsup-a", "whatsup-b"))
-in_paper.drop(columns="measure")
+# %% tags=["hide-input"]
+beside = {}
+for number in published_numbers(reader=(CLIP, LLAVA), **in_whatsup):
+    name, (method,) = number.benchmark[-1].upper(), number.methods
+    reader, pairs = "CLIP" if number.role == "clip" else "LLaVA", f"{name}, {number.relation}"
+    ours = as_there.get((pairs, f"LLaVA, {method}"), summary.loc[(name, number.relation, reader)])
+    beside[pairs, f"{reader}, {method}"] = {
+        "ours": ours["pair_accuracy"], "ours_low": ours["pair_accuracy_low"],
+        "ours_high": ours["pair_accuracy_high"], "paper": number.value, "version": number.version,
+    }  # fmt: skip
+beside = pd.DataFrame(beside).T.rename_axis(["pairs of", "read by"])
+in_percent(beside, {"ours": "ours", "paper": "paper"}).join(beside["version"])
 
 # %% [markdown]
-# We haven't found the first version's prompt; `prompted-v1` words its question as the authors' later code does. And the mini LLaVA is more even than the real one. It reads on/under and front/behind as well as left and right; LLaVA-1.5-7B, by VQAScore in the later version, doesn't.
+# The paper's numbers are of What'sUp's photographs; the versions are the paper's, and the source is second-hand notes that quote {cite:t}`li2024erroneous`.
+#
+# We haven't found the first version's prompt; `prompted-v1` words its question as the authors' later code does. For on/under it asks whether the object is "at the bottom" or "at the top" of the other. Our mini LLaVA has never met the word "bottom", so at mini scale that row says nothing about what it sees. By VQAScore the mini is more even than the real one: it reads on/under and front/behind as well as left and right, and in the later version of the paper LLaVA-1.5-7B doesn't. CLIP differs most in front and behind, which the mini CLIP matches far more often than the paper's.
 #
 # ## What we found
 
@@ -562,6 +585,28 @@ means = control.groupby("images")[["correct", "score_own"]].mean()
 in_percent(means, {"correct": "right", "score_own": "mean P(Yes)"})
 
 # %% [markdown]
+# ### What is left of a photograph that isn't square
+#
+# LLaVA's tower reads squares. LLaVA-1.5's own code pads a photograph to a square with the mean colour; the hub's processor cuts a square out of its centre, and so does CLIP's own preprocessing. Here's a landscape of the shape 4:3, and what each of the two keeps of it. (Our benchmarks' scenes are squares, so at mini scale we render another one, with its thing at the very left.)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A landscape picture with a small object at its left edge. Beside it the same picture padded to a square, with bars of one colour above and below, which still has the object; and the square cut out of its centre, which has lost it."}, "figure": {"caption": "A centre crop cuts off what stands near the edge of a landscape picture; padding to a square keeps all of it, at a smaller size."}}
+from erragree_utils.benchmarks.way import at_the_edge
+from erragree_utils.images import central_square
+
+picture = large[0].images[0]
+if picture.width <= picture.height:
+    picture = at_the_edge(scale.seed or 0)
+kept = {
+    "the whole picture": picture,
+    "padded, as LLaVA reads it here": mllm.framed(picture),
+    "cropped, as the hub's processor does": central_square(picture),
+}
+plots.show_images(list(kept.values()), list(kept))
+plt.show()
+
+# %% [markdown]
+# Of a 4:3 picture the crop throws away an eighth on either side, and with it whatever stands there. In a test of left and right, that may be the very thing the caption speaks of. Padding keeps everything, and pays with a quarter of the square, which shows no picture. So `load_mllm` pads, as the authors do, unless you ask it for `square="crop"`.
+#
 # ### What a gradient says
 #
 # *Gradient × input* {cite:p}`shrikumar2016blackbox` gives a cheaper picture of what an answer depends on: to first order, how much does each image token move the answer towards "Yes"? Here it is for the first pair, and on average.

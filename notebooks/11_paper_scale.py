@@ -183,7 +183,7 @@ live.calculator(hardware.choices(config))
 # | a first look: 20 sets of each benchmark | `... run --scale paper --out results --limit 20` |
 # | one table's worth | `... run --scale paper --out results --benchmark whatsup-a --method matching vqascore` |
 # | your own copy of the images | `... run ... --option whatsup-a.folder=/data/whatsup` |
-# | another setting of contrastive decoding | `... run ... --method m3id --decoding m3id.t0=0 m3id.threshold=1` |
+# | another setting of contrastive decoding, beyond those of the stored sweep: a pass of its own | `... run ... --method m3id --decoding m3id.t0=0 m3id.threshold=1` |
 # | What'sUp A with two images exchanged that a report says are swapped | `... run ... --option whatsup-a.labels=swapped` |
 # | 4 bits even where 16 would fit | `... run ... --quantization 4bit` |
 # | a larger LLaVA | `... run ... --model mllm=llava-hf/llava-1.5-13b-hf` |
@@ -271,34 +271,6 @@ else:
 #     hardware.readable(hardware.requirements(larger))
 #
 # In float16 its weights take about 25 GiB, so you need an A100. At 4 bits it fits on a T4, with eight images at a time.
-# ```
-#
-# **2.** The official way reads image and prompt again for each of four captions; ours reads the shared part only once. According to the formula, how many times fewer operations is that, with 45 tokens before the captions differ and 12 from there on? And with two captions?
-#
-# ```{admonition} Solution
-# :class: dropdown
-#
-#     def ratio(k, prefix=576 + 45, rest=12):
-#         image = costs.image_flops(config)
-#         theirs = k * (image + costs.text_flops(config, prefix + rest))
-#         shared = costs.text_flops(config, prefix)
-#         more = costs.text_flops(config, rest, before=prefix, predictions=rest)
-#         return theirs / (image + shared + k * more)
-#
-#     ratio(4), ratio(2)
-#
-# 3.8 and 2.0: almost as many times fewer as there are captions. Batching keeps a GPU busy and helps on top of that, but you can't see it by counting operations.
-# ```
-#
-# **3.** Run the first six sets of tabletop A with one seed and the rest with another, into one folder. What does the report show?
-#
-# ```{admonition} Solution
-# :class: dropdown
-# The seed is an option of the benchmark, so it's part of the key. You get two keys and two rows, each only partly run. The report never adds them up.
-#
-#     other = {"tabletop-a": {"n_sets": 12, "seed": 1}}
-#     study.run(tasks, out, scale="mini", options=other, limit=6)
-#     pages.shown(report.cells(study.read(out), "mini").query("table == 'two-way'"))
 # ```
 #
 # ## In this chapter you learned
@@ -389,10 +361,6 @@ rows = report.cells(results, "mini")
 two_way = rows[rows["table"] == "two-way"]
 pages.shown(two_way.head(9).assign(settings="")).set_index("benchmark")  # all of twelve sets
 
-# %% mystnb={"image": {"alt": "Individual, pair and set accuracy of CLIP's matching and LLaVA's VQAScore on twelve sets of tabletop A, by relation and for all, with 95% intervals beside the chance level; open diamonds show the paper's numbers for What'sUp A."}, "figure": {"caption": "A run of twelve sets shows the chapters' finding already: LLaVA gets the left/right pairs right that CLIP's matching doesn't."}}
-_ = pages.figures(two_way)
-plt.show()
-
 # %% [markdown]
 # Are the stored numbers the same that the chapters compute? Let's score the same items directly:
 
@@ -425,6 +393,36 @@ findings.show([
 ])  # fmt: skip
 
 # %% [markdown]
+# ### Two more exercises
+#
+# **2.** The official way reads image and prompt again for each of four captions; ours reads the shared part only once. According to the formula, how many times fewer operations is that, with 45 tokens before the captions differ and 12 from there on? And with two captions?
+#
+# ```{admonition} Solution
+# :class: dropdown
+#
+#     def ratio(k, prefix=576 + 45, rest=12):
+#         image = costs.image_flops(config)
+#         theirs = k * (image + costs.text_flops(config, prefix + rest))
+#         shared = costs.text_flops(config, prefix)
+#         more = costs.text_flops(config, rest, before=prefix, predictions=rest)
+#         return theirs / (image + shared + k * more)
+#
+#     ratio(4), ratio(2)
+#
+# 3.8 and 2.0: almost as many times fewer as there are captions. Batching keeps a GPU busy and helps on top of that, but you can't see it by counting operations.
+# ```
+#
+# **3.** Run the first six sets of tabletop A with one seed and the rest with another, into one folder. What does the report show?
+#
+# ```{admonition} Solution
+# :class: dropdown
+# The seed is an option of the benchmark, so it's part of the key. You get two keys and two rows, each only partly run. The report never adds them up.
+#
+#     other = {"tabletop-a": {"n_sets": 12, "seed": 1}}
+#     study.run(tasks, out, scale="mini", options=other, limit=6)
+#     pages.shown(report.cells(study.read(out), "mini").query("table == 'two-way'"))
+# ```
+#
 # ### What we can't reproduce
 #
 # We can't produce everything that the paper reports. Here's what's missing and why, with the published numbers that we can't compare with ours:

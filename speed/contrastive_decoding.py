@@ -9,8 +9,8 @@ word, or a sentence: the fewer tokens, the more reading the prompt counts.
 Without an image the second prompt is short. VCD has a second image to read: where reading is all
 the work, as in short answers, two image reads are its floor, whichever way it is computed.
 
-With a GPU, also LLaVA-1.5-7B's architecture with random weights in bfloat16; its answers never end
-before the 16th token.
+With a GPU, also LLaVA-1.5-7B's architecture with random weights in bfloat16. Its answers never end
+by themselves, so the short ones are cut off after one token.
 
 Run: python speed/contrastive_decoding.py [images]
 """
@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
-from measuring import alternated
+from measuring import Disagreement, alternated, finish, told
 from option_scoring import mini, read_jobs
 from PIL import Image
 from random_models import ROUNDING, llava_7b
@@ -40,7 +41,7 @@ from erragree_utils.scoring.questions import RELATION_QUESTION, relation_questio
 IMAGES = 64
 BATCH = 16
 TOKENS = 16
-ROUNDS = 5
+ROUNDS = {"cpu": 5, "cuda": 3}
 CONTRASTS = {TextContrast(): 1.2, M3ID(): 1.2, VCD(): 1.7}  # with the target beside greedy
 AGREE = 0.95  # of the tokens that are decided: VCD also cuts off by a threshold
 
@@ -67,7 +68,11 @@ class SecondCall(LogitsProcessor):
 
 @torch.inference_mode()
 def two_pass(
-    mllm: Mllm, images: list[Image.Image], questions: list[str], contrast: Contrast
+    mllm: Mllm,
+    images: list[Image.Image],
+    questions: list[str],
+    contrast: Contrast,
+    tokens: int = TOKENS,
 ) -> list[str]:
     """Contrastive answers with a second call for every token."""
     engine, answers, entries = mllm.engine, [], list(zip(images, questions, strict=True))
@@ -83,7 +88,7 @@ def two_pass(
             ])  # fmt: skip
             second = inputs | {"pixel_values": add_noise(pixels, contrast.noise_step, noise)}
         processor = SecondCall(engine, second, contrast)
-        answers += engine.write(inputs, len(batch), first, TOKENS, [processor])
+        answers += engine.write(inputs, len(batch), first, tokens, [processor])
     return answers
 
 
@@ -130,15 +135,21 @@ def decided(theirs: Recorded, mine: Recorded, rounding: float, end: int) -> tupl
     return agree, decided
 
 
-def check(mllm: Mllm, images: list[Image.Image], questions: list[str], contrast: Contrast) -> str:
-    """How many tokens agree between one batch and two passes; stops if they do not."""
+def check(
+    mllm: Mllm,
+    images: list[Image.Image],
+    questions: list[str],
+    contrast: Contrast,
+    tokens: int = TOKENS,
+) -> str:
+    """How many tokens agree between one batch and two passes; a `Disagreement` if they do not."""
     one, two = Recorded(contrast), Recorded(contrast)
-    generate_contrastive(mllm, images, questions, one, TOKENS, batch_size=BATCH)
-    two_pass(mllm, images, questions, two)
+    generate_contrastive(mllm, images, questions, one, tokens, batch_size=BATCH)
+    two_pass(mllm, images, questions, two, tokens)
     end = mllm.processor.tokenizer.eos_token_id
     agree, n = decided(two, one, ROUNDING[mllm.dtype], end)
     if n < len(images) / 2 or agree < AGREE * n:
-        raise SystemExit(
+        raise Disagreement(
             f"{type(contrast).__name__}: {agree} of {n} decided tokens agree between one batch and "
             f"two passes, of {len(images)} answers: one of the ways is wrong, or the model decides "
             "too little"
@@ -146,23 +157,31 @@ def check(mllm: Mllm, images: list[Image.Image], questions: list[str], contrast:
     return f"{agree} of {n} tokens that are decided beyond rounding agree"
 
 
-def compare(mllm: Mllm, images: list[Image.Image], questions: list[str]) -> None:
+def compare(
+    mllm: Mllm, images: list[Image.Image], questions: list[str], tokens: int = TOKENS
+) -> None:
     """Print times and ratios to greedy of each way; both contrastive ways must agree."""
+    rounds = ROUNDS[mllm.device.type]
     ways: dict[str, Callable[[], list[str]]] = {
-        "greedy": lambda: mllm.generate(images, questions, TOKENS, batch_size=BATCH)
+        "greedy": lambda: mllm.generate(images, questions, tokens, batch_size=BATCH)
     }
     targets = {}
     for contrast, target in CONTRASTS.items():
         name = type(contrast).__name__
         targets[f"{name}, one batch"] = f" (target {target:g})"
         ways[f"{name}, one batch"] = lambda c=contrast: generate_contrastive(
-            mllm, images, questions, c, TOKENS, batch_size=BATCH
+            mllm, images, questions, c, tokens, batch_size=BATCH
         )
-        ways[f"{name}, two passes"] = lambda c=contrast: two_pass(mllm, images, questions, c)
-    timings = alternated(ways, mllm.device, ROUNDS)
+        ways[f"{name}, two passes"] = lambda c=contrast: two_pass(
+            mllm, images, questions, c, tokens
+        )
+    timings = alternated(ways, mllm.device, rounds)
     greedy = timings["greedy"]
     words = np.mean([len(answer.split()) for answer in greedy.result])
-    print(f"  {questions[0]!r}: {words:.1f} words an answer, medians of {ROUNDS} rounds")
+    print(
+        f"  {questions[0]!r}: {words:.1f} words an answer, {tokens} tokens at most, "
+        f"medians of {rounds} rounds"
+    )
     for name, timing in timings.items():
         print(
             f"    {name:26} {1e3 * timing.seconds / len(images):7.2f} ms an image, "
@@ -170,11 +189,15 @@ def compare(mllm: Mllm, images: list[Image.Image], questions: list[str]) -> None
         )
     print("    VCD reads two images where greedy reads one: 2 is its floor if reading is all")
     for contrast in CONTRASTS:
-        print(f"    {type(contrast).__name__}: {check(mllm, images, questions, contrast)}")
+        told_of = told(partial(check, mllm, images, questions, contrast, tokens))
+        print(f"    {type(contrast).__name__}: {told_of}")
 
 
-def report(mllm: Mllm, n: int, size: int = 96) -> None:
-    """Compare with answers of one word, and of a sentence."""
+def report(mllm: Mllm, n: int, size: int = 96, short: int = TOKENS) -> None:
+    """Compare with answers of one word, and of a sentence.
+
+    Short answers of a model that never ends them are `short` tokens long.
+    """
     images, questions = [], []
     for image, captions in read_jobs(-(-n // 4), size):  # a set has four images
         statements = [parse_caption(caption) for caption in captions[:2]]
@@ -182,7 +205,7 @@ def report(mllm: Mllm, n: int, size: int = 96) -> None:
         questions.append(
             relation_question(RELATION_QUESTION, statements[0], [s.relation for s in statements])
         )
-    compare(mllm, images[:n], questions[:n])
+    compare(mllm, images[:n], questions[:n], short)
     compare(mllm, images[:n], ["Describe the image."] * n)
 
 
@@ -194,10 +217,11 @@ def main() -> None:
     report(model, n)
     if not torch.cuda.is_available():
         print("no CUDA GPU: LLaVA-1.5-7B's architecture is not measured")
-        return
+        return finish()
     model = llava_7b(torch.device("cuda"))
     print(f"{model.name}, bfloat16 on {torch.cuda.get_device_name()}, {n} images, batch {BATCH}")
-    report(model, n, size=336)
+    report(model, n, size=336, short=1)
+    finish()
 
 
 if __name__ == "__main__":

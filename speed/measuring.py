@@ -18,6 +18,29 @@ GIB = 2.0**30
 Result = TypeVar("Result")
 
 
+#: What failed so far: all of it is measured before `finish` ends the script with 1.
+FAILURES: list[str] = []
+
+
+class Disagreement(RuntimeError):
+    """Two ways decide differently, or decide too little to tell."""
+
+
+def told(check: Callable[[], str]) -> str:
+    """What a check of agreement says; one that fails is kept for `finish`."""
+    try:
+        return check()
+    except Disagreement as error:
+        FAILURES.append(str(error))
+        return f"FAILED: {error}"
+
+
+def finish() -> None:
+    """Exit with 1 if any check failed."""
+    if FAILURES:
+        raise SystemExit("\n".join(["failed:", *FAILURES]))
+
+
 @dataclass
 class Timing:
     """What a way gave, how long it took in each round, and the GiB of memory at its peak."""

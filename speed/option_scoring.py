@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
-from measuring import Timing, alternated, matrix_rate
+from measuring import Disagreement, Timing, alternated, finish, matrix_rate, told
 from PIL import Image
 from random_models import ROUNDING, llava_7b
 from torch.utils.flop_counter import FlopCounterMode
@@ -31,7 +32,7 @@ from erragree_utils.models.mllm import Mllm
 from erragree_utils.scoring.questions import VQA_QUESTION
 
 SETS = 25
-ROUNDS = 5
+ROUNDS = {"cpu": 5, "cuda": 3}
 BATCH = {"cpu": 16, "cuda": 32}  # images at a time
 TARGETS = {4: 5.0, 2: 3.0}  # of the authors' loop to ours, by captions an image
 COUNTED = 16  # images whose operations are counted
@@ -90,12 +91,13 @@ WAYS: dict[str, Way] = {
 
 def compare(mllm: Mllm, jobs: list[Job]) -> dict[str, Timing]:
     """Print and return the timings of all ways."""
+    rounds = ROUNDS[mllm.device.type]
     timings = alternated(
-        {name: lambda way=way: way(mllm, jobs) for name, way in WAYS.items()}, mllm.device, ROUNDS
+        {name: lambda way=way: way(mllm, jobs) for name, way in WAYS.items()}, mllm.device, rounds
     )
     mine, n = timings["ours"], len(jobs[0][1])
     target = f" (target {TARGETS[n]:g})"
-    print(f"  {n} captions an image, medians of {ROUNDS} rounds")
+    print(f"  {n} captions an image, medians of {rounds} rounds")
     work = {name: flops(mllm, jobs[:COUNTED], way) for name, way in WAYS.items()}
     for name, timing in timings.items():
         beside = "" if timing is mine else (
@@ -108,26 +110,31 @@ def compare(mllm: Mllm, jobs: list[Job]) -> dict[str, Timing]:
         )
     for name, timing in timings.items():
         if timing is not mine:
-            scores = (np.log(each.result) for each in (timing, mine))
-            print(f"    {name}: {agreement(name, *scores, ROUNDING[mllm.dtype])}")
+            scores = [np.log(each.result) for each in (timing, mine)]
+            check = partial(agreement, name, *scores, ROUNDING[mllm.dtype])
+            print(f"    {name}: {told(check)}")
     return timings
 
 
 def agreement(name: str, theirs: np.ndarray, mine: np.ndarray, rounding: float) -> str:
-    """How many decisions agree; stops where scores (images, captions) differ beyond rounding.
+    """How many decisions agree.
 
-    And where most decisions lie within it: agreement would then tell nothing.
+    Raises
+    ------
+    Disagreement
+        If scores (images, captions) differ beyond rounding, or if most decisions lie within it:
+        agreement would then tell nothing.
     """
     apart, best = np.abs(theirs - mine).max(), np.sort(theirs, axis=1)
     clear = best[:, -1] - best[:, -2] > rounding
     same = theirs.argmax(axis=1) == mine.argmax(axis=1)
     if apart > rounding or not same[clear].all():
-        raise SystemExit(
+        raise Disagreement(
             f"{name}: scores differ by {apart:.1e} where rounding explains {rounding:g}, so one of "
             "the two ways is wrong"
         )
     if clear.mean() < CLEAR:
-        raise SystemExit(
+        raise Disagreement(
             f"{name}: only {clear.sum()} of {len(clear)} decisions are beyond rounding, so that "
             "they tell little: give the model weights that spread its scores (random_models.py)"
         )
@@ -177,7 +184,7 @@ def main() -> None:
     report(model, jobs)
     if not torch.cuda.is_available():
         print("no CUDA GPU: LLaVA-1.5-7B's architecture is not measured")
-        return
+        return finish()
     device = torch.device("cuda")
     jobs, model = read_jobs(n_sets, size=336), llava_7b(device)
     print(f"{model.name}, bfloat16 on {torch.cuda.get_device_name(device)}, {len(jobs)} images")
@@ -187,6 +194,7 @@ def main() -> None:
         f"  ours: {rate / 1e12:.0f} TFLOP/s, {rate / peak:.2f} of the {peak / 1e12:.0f} TFLOP/s of "
         "plain bfloat16 matrix products (target 0.6)"
     )
+    finish()
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ CHAPTERS = {
         (
             ("read_frames", 33),
             ("vqascore", A + B),
-            ("vqascore-authors", A // 2),
-            ("prompted-v1", A // 2),
+            ("vqascore-authors", A + B // 2),
+            ("prompted-v1", A),
             ("vqascore", 4 * A // 2),  # picture or tokens are changed
             ("patch_states", 2 * 25),
             ("mllm_states", 3 * A // 2),  # random layers come on top of the trained ones

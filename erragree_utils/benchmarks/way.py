@@ -60,3 +60,21 @@ def way(number: int = 0, seed: int = 0, n_frames: int = 33) -> Way:
         ))
         for a in angles.tolist()
     ))  # fmt: skip
+
+
+def at_the_edge(seed: int = 0, size: int = 400) -> Image.Image:
+    """A landscape of 4:3, `size` pixels wide: what moves stands in its leftmost tenth.
+
+    A square cut out of its centre leaves just that out.
+    """
+    first, hits_size = 2, 160
+    scene = tabletop_sets("tabletop-a", seed, 1)[0][0]
+    mover, furniture = scene.things
+    wide = replace(scene.view, field_of_view=1.8 * scene.view.field_of_view)
+    for x in np.arange(mover.x, -20, -0.1).tolist():
+        shown = replace(scene, view=wide, things=(replace(mover, x=x), furniture))
+        columns = (render_scene(shown, hits_size, 1)[1] == first).any(axis=0)
+        if not columns[hits_size // 10 :].any():
+            break
+    (picture,) = pictures([shown], size, 3)
+    return picture.crop((0, size // 8, size, size // 8 + size * 3 // 4))

@@ -52,8 +52,8 @@ class Encoder:
         raise NotImplementedError
 
     @contextmanager
-    def remembering(self) -> Iterator[None]:
-        """Keep the embeddings of images for further calls, as `Engine.remembering` does."""
+    def remembering(self, least: int = 0) -> Iterator[None]:
+        """Keep the embeddings of images for further calls, all of them: they are small."""
         self._known = {}
         try:
             yield

@@ -23,7 +23,7 @@ from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList, Pre
 
 from .batches import Room, in_batches
 from .branches import attended, common_start, grown, shared_start
-from .features import BUDGET, Memory, Seen, see, without_mlp
+from .features import Memory, Seen, see, without_mlp
 from .finite import NumbersOnly
 from .inputs import EncodeError
 from .masks import added, window_of
@@ -84,13 +84,13 @@ class Engine(Prompts):
         return Room(rows_that_fit(self.model, self.device))
 
     @contextmanager
-    def remembering(self, budget: int = BUDGET) -> Iterator[None]:
-        """Keep the features of images for further calls, up to so many bytes.
+    def remembering(self, least: int = 0) -> Iterator[None]:
+        """Keep the features of images for further calls: `BUDGET` bytes, or the `least` last ones.
 
         For calls between which nothing about the model changes: what is remembered passes by the
         vision tower and its hooks.
         """
-        self.memory = Memory(budget)
+        self.memory = Memory(least=least)
         try:
             yield
         finally:

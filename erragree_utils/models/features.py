@@ -49,10 +49,13 @@ class Seen:
 
 
 class Memory:
-    """Images by their content; forgets the least recently used first."""
+    """Images by their content; forgets the least recently used first.
 
-    def __init__(self, budget: int = BUDGET):
-        self.budget = budget
+    Keeps `budget` bytes of them, and the last `least` units whatever their size.
+    """
+
+    def __init__(self, budget: int = BUDGET, least: int = 0):
+        self.budget, self.least = budget, least
         self._seen: dict[Hashable, Seen] = {}
 
     @staticmethod
@@ -80,7 +83,7 @@ class Memory:
     def _forget(self) -> None:
         """Keep the last ones that fit; features of new ones come later, and count the next time."""
         excess = sum(seen.size for seen in self._seen.values()) - self.budget
-        for key in list(self._seen):
+        for key in list(self._seen)[: max(0, len(self._seen) - self.least)]:
             if excess <= 0:
                 return
             excess -= self._seen.pop(key).size

@@ -86,9 +86,9 @@ class Mllm:
         precision = self.quantization or str(self.dtype).removeprefix("torch.")
         return f"<Mllm {self.name}: weights {self.weights}, {precision} on {self.device}>"
 
-    def remembering(self) -> AbstractContextManager[None]:
+    def remembering(self, least: int = 0) -> AbstractContextManager[None]:
         """See `Engine.remembering`."""
-        return self.engine.remembering()
+        return self.engine.remembering(least)
 
     def prompt(self, question: str, n_images: int = 1) -> str:
         """The question in the checkpoint's chat template, up to where the answer begins.

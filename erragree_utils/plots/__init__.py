@@ -9,7 +9,7 @@ from .phone import draw_for_the_page
 from .pictures import (
     question_pairs,
     saliency_maps,
-    show_image,
+    show_images,
     show_pair,
     show_readers,
     show_set,
@@ -34,7 +34,7 @@ __all__ = [
     "question_pairs",
     "repair_curves",
     "saliency_maps",
-    "show_image",
+    "show_images",
     "show_pair",
     "show_readers",
     "show_set",

@@ -31,9 +31,9 @@ _SIDE = 2.6  # side of an image in inches
 
 
 @for_phones
-def show_image(image: Image.Image, caption: str = "") -> Figure:
-    """One image above a line of text."""
-    return _image_row([image], [caption], _SIDE)
+def show_images(images: Sequence[Image.Image], captions: Sequence[str]) -> Figure:
+    """Images of any shape in a row, each above its text."""
+    return _image_row(images, captions, _SIDE)
 
 
 @for_phones

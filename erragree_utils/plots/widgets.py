@@ -17,7 +17,7 @@ from ..decoding.processor import pair_seeds
 from ..decoding.streams import option_streams
 from .charts import token_bars
 from .phone import drawings
-from .pictures import show_image, show_readers
+from .pictures import show_images, show_readers
 
 if TYPE_CHECKING:
     from ..benchmarks.base import Benchmark, ImagePair
@@ -148,7 +148,7 @@ class DecodingExplorer(Explorer):
 
     def _show(self, change: Any = None) -> None:
         pair, index = self._questions[self.choice.value]
-        self.picture.value = _png(show_image(pair.images[index], pair.question))
+        self.picture.value = _png(show_images([pair.images[index]], [pair.question]))
         self._draw()
 
     def _draw(self, change: Any = None) -> None:

@@ -16,7 +16,9 @@ _ANSWERED = {
     "right": r"(?:(?:to|on) (?:the|its) )?right(?: side)?",
     "front": r"(?:in[ -])?front",
     "behind": r"behind|back",
-    "under": r"under|underneath|beneath|bottom",
+    # "On the bottom of the chair" is one place, of which "on" isn't another; "on the bottom shelf"
+    # may be either, and is left unparsed.
+    "under": r"under|underneath|beneath|(?:on (?:the|its) )?bottom(?= of\b|\s*(?:[.,;!]|$))|bottom",
     "above": r"above",
     "below": r"below",
     "on": r"on top|on|top",

@@ -50,9 +50,11 @@ def for_benchmark(name: str) -> str:
     note = ""
     if name == "mmvp":
         page = f"{HUB}/datasets/lmms-lab-eval/MMVP/tree/main/data"
+        statements = mmvp_statements.LIST
         note = (
-            f"\n  or, instead of 301 files, save the one .parquet file at {page} in a folder, and "
-            "add --option mmvp.folder=FOLDER to the command run"
+            f"\n  or, instead of 301 files, save the one .parquet file at {page} in a folder, "
+            f"{statements.page} beside it as {statements.name}, and add --option "
+            "mmvp.folder=FOLDER to the command run"
         )
     return _told(list(_of_benchmark(name)), f"{use} (checks and unpacks; chapters find it)") + note
 

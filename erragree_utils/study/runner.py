@@ -110,7 +110,8 @@ def run(
             by_bench: dict[str, list[Task]] = {}
             for task in mine:
                 by_bench.setdefault(task.benchmark, []).append(task)
-            with getattr(model, "remembering", nullcontext)():
+            # All methods of a part find its images still there; a part has a batch and a set.
+            with getattr(model, "remembering", nullcontext)(2 * batch_size):
                 for name, some in by_bench.items():
                     bench, how = benches(name), (options or {}).get(name, {})
                     jobs = [_Job(task, model, bench, how, batch_size) for task in some]

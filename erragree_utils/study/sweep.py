@@ -3,6 +3,9 @@
 We score the options of MMVP's questions under every setting, in closed form, so both streams are
 read only once. The setting is then chosen on other pairs than those it is tested on
 (`measures.comparison.choose_held_out`), which takes no further pass.
+
+What is stored are the scores under the settings of this grid, not the streams: a setting beyond it
+takes a pass of its own (``run --decoding``).
 """
 
 from __future__ import annotations

@@ -68,6 +68,15 @@ def test_a_call_gets_all_it_asked_for_though_the_budget_is_smaller():
     assert len(eye(*COLOURS)) == 4
 
 
+def test_so_many_are_kept_though_the_budget_is_smaller():
+    eye = Eye(Memory(budget=0, least=2))
+    for colour in ("red", "blue", "red", "blue", "white", "blue", "white"):
+        eye(colour)
+    assert eye.seen == ["red", "blue", "white"]
+    eye("red")
+    assert eye.seen[-1] == "red"
+
+
 def test_images_of_different_numbers_of_crops_are_filled_up():
     found = stacked([torch.ones(1, 2, 3), torch.ones(2, 4, 3)])
     assert found.shape == (3, 4, 3) and found.sum() == 6 + 24 and found[0, 2:].sum() == 0

@@ -16,6 +16,8 @@ from transformers import (
     LlavaProcessor,
 )
 
+from erragree_utils import score
+from erragree_utils.benchmarks import ImagePair
 from erragree_utils.models import EncodeError, ModelError
 from erragree_utils.models.batches import Room
 from erragree_utils.models.mllm import load_mllm
@@ -179,6 +181,36 @@ class TestLogprobs:
         sizes.clear()
         small.option_logprobs(noise(3), "Why?", ["left"], batch_size=4)
         assert sizes == [2, 1]
+
+
+class TestTheAuthorsVQAScore:
+    """By a reference that has nothing of ours: padding, template and end token are its own."""
+
+    @staticmethod
+    def by_hand(model, image, caption) -> float:
+        mean = [int(255 * share) for share in model.processor.image_processor.image_mean]
+        prompt = f"{SYSTEM} USER: <image>\n{YES_NO.format(caption)} ASSISTANT:"
+        asked, answered = (
+            model.processor(images=padded(image, mean), text=text, return_tensors="pt")
+            for text in (prompt, f"{prompt} Yes</s>")
+        )
+        ids, start = answered["input_ids"][0], asked["input_ids"].shape[1]
+        assert ids[-1] == model.processor.tokenizer.eos_token_id
+        with torch.no_grad():
+            scores = model.model(**answered, use_cache=False).logits[0].log_softmax(-1)
+        return float(scores[start - 1 : -1].gather(1, ids[start:, None]).mean().exp())
+
+    def test_it_is_ours_for_squares_and_for_wide_and_high_pictures(self, small):
+        rng = np.random.default_rng(3)
+        images = [
+            Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)).resize(size)
+            for size in ((96, 96), (128, 96), (96, 128))
+        ]
+        pairs = [ImagePair(f"{x.size}", "s", "", CAPTIONS[:2], (x,)) for x in images]
+        found = score(small, pairs, "vqascore-authors")["score"].to_numpy().reshape(3, 2)
+        expected = [[self.by_hand(small, x, text) for text in CAPTIONS[:2]] for x in images]
+        np.testing.assert_allclose(np.log(found), np.log(expected), atol=1e-4)
+        assert small.dtype == torch.float32 and np.ptp(np.log(expected), axis=0).min() > 1e-3
 
 
 class TestGenerate:

@@ -67,7 +67,7 @@ def test_a_turned_photograph_is_shown_upright():
     exif[0x0112] = 6
     image = Image.new("RGB", (30, 20))
     image.info["exif"] = exif.tobytes()
-    assert plots.show_image(image).axes[0].images[0].get_array().shape == (30, 20, 3)
+    assert plots.show_images([image], [""]).axes[0].images[0].get_array().shape == (30, 20, 3)
 
 
 def test_readers_stand_below_the_images_with_captions_in_one_order(pair, predictions):
@@ -147,4 +147,4 @@ class TestQuestionPairs:
 
 
 def test_one_image_has_its_caption_below(texts):
-    assert "a mug" in texts(plots.show_image(Image.new("RGB", (20, 20)), "a mug"))
+    assert "a mug" in texts(plots.show_images([Image.new("RGB", (20, 20))], ["a mug"]))

@@ -25,6 +25,8 @@ class TestRelations:
             ("On", FOUR, "on"),
             ("On top of the table.", FOUR, "on"),
             ("underneath", FOUR, "under"),
+            ("The mug is on the bottom of the chair.", FOUR, "under"),
+            ("at the bottom", FOUR, "under"),
             ("In front", ["front", "behind"], "front"),
             ("in-front of it", ["front", "behind"], "front"),
             ("front", ["front", "behind"], "front"),
@@ -39,7 +41,8 @@ class TestRelations:
         [
             "", "yes", "left or right", "Right, the mug is on the left.", "not on the left",
             "It isn't left", "It isn’t left", "behind", "leftover", "on the table, left of it",
-            "The mug and the table.", "neither left",
+            "The mug and the table.", "neither left", "on the bottom shelf",
+            "on the bottom or on top",
         ],
     )  # fmt: skip
     def test_all_other_answers_are_not_parsed(self, answer):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contrastive_decoding
+import measuring
 import pytest
 import torch
 from contrastive_decoding import Recorded, check, decided
+from measuring import Disagreement
 from option_scoring import read_jobs
 from random_models import random_mllm
 from transformers import CLIPVisionConfig, LlamaConfig
@@ -71,11 +73,33 @@ def test_in_bfloat16_the_ways_agree_where_the_model_decides(half, asked, contras
     assert n >= len(asked[0]) / 2 and agree >= 0.95 * n
 
 
+def test_short_answers_of_a_model_that_never_ends_are_one_token(half, asked, capsys, monkeypatch):
+    monkeypatch.setitem(contrastive_decoding.ROUNDS, "cpu", 1)
+    contrastive_decoding.compare(half, *asked, tokens=1)
+    shown = capsys.readouterr().out
+    assert "1 tokens at most" in shown and "FAILED" not in shown
+    written = [
+        int(line.split(" of ")[1].split()[0]) for line in shown.splitlines() if "agree" in line
+    ]
+    assert len(written) == 3 and max(written) <= len(asked[0])
+
+
+def test_a_check_that_fails_lets_the_others_go_on_and_ends_with_1(half, asked, capsys, monkeypatch):
+    monkeypatch.setitem(contrastive_decoding.ROUNDS, "cpu", 1)
+    monkeypatch.setattr(contrastive_decoding, "AGREE", 2.0)
+    monkeypatch.setattr(measuring, "FAILURES", [])
+    contrastive_decoding.compare(half, *asked, tokens=2)
+    assert capsys.readouterr().out.count("FAILED: ") == len(measuring.FAILURES) == 3
+    with pytest.raises(SystemExit, match="failed:\n.*one of the ways is wrong") as left:
+        measuring.finish()
+    assert left.value.code != 0
+
+
 def test_a_second_stream_of_other_images_is_found(half, asked, monkeypatch):
     two_pass = contrastive_decoding.two_pass
     monkeypatch.setattr(
         contrastive_decoding, "two_pass",
-        lambda mllm, images, questions, contrast: two_pass(mllm, images[::-1], questions, contrast),
+        lambda mllm, images, *rest: two_pass(mllm, images[::-1], *rest),
     )  # fmt: skip
-    with pytest.raises(SystemExit, match="one of the ways is wrong"):
+    with pytest.raises(Disagreement, match="one of the ways is wrong"):
         check(half, *asked, TextContrast())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from measuring import Disagreement
 from option_scoring import agreement, authors, ours, read_jobs
 from random_models import ROUNDING, random_mllm
 from transformers import CLIPVisionConfig, LlamaConfig
@@ -51,14 +52,14 @@ def test_as_they_are_usually_drawn_they_tell_nothing(half, jobs):
         theirs, mine = (np.log(way(half, jobs)) for way in (authors, ours))
     finally:
         half.model.load_state_dict(before)
-    with pytest.raises(SystemExit, match="they tell little: give the model weights that spread"):
+    with pytest.raises(Disagreement, match="they tell little: give the model weights that spread"):
         agreement("authors", theirs, mine, ROUNDING[torch.bfloat16])
 
 
 def test_a_way_that_scores_other_captions_is_found(half, jobs):
     """The error that the check is there for."""
     theirs = np.log(ours(half, jobs))
-    with pytest.raises(SystemExit, match="one of the two ways is wrong"):
+    with pytest.raises(Disagreement, match="one of the two ways is wrong"):
         agreement("shifted", theirs, np.roll(theirs, 1, axis=1), ROUNDING[torch.bfloat16])
 
 

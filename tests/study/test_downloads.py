@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from erragree_utils.study import cli, downloads
+from erragree_utils.benchmarks import mmvp_statements
+from erragree_utils.study import by_hand, cli, downloads
 from erragree_utils.study.cli import main
 
 
@@ -137,3 +138,8 @@ def test_by_hand_what_is_there_already_is_told(whatsup, models, monkeypatch, cap
     assert main([*command, "--model", *models]) == cli.OK
     out = capsys.readouterr().out
     assert "benchmark whatsup-a: 6 pairs" in out and "tiny-llava: in " in out
+
+
+def test_who_saves_mmvp_as_one_file_is_told_of_the_statements_too():
+    page, _, note = by_hand.for_benchmark("mmvp").rpartition("\n")
+    assert ".parquet" in note and mmvp_statements.LIST.page in note
