@@ -69,4 +69,5 @@ class FigureVariants(SphinxPostTransform):
                     (folder / file).write_text(recolour(svg), "utf-8")
                     files[width] = f"{up}{FOLDER}/{file}"
                 html += picture(files, image.get("alt", ""), theme)
-            image.replace_self(nodes.raw("", html, format="html"))
+            # In a box, since the theme hides captions beside a picture of the other theme.
+            image.replace_self(nodes.raw("", f"<div>{html}</div>", format="html"))

@@ -61,6 +61,13 @@ def test_the_answer_stands_between_title_and_text_and_on_the_first_page(visit):
     assert question in table.inner_text()
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_figure_shows_its_caption_in_both_themes(visit, theme):
+    captions = visit(CHAPTER, theme=theme).page.locator("figure.align-default > figcaption")
+    assert captions.count() > 5
+    assert all(caption.is_visible() for caption in captions.all())
+
+
 @pytest.mark.parametrize("page", ["book/index", CHAPTER])
 @pytest.mark.parametrize(("width", "shape"), [(1440, "reads-wide"), (390, "reads-narrow")])
 def test_the_diagram_has_the_shape_that_fits_and_can_be_read(visit, page, width, shape):
