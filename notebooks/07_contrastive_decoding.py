@@ -180,7 +180,7 @@ against = compare_each(decided["plain"], {name: decided[name] for name in names[
 print(f"{len(many)} pairs, against plain scoring of the options")
 as_points(against).rename(columns={"only plain": "pairs lost", "only this": "pairs won"})
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Pair accuracy against the strength of the text contrast, with a 95% band, beside the chance level of 25%. At mini scale the curve rises from strength 0 and then levels off."}, "figure": {"caption": "At mini scale, a stronger contrast wins more pairs, and still leaves most failures where they were."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Pair accuracy against the strength of the text contrast, with a 95% band, beside the chance level of 25%. At mini scale the curve rises steeply from strength 0 and ever more slowly after that."}, "figure": {"caption": "At mini scale, a stronger contrast wins more pairs, and still leaves most failures where they were."}}
 import matplotlib.pyplot as plt
 
 from erragree_utils import plots
@@ -193,7 +193,7 @@ plots.stage_curves(swept_curve, "Pair accuracy", chance=0.25, xlabel=xlabel)
 plt.show()
 
 # %% [markdown]
-# At mini scale, contrastive decoding helps, as it does in the paper. M3ID that always corrects wins back a few pairs and loses hardly any, and a stronger text contrast wins back more. So the gain is real. Yet most of the pairs that failed still do. (The strongest contrast is the one chosen, and the curve has levelled off there, so trying still stronger ones would win little.)
+# At mini scale, contrastive decoding helps, as it does in the paper. M3ID that always corrects wins back a few pairs and loses hardly any, and a stronger text contrast wins back more. So the gain is real. Yet most of the pairs that failed still do. (The strongest contrast that we tried is the one chosen, and the curve still rises a little there.)
 #
 # ## The contrast removes part of the bias
 #
