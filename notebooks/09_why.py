@@ -113,7 +113,7 @@ FOUR = [tables.ONE, tables.MATCHES_PATCHES, tables.WRITES, tables.WRITES_PATCHES
 table_of(FOUR)
 
 # %%
-table_of(FOUR, "lost", name="head on lost")
+table_of(FOUR, "lost")
 
 # %% [markdown]
 # Read the column *relative A* first. On *hidden*, the head that writes from patch tokens tells nearly all pairs apart, and writing from one vector doesn't come near it. Matching on patch tokens gets part of the way, and how far depends on the seed:
@@ -132,22 +132,20 @@ by_seed = {
 #
 # ### Is that a plateau?
 #
-# Let's call it one if twice as many steps move relative preference by less than 5 points. Here are the two heads on patch tokens after twice the steps, for the seeds that were trained for so long, and how far that moved them:
+# Let's call it one if twice as many steps move relative preference by less than 5 points. Here's the head that writes from patch tokens, after the usual steps and after twice as many:
 
 # %%
 longer = tables.read_table(tables.TABLES / "longer" / "measures.csv")
 moved = {}
-for rung in (tables.MATCHES_PATCHES, tables.WRITES_PATCHES):
-    for name in "AB":
-        where = {"benchmark": f"tabletop-{name.lower()}"}
-        twice, once = (tables.matrix(t, rung, "relative", **where) for t in (longer, runs))
-        ends = (twice - once).dropna().mean(axis=1)
-        moved[rung, name] = {"twice the steps": twice.mean(axis=1).mean(), "change": ends.mean(),
-                             "least": ends.min(), "most": ends.max()}  # fmt: skip
-(100 * pd.DataFrame(moved).T).round(1).rename_axis(["head", "relative"])
+for name in "AB":
+    where = {"benchmark": f"tabletop-{name.lower()}"}
+    for steps, table in (("", runs), (", twice the steps", longer)):
+        found = tables.matrix(table, tables.WRITES_PATCHES, "relative", **where)
+        moved[f"{name}{steps}"] = found.mean(axis=1)
+(100 * pd.DataFrame(moved).dropna().rename_axis("relative (%), seed")).round().astype(int)
 
 # %% [markdown]
-# LONGER
+# So it isn't a plateau. On A, more steps don't help; they hurt, since the head begins to know its 4000 scenes by heart. On B it stays where it was. The numbers on this page are what these heads reach on these scenes in these steps, and no more than that.
 #
 # ### LLaVA's stages
 #
@@ -158,7 +156,7 @@ STAGED = [tables.STAGED_ONE, tables.STAGED_PATCHES]
 table_of(STAGED)
 
 # %% [markdown]
-# STAGED
+# From one vector, the stages change nothing that we can measure. From patch tokens they lose rather than gain, though the seeds end so far apart that the interval is wide. So the order of training isn't what lets LLaVA see more.
 #
 # ## On the authors' ladder, a language model's texts make the difference
 #
@@ -197,7 +195,7 @@ table_of(LADDER, third="probe")
 table_of(LADDER, "lost", third="probe")
 
 # %% [markdown]
-# LOSTLADDER
+# Here the language model's texts don't help either. So it takes both: a text side that asks, and tokens from which the side can be had.
 #
 # ## LLaVA's last state can be matched; sharper losses and hard negatives help some seeds
 #
@@ -265,7 +263,7 @@ shown.assign(model=sure["model"], p=sure["p"].round(3))
 table_of(FOUR, captions="own")
 
 # %% [markdown]
-# OWN
+# With captions like these, no head tells left from right reliably, not even the one that writes from patch tokens. So captions that mean the viewer's left are a condition for everything above: objective and patch tokens decide only what is made of them.
 #
 # The same holds for whole CLIPs. *Hidden* and *aligned* ([chapter 4](04_is_it_there.ipynb)) have the same architecture and the same pictures, and differ in these captions (*aligned* also had a second stage for its texts). Here they are beside each other, means over three training seeds:
 
@@ -359,6 +357,7 @@ findings.show([
 #
 # - **The text side has to ask.** With CLIP's own text vectors, no head on the image side made the score tell left from right reliably. With a language model's, the plainest of them did.
 # - **Writing asks by itself.** A head that predicts words from patch tokens learned left and right from captions alone. From one vector it didn't, within these steps, although a probe finds the side in that vector.
+# - **Captions have to mean it.** Where left and right are as often meant from across the table, none of these heads learned them.
 # - **The encoder still counts.** Where the side is lost from the embedding, the patch tokens hold it in a form that only the head that writes began to use.
 # - **One vector is no obstacle in principle.** LLaVA's last state is one vector, and in most seeds it can be matched.
 #
