@@ -190,7 +190,7 @@ in_percent(share.rename("pairs").to_frame())
 # %% [markdown]
 # When the mini LLaVA fails, it nearly always says the same thing twice, or says something that doesn't name exactly one option. It hardly ever mixes the two images up.
 #
-# (Our recipe for the mini LLaVA aimed at 20 to 40% of such pairs right. Its written answers stay below that, because some of them can't be parsed. If we score the two options instead, as [chapter 8](08_two_images.ipynb) does for the same pairs, it gets more of them right.)
+# (Our recipe for the mini LLaVA aimed at 20 to 40% of such pairs right. Its written answers stay below that, and some of them can't be parsed at all. If we score the two options instead, as [chapter 8](08_two_images.ipynb) does for the same pairs, nothing is lost in parsing, and it gets more of them right.)
 #
 # So *which* answer do both images get? For the mini model we know the training data: for every pattern, one answer was right far more often than the other, just as “yes” and “2” are in real visual question answering {cite:p}`goyal2017making`. In each of our pairs, one image has that common answer and the other has the rare one.
 
