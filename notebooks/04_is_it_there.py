@@ -421,7 +421,7 @@ plt.show()
 #
 # ### Many more examples hardly help
 #
-# Perhaps 160 pairs, four fifths of those above, are too few to learn from. We can render thousands of pairs, so at mini scale the curve below goes on to twenty-five times as many, and tests on kinds of objects that aren't among them. That takes too long for a page, so we recorded it; `python -m erragree_utils.training.curves` reproduces it. At paper scale the curve is drawn live, as far as What'sUp reaches.
+# Perhaps 160 pairs, four fifths of those above, are too few to learn from. We can render thousands of pairs, so at mini scale the curves below go on to many times as many, and test on kinds of objects that aren't among them. That takes too long for a page, so we recorded them; `python -m erragree_utils.training.curves` reproduces them. At paper scale the curve is drawn live, as far as What'sUp reaches.
 
 # %% tags=["hide-input"]
 if mini:
@@ -446,7 +446,7 @@ for k in dict.fromkeys(benchmark for benchmark, *_ in recorded):
     plt.show()
 
 # %% [markdown]
-# At mini scale, a hundred pairs are enough for *hidden* and *aligned*. For one image of *lost*, the curve creeps up by a few points and then flattens: that's a plateau, not a lack of examples. For two images of *lost* compared, the curve rises for longer and levels off near 80%. The trace is real, but so small that you have to subtract the pair's mean to see it.
+# At mini scale, a hundred pairs are enough for *hidden* and *aligned* on A; on B, where the probe has more to learn, their curves go on rising towards 100%. For one image of *lost*, the curve creeps up by a few points, and on A, which goes on to ten thousand pairs, it's flat from three thousand on: that's a plateau, not a lack of examples. For two images of *lost* compared, it rises for longer, to about 80%. The trace is real, but it shows clearly only once you subtract the pair's mean.
 #
 # So the power of the probe, the layers and the recorded curve support this much (at mini scale only):
 
