@@ -152,7 +152,7 @@ as_percent(rescued)
 # %% [markdown]
 # Here are signal and bias, with a dot for each pair (or for 200 of them, if there are more). A click shows you the pair, and how much each of its images prefers its own answer.
 
-# %%
+# %% mystnb={"figure": {"caption": "Right of the upright line, the images move the answer in the right direction; only inside the wedge do they move it far enough."}}
 from erragree_utils.plots import live
 
 live.signal_and_bias({0: relative["LLaVA"]}, pairs)
