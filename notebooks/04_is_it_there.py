@@ -199,7 +199,7 @@ if not mini:
     ours["probe"] = linear.xs("one image", level=2)["accuracy"]
     points = pd.concat([points, ours.rename_axis(["benchmark", "model"]).reset_index()])
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels with pair accuracy upwards. Left, against the cosine: all models lie above 0.98, hidden and lost in one cluster far below chance, with the empty marker of the published CLIP beside them. Right, against the probe of one image: lost at the left, hidden at the right, both at the bottom; aligned at the right and mostly at the top; a dotted line across marks the published CLIP, whose probe is not known."}, "figure": {"caption": "By the cosine, *hidden* and *lost* are one heap; by the probe they're two. The same symptom has at least two causes."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels with pair accuracy upwards. Left, against the cosine: all models lie above 0.98, hidden and lost close together, far below chance, with the empty marker of the published CLIP beside them. Right, against the probe of one image: lost at the left, hidden at the right, both at the bottom; aligned at the right and mostly at the top; a dotted line across marks the published CLIP, whose probe is not known."}, "figure": {"caption": "By the cosine, *hidden* and *lost* lie close together; by the probe they're far apart. The same symptom has at least two states."}}
 paper = {"reader": "CLIP ViT-L/14-336", "relation": "left/right", "benchmark": "whatsup-a"}
 known = published(kind="cosine", **paper), published(kind="pair", **paper)
 plots.three_states(points, {"ViT-L/14-336, A": tuple(number.value for number in known)})
