@@ -211,13 +211,13 @@ plt.show()
 # But doesn't the cosine tell them apart after all? In the left panel, those of *lost* are a little higher throughout. That's chance, or rather our choice: an invertible linear map moves a cosine wherever we like, and leaves what a probe can read. Let's turn down the directions in which left and right differ in *hidden*, as we find them in B, more and more, and look at A:
 
 # %% tags=["hide-input"]
+from erragree_utils.measures.inputs import unit_rows
 from erragree_utils.measures.repair import turn_down
 
 further = {}
 if mini:
     for strength in (0, 1, 10):
-        rows = pairs["A", "hidden"] @ turn_down(pairs["B", "hidden"], strength)
-        rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
+        rows = unit_rows(pairs["A", "hidden"] @ turn_down(pairs["B", "hidden"], strength))
         flat = {"one image": rows.reshape(len(images["A"]), -1)}
         right = summarize(matching_table(rows, texts["A", "hidden"])).loc["all"]
         further[strength] = {

@@ -302,6 +302,8 @@ in_percent(both.rename(lambda name: name[-1].upper(), level=1))
 # From the recorded runs, on draws of the benchmarks that nothing else uses.
 
 # %% tags=["finding", "hide-input"]
+from functools import partial
+
 from erragree_utils import findings
 from erragree_utils.findings import finding
 
@@ -309,51 +311,52 @@ asked = (
     "We train new heads on the frozen encoder. "
     "For how many left/right pairs of A do their scores shift the right way?"
 )
-on_a = {"benchmark": "tabletop-a"}
+claim = partial(finding, seed=0)  # the recorded runs are the same for every draw
+on_a = partial(tables.estimate, metric="relative", benchmark="tabletop-a")
 findings.show([
-    finding(
+    claim(
         "Made again, the short run with a language model's texts beats the one with CLIP's on A",
-        tables.estimate(again, tables.LANGUAGE_MODEL, "relative", minus=tables.PATCHES, **on_a),
-        above=0, unit="points", seed=0,
+        on_a(again, tables.LANGUAGE_MODEL, minus=tables.PATCHES),
+        above=0, unit="points",
     ),
-    finding(
+    claim(
         "A head that writes captions from the patch tokens has a relative preference above 80% on A",
-        tables.estimate(runs, tables.WRITES_PATCHES, "relative", **on_a), above=0.8, seed=0,
+        on_a(runs, tables.WRITES_PATCHES), above=0.8,
         question=asked, who="writing from patch tokens", chance=0.5,
     ),
-    finding(
+    claim(
         "Writing from patch tokens gives over 20 points more relative preference on A than "
         "writing from one vector",
-        tables.estimate(runs, tables.WRITES_PATCHES, "relative", minus=tables.WRITES, **on_a),
-        above=0.2, unit="points", seed=0,
+        on_a(runs, tables.WRITES_PATCHES, minus=tables.WRITES),
+        above=0.2, unit="points",
     ),
-    finding(
+    claim(
         "Patch tokens matched with a language model's texts have a relative preference above 90% on A",
-        tables.estimate(runs, tables.LANGUAGE_MODEL, "relative", **on_a), above=0.9, seed=0,
+        on_a(runs, tables.LANGUAGE_MODEL), above=0.9,
         question=asked, who="matching a language model's texts", chance=0.5,
     ),
-    finding(
+    claim(
         "On the same tokens, a language model's texts give over 10 points more relative preference "
         "on A than CLIP's",
-        tables.estimate(runs, tables.LANGUAGE_MODEL, "relative", minus=tables.ROTARY, **on_a),
-        above=0.1, unit="points", seed=0,
+        on_a(runs, tables.LANGUAGE_MODEL, minus=tables.ROTARY),
+        above=0.1, unit="points",
     ),
-    finding(
+    claim(
         "With CLIP's own texts, matching on patch tokens stays below 80% relative preference on A",
-        tables.estimate(runs, tables.PATCHES, "relative", **on_a), below=0.8, seed=0,
+        on_a(runs, tables.PATCHES), below=0.8,
         question=asked, who="matching CLIP's texts", chance=0.5,
     ),
-    finding(
+    claim(
         "Where the encoder has lost the side, matching patch tokens with CLIP's texts stays within "
         "15 points of one half on A",
-        tables.estimate(runs, tables.PATCHES, "relative", model="lost", **on_a),
-        above=0.35, below=0.65, seed=0,
+        on_a(runs, tables.PATCHES, model="lost"),
+        above=0.35, below=0.65,
     ),
-    finding(
+    claim(
         "Even there, matching the same patch tokens with a language model's texts has a relative "
         "preference above 80% on A",
-        tables.estimate(runs, tables.LANGUAGE_MODEL, "relative", model="lost", **on_a),
-        above=0.8, seed=0,
+        on_a(runs, tables.LANGUAGE_MODEL, model="lost"),
+        above=0.8,
     ),
 ])  # fmt: skip
 

@@ -15,6 +15,7 @@ from .tabletop import MODEL_SIZE, pictures, tabletop_sets
 
 #: How far in front of the furniture the way passes, in scene units.
 DEPTH = 1.1
+SIDE = 160  # pixels of the pictures in which we look for what moves
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,18 @@ class Way:
     @property
     def places(self) -> list[float]:
         """Where the middle of what moves is in each picture, in shares of its width."""
-        size, first = 160, 2  # pixels a side; the first thing's number among what pixels show
-        columns = [(render_scene(s, size, 1)[1] == first).any(axis=0) for s in self.scenes]
-        return [float((np.flatnonzero(seen).mean() + 0.5) / size) for seen in columns]
+        shown = map(_columns_of_the_mover, self.scenes)
+        return [float((np.flatnonzero(seen).mean() + 0.5) / SIDE) for seen in shown]
 
     def images(self, size: int = MODEL_SIZE, supersample: int = 2) -> list[Image.Image]:
         """A picture of each scene, so many pixels a side."""
         return pictures(self.scenes, size, supersample)
+
+
+def _columns_of_the_mover(scene: Scene) -> np.ndarray:
+    """Which columns of a picture, of `SIDE`, show a scene's first thing."""
+    first = 2  # its number among what pixels show
+    return (render_scene(scene, SIDE, 1)[1] == first).any(axis=0)
 
 
 def way(number: int = 0, seed: int = 0, n_frames: int = 33) -> Way:
@@ -67,14 +73,12 @@ def at_the_edge(seed: int = 0, size: int = 400) -> Image.Image:
 
     A square cut out of its centre leaves just that out.
     """
-    first, hits_size = 2, 160
     scene = tabletop_sets("tabletop-a", seed, 1)[0][0]
     mover, furniture = scene.things
     wide = replace(scene.view, field_of_view=1.8 * scene.view.field_of_view)
     for x in np.arange(mover.x, -20, -0.1).tolist():
         shown = replace(scene, view=wide, things=(replace(mover, x=x), furniture))
-        columns = (render_scene(shown, hits_size, 1)[1] == first).any(axis=0)
-        if not columns[hits_size // 10 :].any():
+        if not _columns_of_the_mover(shown)[SIDE // 10 :].any():
             break
     (picture,) = pictures([shown], size, 3)
     return picture.crop((0, size // 8, size, size // 8 + size * 3 // 4))

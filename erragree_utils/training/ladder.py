@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +32,7 @@ from ..models import ASSETS, load_clip
 from ..models.clip import Clip
 from ..models.clip_weights import SHIPPED
 from ..models.mllm import Mllm, load_mllm
-from ..models.states import mllm_states
+from ..models.states import mllm_states, pool_grid
 from ..scoring.captions import side_examples
 from ..scoring.embeddings import asked_about
 from ..tabletop.captions import Wording, from_across
@@ -75,10 +76,8 @@ def stream_of(seed: int, scenes: int = SCENES) -> TrainingScenes:
 def pooled(tokens: np.ndarray) -> torch.Tensor:
     """Patch tokens (N, side * side, D), averaged over 2 x 2 places: (N, PATCHES, D)."""
     n, patches, width = tokens.shape
-    grid = torch.from_numpy(np.asarray(tokens, np.float32)).mT.unflatten(
-        2, (round(patches**0.5), -1)
-    )
-    return F.avg_pool2d(grid, 2).flatten(2).mT
+    cells = pool_grid(math.isqrt(patches) // 2)(np.asarray(tokens, np.float32))
+    return torch.from_numpy(cells).unflatten(1, (-1, width))
 
 
 def image_vectors(model: str, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
